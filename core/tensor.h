@@ -1,0 +1,46 @@
+/* Element types of GGUF tensors and the sizes of their blocks.
+ *
+ * A row of n elements is n / block_elements blocks of block_bytes bytes. The numbers of the
+ * enum are the type ids of the GGUF format. */
+#ifndef ONEKV_TENSOR_H
+#define ONEKV_TENSOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* X(name, GGUF type id, elements a block, bytes a block) */
+#define TENSOR_TYPE_LIST(X) \
+  X(F32, 0, 1, 4)           \
+  X(F16, 1, 1, 2)           \
+  X(Q4_0, 2, 32, 18)        \
+  X(Q4_1, 3, 32, 20)        \
+  X(Q5_0, 6, 32, 22)        \
+  X(Q5_1, 7, 32, 24)        \
+  X(Q8_0, 8, 32, 34)        \
+  X(Q4_K, 12, 256, 144)     \
+  X(Q5_K, 13, 256, 176)     \
+  X(Q6_K, 14, 256, 210)     \
+  X(BF16, 30, 1, 2)
+
+typedef enum tensor_type {
+#define X(name, id, elements, bytes) TENSOR_##name = id,
+  TENSOR_TYPE_LIST(X)
+#undef X
+      TENSOR_TYPE_END = 31
+} tensor_type;
+
+typedef struct tensor_type_info {
+  const char *name; /* NULL: not a supported type */
+  size_t block_elements;
+  size_t block_bytes;
+} tensor_type_info;
+
+/* Of any id; name is NULL for one that is not supported. */
+tensor_type_info tensor_type_describe(uint32_t type);
+
+/* Bytes of a row of n_elements; false when the type is unknown, n_elements is no whole number
+ * of blocks, or the size overflows. */
+bool tensor_row_bytes(uint32_t type, size_t n_elements, size_t *n_bytes);
+
+#endif
