@@ -72,9 +72,9 @@ typedef struct gguf {
  * stream). NOT_GGUF, UNSUPPORTED_VERSION, CORRUPT, UNSUPPORTED_TYPE, OUT_OF_MEMORY: *error says
  * which field. Nothing is allocated on failure. Checks: unknown value or tensor types, duplicate
  * keys and tensors, alignment (power of two, 8 to 4096), offsets, overlap, sizes. */
-onekv_status gguf_parse(memory *memory, const uint8_t *bytes, size_t n_bytes, gguf **file,
+onekv_status gguf_parse(memory_ledger *memory, const uint8_t *bytes, size_t n_bytes, gguf **file,
                         size_t *n_bytes_needed, onekv_error *error);
-void gguf_free(memory *memory, gguf *file);
+void gguf_free(memory_ledger *memory, gguf *file);
 
 /* NULL when there is none of that name. */
 const gguf_value *gguf_find(const gguf *file, const char *key);

@@ -16,7 +16,7 @@
 
 #include "tensor.h"
 
-typedef struct kernels {
+typedef struct kernel_table {
   const char *name; /* "scalar", "simd128", "relaxed" */
 
   /* out[n] = the n elements of a row of blocks of that type (NULL for types that do not exist;
@@ -74,17 +74,17 @@ typedef struct kernels {
   /* i8: *scale = max|x| / 127, out[c] = round(x[c] / scale) to nearest even; 0 for a zero row. */
   void (*i8_encode)(const float *x, size_t n, int8_t *out, float *scale);
   void (*i8_decode)(const int8_t *x, size_t n, float scale, float *out);
-} kernels;
+} kernel_table;
 
 typedef enum kernels_level { KERNELS_SCALAR, KERNELS_SIMD128, KERNELS_RELAXED } kernels_level;
 
 /* Fills *table with the scalar kernels, then overwrites from the weakest level to `level`, as
  * far as this build has them. table->name tells the level reached. */
-void kernels_select(kernels *table, kernels_level level);
+void kernels_select(kernel_table *table, kernels_level level);
 
 /* The variants' own fill-in functions; a build lacks those it has no instructions for. */
-void kernels_fill_scalar(kernels *table);
-void kernels_fill_simd128(kernels *table);
-void kernels_fill_relaxed(kernels *table);
+void kernels_fill_scalar(kernel_table *table);
+void kernels_fill_simd128(kernel_table *table);
+void kernels_fill_relaxed(kernel_table *table);
 
 #endif

@@ -19,7 +19,7 @@ static void default_release(void *context, void *block, size_t n_bytes) {
   free(block);
 }
 
-void memory_init(memory *memory, const onekv_allocator *allocator) {
+void memory_init(memory_ledger *memory, const onekv_allocator *allocator) {
   memset(memory, 0, sizeof *memory);
   if (allocator != NULL && allocator->allocate != NULL) {
     memory->allocator = *allocator;
@@ -29,7 +29,7 @@ void memory_init(memory *memory, const onekv_allocator *allocator) {
   }
 }
 
-void *memory_take(memory *memory, memory_kind kind, size_t n_bytes) {
+void *memory_take(memory_ledger *memory, memory_kind kind, size_t n_bytes) {
   if (n_bytes == 0 || n_bytes > SIZE_MAX - memory->n_bytes_total) return NULL;
   void *block = memory->allocator.allocate(memory->allocator.context, n_bytes);
   if (block == NULL) return NULL;
@@ -40,7 +40,7 @@ void *memory_take(memory *memory, memory_kind kind, size_t n_bytes) {
   return block;
 }
 
-void memory_give_back(memory *memory, memory_kind kind, void *block, size_t n_bytes) {
+void memory_give_back(memory_ledger *memory, memory_kind kind, void *block, size_t n_bytes) {
   if (block == NULL) return;
   memory->n_bytes[kind] -= n_bytes;
   memory->n_bytes_total -= n_bytes;
@@ -59,7 +59,7 @@ bool size_add(size_t a, size_t b, size_t *out) {
   return true;
 }
 
-void *arena_take(arena *arena, size_t n, size_t size) {
+void *arena_take(memory_arena *arena, size_t n, size_t size) {
   size_t n_bytes = 0;
   size_t start = 0;
   size_t end = 0;
