@@ -59,7 +59,8 @@ typedef struct kernel_table {
   /* One online-softmax step over a tile of n >= 1 scores of one query (Milakov & Gimelshein
    * 2018): with m' = max(*maximum, max(scores)): scores[i] = exp(scores[i] - m'),
    * *sum = *sum · f + sum_i scores[i], *maximum = m', and returns f = exp(*maximum - m')
-   * (1 when the maximum did not change, 0 on the first tile where *maximum is -INFINITY). */
+   * (1 when the maximum did not change, 0 on the first tile where *maximum is -INFINITY).
+   * A score of -INFINITY is masked: it becomes 0, also where all scores so far are masked. */
   float (*f32_softmax_step)(float *scores, size_t n, float *maximum, float *sum);
 
   /* out[q][c] = out[q][c] · factors[q] + sum_p weights[q][p] · v[p][c], for q < n_queries,
@@ -84,6 +85,7 @@ void kernels_select(kernel_table *table, kernels_level level);
 
 /* The variants' own fill-in functions; a build lacks those it has no instructions for. */
 void kernels_fill_scalar(kernel_table *table);
+void kernels_fill_scalar_dequantize(kernel_table *table); /* the part in dequantize_scalar.c */
 void kernels_fill_simd128(kernel_table *table);
 void kernels_fill_relaxed(kernel_table *table);
 
