@@ -1,0 +1,105 @@
+// Builds what is asked for, and only what has changed:
+//
+//   node wasm/toolchain/build.mjs [wasm] [ts] [native] [clean]     (default: wasm ts)
+//
+// wasm    build/wasm-*/onekv-{simd128,relaxed}.{mjs,wasm}, copied to dist/wasm/
+// ts      web/src and web/cli to dist/src and dist/cli
+// native  the test programs with sanitizers and with optimisation, in build/native-*/
+import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync,
+  rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Stop, main, must, root, run, say, withLock } from './shell.mjs';
+import { need } from './setup.mjs';
+
+const wrapper = join(root, 'wasm/toolchain/emcc-env');
+const levels = ['simd128', 'relaxed'];
+
+/** Runs a build step under the preset's lock; says its seconds when it did something. */
+async function step(what, program, args) {
+  const { seconds, output } = await must(what, program, args);
+  if (!/no work to do/.test(output)) say(`build: ${what} (${seconds.toFixed(1)} s)`);
+}
+
+/** Configures the preset when it was not, or was with another compiler, and builds the target. */
+export async function buildPreset(preset, target = 'all') {
+  const wasm = preset.startsWith('wasm-');
+  await need(wasm ? 'toolchain' : preset === 'native-fuzz' ? 'fuzz' : 'native');
+  if (preset === 'native-fuzz') await need('native');
+  const folder = join(root, 'build', preset);
+  await withLock(`${folder}.lock`, async () => {
+    const stamp = join(folder, 'configured-with');
+    const compiler = wasm ? (await run(wrapper, ['--where'])).output : `${preset}\n`;
+    const same = existsSync(stamp) && readFileSync(stamp, 'utf8') === compiler;
+    if (!same) {
+      rmSync(folder, { recursive: true, force: true });
+      await step(`configuring ${preset}`, ...command(wasm, ['cmake', '--preset', preset], true));
+      writeFileSync(stamp, compiler);
+    }
+    await step(`${preset}`, ...command(wasm,
+      ['cmake', '--build', '--preset', preset, '--target', target]));
+  });
+}
+
+function command(wasm, [program, ...args], configure = false) {
+  if (!wasm) return [program, args];
+  return [wrapper, [...(configure ? ['emcmake'] : []), program, ...args]];
+}
+
+/** Copies when the target is older or of another size; keeps a running server's files stable. */
+function copyNewer(from, to) {
+  const source = statSync(from);
+  const target = statSync(to, { throwIfNoEntry: false });
+  if (target && target.size === source.size && target.mtimeMs >= source.mtimeMs) return;
+  copyFileSync(from, to);
+}
+
+export async function buildWasm() {
+  const sources = readdirSync(join(root, 'wasm')).filter((name) => name.endsWith('.c'));
+  if (sources.length === 0) return say('build: wasm: no sources yet');
+  mkdirSync(join(root, 'dist/wasm'), { recursive: true });
+  for (const level of levels) {
+    await buildPreset(`wasm-${level}`, 'onekv_wasm');
+    for (const ending of ['mjs', 'wasm']) {
+      const name = `onekv-${level}.${ending}`;
+      copyNewer(join(root, `build/wasm-${level}`, name), join(root, 'dist/wasm', name));
+    }
+  }
+}
+
+export async function buildTypeScript() {
+  await need('npm');
+  const sources = ['web/src', 'web/cli'].flatMap((folder) =>
+    existsSync(join(root, folder)) ? readdirSync(join(root, folder), { recursive: true }) : []);
+  if (!sources.some((name) => name.endsWith('.ts'))) return say('build: ts: no sources yet');
+  const compiler = join(root, 'node_modules/typescript/bin/tsc');
+  await withLock(join(root, 'build/ts.lock'), async () => {
+    // What an earlier run emitted may have been removed by hand; the build record would not know.
+    if (!existsSync(join(root, 'dist/src'))) {
+      rmSync(join(root, 'build/tsc.tsbuildinfo'), { force: true });
+    }
+    const { seconds } = await must('tsc', process.execPath, [compiler, '--project', root]);
+    say(`build: ts (${seconds.toFixed(1)} s)`);
+    const bin = join(root, 'dist/cli/onekv.js');
+    if (existsSync(bin)) chmodSync(bin, 0o755);
+  });
+}
+
+async function buildNative() {
+  for (const preset of ['native-asan', 'native-release']) await buildPreset(preset);
+}
+
+function clean() {
+  for (const folder of ['build', 'dist']) rmSync(join(root, folder), { recursive: true, force: true });
+}
+
+const targets = { wasm: buildWasm, ts: buildTypeScript, native: buildNative, clean };
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main(async () => {
+    const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['wasm', 'ts'];
+    const unknown = wanted.filter((name) => !(name in targets));
+    if (unknown.length > 0) throw new Stop(`no such target: ${unknown}; ${Object.keys(targets)}`);
+    for (const name of wanted) await targets[name]();
+  });
+}

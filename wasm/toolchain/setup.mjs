@@ -1,0 +1,146 @@
+// Sees to everything that the commands need and that is not in the repository.
+//
+//   node wasm/toolchain/setup.mjs [native fuzz valgrind browsers toolchain npm]   (default: all)
+//
+// Each need is probed first and nothing is done when it is met, so calling this is always cheap.
+// Programs come from Debian's packages where there is root, JavaScript packages from the lock
+// file, Emscripten from emcc-env. Elsewhere the message says what to install.
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Stop, cacheFolder, has, main, must, root, run, say, withLock } from './shell.mjs';
+
+const canInstall = () => process.getuid?.() === 0 && has('apt-get');
+
+async function output(program, args) {
+  const result = await run(program, args);
+  return result.status === 0 ? result.output.trim() : '';
+}
+
+/** clang's runtime is a package of its own, named after clang's version. */
+async function clangRuntime() {
+  const major = /version (\d+)\./.exec(await output('clang', ['--version']))?.[1];
+  return major ? `libclang-rt-${major}-dev` : undefined;
+}
+
+async function hasFuzzer() {
+  const folder = await output('clang', ['-print-resource-dir']);
+  return folder !== '' && existsSync(join(folder, 'lib/linux/libclang_rt.fuzzer-x86_64.a'));
+}
+
+/** WebKit's driver and its browser; their folder has the machine's name in it. */
+async function hasWebKit() {
+  return has('WebKitWebDriver') && has('Xvfb');
+}
+
+const included = (header) => () =>
+  ['/usr/include', '/usr/local/include'].some((folder) => existsSync(join(folder, header)));
+
+// What to probe, and the Debian packages that provide it.
+const programs = {
+  native: [
+    { met: () => has('cc') && included('stdio.h')(), packages: ['gcc', 'libc6-dev'] },
+    { met: () => has('cmake'), packages: ['cmake'] },
+    { met: () => has('ninja'), packages: ['ninja-build'] },
+    { met: included('simde/wasm/simd128.h'), packages: ['libsimde-dev'] },
+  ],
+  fuzz: [
+    { met: () => has('clang'), packages: ['clang'] },
+    { met: hasFuzzer, packages: clangRuntime },
+  ],
+  valgrind: [{ met: () => has('valgrind'), packages: ['valgrind'] }],
+  browsers: [
+    { met: () => has('chromium'), packages: ['chromium'] },
+    { met: () => has('firefox-esr'), packages: ['firefox-esr'] },
+    { met: hasWebKit, packages: ['webkit2gtk-driver', 'xvfb', 'xauth'] },
+  ],
+};
+
+let listsUpdated = false;
+
+async function aptInstall(packages) {
+  const options = { env: { DEBIAN_FRONTEND: 'noninteractive' } };
+  await withLock(join(cacheFolder, 'apt.lock'), async () => {
+    if (!listsUpdated) await must('apt-get update', 'apt-get', ['update', '-qq'], options);
+    listsUpdated = true;
+    say(`set-up: installing ${packages.join(' ')}`);
+    await must(`installing ${packages.join(' ')}`, 'apt-get',
+      ['install', '-y', '-qq', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=600',
+        ...packages], options);
+  });
+}
+
+async function missing(probes) {
+  const names = [];
+  for (const { met, packages } of probes) {
+    if (await met()) continue;
+    names.push(...[typeof packages === 'function' ? await packages() : packages].flat());
+  }
+  return names;
+}
+
+async function needPrograms(name) {
+  // Twice: what a later probe needs may depend on what an earlier one brought (clang's version).
+  for (let round = 0; round < 2; round += 1) {
+    const packages = (await missing(programs[name])).filter(Boolean);
+    if (packages.length === 0) return;
+    if (!canInstall()) {
+      throw new Stop(`${name} needs programs that are not here; as root on Debian: ` +
+        `apt-get install ${packages.join(' ')}`);
+    }
+    await aptInstall(packages);
+  }
+  const still = await missing(programs[name]);
+  if (still.length > 0) throw new Stop(`installed, but still not usable: ${still.join(' ')}`);
+}
+
+/** Whether node_modules holds what the lock names. Optional ones may be another machine's. */
+function packagesInstalled() {
+  const read = (file) => JSON.parse(readFileSync(join(root, file), 'utf8')).packages;
+  try {
+    const present = read('node_modules/.package-lock.json');
+    return Object.entries(read('package-lock.json')).every(([path, { version, optional }]) =>
+      path === '' || optional || present[path]?.version === version);
+  } catch {
+    return false;
+  }
+}
+
+async function needNpm() {
+  if (packagesInstalled()) return;
+  await withLock(join(root, 'build/npm.lock'), async () => {
+    if (packagesInstalled()) return;
+    say('set-up: installing npm packages');
+    // The Node binary for tests exists for one platform; elsewhere npm would refuse the whole lock.
+    const force = process.platform === 'linux' && process.arch === 'x64' ? [] : ['--force'];
+    await must('npm ci', 'npm', ['ci', '--no-audit', '--no-fund', ...force]);
+  });
+}
+
+async function needToolchain() {
+  const wrapper = join(root, 'wasm/toolchain/emcc-env');
+  await must('the Emscripten set-up', wrapper, ['--prepare'], { live: true });
+  // Inside the private copy everything is there; an emcc from PATH needs these beside it.
+  const where = await output(wrapper, ['--where']);
+  if (where.endsWith('/emcc')) await needPrograms('native');
+}
+
+const others = { npm: needNpm, toolchain: needToolchain };
+
+/** Names of all needs. */
+export const needs = [...Object.keys(programs), ...Object.keys(others)];
+
+/** Sees to the named needs, in order; throws a Stop that says what is missing. */
+export async function need(...names) {
+  for (const name of names) await (others[name] ?? (() => needPrograms(name)))();
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await main(async () => {
+    const wanted = process.argv.slice(2);
+    const unknown = wanted.filter((name) => !needs.includes(name));
+    if (unknown.length > 0) throw new Stop(`no such need: ${unknown}; there are ${needs}`);
+    await need(...(wanted.length > 0 ? wanted : needs));
+    say('set-up: everything is there');
+  });
+}
