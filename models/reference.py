@@ -219,9 +219,9 @@ def mlp(model, block, x):
 def embed(model, rows):
     """Token ids [n] or feature rows [n, F] to activations; a class row makes them one more."""
     if model.input_kind == "tokens":
-        x = model.tensor("token_embd.weight")[torch.as_tensor(rows, dtype=torch.long)]
+        x = model.tensor("token_embd.weight")[torch.tensor(np.asarray(rows))]
     else:
-        x = linear(model, "input_proj", torch.as_tensor(np.asarray(rows, dtype=np.float64)))
+        x = linear(model, "input_proj", torch.tensor(np.asarray(rows, dtype=np.float64)))
     if model.has("cls_embd.weight"):
         x = torch.cat([model.tensor("cls_embd.weight")[None], x])
     if model.positions == "learned":
