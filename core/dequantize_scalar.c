@@ -1,10 +1,10 @@
 /* Dequantisers, scalar: the specification of every element type, after the definition of the
  * block formats in the GGUF documentation and the `gguf` Python package.
  *
- * Blocks have no alignment, so nothing is read wider than a byte except through memcpy. The
- * order of the float operations is part of the contract: variants must give the same bits, so
- * they multiply and add in this order and never fuse. Little-endian fields are assembled from
- * bytes. */
+ * Blocks have no alignment, so numbers are assembled from bytes. The order of the float
+ * operations is part of the contract: variants must give the same bits, so they multiply and
+ * add in this order and never fuse. */
+#include "bytes.h"
 #include "f16.h"
 #include "kernels.h"
 
@@ -22,18 +22,12 @@ enum {
   BYTES_Q6_K = 210
 };
 
-static uint16_t read_u16(const uint8_t *bytes) {
-  return (uint16_t)(bytes[0] | ((uint16_t)bytes[1] << 8));
-}
-
-static float read_f16(const uint8_t *bytes) { return f32_from_f16(read_u16(bytes)); }
-
-static uint32_t read_u32(const uint8_t *bytes) {
-  return (uint32_t)read_u16(bytes) | ((uint32_t)read_u16(bytes + 2) << 16);
+static float read_f16(const uint8_t *bytes) {
+  return f32_from_f16(load_u16(bytes));
 }
 
 static void dequantize_f32_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t i = 0; i < n; i++) out[i] = f32_from_bits(read_u32(blocks + 4 * i));
+  for (size_t i = 0; i < n; i++) out[i] = f32_from_bits(load_u32(blocks + 4 * i));
 }
 
 static void dequantize_f16_scalar(const uint8_t *blocks, size_t n, float *out) {
@@ -41,7 +35,7 @@ static void dequantize_f16_scalar(const uint8_t *blocks, size_t n, float *out) {
 }
 
 static void dequantize_bf16_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t i = 0; i < n; i++) out[i] = f32_from_bf16(read_u16(blocks + 2 * i));
+  for (size_t i = 0; i < n; i++) out[i] = f32_from_bf16(load_u16(blocks + 2 * i));
 }
 
 /* f16 d, i8 q[32]: q · d */
@@ -82,7 +76,7 @@ static void dequantize_q4_1_scalar(const uint8_t *blocks, size_t n, float *out) 
 static void dequantize_q5_0_scalar(const uint8_t *blocks, size_t n, float *out) {
   for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_0) {
     float d = read_f16(blocks);
-    uint32_t high = read_u32(blocks + 2);
+    uint32_t high = load_u32(blocks + 2);
     for (size_t i = 0; i < BLOCK / 2; i++) {
       uint32_t byte = blocks[6 + i];
       int low_q = (int)((byte & 15u) | ((high >> i & 1u) << 4));
@@ -98,7 +92,7 @@ static void dequantize_q5_1_scalar(const uint8_t *blocks, size_t n, float *out) 
   for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_1) {
     float d = read_f16(blocks);
     float m = read_f16(blocks + 2);
-    uint32_t high = read_u32(blocks + 4);
+    uint32_t high = load_u32(blocks + 4);
     for (size_t i = 0; i < BLOCK / 2; i++) {
       uint32_t byte = blocks[8 + i];
       uint32_t low_q = (byte & 15u) | ((high >> i & 1u) << 4);

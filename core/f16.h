@@ -47,6 +47,8 @@ static inline uint16_t f32_to_f16(float value) {
   return (uint16_t)(sign | ((magnitude - 0x38000000u + rounding) >> 13));
 }
 
-static inline float f32_from_bf16(uint16_t half) { return f32_from_bits((uint32_t)half << 16); }
+static inline float f32_from_bf16(uint16_t half) {
+  return f32_from_bits((uint32_t)half << 16);
+}
 
 #endif

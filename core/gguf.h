@@ -20,7 +20,8 @@ enum {
   GGUF_DIMS_MAX = 4,
   GGUF_NAME_MAX = 128,        /* longest tensor name and key, bytes */
   GGUF_ENTRIES_MAX = 1 << 16, /* most keys, and most tensors */
-  GGUF_HEADER_MAX = 1 << 28   /* largest header, bytes */
+  GGUF_HEADER_MAX = 1 << 28,  /* largest header, bytes */
+  GGUF_LABEL_MAX = 64         /* longest name in a message, with its zero byte */
 };
 
 typedef enum gguf_type {
@@ -59,6 +60,8 @@ typedef struct gguf {
   gguf_value *values; /* [n_values], file order */
   size_t n_tensors;
   gguf_tensor *tensors; /* [n_tensors], by offset */
+  gguf_value **values_by_key;    /* [n_values] */
+  gguf_tensor **tensors_by_name; /* [n_tensors] */
   size_t alignment;
   size_t data_offset;   /* of the data section in the file, bytes */
   size_t n_data_bytes;  /* end of the last tensor, from data_offset */
@@ -80,9 +83,12 @@ void gguf_free(memory_ledger *memory, gguf *file);
 const gguf_value *gguf_find(const gguf *file, const char *key);
 const gguf_tensor *gguf_find_tensor(const gguf *file, const char *name);
 
+/* The string made fit for a message: cut, characters that do not print replaced. Returns out. */
+const char *gguf_label(gguf_string string, char out[GGUF_LABEL_MAX]);
+
 /* Typed reading. A missing key leaves *out as it is and is OK (set the default before);
  * `required` makes it MISSING_KEY. A value of another type, or outside the range, is BAD_KEY.
- * u32 takes every integer type in range, f32 takes F32 and F64, string only strings. */
+ * u32 takes every integer type in range, f32 takes F32 and F64 (finite), string only strings. */
 onekv_status gguf_read_u32(const gguf *file, const char *key, bool required, uint32_t *out,
                            onekv_error *error);
 onekv_status gguf_read_f32(const gguf *file, const char *key, bool required, float *out,

@@ -111,9 +111,8 @@ static float f32_softmax_step_scalar(float *scores, size_t n, float *maximum, fl
 }
 
 static void f32_attend_scalar(const float *weights, size_t weights_stride, size_t n_queries,
-                              const float *v, size_t v_stride, size_t n_positions,
-                              size_t n_columns, const float *factors, float *out,
-                              size_t out_stride) {
+                              const float *v, size_t v_stride, size_t n_positions, size_t n_columns,
+                              const float *factors, float *out, size_t out_stride) {
   for (size_t q = 0; q < n_queries; q++) {
     for (size_t c = 0; c < n_columns; c++) {
       double sum = (double)out[q * out_stride + c] * (double)factors[q];
