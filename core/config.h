@@ -96,6 +96,12 @@ static inline bool config_rotates_at_read(const onekv_config *config) {
          config->shared_rope == ONEKV_ROTATE_AT_READ;
 }
 
+/* Keys are derived from the cached shared tensor tile by tile: rotated, normalised, or both. */
+static inline bool config_makes_keys_at_read(const onekv_config *config) {
+  bool normalises = config->has_qk_norm && config->position != ONEKV_ROPE;
+  return config_rotates_at_read(config) || (config_shares_kv(config) && normalises);
+}
+
 /* The head outputs are rotated back by the query's position. */
 static inline bool config_unrotates(const onekv_config *config) {
   return config_shares_kv(config) && config->position == ONEKV_ROPE &&

@@ -7,6 +7,7 @@
 #include <string.h>
 
 void kernels_select(kernel_table *table, kernels_level level) {
+  if (level == KERNELS_BEST) level = KERNELS_RELAXED;
   memset(table, 0, sizeof *table);
   kernels_fill_scalar(table);
 #ifdef ONEKV_HAVE_SIMD128
@@ -15,5 +16,4 @@ void kernels_select(kernel_table *table, kernels_level level) {
 #ifdef ONEKV_HAVE_RELAXED
   if (level >= KERNELS_RELAXED) kernels_fill_relaxed(table);
 #endif
-  (void)level;
 }

@@ -77,7 +77,12 @@ typedef struct kernel_table {
   void (*i8_decode)(const int8_t *x, size_t n, float scale, float *out);
 } kernel_table;
 
-typedef enum kernels_level { KERNELS_SCALAR, KERNELS_SIMD128, KERNELS_RELAXED } kernels_level;
+typedef enum kernels_level {
+  KERNELS_BEST, /* the strongest of this build */
+  KERNELS_SCALAR,
+  KERNELS_SIMD128,
+  KERNELS_RELAXED
+} kernels_level;
 
 /* Fills *table with the scalar kernels, then overwrites from the weakest level to `level`, as
  * far as this build has them. table->name tells the level reached. */

@@ -1,7 +1,7 @@
 /* Status codes: names, texts, and the filling of an onekv_error.
  *
  * vsnprintf is the one function of <stdio.h> that core uses: it formats into memory and touches
- * no stream. */
+ * no stream. It is used here only. */
 #include "status.h"
 
 #include <stdarg.h>
@@ -32,4 +32,11 @@ onekv_status error_set(onekv_error *error, onekv_status status, const char *form
   vsnprintf(error->message, sizeof error->message, format, arguments);
   va_end(arguments);
   return status;
+}
+
+void text_format(char *out, size_t n_bytes, const char *format, ...) {
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(out, n_bytes, format, arguments);
+  va_end(arguments);
 }

@@ -58,4 +58,10 @@ __attribute__((format(printf, 3, 4)))
 onekv_status
 error_set(onekv_error *error, onekv_status status, const char *format, ...);
 
+/* snprintf, here so that no other file of core needs <stdio.h>. */
+#if defined(__GNUC__)
+__attribute__((format(printf, 3, 4)))
+#endif
+void text_format(char *out, size_t n_bytes, const char *format, ...);
+
 #endif

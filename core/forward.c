@@ -1,0 +1,253 @@
+/* The transformer, as the paper writes it.
+ *
+ *   x = embed(input)
+ *   for each layer:
+ *     n = norm(x)
+ *     Q = n Wq    C = n Wk    V = n Wv     (Q-K=V: no V;  Q=K-V: Q is C;  Q=K=V: C alone)
+ *     append C (and V) to the cache
+ *     x = x + softmax(α Q Cᵀ) V Wo         (K=V: V is C)
+ *     x = x + mlp(norm(x))
+ *   logits = norm(x) W_head
+ *
+ * Invariant: a row's arithmetic does not depend on the other rows of its batch. */
+#include "forward.h"
+
+#include <math.h>
+#include <string.h>
+
+static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
+
+void forward_scratch_make(const onekv_config *config, const model_weights *weights,
+                          memory_arena *arena, forward_scratch *scratch) {
+  size_t n = scratch->n_rows_max;
+  size_t d = config->n_embedding;
+  size_t h = config->head_width;
+  size_t n_mlp = config->n_feed_forward;
+  size_t n_pairs = config->position == ONEKV_ROPE ? config->rope.n_rotated / 2 : 0;
+  size_t widest = largest(largest(d, config->n_heads * h), largest(n_mlp, config->n_features));
+  scratch->x = arena_take(arena, n, d * sizeof(float));
+  scratch->normed = arena_take(arena, n, d * sizeof(float));
+  scratch->queries = arena_take(arena, n, config->n_heads * h * sizeof(float));
+  scratch->keys = arena_take(arena, n, config->n_kv_heads * h * sizeof(float));
+  scratch->values = arena_take(arena, n, config->n_kv_heads * h * sizeof(float));
+  scratch->heads = arena_take(arena, n, config->n_heads * h * sizeof(float));
+  scratch->gate = arena_take(arena, n, n_mlp * sizeof(float));
+  scratch->up = arena_take(arena, n, n_mlp * sizeof(float));
+  scratch->cosines = arena_take(arena, n, n_pairs * sizeof(float));
+  scratch->sines = arena_take(arena, n, n_pairs * sizeof(float));
+  scratch->picked = arena_take(arena, scratch->n_logits_max, d * sizeof(float));
+  scratch->logits =
+      arena_take(arena, scratch->n_logits_max, config->n_outputs * sizeof(float));
+  scratch->tiles = arena_take(arena, scratch->n_threads_max,
+                              attention_scratch_floats(config) * sizeof(float));
+  scratch->rows =
+      arena_take(arena, scratch->n_threads_max, MATMUL_ROWS * widest * sizeof(float));
+  if (config->position == ONEKV_ROPE) {
+    rope_tables_make(&config->rope, config->n_context, weights->rope_frequencies, arena,
+                     &scratch->rope);
+  }
+}
+
+static void product(const forward_model *model, forward_scratch *scratch, const matrix *w,
+                    const float *x, size_t n_rows, float *y) {
+  matmul(model->pool, model->kernels, w, x, n_rows, y, scratch->rows);
+}
+
+static void normalise(const forward_model *model, const norm_weights *norm, const float *x,
+                      size_t n_rows, float *y) {
+  size_t d = model->config->n_embedding;
+  float epsilon = model->config->norm_epsilon;
+  for (size_t row = 0; row < n_rows; row++) {
+    const float *from = x + row * d;
+    if (model->config->norm == ONEKV_LAYER_NORM) {
+      model->kernels->f32_layer_norm(from, norm->gain, norm->bias, epsilon, d, y + row * d);
+    } else {
+      model->kernels->f32_rms_norm(from, norm->gain, epsilon, d, y + row * d);
+    }
+  }
+}
+
+/* x = embedding (or projected features) + position embedding; the angles of every row. */
+static void embed(const forward_model *model, forward_scratch *scratch,
+                  const forward_batch *batch) {
+  const onekv_config *config = model->config;
+  const model_weights *weights = model->weights;
+  size_t d = config->n_embedding;
+  size_t n_pairs = scratch->rope.n_pairs;
+  if (batch->tokens == NULL) {
+    size_t n_class_rows = weights->class_row != NULL ? 1 : 0;
+    product(model, scratch, &weights->input_projection, batch->features,
+            batch->n_rows - n_class_rows, scratch->x + n_class_rows * d);
+  }
+  for (size_t s = 0; s < batch->n_slices; s++) {
+    const sequence_slice *slice = &batch->slices[s];
+    for (size_t i = 0; i < slice->n_rows; i++) {
+      size_t row = slice->first_row + i;
+      size_t position = slice->first_position + i;
+      float *x = scratch->x + row * d;
+      if (batch->tokens != NULL) {
+        matrix_row(model->kernels, &weights->token_embedding, (size_t)batch->tokens[row], x);
+      } else if (weights->class_row != NULL && position == 0) {
+        memcpy(x, weights->class_row, d * sizeof *x);
+      }
+      if (config->position == ONEKV_LEARNED) {
+        matrix_row(model->kernels, &weights->position_embedding, position, scratch->normed);
+        model->kernels->f32_add(x, scratch->normed, d);
+      } else if (config->position == ONEKV_ROPE) {
+        rope_angles(&scratch->rope, position, scratch->cosines + row * n_pairs,
+                    scratch->sines + row * n_pairs);
+      }
+    }
+  }
+}
+
+static void normalise_heads(const forward_model *model, float *heads, size_t n_heads,
+                            const float *gain) {
+  if (gain == NULL) return;
+  size_t h = model->config->head_width;
+  for (size_t i = 0; i < n_heads; i++) {
+    float *head = heads + i * h;
+    model->kernels->f32_rms_norm(head, gain, model->config->norm_epsilon, h, head);
+  }
+}
+
+/* Rotates n_heads heads of every row by the row's position. */
+static void rotate(const forward_model *model, forward_scratch *scratch, float *heads,
+                   size_t n_heads, size_t n_rows, bool inverse) {
+  if (model->config->position != ONEKV_ROPE) return;
+  size_t h = model->config->head_width;
+  size_t n_pairs = scratch->rope.n_pairs;
+  for (size_t row = 0; row < n_rows; row++) {
+    rope_rotate_heads(&scratch->rope, model->kernels, heads + row * n_heads * h, n_heads, h,
+                      scratch->cosines + row * n_pairs, scratch->sines + row * n_pairs, inverse);
+  }
+}
+
+/* Query head i of a Q=K model is key head ⌊i·g/H⌋. */
+static void copy_keys_to_queries(const onekv_config *config, const forward_scratch *scratch,
+                                 size_t n_rows) {
+  size_t h = config->head_width;
+  size_t group = config->n_heads / config->n_kv_heads;
+  for (size_t i = 0; i < n_rows * config->n_heads; i++) {
+    memcpy(scratch->queries + i * h, scratch->keys + i / group * h, h * sizeof(float));
+  }
+}
+
+/* Q, K and V of every row, as far as the projection sharing has them; Q and K rotated. When keys
+ * are made at read, scratch->keys keeps the shared tensor as it was projected. */
+static void project(const forward_model *model, forward_scratch *scratch,
+                    const layer_weights *layer, size_t n_rows) {
+  const onekv_config *config = model->config;
+  size_t n_kv_heads = config->n_kv_heads;
+  product(model, scratch, &layer->key, scratch->normed, n_rows, scratch->keys);
+  if (!config_shares_kv(config)) {
+    product(model, scratch, &layer->value, scratch->normed, n_rows, scratch->values);
+  }
+  bool keys_wait = config_makes_keys_at_read(config);
+  if (!keys_wait) normalise_heads(model, scratch->keys, n_rows * n_kv_heads, layer->key_norm);
+  if (config_shares_qk(config)) {
+    copy_keys_to_queries(config, scratch, n_rows);
+    const float *gain = keys_wait ? layer->key_norm : NULL;
+    normalise_heads(model, scratch->queries, n_rows * config->n_heads, gain);
+  } else {
+    product(model, scratch, &layer->query, scratch->normed, n_rows, scratch->queries);
+    normalise_heads(model, scratch->queries, n_rows * config->n_heads, layer->query_norm);
+  }
+  rotate(model, scratch, scratch->queries, config->n_heads, n_rows, false);
+  if (!keys_wait) rotate(model, scratch, scratch->keys, n_kv_heads, n_rows, false);
+}
+
+static void append(const forward_model *model, const forward_scratch *scratch,
+                   const forward_batch *batch, size_t layer) {
+  const onekv_config *config = model->config;
+  size_t width = config->n_kv_heads * config->head_width;
+  for (size_t s = 0; s < batch->n_slices; s++) {
+    const sequence_slice *slice = &batch->slices[s];
+    for (size_t i = 0; i < slice->n_rows; i++) {
+      size_t row = slice->first_row + i;
+      size_t position = slice->first_position + i;
+      kv_cache_write(slice->cache, layer, KV_KEYS, position, scratch->keys + row * width);
+      if (config_shares_kv(config)) continue;
+      kv_cache_write(slice->cache, layer, KV_VALUES, position, scratch->values + row * width);
+    }
+  }
+}
+
+/* heads = softmax(σ α Q Kᵀ + κ) V */
+static void attend(const forward_model *model, forward_scratch *scratch,
+                   const forward_batch *batch, size_t n) {
+  const layer_weights *layer = &model->weights->layers[n];
+  float temperature = layer->score_scale != NULL ? layer->score_scale[0] : 1.0f;
+  attention_call call = {
+      .config = model->config,
+      .kernels = model->kernels,
+      .rope = &scratch->rope,
+      .slices = batch->slices,
+      .n_slices = batch->n_slices,
+      .layer = n,
+      .score_scale = temperature / sqrtf((float)model->config->head_width),
+      .key_bias = layer->key_bias,
+      .key_norm = layer->key_norm,
+      .queries = scratch->queries,
+      .out = scratch->heads,
+      .scratch = scratch->tiles,
+  };
+  attention(model->pool, &call);
+  if (config_unrotates(model->config)) {
+    rotate(model, scratch, scratch->heads, model->config->n_heads, batch->n_rows, true);
+  }
+}
+
+/* gate = act(up) or silu(gate) · up; then y = down. */
+static void mlp(const forward_model *model, forward_scratch *scratch, const layer_weights *layer,
+                size_t n_rows) {
+  const kernel_table *kernels = model->kernels;
+  size_t n = n_rows * model->config->n_feed_forward;
+  const float *hidden = scratch->up;
+  product(model, scratch, &layer->up, scratch->normed, n_rows, scratch->up);
+  switch (model->config->activation) {
+    case ONEKV_SWIGLU:
+      product(model, scratch, &layer->gate, scratch->normed, n_rows, scratch->gate);
+      kernels->f32_silu_multiply(scratch->gate, scratch->up, n);
+      hidden = scratch->gate;
+      break;
+    case ONEKV_GELU_TANH:
+      kernels->f32_gelu_tanh(scratch->up, n);
+      break;
+    default:
+      kernels->f32_gelu_erf(scratch->up, n);
+  }
+  product(model, scratch, &layer->down, hidden, n_rows, scratch->normed);
+}
+
+static void read_out(const forward_model *model, forward_scratch *scratch,
+                     const forward_batch *batch) {
+  size_t d = model->config->n_embedding;
+  for (size_t i = 0; i < batch->n_logits; i++) {
+    const float *x = scratch->x + batch->logit_rows[i] * d;
+    normalise(model, &model->weights->output_norm, x, 1, scratch->picked + i * d);
+  }
+  if (batch->n_logits == 0) return;
+  product(model, scratch, &model->weights->head, scratch->picked, batch->n_logits,
+          scratch->logits + batch->first_logit * model->config->n_outputs);
+}
+
+void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch) {
+  const kernel_table *kernels = model->kernels;
+  size_t n_rows = batch->n_rows;
+  size_t n_residual = n_rows * model->config->n_embedding;
+  embed(model, scratch, batch);
+  for (size_t n = 0; n < model->config->n_layers; n++) {
+    const layer_weights *layer = &model->weights->layers[n];
+    normalise(model, &layer->attention_norm, scratch->x, n_rows, scratch->normed);
+    project(model, scratch, layer, n_rows);
+    append(model, scratch, batch, n);
+    attend(model, scratch, batch, n);
+    product(model, scratch, &layer->output, scratch->heads, n_rows, scratch->normed);
+    kernels->f32_add(scratch->x, scratch->normed, n_residual);
+    normalise(model, &layer->mlp_norm, scratch->x, n_rows, scratch->normed);
+    mlp(model, scratch, layer, n_rows);
+    kernels->f32_add(scratch->x, scratch->normed, n_residual);
+  }
+  read_out(model, scratch, batch);
+}
