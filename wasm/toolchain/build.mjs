@@ -90,7 +90,7 @@ async function buildNative() {
 }
 
 function clean() {
-  for (const folder of ['build', 'dist']) rmSync(join(root, folder), { recursive: true, force: true });
+  for (const name of ['build', 'dist']) rmSync(join(root, name), { recursive: true, force: true });
 }
 
 const targets = { wasm: buildWasm, ts: buildTypeScript, native: buildNative, clean };

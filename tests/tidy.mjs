@@ -1,0 +1,134 @@
+// Keeps the house rules: reads every file of the repository and names what breaks one.
+//
+//   node tests/tidy.mjs [FILE…]      findings as file:line: message, then one line of sums
+//
+// A rule passes when no file breaks it. Rules about one file are in tidy-rules.mjs, those about
+// how files stand together are here. Files that git ignores are not read.
+import { execFileSync } from 'node:child_process';
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, join, posix } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { isC, isCore, rules } from './tidy-rules.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+/** The level of each part of core; a file includes headers of its own level or below. */
+const levels = {
+  0: ['status', 'tensor', 'memory', 'pool', 'bytes', 'f16'],
+  1: ['kernels', 'kernels_scalar', 'kernels_simd', 'kernels_simd128', 'kernels_relaxed',
+    'simd128', 'dequantize_scalar', 'gguf', 'gguf_find', 'sampler'],
+  2: ['config', 'rope', 'attention', 'kv_cache', 'weights', 'matmul'],
+  3: ['forward'],
+  4: ['onekv'],
+};
+
+/** Level of a core file: its own name's, or that of the longest listed name it is a part of. */
+export function levelOf(path) {
+  const name = posix.basename(path).replace(/\.[ch]$/, '');
+  const listed = Object.entries(levels).flatMap(([level, names]) =>
+    names.map((known) => ({ known, level: Number(level) })));
+  const fits = listed.filter(({ known }) => name === known || name.startsWith(`${known}_`));
+  return fits.sort((a, b) => b.known.length - a.known.length)[0]?.level;
+}
+
+function checkIncludes(file) {
+  const own = levelOf(file.path);
+  if (own === undefined) return [[1, 'has no level: add it to the table in tests/tidy.mjs']];
+  return file.lines.flatMap((line, index) => {
+    const header = /^\s*#\s*include\s*"(?:core\/)?([^"]+)"/.exec(line)?.[1];
+    if (!header) return [];
+    const level = levelOf(header);
+    if (level === undefined) return [[index + 1, `${header} is no header of core`]];
+    return level <= own ? []
+      : [[index + 1, `${header} is of level ${level}, above this file's ${own}`]];
+  });
+}
+
+const levelRule = {
+  name: 'levels of core',
+  check: (files) => files.filter(isCore).flatMap((file) =>
+    checkIncludes(file).map((found) => [file, ...found])),
+};
+
+/** What CMakeLists.txt compiles by pattern. */
+const built = /^(core\/[^/]+|wasm\/[^/]+|tests\/native\/[^/]+|tests\/fuzz\/fuzz_[^/]+)\.c$/;
+
+const unusedRule = {
+  name: 'nothing unused',
+  check: (files) => files.filter(isC).flatMap((file) => {
+    const name = posix.basename(file.path);
+    if (file.path.endsWith('.c')) {
+      const named = built.test(file.path) || files.some((other) => other !== file &&
+        !other.path.endsWith('.md') && other.text.includes(name));
+      return named ? [] : [[file, 1, 'nobody builds this file']];
+    }
+    const include = new RegExp(`#\\s*include\\s*["<](?:[^">]*/)?${name.replace('.', '\\.')}[">]`);
+    return files.some((other) => isC(other) && include.test(other.text)) ? []
+      : [[file, 1, 'nobody includes this header']];
+  }),
+};
+
+/** Links from page to page inside the repository; addresses elsewhere are not asked. */
+function brokenLinks(file, paths) {
+  return file.lines.flatMap((line, index) =>
+    [...line.matchAll(/\]\(([^)\s#:]+)(?:#[^)]*)?\)/g)].flatMap(([, target]) => {
+      const path = posix.normalize(posix.join(dirname(file.path), target)).replace(/\/$/, '');
+      const there = paths.has(path) || [...paths].some((other) => other.startsWith(`${path}/`));
+      return there ? [] : [[file, index + 1, `there is no ${path}`]];
+    }));
+}
+
+const linkRule = {
+  name: 'links',
+  check: (files, paths) => files.filter(({ path }) => path.endsWith('.md'))
+    .flatMap((file) => brokenLinks(file, paths)),
+};
+
+/** Every rule in one form: check(files, paths) gives [file, line, message]. */
+const allRules = [
+  ...rules.map(({ name, applies, check }) => ({
+    name,
+    check: (files) => files.filter(applies).flatMap((file) =>
+      check(file).map((found) => [file, ...found])),
+  })),
+  levelRule, unusedRule, linkRule,
+];
+
+/** Makes the form that the rules read. Line ends are part of neither. */
+export function fileFrom(path, text) {
+  return { path, text, lines: (text.endsWith('\n') ? text.slice(0, -1) : text).split('\n') };
+}
+
+/** All findings as { rule, path, line, message }; paths are those that links may lead to. */
+export function findings(files, paths = new Set(files.map(({ path }) => path))) {
+  return allRules.flatMap(({ name, check }) => check(files, paths)
+    .map(([file, line, message]) => ({ rule: name, path: file.path, line, message })));
+}
+
+/** Files that git knows or would take; those deleted in the work tree are gone. */
+function repositoryFiles() {
+  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others',
+    '--exclude-standard'], { cwd: root, encoding: 'utf8', maxBuffer: 1 << 26 });
+  return [...new Set(listed.split('\0'))].filter((path) => path !== '' &&
+    statSync(join(root, path), { throwIfNoEntry: false })?.isFile());
+}
+
+function readFile(path) {
+  const bytes = readFileSync(join(root, path));
+  // Bytes of data files are read as they are: only the rule about places looks at them.
+  const binary = bytes.subarray(0, 8192).includes(0);
+  return fileFrom(path, bytes.toString(binary ? 'latin1' : 'utf8'));
+}
+
+function main(only) {
+  const paths = repositoryFiles();
+  const files = paths.map(readFile);
+  const found = findings(files, new Set(paths)).filter(({ path }) =>
+    only.length === 0 || only.includes(path));
+  for (const { path, line, message } of found) console.log(`${path}:${line}: ${message}`);
+  const failed = new Set(found.map(({ rule }) => rule)).size;
+  console.log(`${allRules.length - failed} passed, ${failed} failed`);
+  process.exitCode = failed > 0 ? 1 : 0;
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) main(process.argv.slice(2));
