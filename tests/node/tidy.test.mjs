@@ -66,10 +66,12 @@ test('functions are found in C: declarations, tables and structs are none', () =
 });
 
 test('functions are found in TypeScript: methods, arrows, parameters on lines of their own', () => {
-  const text = 'export class A {\n  #b = 1;\n  async get<T>(a: T): Promise<void> {\n' +
-    '    if (a) {\n    }\n  }\n  private *all(\n    a: number,\n  ): Iterable<number> {\n    yield a;\n  }\n}\n' +
-    'const f = async (a: number) => {\n  for (;;) {\n  }\n};\n' +
-    "test('x', () => {\n});\ndescribe('y', () => {\n});\nconst o = {\n  a: 1,\n};\n";
+  const text = [
+    'export class A {', '  #b = 1;', '  async get<T>(a: T): Promise<void> {', '    if (a) {',
+    '    }', '  }', '  private *all(', '    a: number,', '  ): Iterable<number> {', '    yield a;',
+    '  }', '}', 'const f = async (a: number) => {', '  for (;;) {', '  }', '};',
+    "test('x', () => {", '});', "describe('y', () => {", '});', 'const o = {', '  a: 1,', '};', '',
+  ].join('\n');
   assert.deepEqual(lengths('a.ts', text), ['get 4', 'all 5', 'f 4', 'test 2']);
 });
 
