@@ -20,6 +20,7 @@ from gguf import GGMLQuantizationType, GGUFWriter
 from gguf.quants import quantize
 
 import golden_quants
+import golden_tokenizers
 import reference
 from golden_cases import CASES, Case
 
@@ -238,6 +239,7 @@ def main():
         }
     (FOLDER / "index.json").write_text(json.dumps(index, indent=1) + "\n")
     golden_quants.write_dequantize(FOLDER / "dequantize")
+    golden_tokenizers.write_all()
 
 
 if __name__ == "__main__":
