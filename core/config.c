@@ -22,12 +22,12 @@ typedef struct architecture_row {
 } architecture_row;
 
 static const architecture_row ARCHITECTURES[] = {
-    {"gpt2", ONEKV_LAYER_NORM, ONEKV_LEARNED, false, ONEKV_GELU_TANH, true},
+    {"gpt2", ONEKV_LAYER_NORM, ONEKV_LEARNED, true, ONEKV_GELU_TANH, true},
     {"llama", ONEKV_RMS_NORM, ONEKV_ROPE, false, ONEKV_SWIGLU, true},
     {"qwen2", ONEKV_RMS_NORM, ONEKV_ROPE, true, ONEKV_SWIGLU, true},
     {"qwen3", ONEKV_RMS_NORM, ONEKV_ROPE, true, ONEKV_SWIGLU, true},
-    {"onekv-encoder", ONEKV_LAYER_NORM, ONEKV_LEARNED, false, ONEKV_GELU_ERF, false},
-    {"onekv-vit", ONEKV_LAYER_NORM, ONEKV_LEARNED, false, ONEKV_GELU_ERF, false},
+    {"onekv-encoder", ONEKV_LAYER_NORM, ONEKV_LEARNED, true, ONEKV_GELU_ERF, false},
+    {"onekv-vit", ONEKV_LAYER_NORM, ONEKV_LEARNED, true, ONEKV_GELU_ERF, false},
 };
 
 /* Index order is that of the enums in config.h. */
@@ -167,15 +167,10 @@ static void read_shapes(key_reader *reader, onekv_config *config) {
 static void read_yarn(key_reader *reader, onekv_config *config) {
   onekv_rope *rope = &config->rope;
   rope->n_context_original = config->n_context;
-  read_size(reader, "rope.scaling.original_context_length", true, 1, WIDTH_MAX * 16,
+  read_size(reader, "rope.scaling.original_context_length", false, 1, WIDTH_MAX * 16,
             &rope->n_context_original);
   /* Peng et al. 2023 (YaRN), eq. 22: the logits' temperature as a factor on cosines and sines. */
-  float extra_factor = 1.0f;
-  read_number(reader, "rope.scaling.attn_factor", false, 1e-3f, 1e3f, &extra_factor);
-  rope->attention_factor = extra_factor * (1.0f + 0.1f * logf(rope->factor));
-  if (config_unrotates(config)) {
-    require(reader, false, "rotate-unrotate does not go with yarn, whose rotation also scales");
-  }
+  rope->attention_factor *= 1.0f + 0.1f * logf(rope->factor);
   rope->beta_fast = 32.0f;
   rope->beta_slow = 1.0f;
   read_number(reader, "rope.scaling.yarn_beta_fast", false, 1e-3f, 1e4f, &rope->beta_fast);
@@ -195,6 +190,7 @@ static void read_rope(key_reader *reader, onekv_config *config) {
   rope->scaling = (onekv_rope_scaling)scaling;
   rope->factor = 1.0f;
   rope->attention_factor = 1.0f;
+  read_number(reader, "rope.scaling.attn_factor", false, 1e-3f, 1e3f, &rope->attention_factor);
   if (scaling == ONEKV_ROPE_UNSCALED) return;
   read_number(reader, "rope.scaling.factor", false, 1e-3f, 1e6f, &rope->factor);
   if (scaling == ONEKV_ROPE_YARN && reader->status == ONEKV_OK) read_yarn(reader, config);

@@ -42,7 +42,7 @@ typedef struct onekv_rope {
   float base;
   onekv_rope_scaling scaling;
   float factor; /* context is longer by this factor than trained; 1 without scaling */
-  float attention_factor; /* YaRN: magnitude of cosines and sines */
+  float attention_factor; /* magnitude m of cosines and sines; 1 but for YaRN */
   float beta_fast, beta_slow;
   size_t n_context_original; /* YaRN: context before scaling */
 } onekv_rope;

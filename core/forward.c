@@ -18,7 +18,7 @@
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
 
 void forward_scratch_make(const onekv_config *config, const model_weights *weights,
-                          memory_arena *arena, forward_scratch *scratch) {
+                          size_t n_context, memory_arena *arena, forward_scratch *scratch) {
   size_t n = scratch->n_rows_max;
   size_t d = config->n_embedding;
   size_t h = config->head_width;
@@ -43,7 +43,7 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
   scratch->rows =
       arena_take(arena, scratch->n_threads_max, MATMUL_ROWS * widest * sizeof(float));
   if (config->position == ONEKV_ROPE) {
-    rope_tables_make(&config->rope, config->n_context, weights->rope_frequencies, arena,
+    rope_tables_make(&config->rope, n_context, weights->rope_frequencies, arena,
                      &scratch->rope);
   }
 }
@@ -143,18 +143,16 @@ static void project(const forward_model *model, forward_scratch *scratch,
   if (!config_shares_kv(config)) {
     product(model, scratch, &layer->value, scratch->normed, n_rows, scratch->values);
   }
-  bool keys_wait = config_makes_keys_at_read(config);
-  if (!keys_wait) normalise_heads(model, scratch->keys, n_rows * n_kv_heads, layer->key_norm);
   if (config_shares_qk(config)) {
     copy_keys_to_queries(config, scratch, n_rows);
-    const float *gain = keys_wait ? layer->key_norm : NULL;
-    normalise_heads(model, scratch->queries, n_rows * config->n_heads, gain);
   } else {
     product(model, scratch, &layer->query, scratch->normed, n_rows, scratch->queries);
-    normalise_heads(model, scratch->queries, n_rows * config->n_heads, layer->query_norm);
   }
+  normalise_heads(model, scratch->queries, n_rows * config->n_heads, layer->query_norm);
   rotate(model, scratch, scratch->queries, config->n_heads, n_rows, false);
-  if (!keys_wait) rotate(model, scratch, scratch->keys, n_kv_heads, n_rows, false);
+  if (config_makes_keys_at_read(config)) return;
+  normalise_heads(model, scratch->keys, n_rows * n_kv_heads, layer->key_norm);
+  rotate(model, scratch, scratch->keys, n_kv_heads, n_rows, false);
 }
 
 static void append(const forward_model *model, const forward_scratch *scratch,
@@ -170,6 +168,19 @@ static void append(const forward_model *model, const forward_scratch *scratch,
       if (config_shares_kv(config)) continue;
       kv_cache_write(slice->cache, layer, KV_VALUES, position, scratch->values + row * width);
     }
+  }
+}
+
+/* Turns each head's output back by its row's position and takes the magnitude m away: the angles
+ * carry m once in the cached keys and once here. */
+static void unrotate(const forward_model *model, forward_scratch *scratch, size_t n_rows) {
+  const onekv_config *config = model->config;
+  rotate(model, scratch, scratch->heads, config->n_heads, n_rows, true);
+  float m = config->rope.attention_factor;
+  if (m == 1.0f) return;
+  for (size_t head = 0; head < n_rows * config->n_heads; head++) {
+    float *x = scratch->heads + head * config->head_width;
+    for (size_t c = 0; c < config->rope.n_rotated; c++) x[c] /= m * m;
   }
 }
 
@@ -193,9 +204,7 @@ static void attend(const forward_model *model, forward_scratch *scratch,
       .scratch = scratch->tiles,
   };
   attention(model->pool, &call);
-  if (config_unrotates(model->config)) {
-    rotate(model, scratch, scratch->heads, model->config->n_heads, batch->n_rows, true);
-  }
+  if (config_unrotates(model->config)) unrotate(model, scratch, batch->n_rows);
 }
 
 /* gate = act(up) or silu(gate) · up; then y = down. */

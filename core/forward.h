@@ -29,9 +29,10 @@ typedef struct forward_scratch {
   float *rows;    /* [threads][MATMUL_ROWS × widest matrix] */
 } forward_scratch;
 
-/* Carves all buffers from the arena (counting when it has no base); sizes are set before. */
+/* Carves all buffers from the arena (counting when it has no base), for positions below
+ * n_context; the sizes in *scratch are set before. */
 void forward_scratch_make(const onekv_config *config, const model_weights *weights,
-                          memory_arena *arena, forward_scratch *scratch);
+                          size_t n_context, memory_arena *arena, forward_scratch *scratch);
 
 typedef struct forward_batch {
   const sequence_slice *slices; /* rows one behind the other; positions reserved in the caches */

@@ -10,10 +10,10 @@ void kernels_select(kernel_table *table, kernels_level level) {
   if (level == KERNELS_BEST) level = KERNELS_RELAXED;
   memset(table, 0, sizeof *table);
   kernels_fill_scalar(table);
-#ifdef ONEKV_HAVE_SIMD128
+#if ONEKV_HAVE_SIMD128
   if (level >= KERNELS_SIMD128) kernels_fill_simd128(table);
 #endif
-#ifdef ONEKV_HAVE_RELAXED
+#if ONEKV_HAVE_RELAXED
   if (level >= KERNELS_RELAXED) kernels_fill_relaxed(table);
 #endif
 }

@@ -117,6 +117,8 @@ size_t onekv_pool_activate(onekv_pool *pool, size_t n_threads) {
 
 size_t pool_n_active(const onekv_pool *pool) { return pool->n_active; }
 
+size_t pool_n_most(const onekv_pool *pool) { return pool->n_started + 1; }
+
 void pool_run(onekv_pool *pool, pool_task task, void *context) {
   size_t n_threads = pool->n_active;
   if (n_threads > 1) {

@@ -39,6 +39,9 @@ typedef void (*pool_task)(void *context, size_t thread_index, size_t n_threads);
 void pool_run(onekv_pool *pool, pool_task task, void *context);
 size_t pool_n_active(const onekv_pool *pool);
 
+/* Threads that the pool may ever use: bounds thread indices. */
+size_t pool_n_most(const onekv_pool *pool);
+
 /* One thread's share [*first, *end) of n items, cut at multiples of `step`. */
 void pool_share(size_t n, size_t step, size_t thread_index, size_t n_threads, size_t *first,
                 size_t *end);

@@ -135,7 +135,8 @@ static size_t keep_likeliest(const onekv_sampling *s, onekv_candidate *candidate
     while (n_popped < n_most) pop(candidates, n - n_popped++);
   }
   double total = mass_of(candidates + (n - n_most), n_most, top);
-  double wanted = s->top_p > 0.0f && s->top_p < 1.0f ? (double)s->top_p * total : INFINITY;
+  bool cuts = s->top_p > 0.0f && s->top_p < 1.0f;
+  double wanted = cuts ? (double)s->top_p * total : (double)INFINITY;
   double smallest = (double)s->min_p;
   double mass = 0.0;
   size_t n_kept = 0;

@@ -167,10 +167,8 @@ static void bind_layer(tensor_binder *binder, size_t n, layer_weights *layer) {
   bind_projections(binder, n, layer);
   if (config->has_qk_norm) {
     size_t h = config->head_width;
+    layer->query_norm = bind_vector(binder, layer_name(n, "attn_q_norm.weight").text, h, true);
     layer->key_norm = bind_vector(binder, layer_name(n, "attn_k_norm.weight").text, h, true);
-    if (!config_shares_qk(config)) {
-      layer->query_norm = bind_vector(binder, layer_name(n, "attn_q_norm.weight").text, h, true);
-    }
   }
   if (config->has_score_map) {
     layer->score_scale =

@@ -30,7 +30,7 @@ typedef struct layer_weights {
   matrix query;                /* [H·h, d]; absent when Q=K */
   matrix key;                  /* [g·h, d] */
   matrix value;                /* [g·h, d]; absent when K=V */
-  const float *query_norm;     /* [h] or NULL: RMSNorm gain of each query head */
+  const float *query_norm;     /* [h] or NULL: RMSNorm gain of each query head, also when Q=K */
   const float *key_norm;       /* [h] or NULL */
   matrix output;               /* [d, H·h] */
   norm_weights mlp_norm;       /* [d] */

@@ -1,0 +1,181 @@
+/* OneKV: transformers whose KV cache is one tensor, and all the other variants.
+ *
+ *   onekv_pool_open                          threads, shared by all models
+ *   onekv_loader_open, _feed…, _finish       a stream of GGUF bytes becomes a model
+ *   onekv_session_open                       one conversation
+ *   onekv_step, onekv_sample                 tokens in, logits, next token out
+ *   onekv_session_clone, _truncate, _save    branch, cut, keep
+ *   onekv_model_memory, onekv_session_memory every byte
+ *
+ * A model is immutable and its sessions are independent, but a model has one working memory:
+ * calls on a model and its sessions must not overlap. Functions return a status; on failure
+ * nothing has changed and out-pointers are untouched, unless a comment says otherwise. `error`
+ * may be NULL. */
+#ifndef ONEKV_H
+#define ONEKV_H
+
+#include "config.h"
+#include "kernels.h"
+#include "kv_cache.h"
+#include "pool.h"
+#include "sampler.h"
+
+typedef struct onekv_loader onekv_loader;
+typedef struct onekv_model onekv_model;
+typedef struct onekv_session onekv_session;
+
+/* Zero means default for every field but the pool. */
+typedef struct onekv_model_options {
+  onekv_pool *pool;           /* required; outlives the model */
+  onekv_allocator allocator;  /* default: malloc and free */
+  kernels_level level;        /* default: the best of this build */
+  onekv_cache_type cache_type; /* default: f16 */
+  size_t n_context;           /* longest session; default and maximum: the file's */
+  size_t n_logits_max;        /* rows of logits of one step; default 8 */
+} onekv_model_options;
+
+/* -- Loading: bytes in file order, in pieces of any size. No copy of the file is kept. -- */
+
+/* The loader is the caller's: onekv_loader_close, or onekv_loader_finish, ends it. */
+onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader **out,
+                               onekv_error *error);
+
+/* Takes the next bytes. While the header is incomplete they are collected; then it is checked
+ * (all errors of gguf_parse, config_read and weights_plan_open) and memory for the weights is
+ * taken when the first byte of weights arrives. After an error only close is possible. */
+onekv_status onekv_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes,
+                               onekv_error *error);
+
+/* The header has been read and checked. The following three need it (else NULL, 0). */
+bool onekv_loader_has_header(const onekv_loader *loader);
+const onekv_config *onekv_loader_config(const onekv_loader *loader);
+const gguf_value *onekv_loader_find(const onekv_loader *loader, const char *key);
+size_t onekv_loader_file_bytes(const onekv_loader *loader); /* header and data */
+
+/* What the file will take, before its weights are read. */
+typedef struct onekv_estimate {
+  size_t n_parameters;
+  size_t weight_bytes;
+  size_t scratch_bytes;
+  size_t cache_bytes_per_token;    /* in the options' cache type */
+  size_t standard_bytes_per_token; /* QKV with a KV head for every query head */
+} onekv_estimate;
+onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *out);
+
+/* All bytes were fed: the model is the caller's (onekv_model_close) and the loader is gone.
+ * Errors: TRUNCATED, OUT_OF_MEMORY; the loader stays. */
+onekv_status onekv_loader_finish(onekv_loader *loader, onekv_model **out, onekv_error *error);
+void onekv_loader_close(onekv_loader *loader);
+
+/* -- Model -- */
+
+/* All its sessions must be closed before (else WRONG_STATE). */
+onekv_status onekv_model_close(onekv_model *model);
+const onekv_config *onekv_model_config(const onekv_model *model);
+uint64_t onekv_model_hash(const onekv_model *model);        /* of the file's bytes */
+const char *onekv_model_level(const onekv_model *model);    /* "scalar", "simd128", "relaxed" */
+size_t onekv_model_cache_bytes_per_token(const onekv_model *model);
+
+typedef struct onekv_memory {
+  size_t weights, cache, scratch, sessions, tables; /* bytes held, by kind */
+  size_t total;          /* their sum: exactly what the allocator has handed out */
+  size_t peak;           /* highest total so far */
+  size_t cache_used;     /* of `cache`: pages that sessions refer to, each counted once */
+  size_t cache_pooled;   /* of `cache`: free pages, kept for reuse */
+  size_t n_sessions;
+} onekv_memory;
+void onekv_model_memory(const onekv_model *model, onekv_memory *out);
+
+/* Gives free pages back to the allocator. */
+void onekv_model_trim(onekv_model *model);
+
+/* -- Session: one sequence of a causal model -- */
+
+typedef struct onekv_session_options {
+  size_t n_context;        /* window; default: the model's */
+  bool slides;             /* full window: forget the older half instead of CONTEXT_FULL */
+  size_t n_keep;           /* sliding never forgets the first n_keep tokens */
+  onekv_sampling sampling; /* zero: greedy */
+} onekv_session_options;
+
+/* options may be NULL. Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
+onekv_status onekv_session_open(onekv_model *model, const onekv_session_options *options,
+                                onekv_session **out, onekv_error *error);
+void onekv_session_close(onekv_session *session);
+
+/* An independent session with the same tokens, cache (shared until one of them writes), sampling
+ * and random numbers. Error: OUT_OF_MEMORY. */
+onekv_status onekv_session_clone(const onekv_session *session, onekv_session **out);
+
+size_t onekv_session_n_tokens(const onekv_session *session);
+/* tokens [n] of positions [first, first + n). Error: INVALID_ARGUMENT. */
+onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
+                                  int32_t *tokens);
+
+/* Keeps the first n tokens. Error: INVALID_ARGUMENT if there are fewer. */
+onekv_status onekv_session_truncate(onekv_session *session, size_t n);
+
+/* New sampling parameters; random numbers restart at their seed. */
+onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_sampling *sampling,
+                                        onekv_error *error);
+
+typedef struct onekv_session_memory_report {
+  size_t n_tokens;
+  size_t cache_used;     /* tokens × bytes per token */
+  size_t cache_pages;    /* pages referred to, those shared with clones included */
+  size_t cache_own;      /* pages that no other session refers to */
+  size_t standard_used;  /* what standard QKV (MHA) takes: same length, same element type */
+} onekv_session_memory_report;
+void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out);
+
+/* -- Steps -- */
+
+typedef struct onekv_item {
+  onekv_session *session; /* of this model; each at most once a step */
+  const int32_t *tokens;  /* [n_tokens], n_tokens >= 1 */
+  size_t n_tokens;
+  size_t n_logits;        /* logits of the last n_logits tokens are wanted; 0 to n_tokens */
+  float *logits;          /* out: [n_logits][n_outputs], the model's memory, until its next call;
+                             the caller may change them (a grammar's mask) before sampling */
+} onekv_item;
+
+/* Appends each item's tokens to its session, all together as one batch. The sum of n_logits must
+ * not exceed the model's n_logits_max. Errors: INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE,
+ * CONTEXT_FULL, OUT_OF_MEMORY, WRONG_STATE (a bidirectional model); after OUT_OF_MEMORY a window
+ * that had to slide may have slid. */
+onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
+                        onekv_error *error);
+
+/* Chooses the session's next token from a row of logits of its last step; nothing is appended.
+ * Error: NOT_FINITE. */
+onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token);
+
+/* logprobs[i] = log p(tokens[i + 1] | everything up to tokens[i]), i < n - 1, while the tokens
+ * are appended to the session. n >= 2. Errors as onekv_step. On CONTEXT_FULL nothing is done. */
+onekv_status onekv_score(onekv_session *session, const int32_t *tokens, size_t n,
+                         float *logprobs, onekv_error *error);
+
+/* The n_top likeliest tokens of a row of logits, likeliest first: `logit` is the log probability.
+ * The result is the model's memory, until its next call. */
+const onekv_candidate *onekv_model_top(onekv_model *model, const float *logits, size_t n_top);
+
+/* Runs a bidirectional model on one whole sequence: tokens [n_rows], or features
+ * [n_rows][n_features] (a class row is added by the model). *logits is [n_logits][n_outputs],
+ * n_logits 1 when the model pools the first row, else n_rows; the model's memory until its next
+ * call. Errors: WRONG_STATE (a causal model), INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE,
+ * CONTEXT_FULL, OUT_OF_MEMORY. */
+onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float *features,
+                          size_t n_rows, const float **logits, size_t *n_logits,
+                          onekv_error *error);
+
+/* -- Snapshots: a session as bytes (snapshot.c has the layout) -- */
+
+size_t onekv_session_save_bytes(const onekv_session *session);
+void onekv_session_save(const onekv_session *session, uint8_t *out); /* [save_bytes] */
+
+/* A session like the one saved, on a model of the same hash and cache type. The bytes may be
+ * hostile. Errors: SNAPSHOT_REFUSED with the reason, OUT_OF_MEMORY. */
+onekv_status onekv_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes,
+                                   onekv_session **out, onekv_error *error);
+
+#endif
