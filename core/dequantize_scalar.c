@@ -4,27 +4,8 @@
  * Blocks have no alignment, so numbers are assembled from bytes. The order of the float
  * operations is part of the contract: variants must give the same bits, so they multiply and
  * add in this order and never fuse. */
-#include "bytes.h"
-#include "f16.h"
+#include "blocks.h"
 #include "kernels.h"
-
-enum {
-  BLOCK = 32,        /* elements of a simple block                           */
-  SUPER_BLOCK = 256, /* elements of a K block                                */
-  K_SCALES = 12,     /* bytes that hold 8 scales and 8 minima of 6 bits each */
-  BYTES_Q4_0 = 18,
-  BYTES_Q4_1 = 20,
-  BYTES_Q5_0 = 22,
-  BYTES_Q5_1 = 24,
-  BYTES_Q8_0 = 34,
-  BYTES_Q4_K = 144,
-  BYTES_Q5_K = 176,
-  BYTES_Q6_K = 210
-};
-
-static float read_f16(const uint8_t *bytes) {
-  return f32_from_f16(load_u16(bytes));
-}
 
 static void dequantize_f32_scalar(const uint8_t *blocks, size_t n, float *out) {
   for (size_t i = 0; i < n; i++) out[i] = f32_from_bits(load_u32(blocks + 4 * i));
@@ -100,20 +81,6 @@ static void dequantize_q5_1_scalar(const uint8_t *blocks, size_t n, float *out) 
       out[start + i] = (float)low_q * d + m;
       out[start + i + BLOCK / 2] = (float)high_q * d + m;
     }
-  }
-}
-
-/* Scale and minimum of sub-block j (0 to 7) out of the 12 packed bytes: the first four have
- * their 6 bits in bytes j and j + 4; the last four have 4 bits in byte j + 4 and their upper
- * two in the top of bytes j - 4 and j. */
-static void k_scale_and_minimum(const uint8_t scales[K_SCALES], size_t j, int *scale,
-                                int *minimum) {
-  if (j < 4) {
-    *scale = scales[j] & 63;
-    *minimum = scales[j + 4] & 63;
-  } else {
-    *scale = (scales[j + 4] & 15) | ((scales[j - 4] >> 6) << 4);
-    *minimum = (scales[j + 4] >> 4) | ((scales[j] >> 6) << 4);
   }
 }
 

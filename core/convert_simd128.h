@@ -1,0 +1,47 @@
+/* Vector conversions that the exact SIMD kernels share. */
+#ifndef ONEKV_CONVERT_SIMD128_H
+#define ONEKV_CONVERT_SIMD128_H
+
+#include "simd128.h"
+
+/* f32_from_f16 (f16.h) of four halves, one in each lane's low 16 bits. */
+SIMD_INLINE v128_t f32x4_from_f16(v128_t halves) {
+  const v128_t smallest = wasm_i32x4_splat(0x38800000); /* 2^-14 */
+  v128_t sign = wasm_i32x4_shl(wasm_v128_and(halves, wasm_i32x4_splat(0x8000)), 16);
+  v128_t magnitude = wasm_i32x4_shl(wasm_v128_and(halves, wasm_i32x4_splat(0x7fff)), 13);
+  v128_t value = wasm_i32x4_add(magnitude, wasm_i32x4_splat(0x38000000));
+  v128_t subnormal = wasm_f32x4_sub(wasm_i32x4_add(magnitude, smallest), smallest);
+  v128_t is_subnormal = wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x00800000));
+  v128_t is_special = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x0f7fffff));
+  value = wasm_v128_bitselect(subnormal, value, is_subnormal);
+  value = wasm_i32x4_add(value, wasm_v128_and(is_special, wasm_i32x4_splat(0x38000000)));
+  return wasm_v128_or(value, sign);
+}
+
+/* The 16 signed bytes as floats in four vectors. */
+SIMD_INLINE void f32x4_from_i8x16(v128_t bytes, v128_t out[4]) {
+  v128_t low = wasm_i16x8_extend_low_i8x16(bytes);
+  v128_t high = wasm_i16x8_extend_high_i8x16(bytes);
+  out[0] = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(low));
+  out[1] = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(low));
+  out[2] = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_low_i16x8(high));
+  out[3] = wasm_f32x4_convert_i32x4(wasm_i32x4_extend_high_i16x8(high));
+}
+
+/* out[16] = bytes · scale */
+SIMD_INLINE void f32x4_store_scaled(v128_t bytes, v128_t scale, float *out) {
+  v128_t values[4];
+  f32x4_from_i8x16(bytes, values);
+  for (size_t i = 0; i < 4; i++) wasm_v128_store(out + 4 * i, wasm_f32x4_mul(values[i], scale));
+}
+
+/* out[16] = bytes · scale + offset, rounded twice as the scalar code does. */
+SIMD_INLINE void f32x4_store_scaled_offset(v128_t bytes, v128_t scale, v128_t offset, float *out) {
+  v128_t values[4];
+  f32x4_from_i8x16(bytes, values);
+  for (size_t i = 0; i < 4; i++) {
+    wasm_v128_store(out + 4 * i, f32x4_multiply_add(values[i], scale, offset));
+  }
+}
+
+#endif

@@ -1,0 +1,171 @@
+/* SIMD kernels that give the scalar bits: no sums, no fused operations, each element by the
+ * same operations in the same order as in kernels_scalar.c. Relaxed SIMD has nothing to add, so
+ * there is one build of them. */
+#include "kernels.h"
+#include "simd128.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "convert_simd128.h"
+#include "f16.h"
+
+static void f32_add_simd128(float *x, const float *y, size_t n) {
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    wasm_v128_store(x + c, wasm_f32x4_add(wasm_v128_load(x + c), wasm_v128_load(y + c)));
+  }
+  for (; c < n; c++) x[c] += y[c];
+}
+
+/* (a, b) -> (a cos - b sin, a sin + b cos), four pairs. */
+SIMD_INLINE void rotate_pairs(v128_t *a, v128_t *b, v128_t cosines, v128_t sines) {
+  v128_t first = wasm_f32x4_sub(wasm_f32x4_mul(*a, cosines), wasm_f32x4_mul(*b, sines));
+  *b = wasm_f32x4_add(wasm_f32x4_mul(*a, sines), wasm_f32x4_mul(*b, cosines));
+  *a = first;
+}
+
+static void rotate_pair(float *a, float *b, float cosine, float sine) {
+  float first = *a * cosine - *b * sine;
+  *b = *a * sine + *b * cosine;
+  *a = first;
+}
+
+SIMD_INLINE v128_t load_sines(const float *sines, bool inverse) {
+  v128_t loaded = wasm_v128_load(sines);
+  return inverse ? wasm_f32x4_neg(loaded) : loaded;
+}
+
+static void f32_rotate_adjacent_simd128(float *x, const float *cosines, const float *sines,
+                                        size_t n_pairs, bool inverse) {
+  size_t i = 0;
+  for (; i + LANES <= n_pairs; i += LANES) {
+    v128_t low = wasm_v128_load(x + 2 * i);          /* a0 b0 a1 b1 */
+    v128_t high = wasm_v128_load(x + 2 * i + LANES); /* a2 b2 a3 b3 */
+    v128_t a = wasm_i32x4_shuffle(low, high, 0, 2, 4, 6);
+    v128_t b = wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
+    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), load_sines(sines + i, inverse));
+    wasm_v128_store(x + 2 * i, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
+    wasm_v128_store(x + 2 * i + LANES, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+  }
+  for (; i < n_pairs; i++) {
+    rotate_pair(&x[2 * i], &x[2 * i + 1], cosines[i], inverse ? -sines[i] : sines[i]);
+  }
+}
+
+static void f32_rotate_halves_simd128(float *x, const float *cosines, const float *sines,
+                                      size_t n_pairs, bool inverse) {
+  size_t i = 0;
+  for (; i + LANES <= n_pairs; i += LANES) {
+    v128_t a = wasm_v128_load(x + i);
+    v128_t b = wasm_v128_load(x + n_pairs + i);
+    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), load_sines(sines + i, inverse));
+    wasm_v128_store(x + i, a);
+    wasm_v128_store(x + n_pairs + i, b);
+  }
+  for (; i < n_pairs; i++) {
+    rotate_pair(&x[i], &x[i + n_pairs], cosines[i], inverse ? -sines[i] : sines[i]);
+  }
+}
+
+/* f32_to_f16 of four lanes, each result in the low half of its lane. */
+SIMD_INLINE v128_t f16_from_f32x4(v128_t x) {
+  v128_t sign = wasm_v128_and(wasm_u32x4_shr(x, 16), wasm_i32x4_splat(0x8000));
+  v128_t magnitude = wasm_f32x4_abs(x);
+  v128_t is_nan = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x7f800000));
+  v128_t is_infinite = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x477fffff));
+  v128_t is_subnormal = wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x38800000));
+  v128_t subnormal = wasm_i32x4_sub(wasm_f32x4_add(magnitude, wasm_f32x4_splat(0.5f)),
+                                    wasm_i32x4_splat(0x3f000000));
+  v128_t odd = wasm_v128_and(wasm_u32x4_shr(magnitude, 13), wasm_i32x4_splat(1));
+  v128_t rounded =
+      wasm_i32x4_add(wasm_i32x4_sub(magnitude, wasm_i32x4_splat(0x38000000 - 0xfff)), odd);
+  v128_t half = wasm_v128_bitselect(subnormal, wasm_u32x4_shr(rounded, 13), is_subnormal);
+  half = wasm_v128_bitselect(wasm_i32x4_splat(0x7c00), half, is_infinite);
+  half = wasm_v128_bitselect(wasm_i32x4_splat(0x7e00), half, is_nan);
+  return wasm_v128_or(half, sign);
+}
+
+static void f16_encode_simd128(const float *x, size_t n, uint16_t *out) {
+  size_t c = 0;
+  for (; c + 2 * LANES <= n; c += 2 * LANES) {
+    v128_t low = f16_from_f32x4(wasm_v128_load(x + c));
+    v128_t high = f16_from_f32x4(wasm_v128_load(x + c + LANES));
+    wasm_v128_store(out + c, wasm_u16x8_narrow_i32x4(low, high));
+  }
+  for (; c < n; c++) out[c] = f32_to_f16(x[c]);
+}
+
+static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
+  size_t c = 0;
+  for (; c + 2 * LANES <= n; c += 2 * LANES) {
+    v128_t halves = wasm_v128_load(x + c);
+    wasm_v128_store(out + c, f32x4_from_f16(wasm_u32x4_extend_low_u16x8(halves)));
+    wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_u32x4_extend_high_u16x8(halves)));
+  }
+  for (; c < n; c++) out[c] = f32_from_f16(x[c]);
+}
+
+/* max |x|, NaN when there is a NaN. */
+static float largest_magnitude(const float *x, size_t n) {
+  v128_t largest = wasm_f32x4_splat(0.0f);
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    largest = wasm_f32x4_max(largest, wasm_f32x4_abs(wasm_v128_load(x + c)));
+  }
+  v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
+  largest = wasm_f32x4_max(largest, wasm_f32x4_abs(rest));
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
+  return wasm_f32x4_extract_lane(largest, 0);
+}
+
+/* round(x / scale) within ±127, as i32. In 1.5 · 2^23 + x the addition rounds x to the nearest
+ * integer, ties to even, and leaves it in the low bits. */
+SIMD_INLINE v128_t i32x4_code(v128_t x, v128_t scale) {
+  const v128_t limit = wasm_f32x4_splat(127.0f);
+  const v128_t magic = wasm_f32x4_splat(12582912.0f);
+  v128_t code = wasm_f32x4_div(x, scale);
+  code = wasm_f32x4_pmax(wasm_f32x4_pmin(code, limit), wasm_f32x4_neg(limit));
+  return wasm_i32x4_sub(wasm_f32x4_add(code, magic), magic);
+}
+
+/* The rules for rows without a usable scale are those of i8_encode_scalar. */
+static void i8_encode_simd128(const float *x, size_t n, int8_t *out, float *scale) {
+  *scale = largest_magnitude(x, n) / 127.0f;
+  bool usable = *scale > 0.0f && isfinite(*scale);
+  const v128_t zero = wasm_f32x4_splat(0.0f);
+  const v128_t divisor = wasm_f32x4_splat(usable ? *scale : 1.0f);
+  for (size_t c = 0; c < n; c += LANES) {
+    size_t n_lanes = n - c < LANES ? n - c : LANES;
+    v128_t values =
+        n_lanes == LANES ? wasm_v128_load(x + c) : f32x4_load_partial(x + c, n_lanes, zero);
+    v128_t codes = i32x4_code(usable ? values : zero, divisor);
+    v128_t shorts = wasm_i16x8_narrow_i32x4(codes, codes);
+    v128_t bytes = wasm_i8x16_narrow_i16x8(shorts, shorts);
+    if (n_lanes == LANES) {
+      wasm_v128_store32_lane(out + c, bytes, 0);
+    } else {
+      int32_t last = wasm_i32x4_extract_lane(bytes, 0);
+      memcpy(out + c, &last, n_lanes); /* little-endian, as the lanes of a vector are */
+    }
+  }
+}
+
+static void i8_decode_simd128(const int8_t *x, size_t n, float scale, float *out) {
+  const v128_t scales = wasm_f32x4_splat(scale);
+  size_t c = 0;
+  for (; c + 16 <= n; c += 16) f32x4_store_scaled(wasm_v128_load(x + c), scales, out + c);
+  for (; c < n; c++) out[c] = (float)x[c] * scale;
+}
+
+void kernels_fill_simd128_exact(kernel_table *table) {
+  table->f32_add = f32_add_simd128;
+  table->f32_rotate_adjacent = f32_rotate_adjacent_simd128;
+  table->f32_rotate_halves = f32_rotate_halves_simd128;
+  table->f16_encode = f16_encode_simd128;
+  table->f16_decode = f16_decode_simd128;
+  table->i8_encode = i8_encode_simd128;
+  table->i8_decode = i8_decode_simd128;
+}

@@ -1,0 +1,15 @@
+/* The variant for engines with relaxed SIMD: multiply-adds are rounded once where the processor
+ * can. Kernels that must give the scalar bits stay those of kernels_simd128.c. */
+#include "simd128.h"
+
+#define KERNEL(name)        name##_relaxed
+#define MATMUL_MULTIPLY_ADD f32x4_relaxed_multiply_add
+#define ATTEND_MULTIPLY_ADD f32x4_relaxed_multiply_add
+#define NORM_MULTIPLY_ADD   f32x4_relaxed_multiply_add
+#define EXP_MULTIPLY_ADD    f32x4_relaxed_multiply_add
+#include "kernels_simd.h"
+
+void kernels_fill_relaxed(kernel_table *table) {
+  KERNEL(fill)(table);
+  table->name = "relaxed";
+}

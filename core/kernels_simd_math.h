@@ -1,0 +1,131 @@
+/* The second part of the SIMD body: exp and what is made of it. Same rules as kernels_simd.h,
+ * which includes this file.
+ *
+ * exp(x) = 2^k · exp(r), k = round(x / ln 2), |r| <= ln 2 / 2. exp(r) = 1 + r + r² p(r) with p
+ * the degree-4 Chebyshev fit, relative error 1.2e-8, below the rounding of the last steps.
+ * Results below 2^-126 become 0, above 2^127.5 infinity; NaN stays NaN. No value is ever
+ * converted to an integer: k is read out of the float's own bits, so nothing is undefined.
+ *
+ * erf enters as Phi(-|x|) = exp(-x²/2) · t · s(t), t = 1 / (1 + 0.3 |x|), with s the degree-7
+ * Chebyshev fit for 0 <= |x| <= 14, absolute error 5.3e-8. Since t <= 1 and |x| exp(-x²/2) <=
+ * 0.61 the error of gelu(x) is below 4e-8 plus roundings in proportion to |gelu(x)|. */
+#include "kernels.h"
+#include "simd128.h"
+
+#include <math.h>
+
+SIMD_INLINE v128_t KERNEL(f32x4_exp)(v128_t x) {
+  const v128_t magic = wasm_f32x4_splat(12582912.0f); /* 1.5 · 2^23: units are integers */
+  v128_t below = wasm_f32x4_lt(x, wasm_f32x4_splat(-87.33654f));
+  x = wasm_f32x4_pmin(x, wasm_f32x4_splat(89.0f)); /* k = 128: infinity; NaN passes */
+  v128_t shifted = EXP_MULTIPLY_ADD(x, wasm_f32x4_splat(1.44269504f), magic);
+  v128_t k = wasm_f32x4_sub(shifted, magic);
+  /* ln 2 in two parts: k times the first is exact. */
+  v128_t r = EXP_MULTIPLY_ADD(k, wasm_f32x4_splat(-0.693359375f), x);
+  r = EXP_MULTIPLY_ADD(k, wasm_f32x4_splat(2.12194440e-4f), r);
+  v128_t p = wasm_f32x4_splat(1.3926927e-3f);
+  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(8.363774e-3f));
+  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(4.166655e-2f));
+  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(1.6666573e-1f));
+  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(0.5f));
+  p = EXP_MULTIPLY_ADD(wasm_f32x4_mul(r, r), p, r);
+  p = wasm_f32x4_add(p, wasm_f32x4_splat(1.0f));
+  v128_t scale = wasm_i32x4_add(wasm_i32x4_shl(shifted, 23), wasm_i32x4_splat(127 << 23));
+  return wasm_v128_andnot(wasm_f32x4_mul(p, scale), below);
+}
+
+SIMD_INLINE v128_t KERNEL(f32x4_gelu_erf)(v128_t x) {
+  const v128_t one = wasm_f32x4_splat(1.0f);
+  v128_t magnitude = wasm_f32x4_abs(x);
+  v128_t slope = wasm_f32x4_splat(0.3f);
+  v128_t t = wasm_f32x4_div(one, wasm_f32x4_add(wasm_f32x4_mul(magnitude, slope), one));
+  v128_t s = wasm_f32x4_splat(0.0374184819f);
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(-0.164318517f));
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.218315458f));
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(-0.0643743031f));
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.134021148f));
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.0983277682f));
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.120995561f));
+  s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.119614435f));
+  v128_t half_square = wasm_f32x4_mul(wasm_f32x4_mul(x, x), wasm_f32x4_splat(-0.5f));
+  v128_t tail = wasm_f32x4_mul(wasm_f32x4_mul(s, t), KERNEL(f32x4_exp)(half_square));
+  v128_t is_negative = wasm_f32x4_lt(x, wasm_f32x4_splat(0.0f));
+  return wasm_f32x4_mul(x, wasm_v128_bitselect(tail, wasm_f32x4_sub(one, tail), is_negative));
+}
+
+/* 0.5 x (1 + tanh u) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x³) */
+SIMD_INLINE v128_t KERNEL(f32x4_gelu_tanh)(v128_t x) {
+  const v128_t one = wasm_f32x4_splat(1.0f);
+  v128_t cubic = wasm_f32x4_splat(0.044715f);
+  v128_t inner = EXP_MULTIPLY_ADD(wasm_f32x4_mul(x, x), cubic, one);
+  v128_t minus_2_u = wasm_f32x4_mul(wasm_f32x4_mul(x, inner), wasm_f32x4_splat(-1.5957691f));
+  return wasm_f32x4_div(x, wasm_f32x4_add(KERNEL(f32x4_exp)(minus_2_u), one));
+}
+
+SIMD_INLINE v128_t KERNEL(f32x4_silu)(v128_t x) {
+  v128_t power = KERNEL(f32x4_exp)(wasm_f32x4_neg(x));
+  return wasm_f32x4_div(x, wasm_f32x4_add(power, wasm_f32x4_splat(1.0f)));
+}
+
+static void KERNEL(f32_gelu_erf)(float *x, size_t n) {
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    wasm_v128_store(x + c, KERNEL(f32x4_gelu_erf)(wasm_v128_load(x + c)));
+  }
+  v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
+  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_erf)(rest));
+}
+
+static void KERNEL(f32_gelu_tanh)(float *x, size_t n) {
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    wasm_v128_store(x + c, KERNEL(f32x4_gelu_tanh)(wasm_v128_load(x + c)));
+  }
+  v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
+  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_tanh)(rest));
+}
+
+static void KERNEL(f32_silu_multiply)(float *gate, const float *up, size_t n) {
+  const v128_t zero = wasm_f32x4_splat(0.0f);
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    v128_t value = KERNEL(f32x4_silu)(wasm_v128_load(gate + c));
+    wasm_v128_store(gate + c, wasm_f32x4_mul(value, wasm_v128_load(up + c)));
+  }
+  v128_t rest = KERNEL(f32x4_silu)(f32x4_load_partial(gate + c, n - c, zero));
+  rest = wasm_f32x4_mul(rest, f32x4_load_partial(up + c, n - c, zero));
+  f32x4_store_partial(gate + c, n - c, rest);
+}
+
+/* The largest of *x and `largest`; like the scalar comparison it passes over a NaN. */
+static float KERNEL(maximum)(const float *x, size_t n, float largest) {
+  v128_t best = wasm_f32x4_splat(largest);
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) best = wasm_f32x4_pmax(best, wasm_v128_load(x + c));
+  best = wasm_f32x4_pmax(best, f32x4_load_partial(x + c, n - c, best));
+  best = wasm_f32x4_pmax(best, wasm_i32x4_shuffle(best, best, 2, 3, 0, 1));
+  best = wasm_f32x4_pmax(best, wasm_i32x4_shuffle(best, best, 1, 0, 3, 2));
+  return wasm_f32x4_extract_lane(best, 0);
+}
+
+static float KERNEL(f32_softmax_step)(float *scores, size_t n, float *maximum, float *sum) {
+  const v128_t masked = wasm_f32x4_splat(-INFINITY);
+  float before = *maximum;
+  float after = KERNEL(maximum)(scores, n, before);
+  /* All masked so far: -INFINITY - -INFINITY would be NaN where the weight is 0. */
+  v128_t shift = wasm_f32x4_splat(after == -INFINITY ? 0.0f : after);
+  v128_t total = wasm_f32x4_splat(0.0f);
+  size_t i = 0;
+  for (; i + LANES <= n; i += LANES) {
+    v128_t power = KERNEL(f32x4_exp)(wasm_f32x4_sub(wasm_v128_load(scores + i), shift));
+    wasm_v128_store(scores + i, power);
+    total = wasm_f32x4_add(total, power);
+  }
+  v128_t rest = wasm_f32x4_sub(f32x4_load_partial(scores + i, n - i, masked), shift);
+  rest = KERNEL(f32x4_exp)(rest); /* 0 in the lanes beyond n */
+  f32x4_store_partial(scores + i, n - i, rest);
+  float factor = before == after ? 1.0f : expf(before - after);
+  *sum = *sum * factor + f32x4_sum(wasm_f32x4_add(total, rest));
+  *maximum = after;
+  return factor;
+}
