@@ -4,7 +4,7 @@
  * Blocks have no alignment, so numbers are assembled from bytes. The order of the float
  * operations is part of the contract: variants must give the same bits, so they multiply and
  * add in this order and never fuse. */
-#include "blocks.h"
+#include "dequantize_blocks.h"
 #include "kernels.h"
 
 static void dequantize_f32_scalar(const uint8_t *blocks, size_t n, float *out) {

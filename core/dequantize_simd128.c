@@ -2,8 +2,8 @@
  * elements at a time. Never fused, so one build serves simd128 and relaxed. F32 stays a copy. */
 #include <string.h>
 
-#include "blocks.h"
-#include "convert_simd128.h"
+#include "dequantize_blocks.h"
+#include "simd128_convert.h"
 #include "kernels.h"
 
 static void dequantize_f32_simd128(const uint8_t *blocks, size_t n, float *out) {

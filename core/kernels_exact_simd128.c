@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "convert_simd128.h"
+#include "simd128_convert.h"
 #include "f16.h"
 
 static void f32_add_simd128(float *x, const float *y, size_t n) {

@@ -16,7 +16,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const levels = {
   0: ['status', 'tensor', 'memory', 'pool', 'bytes', 'f16'],
   1: ['kernels', 'kernels_scalar', 'kernels_simd', 'kernels_simd128', 'kernels_relaxed',
-    'simd128', 'dequantize_scalar', 'gguf', 'gguf_find', 'sampler'],
+    'simd128', 'dequantize', 'gguf', 'gguf_find', 'sampler'],
   2: ['config', 'rope', 'attention', 'kv_cache', 'weights', 'matmul'],
   3: ['forward'],
   4: ['onekv'],

@@ -1,6 +1,6 @@
 /* Vector conversions that the exact SIMD kernels share. */
-#ifndef ONEKV_CONVERT_SIMD128_H
-#define ONEKV_CONVERT_SIMD128_H
+#ifndef ONEKV_SIMD128_CONVERT_H
+#define ONEKV_SIMD128_CONVERT_H
 
 #include "simd128.h"
 

@@ -1,6 +1,6 @@
 /* What the scalar and the SIMD dequantisers both know of the block formats. */
-#ifndef ONEKV_BLOCKS_H
-#define ONEKV_BLOCKS_H
+#ifndef ONEKV_DEQUANTIZE_BLOCKS_H
+#define ONEKV_DEQUANTIZE_BLOCKS_H
 
 #include <stddef.h>
 #include <stdint.h>
