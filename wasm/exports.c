@@ -20,6 +20,7 @@ static double numbers[NUMBERS_MAX];
 
 double *js_numbers(void);
 const char *js_error_message(void);
+int js_error_status(void);
 int js_threads_open(size_t n_threads);
 size_t js_threads_alive(void);
 size_t js_threads_use(size_t n_threads);
@@ -133,6 +134,8 @@ const char *js_field_names(int which) {
 double *js_numbers(void) { return numbers; }
 
 const char *js_error_message(void) { return last_error.message; }
+
+int js_error_status(void) { return (int)last_error.status; }
 
 static int keep_status(onekv_status status) {
   if (status != ONEKV_OK && last_error.status != status) {
