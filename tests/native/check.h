@@ -38,6 +38,17 @@ static inline bool check_result(bool passed, const char *file, int line, const c
 
 #define CHECK(condition) check_result((condition), __FILE__, __LINE__, #condition)
 
+/* CHECK_SAY(condition, format, …): on failure the formatted text says what was found. */
+#define CHECK_SAY(condition, ...)                                                                  \
+  do {                                                                                             \
+    bool check_passed = CHECK(condition);                                                          \
+    if (!check_passed && check_state.n_failed <= CHECK_FAILURES_SHOWN) {                           \
+      printf("  ");                                                                                \
+      printf(__VA_ARGS__);                                                                         \
+      printf("\n");                                                                                \
+    }                                                                                              \
+  } while (0)
+
 /* |actual - expected| <= tolerance, or both NaN, or the same infinity. */
 static inline bool check_is_close(double actual, double expected, double tolerance) {
   if (isnan(expected)) return isnan(actual);

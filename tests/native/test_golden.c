@@ -16,14 +16,14 @@ static void check_logits(const golden_data *golden, const char *how, size_t firs
                          const float *logits, size_t n) {
   const float *expected = golden->logits + first * golden->n_outputs;
   double distance = relative_distance(logits, expected, n * golden->n_outputs);
-  CHECK(distance <= TOLERANCE, "%s, %s, from row %zu: distance %g", golden->name, how, first,
+  CHECK_SAY(distance <= TOLERANCE, "%s, %s, from row %zu: distance %g", golden->name, how, first,
         distance);
 }
 
 static onekv_session *open_session(onekv_model *model) {
   onekv_session *session = NULL;
   onekv_status status = onekv_session_open(model, NULL, &session, NULL);
-  CHECK(status == ONEKV_OK, "session: %s", onekv_status_name(status));
+  CHECK_SAY(status == ONEKV_OK, "session: %s", onekv_status_name(status));
   return session;
 }
 
@@ -32,7 +32,7 @@ static void check_prefill_and_decode(const golden_data *golden, onekv_model *mod
   onekv_session *session = open_session(model);
   onekv_item item = {session, golden->tokens, golden->n_rows, golden->n_rows, NULL};
   onekv_status status = onekv_step(model, &item, 1, NULL);
-  CHECK(status == ONEKV_OK, "%s: %s", golden->name, onekv_status_name(status));
+  CHECK_SAY(status == ONEKV_OK, "%s: %s", golden->name, onekv_status_name(status));
   size_t n_bytes = (size_t)golden->n_rows * golden->n_outputs * sizeof(float);
   float *prefill = malloc(n_bytes);
   memcpy(prefill, item.logits, n_bytes);
@@ -41,12 +41,12 @@ static void check_prefill_and_decode(const golden_data *golden, onekv_model *mod
   bool same_bits = true;
   for (uint32_t i = 0; i < golden->n_rows; i++) {
     onekv_item one = {session, golden->tokens + i, 1, 1, NULL};
-    CHECK(onekv_step(model, &one, 1, NULL) == ONEKV_OK, "%s: step %u", golden->name, i);
+    CHECK_SAY(onekv_step(model, &one, 1, NULL) == ONEKV_OK, "%s: step %u", golden->name, i);
     check_logits(golden, "decode", i, one.logits, 1);
     size_t row_bytes = golden->n_outputs * sizeof(float);
     same_bits &= memcmp(one.logits, prefill + i * golden->n_outputs, row_bytes) == 0;
   }
-  CHECK(same_bits, "%s: prefill and decode differ in bits", golden->name);
+  CHECK_SAY(same_bits, "%s: prefill and decode differ in bits", golden->name);
   free(prefill);
   onekv_session_close(session);
 }
@@ -59,10 +59,10 @@ static void check_batch(const golden_data *golden, onekv_model *model) {
   for (size_t s = 0; s < 3; s++) {
     sessions[s] = open_session(model);
     onekv_item item = {sessions[s], golden->tokens, depths[s], 0, NULL};
-    CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK, "%s: depth %zu", golden->name, depths[s]);
+    CHECK_SAY(onekv_step(model, &item, 1, NULL) == ONEKV_OK, "%s: depth %zu", golden->name, depths[s]);
     items[s] = (onekv_item){sessions[s], golden->tokens + depths[s], s + 1, s + 1, NULL};
   }
-  CHECK(onekv_step(model, items, 3, NULL) == ONEKV_OK, "%s: batch", golden->name);
+  CHECK_SAY(onekv_step(model, items, 3, NULL) == ONEKV_OK, "%s: batch", golden->name);
   for (size_t s = 0; s < 3; s++) {
     check_logits(golden, "batch", depths[s], items[s].logits, s + 1);
     onekv_session_close(sessions[s]);
@@ -75,8 +75,8 @@ static void check_encode(const golden_data *golden, onekv_model *model) {
   onekv_error error = {ONEKV_OK, ""};
   onekv_status status = onekv_encode(model, golden->tokens, golden->features, golden->n_rows,
                                      &logits, &n_logits, &error);
-  CHECK(status == ONEKV_OK, "%s: %s", golden->name, error.message);
-  CHECK(n_logits == golden->n_out_rows, "%s: %zu rows of logits", golden->name, n_logits);
+  CHECK_SAY(status == ONEKV_OK, "%s: %s", golden->name, error.message);
+  CHECK_SAY(n_logits == golden->n_out_rows, "%s: %zu rows of logits", golden->name, n_logits);
   if (status == ONEKV_OK) check_logits(golden, "encode", 0, logits, n_logits);
 }
 
@@ -86,22 +86,22 @@ static void check_model(const golden_data *golden, onekv_pool *pool, kernels_lev
   onekv_model_options options = {
       .pool = pool, .level = level, .cache_type = ONEKV_CACHE_F32, .n_logits_max = golden->n_rows};
   onekv_model *model = load_file(path, &options);
-  CHECK(onekv_model_config(model)->n_outputs == golden->n_outputs, "%s: outputs", golden->name);
+  CHECK_SAY(onekv_model_config(model)->n_outputs == golden->n_outputs, "%s: outputs", golden->name);
   if (onekv_model_config(model)->causal) {
     check_prefill_and_decode(golden, model);
     check_batch(golden, model);
   } else {
     check_encode(golden, model);
   }
-  CHECK(onekv_model_close(model) == ONEKV_OK, "%s: close", golden->name);
+  CHECK_SAY(onekv_model_close(model) == ONEKV_OK, "%s: close", golden->name);
 }
 
 int main(void) {
   size_t n = 0;
   char **names = golden_names(&n);
   onekv_pool *pool = NULL;
-  CHECK(onekv_pool_open(NULL, 2, &pool) == ONEKV_OK, "pool");
-  CHECK(n >= 60, "only %zu golden models were found", n);
+  CHECK(onekv_pool_open(NULL, 2, &pool) == ONEKV_OK);
+  CHECK_SAY(n >= 60, "only %zu golden models were found", n);
   for (size_t i = 0; i < n; i++) {
     golden_data golden = golden_read(names[i]);
     for (kernels_level level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
@@ -112,5 +112,5 @@ int main(void) {
   }
   free(names);
   onekv_pool_close(pool);
-  return check_report("golden");
+  return check_finish();
 }
