@@ -200,7 +200,7 @@ onekv_status sampler_choose(sampler_state *sampler, const float *logits, size_t 
 }
 
 static double log_sum_exp(const float *logits, size_t n) {
-  double maximum = -INFINITY;
+  double maximum = -(double)INFINITY;
   double sum = 0.0;
   for (size_t i = 0; i < n; i++) maximum = fmax(maximum, (double)logits[i]);
   for (size_t i = 0; i < n; i++) sum += exp((double)logits[i] - maximum);
