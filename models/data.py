@@ -96,7 +96,7 @@ def train_tokenizer(stories, vocabulary):
 
 
 def write_tokens(tokenizer, stories, stem):
-    """Write stem.bin (uint16) and stem.npy (story offsets, one more than stories); return tokens."""
+    """Write stem.bin (uint16) and stem.npy (offsets, stories + 1); return tokens."""
     end, offsets = tokenizer.token_to_id(END), [0]
     with open(f"{stem}.bin", "wb") as file:
         for start in range(0, len(stories), 1000):

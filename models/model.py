@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+import fast_attention
+
 PROJECTIONS = {"QKV": "qkv", "Q-K=V": "qk", "Q=K-V": "kv", "Q=K=V": "k"}
 IGNORED = -100      # a target that is not scored: padding
 
@@ -141,6 +143,7 @@ class Attention(nn.Module):
         self.k = nn.Linear(config.width, kv_inner, config.bias)
         self.v = nn.Linear(config.width, kv_inner, config.bias) if "v" in roles else None
         self.output = nn.Linear(inner, config.width, config.bias)
+        self.fast = config.head_width in fast_attention.WIDTHS and bool(fast_attention.library())
         self.score_weight = self.score_bias = None
         if config.plus_channels:
             self.score_weight = nn.Parameter(torch.randn(config.plus_channels) * 0.02)
@@ -171,25 +174,28 @@ class Attention(nn.Module):
         else:
             q = self.q(x).view(batch, length, c.heads, c.head_width).transpose(1, 2)
             q = rotate(q, table) if c.rope else q
-        if c.kv_heads < c.heads:
-            k_rotated, v = (spread(tensor, c.heads) for tensor in (k_rotated, v))
         if c.plus_channels or (mask is not None and c.mask == "causal"):
             mask = causal_mask(length, x, mask) if c.mask == "causal" else mask
         if c.plus_channels:
-            y = self._scores_plus(q, k_rotated, v, mask)
+            y = self._scores_plus(q, spread(k_rotated, c.heads), spread(v, c.heads), mask)
         else:
             causal = c.mask == "causal" and mask is None
-            y = attend(q, k_rotated, v, mask, causal)
+            y = attend(q, k_rotated, v, mask, causal, self.fast)
         if c.shared_rope == "rotate-unrotate":
             y = rotate(y, table, inverse=True)
         return self.output(y.transpose(1, 2).reshape(batch, length, -1))
 
 
-def attend(q, k, v, mask, causal):
-    """softmax(q k^T / sqrt(h)) v. On CPUs in f32: the bf16 kernel is 2 times slower there."""
-    if q.device.type != "cpu":
+def attend(q, k, v, mask, causal, fast):
+    """softmax(q k^T / sqrt(h)) v for q [B, H, n, h] and k, v [B, g, n, h]; causal has no mask."""
+    on_cpu = q.device.type == "cpu"
+    if causal and on_cpu and fast:
+        q, k, v = (x.transpose(1, 2).float().contiguous() for x in (q, k, v))
+        return fast_attention.attention(q, k, v)[0].transpose(1, 2)
+    k, v = (spread(x, q.shape[1]) for x in (k, v))
+    if not on_cpu:
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast("cpu", enabled=False):      # the bf16 kernel is 2 times slower
         y = F.scaled_dot_product_attention(
             q.float(), k.float(), v.float(), mask, is_causal=causal)
     return y.to(q.dtype)
@@ -198,6 +204,8 @@ def attend(q, k, v, mask, causal):
 def spread(tensor, heads):
     """[B, g, n, h] to [B, heads, n, h], each KV head read by heads/g query heads, not copied."""
     batch, groups, length, width = tensor.shape
+    if groups == heads:
+        return tensor
     wide = tensor[:, :, None].expand(batch, groups, heads // groups, length, width)
     return wide.reshape(batch, heads, length, width)
 

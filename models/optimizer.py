@@ -71,7 +71,7 @@ def make_optimizers(model, training):
 
 
 def rate_at(tokens, training):
-    """Learning rate after `tokens`: linear warm-up, then "wsd" (constant, linear decay) or cosine."""
+    """Learning rate after `tokens`: linear warm-up, then wsd (constant, linear decay) or cosine."""
     if tokens < training.warmup_tokens:
         return training.rate * (tokens + 1) / training.warmup_tokens
     low = training.final_rate_share

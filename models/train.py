@@ -245,9 +245,9 @@ def main():
     last = folder / "last.pt"
     if last.exists() or args.start:
         run.restore(last if last.exists() else args.start)
-    (folder / "config.json").write_text(json.dumps(
-        {"name": folder.name, "model": dataclasses.asdict(run.config),
-         "training": dataclasses.asdict(training)}, indent=1) + "\n")
+    used = settings | {"name": folder.name, "model": dataclasses.asdict(run.config),
+                       "training": dataclasses.asdict(training)}
+    (folder / "config.json").write_text(json.dumps(used, indent=1) + "\n")
     print(f"{folder.name}: {run.model.parameter_count():,} parameters, from step {run.step}",
           flush=True)
     forward = run.model
