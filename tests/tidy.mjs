@@ -15,11 +15,10 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The level of each part of core; a file includes headers of its own level or below. */
 const levels = {
   0: ['status', 'tensor', 'memory', 'pool', 'bytes', 'f16'],
-  1: ['kernels', 'kernels_scalar', 'kernels_simd', 'kernels_simd128', 'kernels_relaxed',
-    'simd128', 'dequantize', 'gguf', 'gguf_find', 'sampler'],
+  1: ['kernels', 'simd128', 'dequantize', 'gguf', 'sampler'],
   2: ['config', 'rope', 'attention', 'kv_cache', 'weights', 'matmul'],
   3: ['forward'],
-  4: ['onekv'],
+  4: ['onekv', 'model', 'loader', 'session', 'snapshot', 'step'],
 };
 
 /** Level of a core file: its own name's, or that of the longest listed name it is a part of. */
