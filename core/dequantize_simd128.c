@@ -99,54 +99,72 @@ static void dequantize_q5_1_simd128(const uint8_t *blocks, size_t n, float *out)
   }
 }
 
-/* d · scale and -(d_minimum · minimum) of sub-block j, in all lanes. */
-SIMD_INLINE void k_factors(const uint8_t *block, size_t j, v128_t *factor, v128_t *offset) {
-  int scale, minimum;
-  k_scale_and_minimum(block + 4, j, &scale, &minimum);
-  *factor = wasm_f32x4_splat(read_f16(block) * (float)scale);
-  *offset = wasm_f32x4_splat(-(read_f16(block + 2) * (float)minimum));
+/* d · scale and -(d_minimum · minimum) of the eight sub-blocks. */
+static void k_factors(const uint8_t *block, float factors[8], float offsets[8]) {
+  float d = read_f16(block);
+  float d_minimum = read_f16(block + 2);
+  for (size_t j = 0; j < 8; j++) {
+    int scale, minimum;
+    k_scale_and_minimum(block + 4, j, &scale, &minimum);
+    factors[j] = d * (float)scale;
+    offsets[j] = -(d_minimum * (float)minimum);
+  }
 }
 
 static void dequantize_q4_k_simd128(const uint8_t *blocks, size_t n, float *out) {
+  float factors[8];
+  float offsets[8];
   for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q4_K) {
+    k_factors(blocks, factors, offsets);
     for (size_t j = 0; j < 8; j += 2) {
-      v128_t factors[2];
-      v128_t offsets[2];
-      for (size_t i = 0; i < 2; i++) k_factors(blocks, j + i, &factors[i], &offsets[i]);
       const uint8_t *q = blocks + 4 + K_SCALES + 16 * j;
+      v128_t factor = wasm_f32x4_splat(factors[j]);
+      v128_t next_factor = wasm_f32x4_splat(factors[j + 1]);
+      v128_t offset = wasm_f32x4_splat(offsets[j]);
+      v128_t next_offset = wasm_f32x4_splat(offsets[j + 1]);
       float *row = out + start + 32 * j;
       for (size_t i = 0; i < 32; i += 16) {
         v128_t bytes = wasm_v128_load(q + i);
-        f32x4_store_scaled_offset(low_halves(bytes), factors[0], offsets[0], row + i);
-        f32x4_store_scaled_offset(high_halves(bytes), factors[1], offsets[1], row + 32 + i);
+        f32x4_store_scaled_offset(low_halves(bytes), factor, offset, row + i);
+        f32x4_store_scaled_offset(high_halves(bytes), next_factor, next_offset, row + 32 + i);
       }
     }
   }
+}
+
+/* 16 in each byte whose bit j is set. A comparison, as a shift by a variable is slow on bytes. */
+SIMD_INLINE v128_t fifth_bit(v128_t bytes, size_t j) {
+  v128_t bit = wasm_i8x16_splat((int8_t)(1u << j));
+  v128_t is_set = wasm_i8x16_eq(wasm_v128_and(bytes, bit), bit);
+  return wasm_v128_and(is_set, wasm_i8x16_splat(16));
 }
 
 static void dequantize_q5_k_simd128(const uint8_t *blocks, size_t n, float *out) {
-  const v128_t one = wasm_i8x16_splat(1);
+  float factors[8];
+  float offsets[8];
   for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q5_K) {
-    const uint8_t *high = blocks + 4 + K_SCALES;
-    for (size_t j = 0; j < 8; j++) {
-      v128_t factor, offset;
-      k_factors(blocks, j, &factor, &offset);
-      const uint8_t *q = high + 32 + 32 * (j / 2);
+    k_factors(blocks, factors, offsets);
+    for (size_t j = 0; j < 8; j += 2) {
+      v128_t factor = wasm_f32x4_splat(factors[j]);
+      v128_t next_factor = wasm_f32x4_splat(factors[j + 1]);
+      v128_t offset = wasm_f32x4_splat(offsets[j]);
+      v128_t next_offset = wasm_f32x4_splat(offsets[j + 1]);
+      float *row = out + start + 32 * j;
       for (size_t i = 0; i < 32; i += 16) {
-        v128_t bytes = wasm_v128_load(q + i);
-        v128_t low = j % 2 == 0 ? low_halves(bytes) : high_halves(bytes);
-        v128_t fifth = wasm_v128_and(wasm_u8x16_shr(wasm_v128_load(high + i), (uint32_t)j), one);
-        v128_t value = wasm_v128_or(low, wasm_i8x16_shl(fifth, 4));
-        f32x4_store_scaled_offset(value, factor, offset, out + start + 32 * j + i);
+        v128_t fifth = wasm_v128_load(blocks + 4 + K_SCALES + i);
+        v128_t bytes = wasm_v128_load(blocks + 4 + K_SCALES + 32 + 16 * j + i);
+        v128_t low = wasm_v128_or(low_halves(bytes), fifth_bit(fifth, j));
+        v128_t high = wasm_v128_or(high_halves(bytes), fifth_bit(fifth, j + 1));
+        f32x4_store_scaled_offset(low, factor, offset, row + i);
+        f32x4_store_scaled_offset(high, next_factor, next_offset, row + 32 + i);
       }
     }
   }
 }
 
-/* Sixteen elements of group g (0 to 3) of a half block: low bits from q, bit pair g of high. */
-SIMD_INLINE v128_t q6_k_values(v128_t q, v128_t high, uint32_t g) {
-  v128_t low = g < 2 ? low_halves(q) : high_halves(q);
-  v128_t pair = wasm_v128_and(wasm_u8x16_shr(high, 2 * g), wasm_i8x16_splat(3));
+/* (low | pair << 4) - 32 for the sixteen bit pairs in the low bits of `pairs`. */
+SIMD_INLINE v128_t q6_k_values(v128_t low, v128_t pairs) {
+  v128_t pair = wasm_v128_and(pairs, wasm_i8x16_splat(3));
   v128_t value = wasm_v128_or(low, wasm_i8x16_shl(pair, 4));
   return wasm_i8x16_sub(value, wasm_i8x16_splat(32));
 }
@@ -154,13 +172,24 @@ SIMD_INLINE v128_t q6_k_values(v128_t q, v128_t high, uint32_t g) {
 static void dequantize_q6_k_simd128(const uint8_t *blocks, size_t n, float *out) {
   for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q6_K) {
     float d = read_f16(blocks + 208);
-    for (size_t chunk = 0; chunk < SUPER_BLOCK / 16; chunk++) {
-      size_t half = chunk / 8;
-      v128_t q = wasm_v128_load(blocks + 64 * half + 16 * (chunk % 4));
-      v128_t high = wasm_v128_load(blocks + 128 + 32 * half + 16 * (chunk % 2));
-      v128_t factor = wasm_f32x4_splat(d * (float)(int8_t)blocks[192 + chunk]);
-      v128_t value = q6_k_values(q, high, (uint32_t)(chunk % 8 / 2));
-      f32x4_store_scaled(value, factor, out + start + 16 * chunk);
+    for (size_t part = 0; part < 4; part++) { /* of a half block: its elements i and i + 16 */
+      size_t half = part / 2;
+      size_t i = 16 * (part % 2);
+      v128_t q = wasm_v128_load(blocks + 64 * half + i);
+      v128_t next_q = wasm_v128_load(blocks + 64 * half + 32 + i);
+      v128_t pairs = wasm_v128_load(blocks + 128 + 32 * half + i);
+      const uint8_t *scales = blocks + 192 + 8 * half + part % 2;
+      v128_t factors[4];
+      for (size_t g = 0; g < 4; g++)
+        factors[g] = wasm_f32x4_splat(d * (float)(int8_t)scales[2 * g]);
+      float *row = out + start + 128 * half + i;
+      f32x4_store_scaled(q6_k_values(low_halves(q), pairs), factors[0], row);
+      pairs = wasm_u8x16_shr(pairs, 2);
+      f32x4_store_scaled(q6_k_values(low_halves(next_q), pairs), factors[1], row + 32);
+      pairs = wasm_u8x16_shr(pairs, 2);
+      f32x4_store_scaled(q6_k_values(high_halves(q), pairs), factors[2], row + 64);
+      pairs = wasm_u8x16_shr(pairs, 2);
+      f32x4_store_scaled(q6_k_values(high_halves(next_q), pairs), factors[3], row + 96);
     }
   }
 }

@@ -18,9 +18,10 @@
 
 /* --- matrix product ------------------------------------------------------------------------ */
 
-/* Largest tile in rows, and in tokens: 12 accumulators and 4 operands are the 16 registers that
- * x86 and V8 have. */
-enum { MATMUL_ROWS = 4, MATMUL_TOKENS = 3, MATMUL_ROWS_ONE_TOKEN = 8 };
+/* Eight accumulators hide the latency of the multiply-add and leave registers for the operands;
+ * 3 x 3 and 4 x 3 tiles are slower in V8, which has 15 registers, and so are unrolled columns
+ * (GFLOP/s of one core, simd128/relaxed: 4 x 2 57/55, 3 x 3 32/56, 4 x 3 28/30). */
+enum { MATMUL_ROWS = 4, MATMUL_TOKENS = 2, MATMUL_ROWS_ONE_TOKEN = 8 };
 
 /* y[n_tokens][n_rows] of one tile. The counts are constants at every call, the loops over them
  * unroll and the accumulators stay in registers. */
@@ -98,7 +99,8 @@ static void KERNEL(f32_matmul)(const float *w, size_t w_stride, size_t n_rows, c
 
 /* --- weighted sum of values ---------------------------------------------------------------- */
 
-enum { ATTEND_QUERIES = 4, ATTEND_VECTORS = 2, ATTEND_VECTORS_ONE_QUERY = 8 };
+/* Eight accumulators again (GFLOP/s, simd128/relaxed: 2 x 4 56/56, 1 x 8 47/50, 3 x 4 30/30). */
+enum { ATTEND_QUERIES = 2, ATTEND_VECTORS = 4, ATTEND_VECTORS_ONE_QUERY = 8 };
 
 /* out[n_queries][4 · n_vectors] of one tile; the counts are constants at every call. */
 SIMD_INLINE void KERNEL(attend_tile)(const float *weights, size_t weights_stride,
@@ -145,47 +147,51 @@ static void KERNEL(attend_partial)(const float *weights, const float *v, size_t 
   f32x4_store_partial(out, n_columns, sum);
 }
 
+/* The whole vectors of n_queries queries, in tiles of n_vectors as far as they go. */
+SIMD_INLINE size_t KERNEL(attend_columns)(const float *weights, size_t weights_stride,
+                                          const size_t n_queries, const float *v, size_t v_stride,
+                                          size_t n_positions, size_t first, size_t n_columns,
+                                          const size_t n_vectors, const float *factors, float *out,
+                                          size_t out_stride) {
+  size_t c = first;
+  for (; c + n_vectors * LANES <= n_columns; c += n_vectors * LANES) {
+    KERNEL(attend_tile)
+    (weights, weights_stride, n_queries, v + c, v_stride, n_positions, n_vectors, factors, out + c,
+     out_stride);
+  }
+  return c;
+}
+
 static void KERNEL(f32_attend)(const float *weights, size_t weights_stride, size_t n_queries,
                                const float *v, size_t v_stride, size_t n_positions,
                                size_t n_columns, const float *factors, float *out,
                                size_t out_stride) {
-  const size_t wide = ATTEND_VECTORS * LANES;
-  const size_t wide_one_query = ATTEND_VECTORS_ONE_QUERY * LANES;
-  size_t n_whole = n_columns - n_columns % LANES;
   size_t q = 0;
+  size_t c = 0;
   for (; q + ATTEND_QUERIES <= n_queries; q += ATTEND_QUERIES) {
     const float *w = weights + q * weights_stride;
     float *o = out + q * out_stride;
-    size_t c = 0;
-    for (; c + wide <= n_whole; c += wide) {
-      KERNEL(attend_tile)
-      (w, weights_stride, ATTEND_QUERIES, v + c, v_stride, n_positions, ATTEND_VECTORS, factors + q,
-       o + c, out_stride);
-    }
-    for (; c < n_whole; c += LANES) {
-      KERNEL(attend_tile)
-      (w, weights_stride, ATTEND_QUERIES, v + c, v_stride, n_positions, 1, factors + q, o + c,
-       out_stride);
-    }
+    c = KERNEL(attend_columns)(w, weights_stride, ATTEND_QUERIES, v, v_stride, n_positions, 0,
+                               n_columns, ATTEND_VECTORS, factors + q, o, out_stride);
+    KERNEL(attend_columns)
+    (w, weights_stride, ATTEND_QUERIES, v, v_stride, n_positions, c, n_columns, 1, factors + q, o,
+     out_stride);
   }
   for (; q < n_queries; q++) {
     const float *w = weights + q * weights_stride;
     float *o = out + q * out_stride;
-    size_t c = 0;
-    for (; c + wide_one_query <= n_whole; c += wide_one_query) {
-      KERNEL(attend_tile)
-      (w, weights_stride, 1, v + c, v_stride, n_positions, ATTEND_VECTORS_ONE_QUERY, factors + q,
-       o + c, out_stride);
-    }
-    for (; c < n_whole; c += LANES) {
-      KERNEL(attend_tile)
-      (w, weights_stride, 1, v + c, v_stride, n_positions, 1, factors + q, o + c, out_stride);
-    }
+    c = KERNEL(attend_columns)(w, weights_stride, 1, v, v_stride, n_positions, 0, n_columns,
+                               ATTEND_VECTORS_ONE_QUERY, factors + q, o, out_stride);
+    c = KERNEL(attend_columns)(w, weights_stride, 1, v, v_stride, n_positions, c, n_columns,
+                               ATTEND_VECTORS, factors + q, o, out_stride);
+    KERNEL(attend_columns)
+    (w, weights_stride, 1, v, v_stride, n_positions, c, n_columns, 1, factors + q, o, out_stride);
   }
-  for (q = 0; q < n_queries && n_whole < n_columns; q++) {
+  size_t n_left = n_columns % LANES;
+  for (q = 0; q < n_queries && n_left > 0; q++) {
     KERNEL(attend_partial)
-    (weights + q * weights_stride, v + n_whole, v_stride, n_positions, n_columns - n_whole,
-     factors + q, out + q * out_stride + n_whole);
+    (weights + q * weights_stride, v + n_columns - n_left, v_stride, n_positions, n_left,
+     factors + q, out + q * out_stride + n_columns - n_left);
   }
 }
 

@@ -6,14 +6,15 @@
 
 /* f32_from_f16 (f16.h) of four halves, one in each lane's low 16 bits. */
 SIMD_INLINE v128_t f32x4_from_f16(v128_t halves) {
-  const v128_t smallest = wasm_i32x4_splat(0x38800000); /* 2^-14 */
   v128_t sign = wasm_i32x4_shl(wasm_v128_and(halves, wasm_i32x4_splat(0x8000)), 16);
   v128_t magnitude = wasm_i32x4_shl(wasm_v128_and(halves, wasm_i32x4_splat(0x7fff)), 13);
-  v128_t value = wasm_i32x4_add(magnitude, wasm_i32x4_splat(0x38000000));
-  v128_t subnormal = wasm_f32x4_sub(wasm_i32x4_add(magnitude, smallest), smallest);
+  /* Rebias the exponent; a subnormal one becomes 2^-14 + value and loses the 2^-14 again. */
   v128_t is_subnormal = wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x00800000));
   v128_t is_special = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x0f7fffff));
-  value = wasm_v128_bitselect(subnormal, value, is_subnormal);
+  v128_t extra = wasm_v128_and(is_subnormal, wasm_i32x4_splat(0x38800000)); /* 2^-14 or 0 */
+  v128_t value = wasm_i32x4_add(magnitude, wasm_i32x4_splat(0x38000000));
+  value = wasm_i32x4_sub(value, wasm_i32x4_shl(is_subnormal, 23));
+  value = wasm_f32x4_sub(value, extra);
   value = wasm_i32x4_add(value, wasm_v128_and(is_special, wasm_i32x4_splat(0x38000000)));
   return wasm_v128_or(value, sign);
 }

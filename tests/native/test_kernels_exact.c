@@ -1,0 +1,237 @@
+/* Kernels that must give the same bits in every variant: additions, rotations, encodings.
+ *
+ * What the bits must be is checked against definitions written another way: a rotation and its
+ * inverse, f16 rounding by exact arithmetic in double, i8 codes by their distance. */
+#include "check.h"
+#include "core/f16.h"
+#include "core/kernels.h"
+
+#include <float.h>
+
+enum { SIZE_MAX_TESTED = 70 };
+
+static kernel_table scalar;
+
+/* n floats, up to 3 floats off a vector boundary, in an exact-sized block. */
+typedef struct floats {
+  float *block;
+  float *x;
+} floats;
+
+static floats floats_take(size_t n, float limit) {
+  size_t shift = check_random_below(4);
+  floats taken = {(float *)check_allocate((n + shift) * sizeof(float)), NULL};
+  taken.x = taken.block + shift;
+  for (size_t i = 0; i < n; i++) taken.x[i] = check_random_float(limit);
+  return taken;
+}
+
+static void floats_free(floats taken) {
+  free(taken.block);
+}
+
+static check_guard guard_of_copy(const float *x, size_t n) {
+  check_guard guard = check_guard_take(n * sizeof(float), 4 * check_random_below(4));
+  if (n > 0) memcpy(guard.start, x, n * sizeof(float));
+  return guard;
+}
+
+static float *guard_floats(const check_guard *guard) {
+  return (float *)(void *)guard->start;
+}
+
+static void test_add(const kernel_table *table, size_t n) {
+  check_state.context = "f32_add";
+  floats x = floats_take(n, 3.0f);
+  floats y = floats_take(n, 3.0f);
+  check_guard guard = guard_of_copy(x.x, n);
+  table->f32_add(guard_floats(&guard), y.x, n);
+  for (size_t c = 0; c < n; c++) x.x[c] += y.x[c];
+  CHECK_SAME_FLOATS(guard_floats(&guard), x.x, n);
+  CHECK(check_guard_is_whole(&guard));
+  check_guard_free(&guard);
+  floats_free(x);
+  floats_free(y);
+}
+
+typedef void (*rotation)(float *x, const float *cosines, const float *sines, size_t n_pairs,
+                         bool inverse);
+
+static void test_rotation(rotation variant, rotation reference, size_t n_pairs, bool adjacent) {
+  check_state.context = adjacent ? "f32_rotate_adjacent" : "f32_rotate_halves";
+  floats x = floats_take(2 * n_pairs, 2.0f);
+  floats cosines = floats_take(n_pairs, 1.0f);
+  floats sines = floats_take(n_pairs, 1.0f);
+  floats expected = floats_take(2 * n_pairs, 1.0f);
+  for (size_t i = 0; i < n_pairs; i++) {
+    float angle = 3.0f * cosines.x[i];
+    cosines.x[i] = cosf(angle);
+    sines.x[i] = sinf(angle);
+  }
+  check_guard guard = guard_of_copy(x.x, 2 * n_pairs);
+  float *y = guard_floats(&guard);
+  if (n_pairs > 0) memcpy(expected.x, x.x, 2 * n_pairs * sizeof(float));
+  variant(y, cosines.x, sines.x, n_pairs, false);
+  reference(expected.x, cosines.x, sines.x, n_pairs, false);
+  CHECK_SAME_FLOATS(y, expected.x, 2 * n_pairs);
+  for (size_t i = 0; i < n_pairs; i++) {
+    size_t first = adjacent ? 2 * i : i;
+    double a = (double)x.x[first] * (double)cosines.x[i];
+    double b = (double)x.x[adjacent ? first + 1 : i + n_pairs] * (double)sines.x[i];
+    CHECK_CLOSE(y[first], a - b, 4e-7);
+  }
+  variant(y, cosines.x, sines.x, n_pairs, true);
+  reference(expected.x, cosines.x, sines.x, n_pairs, true);
+  CHECK_SAME_FLOATS(y, expected.x, 2 * n_pairs);
+  for (size_t i = 0; i < 2 * n_pairs; i++) CHECK_CLOSE(y[i], x.x[i], 2e-6);
+  CHECK(check_guard_is_whole(&guard));
+  check_guard_free(&guard);
+  floats_free(x);
+  floats_free(cosines);
+  floats_free(sines);
+  floats_free(expected);
+}
+
+/* x rounded to the grid of f16 in double, where every step is exact. */
+static double f16_rounded(double x) {
+  double magnitude = fabs(x);
+  if (magnitude >= 65520.0) return x > 0.0 ? (double)INFINITY : -(double)INFINITY;
+  int exponent = 0;
+  frexp(magnitude, &exponent);
+  if (exponent < -13) exponent = -13; /* subnormals: steps of 2^-24 */
+  double step = ldexp(1.0, exponent - 11);
+  double rounded = nearbyint(magnitude / step) * step;
+  return signbit(x) ? -rounded : rounded;
+}
+
+static void check_f16(const kernel_table *table, const float *x, size_t n) {
+  check_guard encoded = check_guard_take(n * sizeof(uint16_t), 2 * check_random_below(8));
+  uint16_t *halves = (uint16_t *)(void *)encoded.start;
+  check_guard decoded = check_guard_take(n * sizeof(float), 4 * check_random_below(4));
+  float *y = guard_floats(&decoded);
+  table->f16_encode(x, n, halves);
+  table->f16_decode(halves, n, y);
+  bool same = true;
+  for (size_t c = 0; c < n; c++) {
+    same = same && halves[c] == f32_to_f16(x[c]);
+    float expected = isnan(x[c]) ? NAN : (float)f16_rounded((double)x[c]);
+    if (!check_is_close((double)y[c], (double)expected, 0.0)) CHECK_CLOSE(y[c], expected, 0.0);
+    same = same && signbit(y[c]) == signbit(x[c]);
+  }
+  CHECK(same);
+  CHECK(check_guard_is_whole(&encoded));
+  CHECK(check_guard_is_whole(&decoded));
+  check_guard_free(&encoded);
+  check_guard_free(&decoded);
+}
+
+static void test_f16(const kernel_table *table) {
+  check_state.context = "f16";
+  for (size_t n = 0; n < SIZE_MAX_TESTED; n++) {
+    floats x = floats_take(n, n % 2 == 0 ? 1e-4f : 7e4f);
+    check_f16(table, x.x, n);
+    floats_free(x);
+  }
+  enum { N = 65536 };
+  float *x = (float *)check_allocate(N * sizeof(float));
+  for (size_t i = 0; i < N; i++) x[i] = f32_from_bits(check_random_u32()); /* any float at all */
+  check_f16(table, x, N);
+  /* Every f16 value, the floats next to it and next to the middle to its neighbour: all ties. */
+  static const uint32_t STEPS[] = {0, 1, 0x0fff, 0x1000, 0x1001, 0x1fff};
+  for (size_t step = 0; step < sizeof STEPS / sizeof STEPS[0]; step++) {
+    for (size_t i = 0; i < N; i++) {
+      x[i] = f32_from_bits(f32_to_bits(f32_from_f16((uint16_t)i)) + STEPS[step]);
+    }
+    check_f16(table, x, N);
+  }
+  /* Ties between subnormals, where a step of f32 bits is no step of f16. */
+  for (size_t i = 0; i < N; i++) x[i] = (float)i * 0x1p-26f * (i % 2 == 0 ? 1.0f : -1.0f);
+  check_f16(table, x, N);
+  uint16_t *halves = (uint16_t *)check_allocate(N * sizeof(uint16_t));
+  for (size_t i = 0; i < N; i++) halves[i] = (uint16_t)i;
+  table->f16_decode(halves, N, x);
+  size_t n_back = 0;
+  for (size_t i = 0; i < N; i++) n_back += isnan(x[i]) || f32_to_f16(x[i]) == i;
+  CHECK(n_back == N);
+  free(halves);
+  free(x);
+}
+
+/* Codes of n floats: those of scalar, nearest to x / scale, and the decoded row. */
+static void check_i8(const kernel_table *table, const float *x, size_t n) {
+  check_guard guard = check_guard_take(n, check_random_below(16));
+  int8_t *codes = (int8_t *)guard.start;
+  int8_t *expected = (int8_t *)check_allocate(n);
+  floats decoded = floats_take(n, 1.0f);
+  floats reference = floats_take(n, 1.0f);
+  float scale = -1.0f;
+  float expected_scale = -2.0f;
+  table->i8_encode(x, n, codes, &scale);
+  scalar.i8_encode(x, n, expected, &expected_scale);
+  CHECK_SAME_FLOATS(&scale, &expected_scale, 1);
+  CHECK(n == 0 || memcmp(codes, expected, n) == 0);
+  table->i8_decode(codes, n, scale, decoded.x);
+  scalar.i8_decode(codes, n, scale, reference.x);
+  CHECK_SAME_FLOATS(decoded.x, reference.x, n);
+  if (scale >= FLT_MIN && scale < INFINITY) {
+    bool near = true;
+    double step = (double)scale;
+    for (size_t c = 0; c < n; c++) {
+      near = near && fabs((double)x[c] - codes[c] * step) <= 0.50001 * step;
+    }
+    CHECK(near);
+  }
+  CHECK(check_guard_is_whole(&guard));
+  check_guard_free(&guard);
+  free(expected);
+  floats_free(decoded);
+  floats_free(reference);
+}
+
+static void test_i8(const kernel_table *table) {
+  check_state.context = "i8";
+  for (size_t n = 0; n < SIZE_MAX_TESTED; n++) {
+    static const float LIMITS[] = {0.0f, 1e-44f, 1e-38f, 1.0f, 1e38f};
+    for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
+      floats x = floats_take(n, LIMITS[i]);
+      check_i8(table, x.x, n);
+      floats_free(x);
+    }
+    if (n == 0) continue;
+    floats x = floats_take(n, 1.0f);
+    x.x[check_random_below(n)] = -INFINITY;
+    check_i8(table, x.x, n);
+    x.x[check_random_below(n)] = NAN;
+    check_i8(table, x.x, n);
+    int8_t codes[SIZE_MAX_TESTED];
+    float scale = 0.0f;
+    table->i8_encode(x.x, n, codes, &scale);
+    CHECK(isnan(scale) && codes[0] == 0); /* decodes to NaN: seen, not hidden */
+    floats_free(x);
+  }
+  /* Ties go to even: with a largest value of 127 the scale is 1. */
+  const float ties[] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, 126.5f, -126.5f};
+  const int8_t even[] = {127, 0, 2, 2, 0, -2, -2, 126, -126};
+  int8_t codes[9];
+  float scale = 0.0f;
+  table->i8_encode(ties, 9, codes, &scale);
+  CHECK(scale == 1.0f && memcmp(codes, even, 9) == 0);
+}
+
+int main(void) {
+  kernels_select(&scalar, KERNELS_SCALAR);
+  check_seed(20261123);
+  for (int level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
+    kernel_table table;
+    kernels_select(&table, (kernels_level)level);
+    printf("kernels: %s\n", table.name);
+    for (size_t n = 0; n < SIZE_MAX_TESTED; n++) {
+      test_add(&table, n);
+      test_rotation(table.f32_rotate_adjacent, scalar.f32_rotate_adjacent, n, true);
+      test_rotation(table.f32_rotate_halves, scalar.f32_rotate_halves, n, false);
+    }
+    test_f16(&table);
+    test_i8(&table);
+  }
+  return check_finish();
+}
