@@ -1,0 +1,195 @@
+// Three real browsers behind one small interface:
+//
+//   launch(name) → { name, version, open(url), text(selector), screenshot(file), log, close() }
+//
+// log collects what the page and the browser said, in order (WebKit's driver tells nothing of the
+// page's console); text is null while there is no such element. close() ends everything that launch
+// started, and so does the end of this process.
+// Debian's own binaries are used, found by name: the driver packages bring no browser.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { delimiter, join } from 'node:path';
+
+// Starting a browser takes 2 to 5 s; on a machine that also trains a model, several times that.
+const launchTimeout = 90_000;
+
+function onPath(program) {
+  const file = process.env.PATH.split(delimiter).map((folder) => join(folder, program))
+    .find((candidate) => existsSync(candidate));
+  if (!file) throw new Error(`${program} is not on PATH`);
+  return file;
+}
+
+// A signal ends Node without its 'exit' event, and with it what endWithUs waits for.
+for (const [signal, status] of [['SIGINT', 130], ['SIGTERM', 143], ['SIGHUP', 129]]) {
+  process.once(signal, () => process.exit(status));
+}
+
+/** Ends a process group with this process at the latest; gives the function that ends it now. */
+function endWithUs(pid) {
+  const end = () => {
+    process.off('exit', end);
+    try { process.kill(-pid, 'SIGKILL'); } catch { /* it has ended already */ }
+  };
+  process.once('exit', end);
+  return end;
+}
+
+/** The page events that Playwright and Puppeteer name alike. */
+function listen(page, log) {
+  page.on('console', (message) => log.push(`console ${message.type()}: ${message.text()}`));
+  page.on('pageerror', (error) => log.push(`page error: ${error.message}`));
+  page.on('requestfailed', (request) => {
+    const failure = request.failure();
+    log.push(`request failed: ${request.url()} ${failure?.errorText ?? ''}`);
+  });
+}
+
+async function launchChromium() {
+  const { chromium } = await import('playwright-core');
+  const browser = await chromium.launch({
+    executablePath: onPath('chromium'),
+    timeout: launchTimeout,
+    // No sandbox: it does not start for root. The rest keeps Chromium from calling home.
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  });
+  const page = await browser.newPage();
+  const log = [];
+  listen(page, log);
+  page.on('crash', () => log.push('the page crashed'));
+  return {
+    version: browser.version(),
+    log,
+    open: (url) => page.goto(url, { waitUntil: 'commit' }),
+    // Not locator(): it waits for the element.
+    text: async (selector) => (await page.$(selector))?.textContent() ?? null,
+    screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
+    close: () => browser.close(),
+  };
+}
+
+async function launchFirefox() {
+  const { default: puppeteer } = await import('puppeteer-core');
+  const browser = await puppeteer.launch({
+    browser: 'firefox',
+    executablePath: onPath('firefox-esr'),
+    headless: true,
+    timeout: launchTimeout,
+    protocolTimeout: launchTimeout,
+  });
+  const end = endWithUs(browser.process().pid);
+  const page = await browser.newPage();
+  const log = [];
+  listen(page, log);
+  return {
+    version: await browser.version(),
+    log,
+    open: (url) => page.goto(url, { waitUntil: 'domcontentloaded', timeout: launchTimeout }),
+    text: async (selector) => {
+      const element = await page.$(selector);
+      return element ? element.evaluate((node) => node.textContent) : null;
+    },
+    screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
+    close: () => browser.close().finally(end),
+  };
+}
+
+/** A display of our own, whose number Xvfb chooses and tells on file descriptor 3. */
+async function startDisplay() {
+  const child = spawn(onPath('Xvfb'), ['-displayfd', '3', '-screen', '0', '1280x1024x24',
+    '-nolisten', 'tcp'], { stdio: ['ignore', 'ignore', 'ignore', 'pipe'], detached: true });
+  const end = endWithUs(child.pid);
+  const display = await new Promise((resolve, reject) => {
+    const late = setTimeout(() => reject(new Error('Xvfb does not start')), launchTimeout);
+    child.once('error', reject).once('exit', () => reject(new Error('Xvfb ended')));
+    child.stdio[3].once('data', (bytes) => resolve(`:${bytes.toString().trim()}`));
+    child.stdio[3].once('data', () => clearTimeout(late));
+  });
+  return { display, end };
+}
+
+async function freePort() {
+  const server = createServer();
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  const { port } = server.address();
+  await new Promise((resolve) => { server.close(resolve); });
+  return port;
+}
+
+/** WebKit's driver, which starts the browser; what both print goes to the log. */
+async function startWebKitDriver(display, log) {
+  const port = await freePort();
+  const child = spawn(onPath('WebKitWebDriver'), ['--host=127.0.0.1', `--port=${port}`], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+    // Its own sandbox does not start for root, and there is no message bus to talk to.
+    env: { ...process.env, DISPLAY: display, GDK_BACKEND: 'x11', NO_AT_BRIDGE: '1',
+      GSETTINGS_BACKEND: 'memory' },
+  });
+  const end = endWithUs(child.pid);
+  const take = (bytes) => log.push(...bytes.toString().split('\n').filter(Boolean));
+  child.stdout.on('data', take);
+  child.stderr.on('data', take);
+  const server = `http://127.0.0.1:${port}`;
+  const deadline = performance.now() + launchTimeout;
+  while (!(await fetch(`${server}/status`).then((answer) => answer.ok, () => false))) {
+    if (performance.now() > deadline) throw new Error(`WebKitWebDriver: ${log.join('\n')}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  return { server, end };
+}
+
+/** MiniBrowser lies beside the library, in a folder with the machine's name in it. */
+function miniBrowser() {
+  const files = readdirSync('/usr/lib').flatMap((machine) => ['4.1', '4.0'].map((version) =>
+    `/usr/lib/${machine}/webkit2gtk-${version}/MiniBrowser`));
+  const file = files.find((candidate) => existsSync(candidate));
+  if (!file) throw new Error('MiniBrowser is not where Debian puts it');
+  return file;
+}
+
+async function launchWebKit() {
+  const { Builder, By } = await import('selenium-webdriver');
+  const log = [];
+  const screen = await startDisplay();
+  const service = await startWebKitDriver(screen.display, log);
+  const driver = await new Builder().usingServer(service.server).withCapabilities({
+    browserName: 'MiniBrowser',
+    'webkitgtk:browserOptions': {
+      binary: miniBrowser(),
+      args: ['--automation'],
+    },
+  }).build();
+  const version = (await driver.getCapabilities()).get('browserVersion');
+  return {
+    version,
+    log,
+    open: (url) => driver.get(url),
+    text: async (selector) => {
+      const [element] = await driver.findElements(By.css(selector));
+      return element ? element.getAttribute('textContent') : null;
+    },
+    screenshot: async (file) => writeFileSync(file, await driver.takeScreenshot(), 'base64'),
+    close: async () => {
+      try {
+        await driver.quit();
+      } finally {
+        service.end();
+        screen.end();
+      }
+    },
+  };
+}
+
+const launchers = { chromium: launchChromium, firefox: launchFirefox, webkit: launchWebKit };
+
+/** Starts chromium, firefox or webkit; in the error, which one did not start. */
+export async function launch(name) {
+  try {
+    return { name, ...(await launchers[name]()) };
+  } catch (error) {
+    throw new Error(`${name} does not start: ${error.message}`, { cause: error });
+  }
+}
