@@ -59,9 +59,9 @@ static onekv_status read_choice(const gguf *file, const char *key, const char *c
       return ONEKV_OK;
     }
   }
-  int n_shown = found.n_bytes < 40 ? (int)found.n_bytes : 40;
-  return error_set(error, ONEKV_UNSUPPORTED_MODEL, "key %s: found \"%.*s\", expected e.g. \"%s\"",
-                   key, n_shown, found.bytes, names[0]);
+  char label[GGUF_LABEL_MAX];
+  return error_set(error, ONEKV_UNSUPPORTED_MODEL, "key %s: found \"%s\", expected e.g. \"%s\"",
+                   key, gguf_label(found, label), names[0]);
 }
 
 /* Reading state: once a read failed, the following ones do nothing. */
@@ -134,11 +134,11 @@ static onekv_status read_architecture(const gguf *file, const architecture_row *
       return ONEKV_OK;
     }
   }
-  int n_shown = name.n_bytes < 40 ? (int)name.n_bytes : 40;
+  char label[GGUF_LABEL_MAX];
   return error_set(error, ONEKV_UNSUPPORTED_MODEL,
-                   "general.architecture: found \"%.*s\", expected gpt2, llama, qwen2, qwen3, "
+                   "general.architecture: found \"%s\", expected gpt2, llama, qwen2, qwen3, "
                    "onekv-encoder or onekv-vit",
-                   n_shown, name.bytes);
+                   gguf_label(name, label));
 }
 
 static void read_shapes(key_reader *reader, onekv_config *config) {
@@ -185,7 +185,7 @@ static void read_rope(key_reader *reader, onekv_config *config) {
   rope->base = 10000.0f;
   read_number(reader, "rope.freq_base", false, 1.0f, 1e12f, &rope->base);
   if (reader->status != ONEKV_OK) return;
-  int scaling = ONEKV_ROPE_UNSCALED;
+  int scaling = ONEKV_ROPE_LINEAR; /* a file may give a factor alone */
   read_name(reader, architecture_key(reader, "rope.scaling.type"), SCALINGS, &scaling);
   rope->scaling = (onekv_rope_scaling)scaling;
   rope->factor = 1.0f;
@@ -240,10 +240,16 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
   const size_t n_max = (size_t)WIDTH_MAX * 16;
   bool sizes_fit = input->n_rows <= n_max && head->n_rows <= n_max;
   require(reader, sizes_fit, "the vocabulary is larger than 16777216");
+  require(reader, config->n_features <= WIDTH_MAX, "a row of features is longer than 1048576");
   require(reader, !config->has_class_row || takes_features,
           "cls_embd.weight goes with onekv.input.kind = features");
   require(reader, !config->causal || !takes_features,
           "onekv.input.kind = features goes with a bidirectional architecture");
+  /* Sampling, penalties and scores take a row of logits for one number per token. */
+  if (reader->status != ONEKV_OK || !config->causal || head->n_rows == input->n_rows) return;
+  reader->status = error_set(reader->error, ONEKV_BAD_TENSOR,
+                             "tensor output.weight: found %zu rows, expected %zu, one for each "
+                             "token", head->n_rows, input->n_rows);
 }
 
 onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error) {

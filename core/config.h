@@ -58,7 +58,7 @@ typedef struct onekv_config {
   size_t n_heads;    /* query heads H */
   size_t n_kv_heads; /* H: MHA, 1: MQA, g: GQA-g */
   size_t head_width; /* h; d/H unless the file says otherwise */
-  size_t n_outputs;  /* vocabulary, or classes; from the head's shape */
+  size_t n_outputs;  /* vocabulary (always, when causal), or classes; from the head's shape */
   size_t n_vocabulary; /* input tokens; 0 when the input is features */
   size_t n_features;   /* width of an input row; 0 when the input is tokens */
   onekv_projection projection;
@@ -77,7 +77,8 @@ typedef struct onekv_config {
 } onekv_config;
 
 /* Reads and checks the description. Errors: UNSUPPORTED_MODEL (architecture, projection, scaling
- * named in the message), MISSING_KEY, BAD_KEY, MISSING_TENSOR (those that fix a size). */
+ * named in the message), MISSING_KEY, BAD_KEY, MISSING_TENSOR and BAD_TENSOR (those that fix a
+ * size). */
 onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error);
 
 /* K and V are one tensor, cached once. */
