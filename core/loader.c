@@ -1,7 +1,9 @@
 /* Loading: a stream of bytes becomes a model.
  *
  * States: collecting the header -> header read -> weights allocated and filling -> finished.
- * The model struct is built inside the loader from the start, so that finishing moves nothing. */
+ * The model struct is built inside the loader from the start, so that finishing moves nothing.
+ * Everything is counted in the model's ledger, the header and the loader too, so that the model's
+ * peak is the allocator's. */
 #include "model.h"
 
 #include <string.h>
@@ -9,8 +11,7 @@
 enum { HEADER_BYTES_FIRST = 1 << 16, LOGITS_DEFAULT = 8, ROWS_OF_PREFILL = 32 };
 
 struct onekv_loader {
-  memory_ledger memory; /* the loader's own; the header's bytes */
-  onekv_model *model;
+  onekv_model *model; /* its ledger counts the loader and the header too */
   onekv_model_options options;
   uint8_t *header; /* [n_header_max], the first n_header are filled */
   size_t n_header;
@@ -30,18 +31,17 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
                      (int)options->cache_type);
   }
   memory_ledger memory;
+  onekv_loader *loader = NULL;
   memory_init(&memory, &options->allocator);
-  onekv_loader *loader = memory_take(&memory, MEMORY_TABLES, sizeof *loader);
-  if (loader == NULL) return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a loader");
-  loader->memory = memory;
-  loader->options = *options;
-  memory_init(&memory, &options->allocator);
-  loader->model = memory_take(&memory, MEMORY_TABLES, sizeof *loader->model);
-  if (loader->model == NULL) {
-    onekv_loader_close(loader);
-    return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a model");
+  onekv_model *model = memory_take(&memory, MEMORY_TABLES, sizeof *model);
+  if (model != NULL) loader = memory_take(&memory, MEMORY_TABLES, sizeof *loader);
+  if (loader == NULL) {
+    memory_give_back(&memory, MEMORY_TABLES, model, sizeof *model);
+    return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a loader and a model");
   }
-  loader->model->memory = memory;
+  loader->options = *options;
+  loader->model = model;
+  model->memory = memory;
   loader->model->pool = options->pool;
   loader->model->hash = 0xCBF29CE484222325u;
   kernels_select(&loader->model->kernels, options->level);
@@ -60,10 +60,11 @@ static onekv_status grow_header(onekv_loader *loader, size_t n_bytes) {
   size_t n_new = loader->n_header_max * 2;
   if (n_new < HEADER_BYTES_FIRST) n_new = HEADER_BYTES_FIRST;
   if (n_new < n_bytes) n_new = n_bytes;
-  uint8_t *header = memory_take(&loader->memory, MEMORY_TABLES, n_new);
+  memory_ledger *memory = &loader->model->memory;
+  uint8_t *header = memory_take(memory, MEMORY_TABLES, n_new);
   if (header == NULL) return ONEKV_OUT_OF_MEMORY;
   if (loader->n_header > 0) memcpy(header, loader->header, loader->n_header);
-  memory_give_back(&loader->memory, MEMORY_TABLES, loader->header, loader->n_header_max);
+  memory_give_back(memory, MEMORY_TABLES, loader->header, loader->n_header_max);
   loader->header = header;
   loader->n_header_max = n_new;
   return ONEKV_OK;
@@ -121,10 +122,13 @@ static onekv_status feed_header(onekv_loader *loader, const uint8_t *bytes, size
   memcpy(loader->header + loader->n_header, bytes, n_bytes);
   loader->n_header = n_total;
   if (n_total < loader->n_header_needed) return ONEKV_OK;
-  onekv_status status = gguf_parse(&loader->memory, loader->header, n_total, &loader->file,
-                                   &loader->n_header_needed, error);
+  onekv_error found = {ONEKV_OK, ""};
+  onekv_status status = gguf_parse(&loader->model->memory, loader->header, n_total, &loader->file,
+                                   &loader->n_header_needed, &found);
+  /* More bytes are to come: that is no error, and the caller's *error stays untouched. */
   if (status == ONEKV_TRUNCATED) return ONEKV_OK;
-  return status == ONEKV_OK ? read_header(loader, error) : status;
+  if (status != ONEKV_OK) return error_set(error, status, "%s", found.message);
+  return read_header(loader, error);
 }
 
 static onekv_status feed_weights(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes,
@@ -145,6 +149,7 @@ onekv_status onekv_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_
   if (loader->failed) {
     return error_set(error, ONEKV_WRONG_STATE, "the loader was fed after an error");
   }
+  if (n_bytes == 0) return ONEKV_OK;
   loader->model->hash = hash_bytes(loader->model->hash, bytes, n_bytes);
   onekv_status status = ONEKV_OK;
   if (loader->file != NULL) {
@@ -177,7 +182,7 @@ const onekv_config *onekv_loader_config(const onekv_loader *loader) {
 }
 
 const gguf_value *onekv_loader_find(const onekv_loader *loader, const char *key) {
-  return onekv_loader_has_header(loader) ? gguf_find(loader->file, key) : NULL;
+  return loader->file != NULL ? gguf_find(loader->file, key) : NULL;
 }
 
 size_t onekv_loader_file_bytes(const onekv_loader *loader) {
@@ -197,17 +202,12 @@ onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *o
   return ONEKV_OK;
 }
 
-static void close_header(onekv_loader *loader) {
-  if (loader->file != NULL) gguf_free(&loader->memory, loader->file);
-  memory_give_back(&loader->memory, MEMORY_TABLES, loader->header, loader->n_header_max);
-  loader->file = NULL;
-  loader->header = NULL;
-}
-
+/* The loader and the header; the model stays. */
 static void free_loader(onekv_loader *loader) {
-  close_header(loader);
-  memory_ledger memory = loader->memory;
-  memory_give_back(&memory, MEMORY_TABLES, loader, sizeof *loader);
+  memory_ledger *memory = &loader->model->memory;
+  gguf_free(memory, loader->file);
+  memory_give_back(memory, MEMORY_TABLES, loader->header, loader->n_header_max);
+  memory_give_back(memory, MEMORY_TABLES, loader, sizeof *loader);
 }
 
 onekv_status onekv_loader_finish(onekv_loader *loader, onekv_model **out, onekv_error *error) {
@@ -231,7 +231,6 @@ onekv_status onekv_loader_finish(onekv_loader *loader, onekv_model **out, onekv_
   memory_arena arena = {model->scratch_block, 0, false};
   model_scratch_make(model, &arena);
   weights_plan_close(&model->memory, &model->plan);
-  loader->model = NULL;
   free_loader(loader);
   *out = model;
   return ONEKV_OK;
@@ -239,6 +238,7 @@ onekv_status onekv_loader_finish(onekv_loader *loader, onekv_model **out, onekv_
 
 void onekv_loader_close(onekv_loader *loader) {
   if (loader == NULL) return;
-  if (loader->model != NULL) onekv_model_close(loader->model);
+  onekv_model *model = loader->model;
   free_loader(loader);
+  onekv_model_close(model);
 }

@@ -14,8 +14,8 @@ forward_model model_view(const onekv_model *model) {
   return (forward_model){&model->config, &model->plan.weights, &model->kernels, model->pool};
 }
 
-size_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout) {
-  return config->n_layers * 2 * config->n_heads * layout->row_bytes;
+uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout) {
+  return (uint64_t)config->n_layers * 2 * config->n_heads * layout->row_bytes;
 }
 
 onekv_status onekv_model_close(onekv_model *model) {

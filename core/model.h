@@ -38,7 +38,7 @@ void model_scratch_make(onekv_model *model, memory_arena *arena);
 forward_model model_view(const onekv_model *model);
 
 /* Bytes of one position of standard QKV with H KV heads in the cache type of the layout. */
-size_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout);
+uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout);
 
 /* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
  * without logits, and counts them as present. */

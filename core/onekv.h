@@ -46,19 +46,21 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
 onekv_status onekv_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes,
                                onekv_error *error);
 
-/* The header has been read and checked. The following three need it (else NULL, 0). */
+/* The header has been read and checked. Description and size need it (else NULL, 0). */
 bool onekv_loader_has_header(const onekv_loader *loader);
 const onekv_config *onekv_loader_config(const onekv_loader *loader);
-const gguf_value *onekv_loader_find(const onekv_loader *loader, const char *key);
 size_t onekv_loader_file_bytes(const onekv_loader *loader); /* header and data */
+/* A value of the header; NULL when there is none of that key or no header yet. Works also when
+ * the header was read but describes no model that can be run. */
+const gguf_value *onekv_loader_find(const onekv_loader *loader, const char *key);
 
 /* What the file will take, before its weights are read. */
 typedef struct onekv_estimate {
-  size_t n_parameters;
+  uint64_t n_parameters;
   size_t weight_bytes;
   size_t scratch_bytes;
-  size_t cache_bytes_per_token;    /* in the options' cache type */
-  size_t standard_bytes_per_token; /* QKV with a KV head for every query head */
+  size_t cache_bytes_per_token;      /* in the options' cache type */
+  uint64_t standard_bytes_per_token; /* QKV with a KV head for every query head */
 } onekv_estimate;
 onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *out);
 
@@ -124,7 +126,8 @@ typedef struct onekv_session_memory_report {
   size_t cache_used;     /* tokens × bytes per token */
   size_t cache_pages;    /* pages referred to, those shared with clones included */
   size_t cache_own;      /* pages that no other session refers to */
-  size_t standard_used;  /* what standard QKV (MHA) takes: same length, same element type */
+  uint64_t standard_used; /* what standard QKV (MHA) takes: same length, same element type; it
+                             may be more than a 32-bit host can address */
 } onekv_session_memory_report;
 void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out);
 
@@ -142,7 +145,7 @@ typedef struct onekv_item {
 /* Appends each item's tokens to its session, all together as one batch. The sum of n_logits must
  * not exceed the model's n_logits_max. Errors: INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE,
  * CONTEXT_FULL, OUT_OF_MEMORY, WRONG_STATE (a bidirectional model); after OUT_OF_MEMORY a window
- * that had to slide may have slid. */
+ * that had to slide may have slid, and a page shared with a clone may have been copied. */
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 

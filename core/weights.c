@@ -41,11 +41,12 @@ static const gguf_tensor *find(tensor_binder *binder, const char *name, bool req
 
 static void check_shape(tensor_binder *binder, const gguf_tensor *tensor, size_t n_rows,
                         size_t n_columns) {
+  char label[GGUF_LABEL_MAX];
   if (tensor->n_rows == n_rows && tensor->n_columns == n_columns) return;
   binder->status = error_set(binder->error, ONEKV_BAD_TENSOR,
-                             "tensor %.*s: found shape [%zu, %zu], expected [%zu, %zu]",
-                             (int)tensor->name.n_bytes, tensor->name.bytes, tensor->n_rows,
-                             tensor->n_columns, n_rows, n_columns);
+                             "tensor %s: found shape [%zu, %zu], expected [%zu, %zu]",
+                             gguf_label(tensor->name, label), tensor->n_rows, tensor->n_columns,
+                             n_rows, n_columns);
 }
 
 static void add_piece(tensor_binder *binder, const gguf_tensor *tensor, size_t skipped_bytes,
@@ -61,9 +62,11 @@ static float *bind_part(tensor_binder *binder, const gguf_tensor *tensor, size_t
                         size_t n) {
   size_t element_bytes = tensor_type_describe(tensor->type).block_bytes;
   if (tensor_type_describe(tensor->type).block_elements != 1) {
+    char label[GGUF_LABEL_MAX];
     binder->status = error_set(binder->error, ONEKV_BAD_TENSOR,
-                               "tensor %.*s: found a block type, expected F32, F16 or BF16",
-                               (int)tensor->name.n_bytes, tensor->name.bytes);
+                               "tensor %s: found type %s, expected F32, F16 or BF16",
+                               gguf_label(tensor->name, label),
+                               tensor_type_describe(tensor->type).name);
     return NULL;
   }
   float *out = arena_take(&binder->arena, n, sizeof *out);
@@ -101,17 +104,22 @@ static matrix bind_rows(tensor_binder *binder, const gguf_tensor *tensor, size_t
   return out;
 }
 
+/* A table of rows that are looked up: there is no bias that could be added. */
+static matrix bind_table(tensor_binder *binder, const char *name, size_t n_rows,
+                         size_t n_columns) {
+  matrix out = {0};
+  const gguf_tensor *tensor = find(binder, name, true);
+  if (tensor == NULL) return out;
+  check_shape(binder, tensor, n_rows, n_columns);
+  return binder->status == ONEKV_OK ? bind_rows(binder, tensor, 0, n_rows) : out;
+}
+
 /* "{stem}.weight" and, where there is one, "{stem}.bias". */
 static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows,
                           size_t n_columns) {
   tensor_name name;
-  matrix out = {0};
   text_format(name.text, sizeof name.text, "%s.weight", stem);
-  const gguf_tensor *tensor = find(binder, name.text, true);
-  if (tensor == NULL) return out;
-  check_shape(binder, tensor, n_rows, n_columns);
-  if (binder->status != ONEKV_OK) return out;
-  out = bind_rows(binder, tensor, 0, n_rows);
+  matrix out = bind_table(binder, name.text, n_rows, n_columns);
   text_format(name.text, sizeof name.text, "%s.bias", stem);
   out.bias = bind_vector(binder, name.text, n_rows, false);
   return out;
@@ -201,7 +209,7 @@ static void bind_all(tensor_binder *binder) {
   weights->layers = layers;
   if (config->n_vocabulary > 0) {
     weights->token_embedding =
-        bind_matrix(binder, "token_embd", config->n_vocabulary, config->n_embedding);
+        bind_table(binder, "token_embd.weight", config->n_vocabulary, config->n_embedding);
   } else {
     weights->input_projection =
         bind_matrix(binder, "input_proj", config->n_embedding, config->n_features);
@@ -211,7 +219,7 @@ static void bind_all(tensor_binder *binder) {
   }
   if (config->position == ONEKV_LEARNED) {
     weights->position_embedding =
-        bind_matrix(binder, "position_embd", config->n_context, config->n_embedding);
+        bind_table(binder, "position_embd.weight", config->n_context, config->n_embedding);
   } else if (config->position == ONEKV_ROPE) {
     weights->rope_frequencies =
         bind_vector(binder, "rope_freqs.weight", config->rope.n_rotated / 2, false);
@@ -231,10 +239,11 @@ static void refuse_unused(tensor_binder *binder) {
   const gguf *file = binder->file;
   for (size_t i = 0; i < file->n_tensors && binder->status == ONEKV_OK; i++) {
     if (binder->plan->is_used[i]) continue;
-    const gguf_string name = file->tensors[i].name;
+    char label[GGUF_LABEL_MAX];
     binder->status = error_set(binder->error, ONEKV_UNKNOWN_TENSOR,
-                               "tensor %.*s is not used by a %s model with projection %s",
-                               (int)name.n_bytes, name.bytes, binder->config->architecture,
+                               "tensor %s is not used by a %s model with projection %s",
+                               gguf_label(file->tensors[i].name, label),
+                               binder->config->architecture,
                                onekv_projection_name(binder->config->projection));
   }
 }
@@ -257,7 +266,7 @@ onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
   bind_all(&binder);
   refuse_unused(&binder);
   for (size_t i = 0; i < file->n_tensors; i++) {
-    plan->weights.n_parameters += file->tensors[i].n_rows * file->tensors[i].n_columns;
+    plan->weights.n_parameters += (uint64_t)file->tensors[i].n_rows * file->tensors[i].n_columns;
   }
   plan->weights.n_bytes = binder.arena.n_used;
   if (binder.status != ONEKV_OK) weights_plan_close(memory, plan);
@@ -319,7 +328,10 @@ void weights_feed(weights_plan *plan, const uint8_t *bytes, size_t n) {
   plan->n_fed = end;
 }
 
-bool weights_complete(const weights_plan *plan) { return plan->next_piece == plan->n_pieces; }
+/* Before the first byte of weights there are no pieces yet: that is not complete. */
+bool weights_complete(const weights_plan *plan) {
+  return plan->block != NULL && plan->next_piece == plan->n_pieces;
+}
 
 void weights_plan_close(memory_ledger *memory, weights_plan *plan) {
   memory_give_back(memory, MEMORY_TABLES, plan->pieces,

@@ -50,7 +50,7 @@ typedef struct model_weights {
   layer_weights *layers;          /* [n_layers] */
   norm_weights output_norm;       /* [d] */
   matrix head;                    /* [n_outputs, d]; shares token_embedding's rows when tied */
-  size_t n_parameters;
+  uint64_t n_parameters; /* more than a 32-bit host can count, in 4-bit blocks */
   size_t n_bytes; /* of everything above: MEMORY_WEIGHTS */
 } model_weights;
 
