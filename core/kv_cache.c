@@ -98,19 +98,21 @@ static bool unshare_last_page(kv_cache *cache) {
 }
 
 onekv_status kv_cache_reserve(kv_cache *cache, size_t n) {
+  if (n > cache->n_pages_max * KV_PAGE_POSITIONS - cache->n_positions) return ONEKV_CONTEXT_FULL;
   size_t n_pages = pages_for(cache->n_positions + n);
-  if (n_pages > cache->n_pages_max) return ONEKV_CONTEXT_FULL;
-  bool has_memory = unshare_last_page(cache);
+  size_t n_pages_before = cache->n_pages;
+  bool has_memory = true;
   while (has_memory && cache->n_pages < n_pages) {
     kv_page *page = page_take(cache->pool);
     has_memory = page != NULL;
     if (has_memory) cache->pages[cache->n_pages++] = page;
   }
-  if (!has_memory) {
-    kv_cache_truncate(cache, cache->n_positions);
-    return ONEKV_OUT_OF_MEMORY;
+  /* Last, because it cannot be taken back. */
+  if (has_memory && (n == 0 || unshare_last_page(cache))) return ONEKV_OK;
+  while (cache->n_pages > n_pages_before) {
+    page_release(cache->pool, cache->pages[--cache->n_pages]);
   }
-  return ONEKV_OK;
+  return ONEKV_OUT_OF_MEMORY;
 }
 
 static uint8_t *tile_at(const kv_cache *cache, size_t page, size_t layer, kv_stream stream,

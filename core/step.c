@@ -26,17 +26,20 @@ void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, s
   }
 }
 
-/* Forgets the older half of what follows the kept tokens, so that n_more tokens fit: the rest is
- * computed anew at its new positions, as if the session had been fed with it. This is exact for
- * every position scheme, and its cost, half a window every half window, is that of prefill. */
+/* How many of the session's tokens sliding never forgets. */
+static size_t n_kept(const onekv_session *session) {
+  size_t n_positions = session->cache.n_positions;
+  return session->n_keep < n_positions ? session->n_keep : n_positions;
+}
+
+/* Forgets the older half of what follows the kept tokens, so that n_more tokens fit, which
+ * check_item has seen to: the rest is computed anew at its new positions, as if the session had
+ * been fed with it. This is exact for every position scheme, and its cost, half a window every
+ * half window, is that of prefill. */
 static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *error) {
   onekv_model *model = session->model;
   kv_cache *cache = &session->cache;
-  size_t n_keep = session->n_keep < cache->n_positions ? session->n_keep : cache->n_positions;
-  if (n_more > session->n_context - n_keep) {
-    return error_set(error, ONEKV_CONTEXT_FULL, "%zu tokens do not fit beside %zu kept ones in %zu",
-                     n_more, n_keep, session->n_context);
-  }
+  size_t n_keep = n_kept(session);
   size_t n_tail = (cache->n_positions - n_keep) / 2;
   size_t n_room = session->n_context - n_keep - n_more;
   if (n_tail > n_room) n_tail = n_room;
@@ -79,11 +82,12 @@ static onekv_status check_item(const onekv_model *model, const onekv_item *item,
                      (int)item->tokens[i], model->config.n_vocabulary - 1);
   }
   const onekv_session *session = item->session;
-  size_t n_tokens = session->cache.n_positions;
-  bool fits = item->n_tokens <= session->n_context - n_tokens;
-  if (fits || session->slides) return ONEKV_OK;
-  return error_set(error, ONEKV_CONTEXT_FULL, "%zu tokens after %zu do not fit in a window of %zu",
-                   item->n_tokens, n_tokens, session->n_context);
+  /* A full window that slides has room for all but what it keeps. */
+  size_t n_before = session->slides ? n_kept(session) : session->cache.n_positions;
+  if (item->n_tokens <= session->n_context - n_before) return ONEKV_OK;
+  return error_set(error, ONEKV_CONTEXT_FULL, "%zu tokens after %zu%s do not fit in a window of "
+                   "%zu", item->n_tokens, n_before, session->slides ? " kept ones" : "",
+                   session->n_context);
 }
 
 static onekv_status check_items(onekv_model *model, onekv_item *items, size_t n_items,
@@ -205,6 +209,10 @@ onekv_status onekv_score(onekv_session *session, const int32_t *tokens, size_t n
     status = error_set(error, ONEKV_CONTEXT_FULL, "scoring does not slide the window");
   }
   size_t n_before = session->cache.n_positions;
+  /* All pages first: without them no logprob has been written. */
+  if (status == ONEKV_OK && kv_cache_reserve(&session->cache, n) != ONEKV_OK) {
+    status = error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for %zu more tokens", n);
+  }
   for (size_t done = 0; done < n && status == ONEKV_OK;) {
     size_t n_left = n - done;
     size_t n_now = n_left < model->scratch.n_logits_max ? n_left : model->scratch.n_logits_max;
