@@ -1,8 +1,8 @@
 /* The choice of the next token: a heap gives candidates in falling order, as many as needed. */
 #include "sampler.h"
 
+#include <float.h>
 #include <math.h>
-#include <string.h>
 
 enum { PENALTY_WINDOW_DEFAULT = 64 };
 
@@ -116,17 +116,16 @@ static void penalise(const onekv_sampling *s, const int32_t *history, size_t n_h
   }
 }
 
-/* Sum of exp(logit - top) over candidates [n]. */
-static double mass_of(const onekv_candidate *candidates, size_t n, double top) {
+/* Sum of exp(logit) over candidates [n], the largest logit being 0. */
+static double mass_of(const onekv_candidate *candidates, size_t n) {
   double mass = 0.0;
-  for (size_t i = 0; i < n; i++) mass += exp((double)candidates[i].logit - top);
+  for (size_t i = 0; i < n; i++) mass += exp((double)candidates[i].logit);
   return mass;
 }
 
 /* Moves the candidates that top-k, top-p and min-p keep to the end of the array, likeliest last,
  * and returns their number. top-p is a share of what top-k kept. */
-static size_t keep_likeliest(const onekv_sampling *s, onekv_candidate *candidates, size_t n,
-                             double top) {
+static size_t keep_likeliest(const onekv_sampling *s, onekv_candidate *candidates, size_t n) {
   heapify(candidates, n);
   size_t n_most = n;
   size_t n_popped = 0;
@@ -134,7 +133,7 @@ static size_t keep_likeliest(const onekv_sampling *s, onekv_candidate *candidate
     n_most = s->top_k;
     while (n_popped < n_most) pop(candidates, n - n_popped++);
   }
-  double total = mass_of(candidates + (n - n_most), n_most, top);
+  double total = mass_of(candidates + (n - n_most), n_most);
   bool cuts = s->top_p > 0.0f && s->top_p < 1.0f;
   double wanted = cuts ? (double)s->top_p * total : (double)INFINITY;
   double smallest = (double)s->min_p;
@@ -142,18 +141,18 @@ static size_t keep_likeliest(const onekv_sampling *s, onekv_candidate *candidate
   size_t n_kept = 0;
   for (; n_kept < n_most && mass < wanted; n_kept++) {
     if (n_kept == n_popped) pop(candidates, n - n_popped++);
-    double p = exp((double)candidates[n - 1 - n_kept].logit - top);
+    double p = exp((double)candidates[n - 1 - n_kept].logit);
     if (p < smallest) break;
     mass += p;
   }
   return n_kept;
 }
 
-static int32_t draw(const onekv_candidate *candidates, size_t n, double top, double uniform) {
-  double left = uniform * mass_of(candidates, n, top);
+static int32_t draw(const onekv_candidate *candidates, size_t n, double uniform) {
+  double left = uniform * mass_of(candidates, n);
   int32_t chosen = candidates[n - 1].token;
   for (size_t i = n; i-- > 0;) {
-    double p = exp((double)candidates[i].logit - top);
+    double p = exp((double)candidates[i].logit);
     if (p <= 0.0) continue;
     chosen = candidates[i].token;
     left -= p;
@@ -172,7 +171,9 @@ static onekv_candidate adjust(const sampler_state *sampler, const float *logits,
     candidates[i] = (onekv_candidate){logit, (int32_t)i};
   }
   for (uint32_t i = 0; i < s->n_biases; i++) {
-    candidates[s->biases[i].token].logit += s->biases[i].bias;
+    float *logit = &candidates[s->biases[i].token].logit;
+    /* A forbidden token stays so, even where its logit is infinite. */
+    *logit = isinf(s->biases[i].bias) ? -INFINITY : *logit + s->biases[i].bias;
   }
   penalise(s, history, n_history, candidates);
   onekv_candidate best = candidates[0];
@@ -190,12 +191,15 @@ onekv_status sampler_choose(sampler_state *sampler, const float *logits, size_t 
   if (!isfinite(best.logit)) return ONEKV_NOT_FINITE;
   *token = best.token;
   if (s->temperature == 0.0f) return ONEKV_OK;
-  for (size_t i = 0; i < n; i++) candidates[i].logit /= s->temperature;
+  /* Distances from the best, which any temperature leaves at 0 and finite. */
+  for (size_t i = 0; i < n; i++) {
+    double distance = (double)candidates[i].logit - (double)best.logit;
+    candidates[i].logit = (float)fmax(distance / (double)s->temperature, -(double)FLT_MAX);
+  }
   bool keeps_all = s->top_k == 0 && (s->top_p == 0.0f || s->top_p == 1.0f) && s->min_p == 0.0f;
-  double top = (double)(best.logit / s->temperature);
-  size_t n_kept = keeps_all ? n : keep_likeliest(s, candidates, n, top);
+  size_t n_kept = keeps_all ? n : keep_likeliest(s, candidates, n);
   double uniform = next_uniform(&sampler->random_state);
-  *token = draw(candidates + (n - n_kept), n_kept, top, uniform);
+  *token = draw(candidates + (n - n_kept), n_kept, uniform);
   return ONEKV_OK;
 }
 
