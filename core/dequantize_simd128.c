@@ -14,8 +14,8 @@ static void dequantize_f16_simd128(const uint8_t *blocks, size_t n, float *out) 
   size_t i = 0;
   for (; i + 2 * LANES <= n; i += 2 * LANES) {
     v128_t halves = wasm_v128_load(blocks + 2 * i);
-    wasm_v128_store(out + i, f32x4_from_f16(wasm_u32x4_extend_low_u16x8(halves)));
-    wasm_v128_store(out + i + LANES, f32x4_from_f16(wasm_u32x4_extend_high_u16x8(halves)));
+    wasm_v128_store(out + i, f32x4_from_f16(wasm_i32x4_extend_low_i16x8(halves)));
+    wasm_v128_store(out + i + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves)));
   }
   for (; i < n; i++) out[i] = read_f16(blocks + 2 * i);
 }

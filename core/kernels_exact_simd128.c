@@ -101,8 +101,8 @@ static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
   size_t c = 0;
   for (; c + 2 * LANES <= n; c += 2 * LANES) {
     v128_t halves = wasm_v128_load(x + c);
-    wasm_v128_store(out + c, f32x4_from_f16(wasm_u32x4_extend_low_u16x8(halves)));
-    wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_u32x4_extend_high_u16x8(halves)));
+    wasm_v128_store(out + c, f32x4_from_f16(wasm_i32x4_extend_low_i16x8(halves)));
+    wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves)));
   }
   for (; c < n; c++) out[c] = f32_from_f16(x[c]);
 }

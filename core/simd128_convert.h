@@ -4,19 +4,14 @@
 
 #include "simd128.h"
 
-/* f32_from_f16 (f16.h) of four halves, one in each lane's low 16 bits. */
+/* f32_from_f16 (f16.h) of four halves, sign-extended to 32 bits: sign, exponent and fraction
+ * move to their places, and the product puts the exponent right; it is exact, for subnormals
+ * too. Infinities and NaN came out at 2^16 and above and get the largest exponent. */
 SIMD_INLINE v128_t f32x4_from_f16(v128_t halves) {
-  v128_t sign = wasm_i32x4_shl(wasm_v128_and(halves, wasm_i32x4_splat(0x8000)), 16);
-  v128_t magnitude = wasm_i32x4_shl(wasm_v128_and(halves, wasm_i32x4_splat(0x7fff)), 13);
-  /* Rebias the exponent; a subnormal one becomes 2^-14 + value and loses the 2^-14 again. */
-  v128_t is_subnormal = wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x00800000));
-  v128_t is_special = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x0f7fffff));
-  v128_t extra = wasm_v128_and(is_subnormal, wasm_i32x4_splat(0x38800000)); /* 2^-14 or 0 */
-  v128_t value = wasm_i32x4_add(magnitude, wasm_i32x4_splat(0x38000000));
-  value = wasm_i32x4_sub(value, wasm_i32x4_shl(is_subnormal, 23));
-  value = wasm_f32x4_sub(value, extra);
-  value = wasm_i32x4_add(value, wasm_v128_and(is_special, wasm_i32x4_splat(0x38000000)));
-  return wasm_v128_or(value, sign);
+  v128_t bits = wasm_v128_and(wasm_i32x4_shl(halves, 13), wasm_i32x4_splat((int32_t)0x8fffe000));
+  v128_t value = wasm_f32x4_mul(bits, wasm_f32x4_splat(0x1p112f));
+  v128_t is_special = wasm_f32x4_ge(wasm_f32x4_abs(value), wasm_f32x4_splat(65536.0f));
+  return wasm_v128_or(value, wasm_v128_and(is_special, wasm_i32x4_splat(0x7f800000)));
 }
 
 /* The 16 signed bytes as floats in four vectors. */
