@@ -200,10 +200,10 @@ static onekv_status take_shape(header_cursor *cursor, gguf_tensor *tensor) {
 }
 
 static onekv_status take_tensor(header_cursor *cursor, size_t alignment, gguf_tensor *tensor) {
+  char where[PLACE_MAX];
   uint32_t type = 0;
   uint64_t offset = 0;
   size_t row_bytes = 0;
-  size_t end = 0;
   onekv_status status = take_name(cursor);
   if (status == ONEKV_OK) status = take_shape(cursor, tensor);
   if (status == ONEKV_OK) status = take_u32(cursor, &type);
@@ -211,10 +211,9 @@ static onekv_status take_tensor(header_cursor *cursor, size_t alignment, gguf_te
   if (status != ONEKV_OK) return status;
   tensor_type_info info = tensor_type_describe(type);
   if (info.name == NULL) {
-    return refuse(cursor, ONEKV_UNSUPPORTED_TYPE, "element type", type, "one that core knows");
+    return refuse(cursor, ONEKV_UNSUPPORTED_TYPE, "element type", type, "a supported one");
   }
   if (tensor->n_columns % info.block_elements != 0) {
-    char where[PLACE_MAX];
     return error_set(cursor->error, ONEKV_CORRUPT, "%s: %zu columns, expected blocks of %zu (%s)",
                      place(cursor, where), tensor->n_columns, info.block_elements, info.name);
   }
@@ -223,9 +222,10 @@ static onekv_status take_tensor(header_cursor *cursor, size_t alignment, gguf_te
   }
   if (!tensor_row_bytes(type, tensor->n_columns, &row_bytes) ||
       !size_multiply(row_bytes, tensor->n_rows, &tensor->n_bytes) ||
-      !size_add((size_t)offset, tensor->n_bytes, &end)) {
-    return refuse(cursor, ONEKV_CORRUPT, "number of rows", tensor->n_rows,
-                  "a size that can be addressed");
+      tensor->n_bytes > SIZE_MAX - (size_t)offset) {
+    return error_set(cursor->error, ONEKV_CORRUPT,
+                     "%s: %zu x %zu at offset %zu cannot be addressed", place(cursor, where),
+                     tensor->n_rows, tensor->n_columns, (size_t)offset);
   }
   tensor->name = cursor->name;
   tensor->type = (tensor_type)type;
