@@ -124,9 +124,9 @@ static void bench_products(bench_data *data) {
   for (size_t i = 0; i < sizeof TOKENS / sizeof TOKENS[0]; i++) {
     data->n_tokens = TOKENS[i];
     double flops = 2.0 * (double)data->n_rows * (double)data->n_tokens;
-    double product = flops * BENCH_COLUMNS / time_of(run_matmul, data) * 1e-9;
-    double scores = flops * BENCH_HEAD / time_of(run_scores, data) * 1e-9;
-    double attend = flops * BENCH_HEAD / time_of(run_attend, data) * 1e-9;
+    double product = flops * (double)BENCH_COLUMNS / time_of(run_matmul, data) * 1e-9;
+    double scores = flops * (double)BENCH_HEAD / time_of(run_scores, data) * 1e-9;
+    double attend = flops * (double)BENCH_HEAD / time_of(run_attend, data) * 1e-9;
     printf("  %2zu tokens: f32_matmul %6.1f, scores %6.1f, f32_attend %6.1f GFLOP/s\n", TOKENS[i],
            product, scores, attend);
   }
