@@ -134,7 +134,7 @@ static onekv_status feed_header(onekv_loader *loader, const uint8_t *bytes, size
 static onekv_status feed_weights(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes,
                                  onekv_error *error) {
   onekv_model *model = loader->model;
-  if (n_bytes == 0) return ONEKV_OK;
+  if (n_bytes == 0 || loader->options.header_only) return ONEKV_OK;
   if (model->plan.block == NULL) {
     onekv_status status =
         weights_plan_allocate(&model->memory, loader->file, &model->config, &model->plan, error);

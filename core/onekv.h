@@ -32,6 +32,7 @@ typedef struct onekv_model_options {
   onekv_cache_type cache_type; /* default: f16 */
   size_t n_context;           /* longest session; default and maximum: the file's */
   size_t n_logits_max;        /* rows of logits of one step; default 8 */
+  bool header_only;           /* weights are dropped: for description and estimate only */
 } onekv_model_options;
 
 /* -- Loading: bytes in file order, in pieces of any size. No copy of the file is kept. -- */
@@ -110,6 +111,8 @@ void onekv_session_close(onekv_session *session);
 onekv_status onekv_session_clone(const onekv_session *session, onekv_session **out);
 
 size_t onekv_session_n_tokens(const onekv_session *session);
+size_t onekv_session_n_context(const onekv_session *session); /* window, tokens */
+bool onekv_session_slides(const onekv_session *session);      /* when the window is full */
 /* tokens [n] of positions [first, first + n). Error: INVALID_ARGUMENT. */
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
                                   int32_t *tokens);

@@ -68,6 +68,10 @@ size_t onekv_session_n_tokens(const onekv_session *session) {
   return session->cache.n_positions;
 }
 
+size_t onekv_session_n_context(const onekv_session *session) { return session->n_context; }
+
+bool onekv_session_slides(const onekv_session *session) { return session->slides; }
+
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
                                   int32_t *tokens) {
   size_t n_tokens = session->cache.n_positions;
