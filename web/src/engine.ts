@@ -1,0 +1,222 @@
+// Engine and Loader: a module with its threads, and the way of a file's bytes into it.
+//
+// These classes are synchronous but for Engine.open: Node uses them as they are, a page through a
+// worker. Handles of the module are raw addresses, so every object knows whether it was destroyed
+// and refuses to be used after that.
+import { configFields, estimateFields, stagingBytes } from './border.js';
+import type { Border } from './border.js';
+import { architectureOf, cacheTypes, describe } from './description.js';
+import type { CacheType, ModelDescription } from './description.js';
+import { OneKVError, checkInteger, checkOneOf, invalidArgument } from './errors.js';
+import { loaderMetadata } from './metadata.js';
+import type { Metadata } from './metadata.js';
+import { Model } from './model.js';
+import { readTextKeys } from './text-keys.js';
+import { startModule } from './wasm-module.js';
+import type { EngineOptions, SimdLevel, WasmModule } from './wasm-module.js';
+
+export interface ModelOptions {
+  /** Element type of the cache; default 'f16'. */
+  cacheType?: CacheType;
+  /** Longest session in tokens; default and maximum: the file's. */
+  contextLength?: number;
+  /** Sessions that one step can advance together, 1 to 64; default 8. Each costs a row of logits
+   * of working memory. */
+  batch?: number;
+  /** Drops the weights: for metadata, describe() and estimate() only; default false. */
+  headerOnly?: boolean;
+}
+
+/** What a file will take, in bytes but for `parameters`, known once its header was read. */
+export interface ModelEstimate {
+  parameters: number;
+  weightBytes: number;
+  scratchBytes: number;
+  /** In the cache type of the options. */
+  cacheBytesPerToken: number;
+  /** Standard QKV attention with a KV head for every query head, same element type. */
+  standardBytesPerToken: number;
+}
+
+function coreCount(): number {
+  const cores = globalThis.navigator?.hardwareConcurrency ??
+    globalThis.process?.getBuiltinModule?.('node:os').availableParallelism();
+  return cores ?? 2;
+}
+
+export class Engine {
+  readonly #module: WasmModule;
+  readonly #owned = new Set<{ destroy(): void }>();
+  #destroyed = false;
+
+  private constructor(module: WasmModule) {
+    this.#module = module;
+  }
+
+  /**
+   * Starts a module with its threads; options have defaults. An engine serves any number of
+   * models, one call at a time. Errors: INVALID_ARGUMENT, UNSUPPORTED_ENGINE (simd: 'relaxed'
+   * where it is not there), WASM_FAILED, OUT_OF_MEMORY.
+   */
+  static async open(options: EngineOptions = {}): Promise<Engine> {
+    return new Engine(await startModule(options, coreCount()));
+  }
+
+  /** Instructions in use. */
+  get simd(): SimdLevel {
+    return this.#module.simd;
+  }
+
+  /** Threads in use, the calling one included. */
+  get threads(): number {
+    return this.#module.threads;
+  }
+
+  /** Why simd, threads or memory are less than they could be; empty when they are not. */
+  get notes(): readonly string[] {
+    return this.#module.notes;
+  }
+
+  /** Bytes of the wasm memory. It grows and never shrinks. */
+  get memoryBytes(): number {
+    return this.border.memoryBytes;
+  }
+
+  /** The module, for the other classes. @internal */
+  get border(): Border {
+    if (this.#destroyed) throw new OneKVError('DESTROYED', 'the engine was destroyed');
+    return this.#module.border;
+  }
+
+  /** Takes the bytes of one file. The loader is the caller's to finish or destroy. */
+  openLoader(options: ModelOptions = {}): Loader {
+    return new Loader(this, options);
+  }
+
+  /** Destroys all models and loaders and ends the threads. The memory goes with the last
+   * reference to the engine. A second call does nothing. */
+  destroy(): void {
+    if (this.#destroyed) return;
+    for (const owned of [...this.#owned]) owned.destroy();
+    this.#destroyed = true;
+    this.#module.terminate();
+  }
+
+  /** @internal */
+  own(object: { destroy(): void }): void {
+    this.#owned.add(object);
+  }
+
+  /** @internal */
+  disown(object: { destroy(): void }): void {
+    this.#owned.delete(object);
+  }
+}
+
+/** A file on its way in. After an error of feed only metadata and destroy are left. */
+export class Loader {
+  readonly #engine: Engine;
+  readonly #batch: number;
+  #handle: number;
+  #fed = 0;
+
+  /** @internal */
+  constructor(engine: Engine, options: ModelOptions) {
+    const { border } = engine;
+    const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
+    const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
+    this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
+    this.#engine = engine;
+    this.#handle = border.checkHandle(border.exports._js_loader_open(
+      0, cacheTypes.indexOf(type), context, this.#batch, options.headerOnly === true ? 1 : 0));
+    engine.own(this);
+  }
+
+  #open(): number {
+    if (this.#handle !== 0) return this.#handle;
+    throw new OneKVError('DESTROYED', 'the loader was finished or destroyed');
+  }
+
+  /**
+   * Takes the next bytes of the file, in pieces of any size. They are not kept: weights go where
+   * they will stay. Errors: those of the file's format, OUT_OF_MEMORY, WRONG_STATE after an error.
+   */
+  feed(chunk: Uint8Array): void {
+    if (!(chunk instanceof Uint8Array)) throw invalidArgument('chunk', chunk, 'a Uint8Array');
+    const { border } = this.#engine;
+    const handle = this.#open();
+    for (let at = 0; at < chunk.length; at += stagingBytes) {
+      const piece = chunk.subarray(at, at + stagingBytes);
+      border.bytes.set(piece, border.staging);
+      border.check(border.exports._js_loader_feed(handle, border.staging, piece.length));
+      this.#fed += piece.length;
+    }
+  }
+
+  /** Bytes fed so far. */
+  get fedBytes(): number {
+    return this.#fed;
+  }
+
+  /** The header was read and describes a model that can be run. */
+  get hasHeader(): boolean {
+    return this.#engine.border.exports._onekv_loader_has_header(this.#open()) !== 0;
+  }
+
+  /** Bytes of the whole file; 0 before the header was read. */
+  get fileBytes(): number {
+    const { border } = this.#engine;
+    return border.address(border.exports._onekv_loader_file_bytes(this.#open()));
+  }
+
+  /** The header's values; all missing before it was read. */
+  get metadata(): Metadata {
+    return loaderMetadata(this.#engine.border, () => this.#open());
+  }
+
+  /** Error: WRONG_STATE before the header was read. */
+  describe(): ModelDescription {
+    const { border } = this.#engine;
+    const handle = this.#open();
+    border.check(border.exports._js_loader_describe(handle));
+    const architecture = architectureOf(border, border.exports._onekv_loader_config(handle));
+    return describe(border.row(configFields), architecture);
+  }
+
+  /** Error: WRONG_STATE before the header was read. */
+  estimate(): ModelEstimate {
+    const { border } = this.#engine;
+    border.check(border.exports._js_loader_describe(this.#open()));
+    return border.row(estimateFields, configFields.length);
+  }
+
+  /**
+   * Ends the loader and gives the model, which is the caller's. Errors: TRUNCATED, OUT_OF_MEMORY,
+   * WRONG_STATE; the loader stays.
+   */
+  finish(): Model {
+    const { border } = this.#engine;
+    const handle = this.#open();
+    const parts = this.hasHeader ? {
+      description: this.describe(),
+      estimate: this.estimate(),
+      textKeys: readTextKeys(this.metadata),
+      name: this.metadata.string('general.name'),
+      labels: this.metadata.strings('onekv.labels'),
+      batch: this.#batch,
+    } : undefined;
+    const model = border.checkHandle(border.exports._js_loader_finish(handle));
+    this.#handle = 0;
+    this.#engine.disown(this);
+    if (parts === undefined) throw new OneKVError('WRONG_STATE', 'a model came without a header');
+    return new Model(this.#engine, model, parts);
+  }
+
+  /** Gives up what was fed. A second call, or one after finish, does nothing. */
+  destroy(): void {
+    if (this.#handle === 0) return;
+    this.#engine.border.exports._onekv_loader_close(this.#handle);
+    this.#handle = 0;
+    this.#engine.disown(this);
+  }
+}

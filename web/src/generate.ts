@@ -1,0 +1,127 @@
+// A prompt becomes streamed text: prefill in pieces, then token by token.
+//
+// The session ends up with the prompt and every token of the result, the closing one included, so
+// that a conversation can go on from it. Between pieces and tokens others get their turn, and an
+// abort is heard; the session then holds what was done so far.
+import { OneKVError, checkInteger } from './errors.js';
+import type { Choice } from './model.js';
+import type { Session } from './session.js';
+import { StopStrings } from './stop-strings.js';
+import type { Tokenizer } from './tokenizer.js';
+import { turnTaker } from './turns.js';
+
+export interface GenerateOptions {
+  /** Most tokens to generate; default: until the text ends or the window is full. */
+  maxTokens?: number;
+  /** Text that ends the result and is not part of it. */
+  stop?: string | readonly string[];
+  /** Aborting throws the signal's reason. */
+  signal?: AbortSignal;
+  /** Tokens of the prompt that have been processed. */
+  onPrefill?: (done: number, total: number) => void;
+  /** As in AdvanceOptions: log probabilities come with each part. */
+  logprobs?: number;
+  mask?: (logits: Float32Array, session: Session) => void;
+}
+
+export interface TextPart {
+  /** May be '': a character or a stop string may be on its way. */
+  text: string;
+  /** Missing in a last part that holds text which had been held back. */
+  choice?: Choice;
+}
+
+/** 'end': the model ended the text. 'stop': a stop string came. 'length': maxTokens. 'context':
+ * the window is full. */
+export type FinishReason = 'end' | 'stop' | 'length' | 'context';
+
+export interface GenerateResult {
+  reason: FinishReason;
+  /** All text, without the stop string. */
+  text: string;
+  /** Generated ids, a closing token included. */
+  tokens: number[];
+  promptTokens: number;
+  /** Milliseconds, turns of the event loop included. */
+  prefillMs: number;
+  decodeMs: number;
+}
+
+/** Tokens in one piece of prefill: a fraction of a second even where the engine is slow. */
+const prefillPiece = 64;
+
+async function prefill(session: Session, prompt: Int32Array, options: GenerateOptions,
+  takeTurn: () => Promise<void>): Promise<void> {
+  for (let at = 0; at < prompt.length; at += prefillPiece) {
+    options.signal?.throwIfAborted();
+    session.append(prompt.subarray(at, at + prefillPiece));
+    options.onPrefill?.(Math.min(prompt.length, at + prefillPiece), prompt.length);
+    await takeTurn();
+  }
+}
+
+function checkRoom(session: Session, prompt: ArrayLike<number>): void {
+  const { length, contextLength, slides } = session;
+  if (length + prompt.length === 0) {
+    throw new OneKVError('INVALID_ARGUMENT', 'prompt: found no tokens, expected at least one');
+  }
+  if (slides || length + prompt.length <= contextLength) return;
+  throw new OneKVError('CONTEXT_FULL', `prompt: found ${prompt.length} tokens after ${length}, ` +
+    `expected at most ${contextLength} together`);
+}
+
+/**
+ * Appends the prompt (ids; text goes through Tokenizer.encode) and generates. Yields a part for
+ * each token and returns the sums. Leaving the loop early stops the work. Errors:
+ * INVALID_ARGUMENT, CONTEXT_FULL (the prompt does not fit: nothing was done), and those of
+ * Session.append and next.
+ */
+export async function* generate(session: Session, tokenizer: Tokenizer,
+  prompt: ArrayLike<number>, options: GenerateOptions = {},
+): AsyncGenerator<TextPart, GenerateResult> {
+  const { signal, stop = [] } = options;
+  const most = options.maxTokens === undefined ? Number.POSITIVE_INFINITY
+    : checkInteger('maxTokens', options.maxTokens, 0, 2 ** 31 - 1);
+  const advance = {
+    ...(options.logprobs === undefined ? {} : { logprobs: options.logprobs }),
+    ...(options.mask === undefined ? {} : { mask: options.mask }),
+  };
+  const ids = session.model.checkTokens(prompt);
+  checkRoom(session, ids);
+  const takeTurn = turnTaker();
+  const started = performance.now();
+  await prefill(session, ids, options, takeTurn);
+  const prefilled = performance.now();
+  const stream = tokenizer.stream();
+  const stops = new StopStrings(typeof stop === 'string' ? [stop] : stop);
+  const tokens: number[] = [];
+  let text = '';
+  let reason: FinishReason | undefined;
+  while (reason === undefined && tokens.length < most) {
+    signal?.throwIfAborted();
+    if (!session.slides && session.length > session.contextLength) {
+      reason = 'context';
+      break;
+    }
+    const choice = session.next(advance);
+    tokens.push(choice.token);
+    const isEnd = tokenizer.ends.has(choice.token);
+    const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));
+    if (stops.found !== undefined) reason = 'stop';
+    else if (isEnd) reason = 'end';
+    text += shown;
+    yield { text: shown, choice };
+    await takeTurn();
+  }
+  const rest = stops.push(stream.end()) + stops.end();
+  text += rest;
+  if (rest !== '') yield { text: rest };
+  return {
+    reason: reason ?? 'length',
+    text,
+    tokens,
+    promptTokens: ids.length,
+    prefillMs: prefilled - started,
+    decodeMs: performance.now() - prefilled,
+  };
+}
