@@ -1,0 +1,33 @@
+// Makes the site of the browser tests: page and worker, the built package and the models, where
+// they lie. Only the worker is bundled, since a bare import resolves in no worker.
+//
+// The WebAssembly modules are not: each is also the script of its threads, and the library finds
+// them beside its own folder, as in the package (dist/src, dist/wasm).
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { root } from '../../wasm/toolchain/shell.mjs';
+
+const folder = join(root, 'build/browser');
+
+/** Bundles the worker; gives the mounts for serve(). The cache folder holds fetched models. */
+export async function makeSite(cacheFolder) {
+  await build({
+    entryPoints: [join(root, 'tests/browser/page/worker.mjs')],
+    outfile: join(folder, 'src/worker.js'),
+    bundle: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    // What the package imports in Node only; a browser never comes there.
+    external: ['node:*'],
+    logLevel: 'warning',
+  });
+  return {
+    '/': join(root, 'tests/browser/page'),
+    '/src/': join(folder, 'src'),
+    '/wasm/': join(root, 'dist/wasm'),
+    '/golden/': join(root, 'tests/golden'),
+    '/models/': join(root, 'models'),
+    '/fetched/': cacheFolder,
+  };
+}

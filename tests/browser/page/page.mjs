@@ -1,0 +1,42 @@
+// Runs in the page: starts the worker with the job of the address (?job=JSON), shows what it does,
+// and at its end writes one JSON report into #report, for the driver to read.
+//
+// Whatever goes wrong unseen is in the report: errors nobody caught, and what the content security
+// policy blocked.
+const element = (id) => document.getElementById(id);
+const troubles = [];
+
+function trouble(text) {
+  troubles.push(text);
+  element('state').textContent = text;
+}
+
+addEventListener('error', (event) => trouble(`error: ${event.message}`));
+addEventListener('unhandledrejection', (event) => trouble(`unhandled: ${event.reason}`));
+addEventListener('securitypolicyviolation', ({ violatedDirective, blockedURI }) => {
+  // The browser's own request, which no page can keep it from making.
+  if (blockedURI.endsWith('/favicon.ico')) return;
+  trouble(`policy: ${violatedDirective} blocked ${blockedURI}`);
+});
+
+function finish(report) {
+  element('state').textContent = report.error ? `failed: ${report.error}` : 'done';
+  element('report').textContent = JSON.stringify({
+    ...report, troubles, isolated: globalThis.crossOriginIsolated,
+  });
+}
+
+const handlers = {
+  state: ({ text }) => { element('state').textContent = text; },
+  engine: ({ text }) => { element('engine').textContent = text; },
+  text: ({ text }) => { element('text').textContent += text; },
+  trouble: ({ text }) => trouble(text),
+  // One turn later: errors that the job left behind are heard of first.
+  report: ({ report }) => setTimeout(finish, 50, report),
+};
+
+const worker = new Worker(new URL('src/worker.js', location.href), { type: 'module' });
+worker.onmessage = ({ data }) => handlers[data.kind](data);
+// A worker that does not load at all says nothing but this.
+worker.onerror = (event) => finish({ error: `worker: ${event.message ?? 'did not load'}` });
+worker.postMessage(JSON.parse(new URLSearchParams(location.search).get('job')));

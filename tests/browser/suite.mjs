@@ -1,0 +1,163 @@
+// The tests that every browser goes through, on an isolated page, on one that is not, and under a
+// strict content security policy. What Node says to the same job is the measure.
+//
+// One browser with one page serves all tests of a file, one after the other: a fresh load of the
+// page is a fresh worker, module and memory.
+import assert from 'node:assert/strict';
+import { mkdirSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { Unavailable, fetchModel, modelFolder } from '../../models/fetch.mjs';
+import { root } from '../../wasm/toolchain/shell.mjs';
+import { makeSite } from './bundle.mjs';
+import { launch } from './drivers.mjs';
+import { chat, distance, golden, goldenLogits, inNode, smollm, story } from './jobs.mjs';
+import { serve } from './server.mjs';
+
+const sites = {
+  isolated: { isolated: true },
+  'not isolated': {},
+  'isolated, strict policy': { isolated: true, strict: true },
+  'not isolated, strict policy': { strict: true },
+};
+
+// Many times what the slowest job takes on a quiet machine.
+const jobTimeout = 120_000;
+const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+
+/** Runs a job in the page and gives its report. The error of one that does not end tells all. */
+async function inPage(driver, origin, job) {
+  const from = driver.log.length;
+  const address = `${origin}/?job=${encodeURIComponent(JSON.stringify(job))}`;
+  await driver.open(address);
+  const deadline = performance.now() + jobTimeout;
+  let text = '';
+  while (!text && performance.now() < deadline) {
+    text = await driver.text('#report');
+    await pause(50);
+  }
+  // A policy against all images is also one against the icon that browsers ask for unasked.
+  const told = driver.log.slice(from).filter((line) => !/favicon\.ico/.test(line)).join('\n');
+  if (text) return { ...JSON.parse(text), told };
+  throw new Error(`${driver.name}: no report from ${address} within ${jobTimeout} ms; the page ` +
+    `says: ${await driver.text('#state')}\n${told}`);
+}
+
+/**
+ * The job succeeded without any error beside it. A failed request is none by itself: now and then
+ * Chromium calls one aborted whose last byte was read before it saw the end.
+ */
+function assertClean(report) {
+  assert.equal(report.error, undefined, report.told);
+  assert.deepEqual(report.troubles, []);
+  assert.doesNotMatch(report.told, /page error|console (error|warn)|crashed/);
+}
+
+/** The engine chose what this browser can do on such a page, and said why where it is less. */
+function assertEngine(report, { relaxed, threads }, { isolated = false }) {
+  assert.equal(report.isolated, isolated);
+  assert.equal(report.simd, relaxed ? 'relaxed' : 'simd128');
+  const notes = report.notes.join('\n');
+  if (!relaxed) assert.match(notes, /^simd128: /m);
+  if (threads && isolated) return;
+  assert.equal(report.threads, 1);
+  assert.match(notes, /^1 thread: ./m);
+}
+
+async function testGolden(visit, abilities, site) {
+  const report = await visit(golden, { threads: 2 });
+  assertClean(report);
+  assertEngine(report, abilities, site);
+  assert.equal(report.threads, abilities.threads && site.isolated ? 2 : 1);
+  const off = distance(report.logits, goldenLogits);
+  assert.ok(off < 1e-4, `the logits are off by ${off}`);
+  // The same instructions: even a near-tie must be called alike.
+  const node = await inNode({ ...golden, engine: { simd: report.simd } });
+  assert.deepEqual(report.ids, node.ids);
+}
+
+async function testStory(visit, abilities, site) {
+  const report = await visit(story, {});
+  assertClean(report);
+  assertEngine(report, abilities, site);
+  if (abilities.threads && site.isolated && availableParallelism() > 1) {
+    assert.ok(report.threads > 1, `${report.threads} threads of their own accord`);
+  }
+  assert.equal(report.text, (await inNode(story)).text);
+}
+
+async function testRefused(visit) {
+  for (const [model, code] of [['/golden/index.json', 'NOT_GGUF'],
+    ['/golden/no-such-model.gguf', 'SOURCE_FAILED']]) {
+    const report = await visit({ model, tokens: 1 }, {});
+    assert.equal(report.code, code, report.error);
+    assert.deepEqual(report.troubles, []);
+  }
+}
+
+/** Where the file is, or skips the test with the reason why it cannot be had. */
+async function fetchOrSkip(t) {
+  try {
+    await fetchModel(smollm);
+    return true;
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    t.skip(error.message);
+    return false;
+  }
+}
+
+async function testChat(visit, abilities, site) {
+  const report = await visit(chat, {});
+  assertClean(report);
+  assertEngine(report, abilities, site);
+  assert.match(report.text, /Paris/);
+  assert.equal(report.text, (await inNode({ ...chat, engine: { simd: report.simd } })).text);
+}
+
+/**
+ * Defines the tests of one browser. Abilities: relaxed (relaxed SIMD), threads (on an isolated
+ * page). What is expected of the engine follows from them.
+ */
+export function testBrowser(name, abilities) {
+  let driver;
+  const served = {};
+  // Gives visit(job, engine) for one of the sites.
+  const on = (where) => (job, engine) => inPage(driver, served[where].origin, { ...job, engine });
+
+  before(async () => {
+    const mounts = await makeSite(modelFolder);
+    for (const [where, site] of Object.entries(sites)) {
+      served[where] = await serve({ mounts, ...site });
+    }
+    driver = await launch(name);
+    console.log(`${name}: ${driver.version}`);
+  });
+  after(async () => {
+    await driver?.close();
+    await Promise.all(Object.values(served).map((server) => server.close()));
+  });
+
+  for (const [where, site] of Object.entries(sites)) {
+    test(`${name}, ${where}: logits of a golden model`, () =>
+      testGolden(on(where), abilities, site));
+    test(`${name}, ${where}: a story, word for word as in Node`, () =>
+      testStory(on(where), abilities, site));
+  }
+  test(`${name}: simd128 on request tells the same story`, async () => {
+    const report = await on('isolated')(story, { simd: 'simd128' });
+    assertClean(report);
+    assert.equal(report.simd, 'simd128');
+    assert.equal(report.text, (await inNode(story)).text);
+  });
+  test(`${name}: what is no model is refused with a reason`, () => testRefused(on('isolated')));
+  test(`${name}: SmolLM2 answers as in Node`, async (t) => {
+    if (await fetchOrSkip(t)) await testChat(on('isolated'), abilities, sites.isolated);
+  });
+  test(`${name}: the page can be looked at`, async () => {
+    const file = join(root, `build/browser/${name}.png`);
+    mkdirSync(join(root, 'build/browser'), { recursive: true });
+    await driver.screenshot(file);
+  });
+}
