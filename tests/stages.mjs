@@ -15,7 +15,7 @@ import { buildPreset, buildTypeScript, buildWasm } from '../wasm/toolchain/build
 import { fromCtest, fromNodeTest, fromPlain, total } from './summaries.mjs';
 
 const wrapper = join(root, 'wasm/toolchain/emcc-env');
-const jobs = String(availableParallelism());
+const jobs = availableParallelism();
 // No stage takes a third of this; one that does hangs.
 const timeoutSeconds = 1800;
 
@@ -51,7 +51,7 @@ const hasNativeTests = () => filesOf('tests/native', /^test_.*\.c$/).length > 0;
 async function native(preset) {
   await buildPreset(preset);
   if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
-  return runner(fromCtest, '', 'ctest', ['--preset', preset, '-j', jobs]);
+  return runner(fromCtest, '', 'ctest', ['--preset', preset, '-j', String(jobs)]);
 }
 
 /** The native tests as WebAssembly: the kernels in the very instructions that will be shipped. */
@@ -102,52 +102,60 @@ async function browser() {
     ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files]);
 }
 
+/** Does the work for every item, as many at a time as there are cores; results in their order. */
+async function eachItem(items, work) {
+  const results = [];
+  let next = 0;
+  const worker = async () => {
+    while (next < items.length) {
+      const index = next;
+      next += 1;
+      results[index] = await work(items[index]);
+    }
+  };
+  await Promise.all(Array.from({ length: jobs }, worker));
+  return results;
+}
+
 /**
- * Replays the committed inputs of each target and, when asked for seconds, goes on searching from
- * them. What is found is kept in build/fuzz/<target>/ to be looked at and committed by hand.
+ * Replays the committed inputs of one target and, when asked for seconds, goes on searching from
+ * them. What is found is kept in build/fuzz/ to be looked at and committed by hand.
  */
+async function fuzzTarget(target, seconds) {
+  const found = `build/fuzz/${target}`;
+  mkdirSync(join(root, found), { recursive: true });
+  const committed = `tests/fuzz/corpus/${target.replace(/^fuzz_/, '')}`;
+  const inputs = filesOf(committed, /./);
+  const effort = seconds > 0 ? [`-max_total_time=${seconds}`, found] : ['-runs=0'];
+  const { status, output } = await run(`build/native-fuzz/${target}`,
+    ['-timeout=60', '-rss_limit_mb=2048', `-artifact_prefix=${found}-`, ...effort,
+      ...(inputs.length > 0 ? [committed] : [])], { timeoutSeconds: timeoutSeconds + seconds });
+  const runs = /Done (\d+) runs/.exec(output)?.[1];
+  const failed = status === 0 && runs ? 0 : 1;
+  const notes = [`${target}: ${runs ?? 'no'} runs, ${inputs.length} committed inputs`];
+  return { passed: 1 - failed, failed, skipped: 0, notes, output };
+}
+
 async function fuzz({ fuzzSeconds }) {
   const targets = filesOf('tests/fuzz', /^fuzz_.*\.c$/).map((file) => basename(file, '.c'));
   if (targets.length === 0) return nothing('no tests/fuzz/fuzz_*.c yet');
   await buildPreset('native-fuzz');
-  const results = [];
-  for (const target of targets) {
-    const found = `build/fuzz/${target}`;
-    mkdirSync(join(root, found), { recursive: true });
-    const committed = `tests/fuzz/corpus/${target}`;
-    const folders = [found, ...(existsSync(join(root, committed)) ? [committed] : [])];
-    const effort = fuzzSeconds > 0 ? `-max_total_time=${fuzzSeconds}` : '-runs=0';
-    const { status, output } = await run(`build/native-fuzz/${target}`,
-      [effort, '-timeout=20', '-rss_limit_mb=2048', `-artifact_prefix=${found}-`,
-        ...(fuzzSeconds > 0 ? folders : folders.slice(1))],
-      { timeoutSeconds: timeoutSeconds + fuzzSeconds });
-    const runs = /Done (\d+) runs/.exec(output)?.[1];
-    const failed = status === 0 && runs ? 0 : 1;
-    const inputs = folders.length > 1 ? filesOf(committed, /./).length : 0;
-    const notes = [`${target}: ${runs ?? 'no'} runs, ${inputs} committed inputs`];
-    results.push({ passed: 1 - failed, failed, skipped: 0, notes, output });
-  }
-  return together(results);
+  return together(await eachItem(targets, (target) => fuzzTarget(target, fuzzSeconds)));
 }
 
 /** What the sanitizers cannot see: reads of memory that nobody wrote. */
 async function valgrind() {
   if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
   const listed = await run('ctest', ['--preset', 'native-release', '--show-only=json-v1']);
-  const tests = JSON.parse(listed.output.slice(listed.output.indexOf('{'))).tests;
-  const results = [];
-  const worker = async () => {
-    for (let test = tests.shift(); test; test = tests.shift()) {
-      const { status, output } = await run('valgrind', ['--quiet', '--error-exitcode=99',
-        '--leak-check=full', '--errors-for-leak-kinds=definite', ...test.command],
-      { timeoutSeconds, env: { ONEKV_QUICK: '1' } });
-      const failed = status === 0 ? 0 : 1;
-      results.push({ passed: 1 - failed, failed, skipped: 0, notes: [],
-        output: `${test.name}\n${output}` });
-    }
-  };
-  await Promise.all(Array.from({ length: Number(jobs) }, worker));
-  return together(results);
+  const { tests } = JSON.parse(listed.output.slice(listed.output.indexOf('{')));
+  return together(await eachItem(tests, async ({ name, command }) => {
+    const { status, output, seconds } = await run('valgrind', ['--quiet', '--error-exitcode=99',
+      '--leak-check=full', '--errors-for-leak-kinds=definite', ...command],
+    { timeoutSeconds, env: { ONEKV_QUICK: '1' } });
+    const failed = status === 0 ? 0 : 1;
+    const notes = [`${name}: ${seconds.toFixed(1)} s`];
+    return { passed: 1 - failed, failed, skipped: 0, notes, output: `${name}\n${output}` };
+  }));
 }
 
 export const stages = [
