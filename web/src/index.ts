@@ -11,7 +11,7 @@ export { headsName } from './description.js';
 export type { CacheType, ModelDescription, Projection } from './description.js';
 export { Metadata } from './metadata.js';
 export type { MetadataScalar, MetadataValue } from './metadata.js';
-export { loadModel } from './load.js';
+export { loadModel, readHeader } from './load.js';
 export type { LoadOptions, LoadProgress } from './load.js';
 export { openSource } from './model-source.js';
 export type { ModelSource, OpenedSource } from './model-source.js';

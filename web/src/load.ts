@@ -16,8 +16,6 @@ export interface LoadOptions extends ModelOptions {
   /** Aborting throws the signal's reason and gives back what was loaded. */
   signal?: AbortSignal;
   onProgress?: (progress: LoadProgress) => void;
-  /** Called once the header was read; what it throws ends the loading. */
-  onHeader?: (loader: Loader) => void;
 }
 
 /** The error with the source's name in front; what did not come from us is a failed source. */
@@ -26,17 +24,15 @@ function named(error: unknown, name: string): OneKVError {
   return new OneKVError(code, `${name}: ${reasonOf(error)}`, { cause: error });
 }
 
-async function feedAll(loader: Loader, opened: OpenedSource, options: LoadOptions): Promise<void> {
-  let described = false;
+/** Feeds until the source ends, or until `enough`. */
+async function feed(loader: Loader, opened: OpenedSource, options: LoadOptions,
+  enough: () => boolean): Promise<void> {
   for await (const chunk of opened.chunks) {
     options.signal?.throwIfAborted();
     loader.feed(chunk);
-    if (!described && loader.hasHeader) {
-      described = true;
-      options.onHeader?.(loader);
-    }
     const total = opened.totalBytes ?? (loader.fileBytes || undefined);
     options.onProgress?.({ loaded: loader.fedBytes, total });
+    if (enough()) return;
   }
 }
 
@@ -47,12 +43,34 @@ async function feedAll(loader: Loader, opened: OpenedSource, options: LoadOption
  */
 export async function loadModel(engine: Engine, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
+  return withLoader(engine, source, options, async (loader, opened) => {
+    await feed(loader, opened, options, () => false);
+    return loader.finish();
+  });
+}
+
+/**
+ * Reads a GGUF file's header, and no more of it than that takes, and gives what `use` makes of
+ * the loader: metadata, description, estimate. Errors as loadModel.
+ */
+export async function readHeader<T>(engine: Engine, source: ModelSource,
+  options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
+  return withLoader(engine, source, { ...options, headerOnly: true }, async (loader, opened) => {
+    await feed(loader, opened, options, () => loader.hasHeader);
+    // A file that ends before: finishing says so in core's words.
+    if (!loader.hasHeader) loader.finish();
+    return use(loader);
+  });
+}
+
+/** The loader is destroyed in the end, and errors get the source's name. */
+async function withLoader<T>(engine: Engine, source: ModelSource, options: LoadOptions,
+  use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
   options.signal?.throwIfAborted();
   const opened = await openSource(source, options.signal);
   const loader = engine.openLoader(options);
   try {
-    await feedAll(loader, opened, options);
-    return loader.finish();
+    return await use(loader, opened);
   } catch (error) {
     if (options.signal?.aborted === true) throw options.signal.reason;
     throw named(error, opened.name);

@@ -2,9 +2,9 @@
 // see this file; package.json chooses it by the condition "node".
 import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
-import type { Engine } from './engine.js';
+import type { Engine, Loader } from './engine.js';
 import { OneKVError, reasonOf } from './errors.js';
-import { loadModel as loadFrom } from './load.js';
+import { loadModel as loadFrom, readHeader as readHeaderFrom } from './load.js';
 import type { LoadOptions } from './load.js';
 import type { Model } from './model.js';
 import type { ModelSource, OpenedSource } from './model-source.js';
@@ -56,4 +56,10 @@ async function sourceOf(source: ModelSource): Promise<ModelSource> {
 export async function loadModel(engine: Engine, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
   return loadFrom(engine, await sourceOf(source), options);
+}
+
+/** As readHeader of index.ts; a string without a scheme is a path. */
+export async function readHeader<T>(engine: Engine, source: ModelSource,
+  options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
+  return readHeaderFrom(engine, await sourceOf(source), options, use);
 }

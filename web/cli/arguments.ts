@@ -1,0 +1,131 @@
+// Command lines: one table of options a command gives its parsing, its checks and its help.
+import { parseArgs } from 'node:util';
+
+/** What was typed does not fit; the command ends with status 2. */
+export class UsageError extends Error {}
+
+export interface Option {
+  /** Without the dashes. */
+  name: string;
+  short?: string;
+  /** Placeholder of the value in the help; a flag has none. */
+  value?: string;
+  /** May come several times. */
+  multiple?: boolean;
+  help: string;
+}
+
+export interface Command {
+  name: string;
+  /** One line for the list of commands. */
+  summary: string;
+  /** What comes after the name. */
+  usage: string;
+  /** More for the command's own help; may be ''. */
+  details: string;
+  options: readonly Option[];
+  /** Gives the exit status. */
+  run(values: Values): Promise<number>;
+}
+
+/** The values of one command line, by option name. */
+export class Values {
+  readonly positionals: readonly string[];
+  readonly #values: Readonly<Record<string, unknown>>;
+
+  constructor(values: Readonly<Record<string, unknown>>, positionals: readonly string[]) {
+    this.#values = values;
+    this.positionals = positionals;
+  }
+
+  flag(name: string): boolean {
+    return this.#values[name] === true;
+  }
+
+  text(name: string): string | undefined {
+    const value = this.#values[name];
+    return typeof value === 'string' ? value : undefined;
+  }
+
+  texts(name: string): string[] {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.map(String) : [];
+  }
+
+  choice<T extends string>(name: string, choices: readonly T[]): T | undefined {
+    const value = this.text(name);
+    if (value === undefined) return undefined;
+    const choice = choices.find((known) => known === value);
+    if (choice !== undefined) return choice;
+    throw new UsageError(`--${name}: found ${JSON.stringify(value)}, ` +
+      `expected ${choices.join(', ')}`);
+  }
+
+  number(name: string, least: number, most: number): number | undefined {
+    return this.#number(name, least, most, () => true, 'a number');
+  }
+
+  integer(name: string, least: number, most: number): number | undefined {
+    return this.#number(name, least, most, Number.isSafeInteger, 'an integer');
+  }
+
+  #number(name: string, least: number, most: number, fits: (n: number) => boolean,
+    kind: string): number | undefined {
+    const value = this.text(name);
+    if (value === undefined) return undefined;
+    const number = value.trim() === '' ? Number.NaN : Number(value);
+    if (fits(number) && number >= least && number <= most) return number;
+    throw new UsageError(`--${name}: found ${JSON.stringify(value)}, ` +
+      `expected ${kind} from ${least} to ${most}`);
+  }
+
+  /** The one file name; anything else after the options is a mistake. */
+  file(): string {
+    const [file, extra] = this.positionals;
+    if (file === undefined) throw new UsageError('name a model: a path or a known name');
+    if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
+    return file;
+  }
+}
+
+const helpOption: Option = { name: 'help', short: 'h', help: 'this text' };
+
+export function parse(command: Command, args: string[]): Values {
+  const options = [...command.options, helpOption];
+  try {
+    const { values, positionals } = parseArgs({
+      args,
+      allowPositionals: true,
+      options: Object.fromEntries(options.map(({ name, short, value, multiple }) => [name, {
+        type: value === undefined ? 'boolean' as const : 'string' as const,
+        multiple: multiple ?? false,
+        ...(short === undefined ? {} : { short }),
+      }])),
+    });
+    return new Values(values, positionals);
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/** Lines of at most 79 columns, the continuation indented. */
+function wrap(text: string, indent: number): string {
+  const lines = [''];
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) as string;
+    if (line.length + word.length + 1 > 79 - indent) lines.push(word);
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`;
+  }
+  return lines.join(`\n${' '.repeat(indent)}`);
+}
+
+export function helpOf(command: Command): string {
+  const rows = [...command.options, helpOption].map(({ name, short, value, help }) => {
+    const dashes = short === undefined ? `    --${name}` : `-${short}, --${name}`;
+    return { left: `  ${dashes}${value === undefined ? '' : ` ${value}`}`, help };
+  });
+  const width = 2 + Math.max(...rows.map(({ left }) => left.length));
+  const lines = rows.map(({ left, help }) => `${left.padEnd(width)}${wrap(help, width)}`);
+  return [`usage: onekv ${command.name} ${command.usage}`, '', command.summary,
+    ...(command.details === '' ? [] : ['', command.details]), '', ...lines].join('\n');
+}

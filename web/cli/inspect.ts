@@ -1,0 +1,170 @@
+// onekv inspect: what a file holds and what it would take, from its header alone.
+import { Engine, headsName, readHeader } from '../src/node.js';
+import type { CacheType, Metadata, ModelDescription, ModelEstimate } from '../src/node.js';
+import { UsageError } from './arguments.js';
+import type { Command, Values } from './arguments.js';
+import { findModel } from './model-file.js';
+import { cacheTypes, variant, write, writeJson } from './shared.js';
+import { bytes, count, parseBytes, table } from './units.js';
+
+interface CacheRow {
+  /** Whose cache: this model's, or that of standard QKV attention with some KV heads. */
+  name: string;
+  bytesPerToken: Record<CacheType, number>;
+}
+
+interface Report {
+  model: string;
+  name: string | undefined;
+  fileBytes: number;
+  description: ModelDescription;
+  tokenizer: object | undefined;
+  chatTemplate: boolean;
+  parameters: number;
+  weightBytes: number;
+  scratchBytes: number;
+  cache: CacheRow[];
+  /** Tokens that the budget's bytes of cache hold, by cache type, in the order of `cache`. */
+  budget: { bytes: number; tokens: Record<CacheType, number>[] } | undefined;
+}
+
+const perType = (value: (type: CacheType) => number) =>
+  Object.fromEntries(cacheTypes.map((type) => [type, value(type)])) as Record<CacheType, number>;
+
+/** The model's own cache and standard QKV with all, some and one of the heads. */
+function cacheRows(d: ModelDescription, estimates: Record<CacheType, ModelEstimate>): CacheRow[] {
+  const groups = [8, 4, 3].filter((g) => g < d.queryHeads && d.queryHeads % g === 0);
+  const standards = [d.queryHeads, ...groups, ...(d.queryHeads > 1 ? [1] : [])];
+  return [
+    { name: `this model (${d.projection}, ${d.heads})`,
+      bytesPerToken: perType((type) => estimates[type].cacheBytesPerToken) },
+    ...standards.map((g) => ({
+      name: `standard QKV, ${headsName(d.queryHeads, g)}`,
+      bytesPerToken: perType((type) =>
+        estimates[type].standardBytesPerToken / d.queryHeads * g),
+    })),
+  ];
+}
+
+function tokenizerOf(metadata: Metadata): object | undefined {
+  const tokens = metadata.strings('tokenizer.ggml.tokens');
+  if (tokens === undefined) return undefined;
+  const token = (key: string) => {
+    const id = metadata.number(`tokenizer.ggml.${key}_token_id`);
+    return id === undefined ? undefined : { id, text: tokens[id] };
+  };
+  return {
+    model: metadata.string('tokenizer.ggml.model'),
+    pre: metadata.string('tokenizer.ggml.pre'),
+    tokens: tokens.length,
+    bos: token('bos'),
+    eos: token('eos'),
+    eot: token('eot'),
+    addBos: metadata.boolean('tokenizer.ggml.add_bos_token'),
+  };
+}
+
+type Header = Pick<Report, 'name' | 'fileBytes' | 'description' | 'tokenizer' | 'chatTemplate'>;
+
+async function makeReport(engine: Engine, path: string,
+  budgetBytes: number | undefined): Promise<Report> {
+  const header = await readHeader(engine, path, {}, (loader): Header => ({
+    name: loader.metadata.string('general.name'),
+    fileBytes: loader.fileBytes,
+    description: loader.describe(),
+    tokenizer: tokenizerOf(loader.metadata),
+    chatTemplate: loader.metadata.string('tokenizer.chat_template') !== undefined,
+  }));
+  const estimates: Partial<Record<CacheType, ModelEstimate>> = {};
+  for (const cacheType of cacheTypes) {
+    estimates[cacheType] = await readHeader(engine, path, { cacheType },
+      (loader) => loader.estimate());
+  }
+  const all = estimates as Record<CacheType, ModelEstimate>;
+  const cache = header.description.causal ? cacheRows(header.description, all) : [];
+  const { parameters, weightBytes, scratchBytes } = all.f16;
+  return {
+    model: path, ...header, parameters, weightBytes, scratchBytes, cache,
+    budget: budgetBytes === undefined ? undefined : {
+      bytes: budgetBytes,
+      tokens: cache.map((row) => perType((type) =>
+        Math.floor(budgetBytes / row.bytesPerToken[type]))),
+    },
+  };
+}
+
+function shapeLines(r: Report): string[] {
+  const d = r.description;
+  const input = d.features > 0 ? `${d.features} features` : `${d.vocabulary} tokens`;
+  return [
+    `${r.name ?? r.model}: ${variant(d)}`,
+    `  layers ${d.layers}, width ${d.embedding}, MLP ${d.feedForward} (${d.activation}), ` +
+      `${d.queryHeads} query heads, ${d.kvHeads} KV head${d.kvHeads === 1 ? '' : 's'} of width ` +
+      `${d.headWidth}, ${d.norm}` +
+      `${d.qkNorm ? ', QK norm' : ''}${d.scoreMap ? ', (X)+ score map' : ''}`,
+    `  input ${input}, ${d.outputs} outputs, ${d.causal ? 'causal' : 'bidirectional'}, ` +
+      `context ${d.contextLength}`,
+    `  ${count(r.parameters)} parameters, file ${bytes(r.fileBytes)}, ` +
+      `weights in memory ${bytes(r.weightBytes)}, working memory ${bytes(r.scratchBytes)}`,
+    `  tokenizer: ${r.tokenizer === undefined ? 'none' : tokenizerLine(r.tokenizer)}` +
+      `; chat template: ${r.chatTemplate ? 'yes' : 'none'}`,
+  ];
+}
+
+function tokenizerLine(tokenizer: object): string {
+  const t = tokenizer as { model?: string; pre?: string; tokens: number };
+  return `${t.model}${t.pre === undefined ? '' : ` (${t.pre})`}, ${t.tokens} tokens`;
+}
+
+function cacheTable(r: Report): string {
+  const own = r.cache[0] as CacheRow;
+  return table([
+    ['cache, bytes a token', ...cacheTypes, 'against this (f16)'],
+    ...r.cache.map((row) => [row.name, ...cacheTypes.map((t) => String(row.bytesPerToken[t])),
+      `${(row.bytesPerToken.f16 / own.bytesPerToken.f16).toFixed(2)}`]),
+  ]);
+}
+
+function budgetTable(r: Report): string {
+  if (r.budget === undefined) return '';
+  return table([
+    [`tokens in ${bytes(r.budget.bytes)}`, ...cacheTypes],
+    ...r.cache.map((row, i) => [row.name, ...cacheTypes.map((t) =>
+      String(r.budget?.tokens[i]?.[t] ?? 0))]),
+  ]);
+}
+
+async function run(values: Values): Promise<number> {
+  const path = findModel(values.file());
+  const text = values.text('budget');
+  const budget = text === undefined ? undefined : parseBytes(text);
+  if (text !== undefined && budget === undefined) {
+    throw new UsageError(`--budget: found ${JSON.stringify(text)}, expected bytes like 64MB`);
+  }
+  const engine = await Engine.open({ threads: 1, simd: 'simd128' });
+  try {
+    const found = await makeReport(engine, path, budget);
+    if (values.flag('json')) {
+      await writeJson(found);
+    } else {
+      const parts = [shapeLines(found).join('\n'),
+        ...(found.cache.length > 0 ? [cacheTable(found), budgetTable(found)] : [])];
+      await write(`${parts.filter(Boolean).join('\n\n')}\n`);
+    }
+    return 0;
+  } finally {
+    engine.destroy();
+  }
+}
+
+export const inspect: Command = {
+  name: 'inspect',
+  summary: 'shapes, variant, tokenizer, bytes a token, and the context that a budget buys',
+  usage: 'FILE [options]',
+  details: 'Reads the header only. Standard QKV baselines have the same layers and head width.',
+  options: [
+    { name: 'budget', value: 'BYTES', help: 'how many tokens this much cache holds: 64MB, 1GiB' },
+    { name: 'json', help: 'one JSON object on stdout instead of tables' },
+  ],
+  run,
+};

@@ -1,0 +1,62 @@
+#!/usr/bin/env node
+// onekv: runs and looks at GGUF models from the command line.
+//
+// Results go to stdout, everything else to stderr. Exit status: 0 done, 1 it failed, 2 the command
+// line does not fit, 130 interrupted.
+import { OneKVError } from '../src/node.js';
+import { UsageError, helpOf, parse } from './arguments.js';
+import type { Command } from './arguments.js';
+import { evaluate } from './eval.js';
+import { generateText } from './generate.js';
+import { inspect } from './inspect.js';
+import { knownNames } from './model-file.js';
+import { interrupted } from './signals.js';
+
+const commands: readonly Command[] = [generateText, inspect, evaluate];
+
+function help(): string {
+  const width = Math.max(...commands.map(({ name }) => name.length)) + 2;
+  return ['usage: onekv COMMAND FILE [options]', '',
+    ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`), '',
+    'FILE is a GGUF file or the name of a model:', `  ${knownNames().join(', ')}`, '',
+    'onekv COMMAND --help tells the options of a command.'].join('\n');
+}
+
+async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    (name === undefined ? process.stderr : process.stdout).write(`${help()}\n`);
+    return name === undefined ? 2 : 0;
+  }
+  const command = commands.find((known) => known.name === name);
+  if (command === undefined) {
+    throw new UsageError(`no such command: ${name}; there are ` +
+      commands.map((known) => known.name).join(', '));
+  }
+  const values = parse(command, rest);
+  if (values.flag('help')) {
+    process.stdout.write(`${helpOf(command)}\n`);
+    return 0;
+  }
+  return command.run(values);
+}
+
+function fail(error: unknown): number {
+  if (interrupted.aborted) return 130;
+  if (error instanceof UsageError) {
+    process.stderr.write(`onekv: ${error.message}\n`);
+    return 2;
+  }
+  if (error instanceof OneKVError) {
+    process.stderr.write(`onekv: ${error.message} (${error.code})\n`);
+    return 1;
+  }
+  process.stderr.write(`onekv: ${error instanceof Error ? error.stack : String(error)}\n`);
+  return 1;
+}
+
+// A reader that has seen enough (head) is no failure of ours.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? 0 : 1);
+});
+process.exitCode = await main(process.argv.slice(2)).catch(fail);

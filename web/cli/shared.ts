@@ -1,0 +1,116 @@
+// What the commands share: options of engine and model, loading with a progress bar, and the
+// words that describe a model.
+import { readFileSync } from 'node:fs';
+import { Engine, loadModel } from '../src/node.js';
+import type { CacheType, EngineOptions, Model, ModelDescription } from '../src/node.js';
+import { UsageError } from './arguments.js';
+import type { Option, Values } from './arguments.js';
+import { findModel } from './model-file.js';
+import { Progress } from './progress.js';
+
+export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
+
+export const engineOptions: readonly Option[] = [
+  { name: 'threads', value: 'N', help: 'threads that compute, 1 to 32, or auto (default: both ' +
+    'of two cores, else half of them, 2 to 4)' },
+  { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto; relaxed on ' +
+    'Node 20 needs: node --experimental-wasm-relaxed-simd)' },
+];
+
+export const modelOptions: readonly Option[] = [
+  { name: 'cache-type', value: 'TYPE', help: 'element type of the cache: f16, f32 or i8 ' +
+    '(default f16)' },
+  { name: 'context', value: 'N', help: "longest context in tokens (default: the file's)" },
+];
+
+export const outputOptions: readonly Option[] = [
+  { name: 'json', help: 'one JSON object on stdout instead of text' },
+  { name: 'quiet', short: 'q', help: 'no heading, no sums' },
+];
+
+export function readEngineOptions(values: Values): EngineOptions {
+  const threads = values.text('threads') === 'auto' ? undefined : values.integer('threads', 1, 32);
+  const simd = values.choice('simd', ['auto', 'relaxed', 'simd128']);
+  return {
+    ...(threads === undefined ? {} : { threads }),
+    ...(simd === undefined ? {} : { simd }),
+  };
+}
+
+export interface Loaded {
+  engine: Engine;
+  model: Model;
+  path: string;
+  loadMs: number;
+}
+
+/** Opens the engine and the command's FILE. The engine is the caller's to destroy. */
+export async function openModel(values: Values, signal: AbortSignal): Promise<Loaded> {
+  const path = findModel(values.file());
+  const cacheType = values.choice('cache-type', cacheTypes);
+  const contextLength = values.integer('context', 1, 2 ** 31 - 1);
+  const engine = await Engine.open(readEngineOptions(values));
+  const progress = new Progress('loading');
+  const started = performance.now();
+  try {
+    const model = await loadModel(engine, path, {
+      signal,
+      onProgress: ({ loaded, total }) => progress.show(loaded, total),
+      ...(cacheType === undefined ? {} : { cacheType }),
+      ...(contextLength === undefined ? {} : { contextLength }),
+    });
+    return { engine, model, path, loadMs: performance.now() - started };
+  } catch (error) {
+    engine.destroy();
+    throw error;
+  } finally {
+    progress.clear();
+  }
+}
+
+/** "llama, Q-K=V, MQA (1 of 16 heads), rope rotate-at-read". */
+export function variant(d: ModelDescription): string {
+  const heads = d.heads === 'MHA' ? `MHA (${d.queryHeads} heads)`
+    : `${d.heads} (${d.kvHeads} of ${d.queryHeads} heads)`;
+  const position = d.sharedRope === undefined ? d.position : `rope ${d.sharedRope}`;
+  return [d.architecture, d.projection, heads, position].join(', ');
+}
+
+/** The engine in a JSON result. */
+export function engineReport(engine: Engine): object {
+  const { simd, threads, notes } = engine;
+  return { simd, threads, notes };
+}
+
+/** Whole stdin or a file, as text; '-' is stdin. */
+export function readText(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** Token ids that were typed or are in a file, between blanks or commas. */
+export function parseIds(text: string): number[] {
+  return text.split(/[\s,[\]]+/).filter(Boolean).map((word) => {
+    if (/^\d+$/.test(word)) return Number(word);
+    throw new UsageError(`token ids: found ${JSON.stringify(word)}, expected integers`);
+  });
+}
+
+/** Writes to stdout, waiting while it is full. */
+export async function write(text: string): Promise<void> {
+  if (text === '' || process.stdout.write(text)) return;
+  await new Promise<void>((resolve) => {
+    process.stdout.once('drain', resolve);
+  });
+}
+
+export async function writeJson(value: unknown): Promise<void> {
+  await write(`${JSON.stringify(value, null, 2)}\n`);
+}
+
+export function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
