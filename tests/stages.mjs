@@ -51,7 +51,7 @@ const hasNativeTests = () => filesOf('tests/native', /^test_.*\.c$/).length > 0;
 async function native(preset) {
   await buildPreset(preset);
   if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
-  return runner(fromCtest, '', 'ctest', ['--preset', preset, '-j', String(jobs)]);
+  return runner(fromCtest, '', 'ctest', ['--preset', preset, '--verbose', '-j', String(jobs)]);
 }
 
 /** The native tests as WebAssembly: the kernels in the very instructions that will be shipped. */
@@ -60,7 +60,8 @@ async function wasmNative() {
   const results = [];
   for (const preset of ['wasm-simd128', 'wasm-relaxed']) {
     await buildPreset(preset);
-    results.push(await runner(fromCtest, preset, wrapper, ['ctest', '--preset', preset]));
+    results.push(await runner(fromCtest, preset, wrapper,
+      ['ctest', '--preset', preset, '--verbose']));
   }
   return together(results);
 }
@@ -149,22 +150,24 @@ async function valgrind() {
   const listed = await run('ctest', ['--preset', 'native-release', '--show-only=json-v1']);
   const { tests } = JSON.parse(listed.output.slice(listed.output.indexOf('{')));
   return together(await eachItem(tests, async ({ name, command }) => {
+    // No cache folder, no large models: with one of those a test would take hours here.
     const { status, output, seconds } = await run('valgrind', ['--quiet', '--error-exitcode=99',
       '--leak-check=full', '--errors-for-leak-kinds=definite', ...command],
-    { timeoutSeconds, env: { ONEKV_QUICK: '1' } });
-    const failed = status === 0 ? 0 : 1;
-    const notes = [`${name}: ${seconds.toFixed(1)} s`];
-    return { passed: 1 - failed, failed, skipped: 0, notes, output: `${name}\n${output}` };
+    { timeoutSeconds, env: { ONEKV_CACHE: join(root, 'build/no-cache') } });
+    const skipped = status === 77 ? 1 : 0;
+    const failed = status === 0 || skipped ? 0 : 1;
+    const notes = [`${name}: ${skipped ? 'large models are left out' : `${seconds.toFixed(1)} s`}`];
+    return { passed: 1 - failed - skipped, failed, skipped, notes, output: `${name}\n${output}` };
   }));
 }
 
 export const stages = [
   { name: 'tidy', what: 'layout, levels and leftovers of every file', needs: [], after: [],
     run: tidy },
-  { name: 'native-asan', what: 'C tests with assertions, ASan and UBSan', needs: ['native'],
-    after: [], run: () => native('native-asan') },
+  { name: 'native-asan', what: 'C tests with assertions, ASan and UBSan',
+    needs: ['native', 'models'], after: [], run: () => native('native-asan') },
   { name: 'native-release', what: 'C tests with optimisation, SIMD through SIMDe',
-    needs: ['native'], after: [], run: () => native('native-release') },
+    needs: ['native', 'models'], after: [], run: () => native('native-release') },
   { name: 'valgrind', what: 'C tests under valgrind', needs: ['native', 'valgrind'],
     after: ['native-release'], run: valgrind },
   { name: 'fuzz', what: 'the kept inputs of the fuzz targets', needs: ['native', 'fuzz'], after: [],

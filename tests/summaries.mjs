@@ -5,12 +5,18 @@
 
 const number = (match) => (match ? Number(match[1]) : 0);
 
-/** ctest: "75% tests passed, 1 tests failed out of 4", and before it each test's own line. */
+/**
+ * ctest --verbose: "75% tests passed, 1 tests failed out of 4", and before it each test's own
+ * line; the tests' output in between has their number in front: "3: skipped: no model here".
+ */
 export function fromCtest(output) {
   const closing = /^\d+% tests passed, (\d+) tests? failed out of (\d+)$/m.exec(output);
   if (!closing) return null;
-  const notes = [...output.matchAll(/Test +#\d+: (\S+) \.*\**Skipped/g)]
-    .map((match) => `${match[1]}: skipped`);
+  const notes = [...output.matchAll(/Test +#(\d+): (\S+) \.*\**Skipped/g)]
+    .map(([, id, name]) => {
+      const reason = new RegExp(`^${id}: skipped: (.*)$`, 'm').exec(output)?.[1];
+      return `${name}: ${reason ?? 'skipped'}`;
+    });
   const failed = Number(closing[1]);
   const skipped = notes.length;
   return { passed: Number(closing[2]) - failed - skipped, failed, skipped, notes };

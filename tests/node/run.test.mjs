@@ -37,10 +37,10 @@ test('a stage comes after those that it uses', () => {
 test('ctest: passed, failed, skipped; an output cut short is no result', () => {
   const output = '1/3 Test #1: test_a ....   Passed    0.01 sec\n' +
     '2/3 Test #2: test_b ....***Failed    0.00 sec\n' +
-    '3/3 Test #3: test_c ....***Skipped   0.00 sec\n\n' +
+    '3: skipped: no model here\n3/3 Test #3: test_c ....***Skipped   0.00 sec\n\n' +
     '67% tests passed, 1 tests failed out of 3\n';
   assert.deepEqual(fromCtest(output),
-    { passed: 1, failed: 1, skipped: 1, notes: ['test_c: skipped'] });
+    { passed: 1, failed: 1, skipped: 1, notes: ['test_c: no model here'] });
   assert.equal(fromCtest('1/3 Test #1: test_a ....   Passed    0.01 sec\n'), null);
 });
 

@@ -1,10 +1,11 @@
 // Sees to everything that the commands need and that is not in the repository.
 //
-//   node wasm/toolchain/setup.mjs [native fuzz valgrind browsers toolchain npm]   (default: all)
+//   node wasm/toolchain/setup.mjs [native fuzz valgrind browsers npm toolchain models]
 //
-// Each need is probed first and nothing is done when it is met, so calling this is always cheap.
-// Programs come from Debian's packages where there is root, JavaScript packages from the lock
-// file, Emscripten from emcc-env. Elsewhere the message says what to install.
+// Without names: all of them. Each need is probed first and nothing is done when it is met, so
+// calling this is always cheap. Programs come from Debian's packages where there is root,
+// JavaScript packages from the lock file, Emscripten from emcc-env. Elsewhere the message says
+// what to install.
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -125,7 +126,15 @@ async function needToolchain() {
   if (where.endsWith('/emcc')) await needPrograms('native');
 }
 
-const others = { npm: needNpm, toolchain: needToolchain };
+/** The community model of the tests. Where it cannot be had they are skipped, and say so. */
+async function needModels() {
+  const script = join(root, 'models/fetch.mjs');
+  const { status, output: said } = await run(process.execPath, [script, 'smollm2-135m-instruct']);
+  if (status === 3) say(said.trim());
+  else if (status !== 0) throw new Stop(said.trim());
+}
+
+const others = { npm: needNpm, toolchain: needToolchain, models: needModels };
 
 /** Names of all needs. */
 export const needs = [...Object.keys(programs), ...Object.keys(others)];
