@@ -1,0 +1,372 @@
+/* The paged cache against a plain array: what was written is read, whatever was shared, cut,
+ * saved or refused memory in between.
+ *
+ * Rows hold whole numbers from -127 to 127 with a 127 in each head, which f32, f16 and i8 (scale
+ * 1) all keep exactly, and are a function of their token, so the plain model of a sequence is its
+ * list of tokens. */
+#include "tests/native/check.h"
+#include "tests/native/tiny_model.h"
+
+enum { LAYERS = 2, HEADS = 2, WIDTH = 5, CACHES = 6, POSITIONS = 100, N_OPERATIONS = 4000 };
+
+typedef struct plain_cache {
+  kv_cache cache;
+  bool is_open;
+  size_t n;
+  int32_t tokens[POSITIONS];
+} plain_cache;
+
+typedef struct bench {
+  counted_memory counted;
+  memory_ledger memory;
+  kernel_table kernels;
+  kv_pool pool;
+  int32_t next_token;
+} bench;
+
+static bench open_bench(onekv_cache_type type, onekv_projection projection) {
+  bench out = {.next_token = 1};
+  onekv_config config = {.n_layers = LAYERS, .n_heads = 2 * HEADS, .n_kv_heads = HEADS,
+                         .head_width = WIDTH, .projection = projection};
+  kv_layout layout;
+  kernels_select(&out.kernels, KERNELS_BEST);
+  CHECK(kv_layout_make(&config, type, &layout));
+  out.pool.layout = layout;
+  return out;
+}
+
+/* Pointers into the bench are set where it lies for good. */
+static void settle(bench *b) {
+  kv_layout layout = b->pool.layout;
+  onekv_allocator allocator = counted_allocator(&b->counted);
+  memory_init(&b->memory, &allocator);
+  kv_pool_init(&b->pool, &b->memory, &b->kernels, &layout);
+}
+
+static void close_bench(bench *b) {
+  kv_pool_trim(&b->pool);
+  CHECK_SAY(b->counted.n_bytes == 0 && b->counted.n_blocks == 0 && !b->counted.is_damaged,
+            "%zu bytes left", b->counted.n_bytes);
+  CHECK(b->memory.n_bytes_total == 0 && b->pool.n_free == 0 && b->pool.n_used == 0);
+}
+
+static float value_of(int32_t token, size_t layer, size_t stream, size_t column) {
+  if (column % WIDTH == 0) return 127.0f;
+  uint32_t x = (uint32_t)token * 2654435761u + (uint32_t)(layer * 7919 + stream * 104729 + column);
+  x ^= x >> 15;
+  x *= 2246822519u;
+  return (float)(x % 255) - 127.0f;
+}
+
+static void write_token(kv_cache *cache, size_t position, int32_t token) {
+  float row[HEADS * WIDTH];
+  for (size_t layer = 0; layer < LAYERS; layer++) {
+    for (size_t stream = 0; stream < cache->pool->layout.n_streams; stream++) {
+      for (size_t c = 0; c < HEADS * WIDTH; c++) row[c] = value_of(token, layer, stream, c);
+      kv_cache_write(cache, layer, (kv_stream)stream, position, row);
+    }
+  }
+}
+
+static bool tile_is_right(const plain_cache *plain, size_t layer, size_t stream, size_t page) {
+  float scratch[KV_PAGE_POSITIONS * WIDTH];
+  size_t n_left = plain->n - page * KV_PAGE_POSITIONS;
+  size_t n = n_left < KV_PAGE_POSITIONS ? n_left : KV_PAGE_POSITIONS;
+  for (size_t head = 0; head < HEADS; head++) {
+    const float *rows =
+        kv_cache_read(&plain->cache, layer, (kv_stream)stream, head, page, n, scratch);
+    for (size_t i = 0; i < n * WIDTH; i++) {
+      int32_t token = plain->tokens[page * KV_PAGE_POSITIONS + i / WIDTH];
+      if (rows[i] != value_of(token, layer, stream, head * WIDTH + i % WIDTH)) return false;
+    }
+  }
+  return true;
+}
+
+static bool is_right(const plain_cache *plain) {
+  int32_t tokens[POSITIONS];
+  if (plain->cache.n_positions != plain->n) return false;
+  kv_cache_tokens(&plain->cache, 0, plain->n, tokens);
+  if (memcmp(tokens, plain->tokens, plain->n * sizeof *tokens) != 0) return false;
+  for (size_t layer = 0; layer < LAYERS; layer++) {
+    for (size_t stream = 0; stream < plain->cache.pool->layout.n_streams; stream++) {
+      for (size_t page = 0; page * KV_PAGE_POSITIONS < plain->n; page++) {
+        if (!tile_is_right(plain, layer, stream, page)) return false;
+      }
+    }
+  }
+  return true;
+}
+
+/* Pages that the caches refer to, each once, and how often: against the pool's own figures. */
+static void check_counts(const bench *b, const plain_cache *plains, size_t n) {
+  const kv_page *pages[CACHES * 8];
+  size_t n_pages = 0;
+  for (size_t i = 0; i < n; i++) {
+    for (size_t p = 0; plains[i].is_open && p < plains[i].cache.n_pages; p++) {
+      const kv_page *page = plains[i].cache.pages[p];
+      size_t n_references = 0;
+      bool is_known = false;
+      for (size_t j = 0; j < n_pages; j++) is_known |= pages[j] == page;
+      if (!is_known) pages[n_pages++] = page;
+      for (size_t j = 0; j < n; j++) {
+        for (size_t q = 0; plains[j].is_open && q < plains[j].cache.n_pages; q++) {
+          n_references += plains[j].cache.pages[q] == page;
+        }
+      }
+      CHECK(n_references == page->n_references);
+    }
+  }
+  CHECK_SAY(b->pool.n_used == n_pages, "%zu pages counted, %zu there", b->pool.n_used, n_pages);
+  size_t n_held = b->pool.n_used + b->pool.n_free;
+  CHECK(b->memory.n_bytes[MEMORY_CACHE] == n_held * b->pool.layout.page_bytes);
+  CHECK(b->memory.n_bytes[MEMORY_TABLES] == n_held * sizeof(kv_page));
+  CHECK(b->memory.n_bytes_total == b->counted.n_bytes);
+  CHECK(b->memory.n_bytes_peak == b->counted.n_bytes_peak);
+}
+
+static onekv_status append(bench *b, plain_cache *plain, size_t n) {
+  onekv_status status = kv_cache_reserve(&plain->cache, n);
+  if (status != ONEKV_OK) return status;
+  for (size_t i = 0; i < n; i++) {
+    plain->tokens[plain->n + i] = b->next_token++;
+    write_token(&plain->cache, plain->n + i, plain->tokens[plain->n + i]);
+  }
+  kv_cache_advance(&plain->cache, plain->tokens + plain->n, n);
+  plain->n += n;
+  return ONEKV_OK;
+}
+
+static onekv_status open_plain(bench *b, plain_cache *plain) {
+  onekv_status status = kv_cache_open(&b->pool, POSITIONS, &plain->cache);
+  plain->is_open = status == ONEKV_OK;
+  plain->n = 0;
+  return status;
+}
+
+static onekv_status clone_plain(bench *b, const plain_cache *from, size_t n, plain_cache *to) {
+  onekv_status status = open_plain(b, to);
+  if (status != ONEKV_OK) return status;
+  kv_cache_share(&from->cache, n, &to->cache);
+  memcpy(to->tokens, from->tokens, n * sizeof *to->tokens);
+  to->n = n;
+  return ONEKV_OK;
+}
+
+/* A copy through bytes, of exactly the bytes that are promised. */
+static onekv_status copy_saved(bench *b, const plain_cache *from, plain_cache *to) {
+  size_t n_bytes = kv_cache_saved_bytes(&from->cache);
+  CHECK(n_bytes == from->n * kv_bytes_per_position(&b->pool.layout));
+  check_guard saved = check_guard_take(n_bytes, 1);
+  kv_cache_save(&from->cache, saved.start);
+  CHECK(check_guard_is_whole(&saved));
+  onekv_status status = open_plain(b, to);
+  if (status == ONEKV_OK) {
+    status = kv_cache_load(&to->cache, from->tokens, from->n, saved.start);
+    if (status != ONEKV_OK) {
+      CHECK(to->cache.n_positions == 0 && to->cache.n_pages == 0);
+      kv_cache_close(&to->cache);
+      to->is_open = false;
+    }
+  }
+  if (status == ONEKV_OK) {
+    memcpy(to->tokens, from->tokens, from->n * sizeof *to->tokens);
+    to->n = from->n;
+  }
+  check_guard_free(&saved);
+  return status;
+}
+
+/* One random operation on random caches. */
+static onekv_status operate(bench *b, plain_cache *plains) {
+  plain_cache *one = &plains[check_random_below(CACHES)];
+  plain_cache *other = &plains[check_random_below(CACHES)];
+  if (!one->is_open) return open_plain(b, one);
+  switch (check_random_below(9)) {
+    case 0:
+      kv_cache_close(&one->cache);
+      one->is_open = false;
+      return ONEKV_OK;
+    case 1:
+      one->n = check_random_below(one->n + 1);
+      kv_cache_truncate(&one->cache, one->n);
+      return ONEKV_OK;
+    case 2:
+      return other->is_open ? ONEKV_OK
+                            : clone_plain(b, one, check_random_below(one->n + 1), other);
+    case 3:
+      return other->is_open ? ONEKV_OK : copy_saved(b, one, other);
+    case 4:
+      if (check_random_below(8) == 0) kv_pool_trim(&b->pool);
+      return ONEKV_OK;
+    default:
+      return append(b, one, check_random_below(POSITIONS - one->n + 1) % 40);
+  }
+}
+
+static void close_all(plain_cache *plains) {
+  for (size_t i = 0; i < CACHES; i++) {
+    if (plains[i].is_open) kv_cache_close(&plains[i].cache);
+    plains[i].is_open = false;
+  }
+}
+
+static void check_random_operations(onekv_cache_type type, onekv_projection projection) {
+  bench b = open_bench(type, projection);
+  static plain_cache plains[CACHES];
+  memset(plains, 0, sizeof plains);
+  settle(&b);
+  for (size_t i = 0; i < N_OPERATIONS; i++) {
+    /* Every fifth operation meets an allocator that fails soon. */
+    b.counted.fail_at = i % 5 == 0 ? b.counted.n_calls + 1 + check_random_below(3) : 0;
+    onekv_status status = operate(&b, plains);
+    CHECK(status == ONEKV_OK || (status == ONEKV_OUT_OF_MEMORY && b.counted.fail_at > 0));
+    if (i % 8 != 0 && status == ONEKV_OK) continue;
+    check_counts(&b, plains, CACHES);
+    for (size_t j = 0; j < CACHES; j++) {
+      CHECK_SAY(!plains[j].is_open || is_right(&plains[j]), "operation %zu, cache %zu", i, j);
+    }
+  }
+  close_all(plains);
+  close_bench(&b);
+}
+
+/* --- single properties ------------------------------------------------------------------------ */
+
+static void check_layout(void) {
+  static const size_t ROW_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2 * WIDTH, 4 * WIDTH, WIDTH + 4};
+  for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
+    for (int projection = 0; projection <= ONEKV_QKV_ONE; projection++) {
+      bench b = open_bench((onekv_cache_type)type, (onekv_projection)projection);
+      const kv_layout *layout = &b.pool.layout;
+      size_t n_streams = projection == ONEKV_QKV || projection == ONEKV_QK_V ? 2 : 1;
+      CHECK(layout->n_streams == n_streams && layout->row_bytes == ROW_BYTES[type]);
+      CHECK(kv_bytes_per_position(layout) == LAYERS * n_streams * HEADS * ROW_BYTES[type]);
+      CHECK(layout->page_bytes == kv_bytes_per_position(layout) * KV_PAGE_POSITIONS);
+    }
+  }
+  onekv_config huge = {.n_layers = SIZE_MAX / 64, .n_kv_heads = 1 << 20, .head_width = 1 << 20};
+  kv_layout layout;
+  CHECK(!kv_layout_make(&huge, ONEKV_CACHE_F32, &layout));
+}
+
+/* Numbers that do not fit exactly: to nearest in f16, within half a step in i8. */
+static void check_rounding(onekv_cache_type type) {
+  bench b = open_bench(type, ONEKV_Q_KV);
+  plain_cache plain;
+  float row[HEADS * WIDTH];
+  float scratch[KV_PAGE_POSITIONS * WIDTH];
+  settle(&b);
+  CHECK(open_plain(&b, &plain) == ONEKV_OK && kv_cache_reserve(&plain.cache, 1) == ONEKV_OK);
+  for (size_t c = 0; c < HEADS * WIDTH; c++) row[c] = check_random_float(3.0f);
+  kv_cache_write(&plain.cache, 1, KV_KEYS, 0, row);
+  for (size_t head = 0; head < HEADS; head++) {
+    const float *found = kv_cache_read(&plain.cache, 1, KV_KEYS, head, 0, 1, scratch);
+    double largest = 0.0;
+    for (size_t c = 0; c < WIDTH; c++) largest = fmax(largest, fabs((double)row[head * WIDTH + c]));
+    /* Half a step: 2^-10 for f16 numbers below 4, 1/254 of the row's largest for i8. */
+    double bound = type == ONEKV_CACHE_F32 ? 0.0 : type == ONEKV_CACHE_F16 ? 1.0 / 1024
+                                                                          : largest / 253.9;
+    for (size_t c = 0; c < WIDTH; c++) CHECK_CLOSE(found[c], row[head * WIDTH + c], bound);
+  }
+  kv_cache_close(&plain.cache);
+  close_bench(&b);
+}
+
+/* A clone costs its page table; the first write into a shared page copies that page only. */
+static void check_copy_on_write(void) {
+  bench b = open_bench(ONEKV_CACHE_F16, ONEKV_Q_KV);
+  plain_cache origin = {0};
+  plain_cache clone = {0};
+  settle(&b);
+  CHECK(open_plain(&b, &origin) == ONEKV_OK && append(&b, &origin, 70) == ONEKV_OK);
+  CHECK(b.pool.n_used == 3);
+  CHECK(clone_plain(&b, &origin, 70, &clone) == ONEKV_OK && b.pool.n_used == 3);
+  CHECK(append(&b, &clone, 1) == ONEKV_OK && b.pool.n_used == 4);
+  CHECK(clone.cache.pages[1] == origin.cache.pages[1]);
+  CHECK(clone.cache.pages[2] != origin.cache.pages[2]);
+  CHECK(append(&b, &origin, 2) == ONEKV_OK && b.pool.n_used == 4);
+  CHECK(is_right(&origin) && is_right(&clone));
+  /* Cut inside a full page: writing there copies it; cut at its end: nothing is copied. */
+  clone.n = 40;
+  kv_cache_truncate(&clone.cache, 40);
+  CHECK(b.pool.n_used == 3 && append(&b, &clone, 1) == ONEKV_OK && b.pool.n_used == 4);
+  CHECK(clone.cache.pages[1] != origin.cache.pages[1]);
+  clone.n = 32;
+  kv_cache_truncate(&clone.cache, 32);
+  CHECK(append(&b, &clone, 1) == ONEKV_OK && clone.cache.pages[0] == origin.cache.pages[0]);
+  CHECK(is_right(&origin) && is_right(&clone));
+  kv_cache_close(&origin.cache);
+  CHECK(is_right(&clone) && b.pool.n_used == 2);
+  kv_cache_close(&clone.cache);
+  CHECK(b.pool.n_used == 0 && b.pool.n_free > 0);
+  close_bench(&b);
+}
+
+static void check_limits(void) {
+  bench b = open_bench(ONEKV_CACHE_I8, ONEKV_QKV);
+  plain_cache plain = {0};
+  settle(&b);
+  CHECK(open_plain(&b, &plain) == ONEKV_OK && append(&b, &plain, 33) == ONEKV_OK);
+  CHECK(kv_cache_reserve(&plain.cache, 128 - 33 + 1) == ONEKV_CONTEXT_FULL);
+  CHECK(kv_cache_reserve(&plain.cache, SIZE_MAX) == ONEKV_CONTEXT_FULL);
+  CHECK(kv_cache_reserve(&plain.cache, SIZE_MAX - 20) == ONEKV_CONTEXT_FULL);
+  CHECK(b.pool.n_used == 2 && is_right(&plain));
+  /* What was reserved and not used goes back to the pool and is used again. */
+  CHECK(kv_cache_reserve(&plain.cache, 64) == ONEKV_OK && b.pool.n_used == 4);
+  kv_cache_truncate(&plain.cache, plain.n);
+  CHECK(b.pool.n_used == 2 && b.pool.n_free == 2);
+  size_t n_calls = b.counted.n_calls;
+  CHECK(append(&b, &plain, 64) == ONEKV_OK && b.counted.n_calls == n_calls);
+  kv_cache_close(&plain.cache);
+  kv_cache_close(&plain.cache);
+  CHECK(b.pool.n_free == 4);
+  close_bench(&b);
+}
+
+/* The same story with the allocator failing at its n-th call, for every n: a failed call leaves
+ * everything as it was, down to the number of pages, and succeeds when it is made again. */
+static void check_out_of_memory(onekv_cache_type type) {
+  for (size_t fail_at = 1;; fail_at++) {
+    bench b = open_bench(type, ONEKV_Q_KV);
+    plain_cache plains[3] = {{.n = 0}};
+    bool has_failed = false;
+    settle(&b);
+    b.counted.fail_at = fail_at;
+    for (size_t step = 0; step < 7; step++) {
+      onekv_status status = ONEKV_OUT_OF_MEMORY;
+      for (size_t attempt = 0; attempt < 2 && status != ONEKV_OK; attempt++) {
+        size_t n_used = b.pool.n_used;
+        status = step == 0   ? open_plain(&b, &plains[0])
+                 : step == 1 ? append(&b, &plains[0], 45)
+                 : step == 2 ? clone_plain(&b, &plains[0], 45, &plains[1])
+                 : step == 3 ? append(&b, &plains[1], 50)
+                 : step == 4 ? copy_saved(&b, &plains[1], &plains[2])
+                 : step == 5 ? append(&b, &plains[0], 1)
+                             : append(&b, &plains[2], 3);
+        has_failed |= status != ONEKV_OK;
+        CHECK(status == ONEKV_OK || (status == ONEKV_OUT_OF_MEMORY && b.pool.n_used == n_used));
+        check_counts(&b, plains, 3);
+        for (size_t i = 0; i < 3; i++) CHECK(!plains[i].is_open || is_right(&plains[i]));
+      }
+      CHECK(status == ONEKV_OK);
+    }
+    for (size_t i = 0; i < 3; i++) kv_cache_close(&plains[i].cache);
+    close_bench(&b);
+    if (!has_failed) break;
+  }
+}
+
+int main(void) {
+  check_seed(20260721);
+  check_layout();
+  check_copy_on_write();
+  check_limits();
+  for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
+    check_rounding((onekv_cache_type)type);
+    check_out_of_memory((onekv_cache_type)type);
+    check_random_operations((onekv_cache_type)type, ONEKV_Q_KV);
+    check_random_operations((onekv_cache_type)type, ONEKV_QKV);
+  }
+  return check_finish();
+}
