@@ -20,6 +20,8 @@ import reference
 from golden import FOLDER
 from golden_cases import CASES, PROJECTIONS
 
+# Products this small cost more to share out than to do.
+torch.set_num_threads(1)
 HAVE_TRANSFORMERS = importlib.util.find_spec("transformers") is not None
 
 
