@@ -191,7 +191,7 @@ def attend(q, k, v, mask, causal, fast):
     on_cpu = q.device.type == "cpu"
     if causal and on_cpu and fast:
         q, k, v = (x.transpose(1, 2).float().contiguous() for x in (q, k, v))
-        return fast_attention.attention(q, k, v)[0].transpose(1, 2)
+        return fast_attention.attend(q, k, v).transpose(1, 2)
     k, v = (spread(x, q.shape[1]) for x in (k, v))
     if not on_cpu:
         return F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
