@@ -59,7 +59,8 @@ static void check_batch(const golden_data *golden, onekv_model *model) {
   for (size_t s = 0; s < 3; s++) {
     sessions[s] = open_session(model);
     onekv_item item = {sessions[s], golden->tokens, depths[s], 0, NULL};
-    CHECK_SAY(onekv_step(model, &item, 1, NULL) == ONEKV_OK, "%s: depth %zu", golden->name, depths[s]);
+    CHECK_SAY(onekv_step(model, &item, 1, NULL) == ONEKV_OK, "%s: depth %zu", golden->name,
+              depths[s]);
     items[s] = (onekv_item){sessions[s], golden->tokens + depths[s], s + 1, s + 1, NULL};
   }
   CHECK_SAY(onekv_step(model, items, 3, NULL) == ONEKV_OK, "%s: batch", golden->name);
