@@ -3,8 +3,8 @@
     python models/expand.py stories-q-mqa.q8_0.gguf stories-q-mqa-expanded.gguf
 
 The missing tensor is written as a copy of the one that it shares, byte for byte in its own type,
-and the onekv.attention.* keys are dropped; nothing is requantised. Refused: rotate-unrotate, which has
-no standard twin.
+and the onekv.attention.* keys are dropped; nothing is requantised. Refused: rotate-unrotate,
+which has no standard twin.
 """
 import argparse
 import re
