@@ -29,9 +29,9 @@ export interface EngineOptions {
   threadDeadline?: number;
 }
 
-/** What Emscripten's glue gives; its workers are ended through PThread. */
+/** What Emscripten's glue gives; its workers are watched and ended through PThread. */
 interface Instance extends Exports {
-  PThread: { terminateAllThreads(): void };
+  PThread: { runningWorkers: Worker[]; terminateAllThreads(): void };
 }
 
 interface InstanceOptions {
@@ -139,13 +139,32 @@ const pause = (milliseconds: number) => new Promise<void>((resolve) => {
   setTimeout(resolve, milliseconds);
 });
 
+/**
+ * Counts the workers whose script does not load (a policy, a server's headers). The glue's own
+ * handler would make an uncaught error of each. `restore` gives the handlers back.
+ */
+function watchWorkers(workers: readonly Worker[]): { failed: number; restore(): void } {
+  const handlers = workers.map((worker) => worker.onerror);
+  const watch = {
+    failed: 0,
+    restore: () => workers.forEach((worker, i) => { worker.onerror = handlers[i] ?? null; }),
+  };
+  for (const worker of workers) {
+    worker.onerror = () => {
+      watch.failed += 1;
+    };
+  }
+  return watch;
+}
+
 /** Starts threads and gives the number that can be used. */
-async function startThreads(border: Border, asked: number, deadline: number,
-  notes: string[]): Promise<number> {
+async function startThreads(border: Border, { PThread }: Instance, asked: number,
+  deadline: number, notes: string[]): Promise<number> {
   const { exports } = border;
   if (asked > 1 && typeof SharedArrayBuffer === 'undefined') {
-    notes.push('1 thread: SharedArrayBuffer is not there ' +
-      '(the page must be cross-origin isolated: headers COOP and COEP)');
+    notes.push(`1 thread: SharedArrayBuffer is not there ${globalThis.crossOriginIsolated
+      ? '(this engine has none)'
+      : '(the page must be cross-origin isolated: headers COOP and COEP)'}`);
     asked = 1;
   }
   if (!openThreads(border, asked)) {
@@ -153,12 +172,17 @@ async function startThreads(border: Border, asked: number, deadline: number,
     if (!openThreads(border, 1)) throw new OneKVError('WASM_FAILED', 'the thread pool failed');
     asked = 1;
   }
+  const watch = watchWorkers([...PThread.runningWorkers]);
   const end = performance.now() + deadline;
   const alive = () => border.address(exports._js_threads_alive());
-  while (alive() < asked && performance.now() < end) await pause(1);
+  while (alive() < asked - watch.failed && performance.now() < end) await pause(1);
   const threads = border.address(exports._js_threads_use(asked));
-  if (threads < asked) {
-    notes.push(`${threads} of ${asked} threads: the others did not start within ${deadline} ms`);
+  // A worker that is still on its way may fail later, and is not needed any more.
+  if (threads === asked) watch.restore();
+  else {
+    notes.push(`${threads} of ${asked} threads: ${watch.failed > 0
+      ? 'the script of the others could not be loaded'
+      : `the others did not start within ${deadline} ms`}`);
   }
   return threads;
 }
@@ -182,7 +206,7 @@ export async function startModule(options: EngineOptions, cores: number): Promis
   try {
     const instance = await instantiate(simd, options.wasmUrl, memory);
     const border = new Border(instance, memory);
-    const threads = await startThreads(border, asked, deadline, notes);
+    const threads = await startThreads(border, instance, asked, deadline, notes);
     const terminate = () => instance.PThread.terminateAllThreads();
     return { border, simd, threads, notes, terminate };
   } finally {
