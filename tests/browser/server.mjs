@@ -22,7 +22,7 @@ const isolation = {
   'Cross-Origin-Resource-Policy': 'same-origin',
 };
 
-/** What the README promises to be enough for a page that uses the library. */
+/** What the README says to be enough for a page that uses the library. */
 export const strictPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " +
   "worker-src 'self'; connect-src 'self'";
 
@@ -47,7 +47,7 @@ export function parseRange(header, size) {
   return start <= end ? { start, end } : null;
 }
 
-function answer(request, response, { mounts, headers }) {
+function answer(request, response, { mounts, headers, alone }) {
   let path;
   try {
     path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
@@ -69,6 +69,7 @@ function answer(request, response, { mounts, headers }) {
   const { start, end } = range ?? { start: 0, end: size - 1 };
   response.writeHead(range ? 206 : 200, {
     ...headers,
+    ...(path.startsWith(alone) ? { 'Content-Security-Policy': "worker-src 'none'" } : {}),
     'Content-Type': types[extname(file)] ?? 'application/octet-stream',
     'Content-Length': end - start + 1,
     'Accept-Ranges': 'bytes',
@@ -82,9 +83,10 @@ function answer(request, response, { mounts, headers }) {
 
 /**
  * Serves until close() is called. Options: mounts, isolated (COOP and COEP), strict (the content
- * security policy above). Gives { origin, close }.
+ * security policy above), alone (scripts under this path may start no worker). Gives
+ * { origin, close }.
  */
-export async function serve({ mounts, isolated = false, strict = false }) {
+export async function serve({ mounts, isolated = false, strict = false, alone }) {
   const headers = {
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
@@ -92,7 +94,7 @@ export async function serve({ mounts, isolated = false, strict = false }) {
     ...(strict ? { 'Content-Security-Policy': strictPolicy } : {}),
   };
   const server = createServer((request, response) =>
-    answer(request, response, { mounts, headers }));
+    answer(request, response, { mounts, headers, alone }));
   await new Promise((resolve, reject) => {
     server.once('error', reject).listen(0, '127.0.0.1', resolve);
   });

@@ -21,9 +21,14 @@ const sites = {
   'isolated, strict policy': { isolated: true, strict: true },
   'not isolated, strict policy': { strict: true },
 };
+/** Threads that are allowed, asked for, and never come. */
+const refusing = 'isolated, but no workers in the worker';
 
-// Many times what the slowest job takes on a quiet machine.
+// Many times what the slowest job takes on a quiet machine; a test has one job or two short ones.
 const jobTimeout = 120_000;
+const limit = { timeout: 2 * jobTimeout };
+// A first run downloads the model, which has limits of its own.
+const downloadLimit = { timeout: 20 * 60_000 };
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
 /** Runs a job in the page and gives its report. The error of one that does not end tells all. */
@@ -87,6 +92,24 @@ async function testStory(visit, abilities, site) {
   assert.equal(report.text, (await inNode(story)).text);
 }
 
+async function testSimd128(visit) {
+  const report = await visit(story, { simd: 'simd128' });
+  assertClean(report);
+  assert.equal(report.simd, 'simd128');
+  assert.equal(report.text, (await inNode(story)).text);
+}
+
+async function testNoWorkers(visit) {
+  const report = await visit(story, { threads: 2 });
+  assert.equal(report.error, undefined, report.told);
+  assert.equal(report.threads, 1);
+  assert.match(report.notes.join(), /^1 of 2 threads: the script of the others could not be load/);
+  const others = report.troubles.filter((text) => !text.startsWith('policy: worker-src'));
+  assert.deepEqual(others, []);
+  assert.doesNotMatch(report.told, /page error|crashed/);
+  assert.equal(report.text, (await inNode(story)).text);
+}
+
 async function testRefused(visit) {
   for (const [model, code] of [['/golden/index.json', 'NOT_GGUF'],
     ['/golden/no-such-model.gguf', 'SOURCE_FAILED']]) {
@@ -116,48 +139,57 @@ async function testChat(visit, abilities, site) {
   assert.equal(report.text, (await inNode({ ...chat, engine: { simd: report.simd } })).text);
 }
 
-/**
- * Defines the tests of one browser. Abilities: relaxed (relaxed SIMD), threads (on an isolated
- * page). What is expected of the engine follows from them.
- */
-export function testBrowser(name, abilities) {
+/** Starts servers and browser; gives visit(where) for the tests, which does a job on that site. */
+function setUp(name) {
   let driver;
   const served = {};
-  // Gives visit(job, engine) for one of the sites.
-  const on = (where) => (job, engine) => inPage(driver, served[where].origin, { ...job, engine });
-
   before(async () => {
     const mounts = await makeSite(modelFolder);
     for (const [where, site] of Object.entries(sites)) {
       served[where] = await serve({ mounts, ...site });
     }
+    served[refusing] = await serve({ mounts, isolated: true, alone: '/src/' });
     driver = await launch(name);
     console.log(`${name}: ${driver.version}`);
-  });
+  }, limit);
   after(async () => {
+    // A browser that does not end would keep this process; its exit ends the browser.
+    setTimeout(() => process.exit(1), 30_000).unref();
     await driver?.close();
     await Promise.all(Object.values(served).map((server) => server.close()));
   });
+  return {
+    on: (where) => (job, engine) => inPage(driver, served[where].origin, { ...job, engine }),
+    screenshot: (file) => driver.screenshot(file),
+  };
+}
 
+/**
+ * Defines the tests of one browser. Abilities: relaxed (relaxed SIMD), threads (on an isolated
+ * page). What is expected of the engine follows from them.
+ */
+export function testBrowser(name, abilities) {
+  const { on, screenshot } = setUp(name);
   for (const [where, site] of Object.entries(sites)) {
-    test(`${name}, ${where}: logits of a golden model`, () =>
+    test(`${name}, ${where}: logits of a golden model`, limit, () =>
       testGolden(on(where), abilities, site));
-    test(`${name}, ${where}: a story, word for word as in Node`, () =>
+    test(`${name}, ${where}: a story, word for word as in Node`, limit, () =>
       testStory(on(where), abilities, site));
   }
-  test(`${name}: simd128 on request tells the same story`, async () => {
-    const report = await on('isolated')(story, { simd: 'simd128' });
-    assertClean(report);
-    assert.equal(report.simd, 'simd128');
-    assert.equal(report.text, (await inNode(story)).text);
-  });
-  test(`${name}: what is no model is refused with a reason`, () => testRefused(on('isolated')));
-  test(`${name}: SmolLM2 answers as in Node`, async (t) => {
+  test(`${name}: simd128 on request tells the same story`, limit, () =>
+    testSimd128(on('isolated')));
+  if (abilities.threads) {
+    test(`${name}: one thread where no more can be started`, limit, () =>
+      testNoWorkers(on(refusing)));
+  }
+  test(`${name}: what is no model is refused with a reason`, limit, () =>
+    testRefused(on('isolated')));
+  test(`${name}: SmolLM2 answers as in Node`, downloadLimit, async (t) => {
     if (await fetchOrSkip(t)) await testChat(on('isolated'), abilities, sites.isolated);
   });
-  test(`${name}: the page can be looked at`, async () => {
-    const file = join(root, `build/browser/${name}.png`);
+  // Of the last page, for whoever wants to see what the browser showed.
+  test(`${name}: the page can be looked at`, limit, async () => {
     mkdirSync(join(root, 'build/browser'), { recursive: true });
-    await driver.screenshot(file);
+    await screenshot(join(root, `build/browser/${name}.png`));
   });
 }
