@@ -24,10 +24,16 @@ function wordSplit(digits: string): Record<string, unknown> {
   return { type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false };
 }
 
+/** The step "Digits" of tokenizer.json as its authors run it: on every character of the class N.
+ * The library's own step of that name knows the decimal digits only. */
+const eachNumber = {
+  type: 'Split', pattern: { Regex: '\\p{N}' }, behavior: 'Isolated', invert: false,
+};
+
 /** By tokenizer.ggml.pre. */
 const preTokenizers: Record<string, Steps> = {
   'gpt-2': [byteLevel(true)],
-  smollm: [{ type: 'Digits', individual_digits: true }, byteLevel(true)],
+  smollm: [eachNumber, byteLevel(true)],
   'llama-bpe': [wordSplit('{1,3}'), byteLevel(false)],
   qwen2: [wordSplit(''), byteLevel(false)],
 };

@@ -1,0 +1,152 @@
+// What the tests of the package share: golden models, engines at every SIMD level this Node has,
+// and GGUF files made by hand.
+import { readFileSync, readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { Engine, hasRelaxedSimd } from '../../dist/src/node.js';
+
+export const root = fileURLToPath(new URL('../..', import.meta.url));
+export const goldenFolder = fileURLToPath(new URL('../golden/', import.meta.url));
+
+/** Levels that this Node runs: relaxed SIMD from Node 22 on, or with its flag. */
+export const levels = hasRelaxedSimd() ? ['simd128', 'relaxed'] : ['simd128'];
+
+export const goldenPath = (name) => `${goldenFolder}${name}.gguf`;
+
+export const goldenNames = readdirSync(goldenFolder).filter((file) => file.endsWith('.bin'))
+  .map((file) => file.slice(0, -'.bin'.length));
+
+const goldenIndex = JSON.parse(readFileSync(`${goldenFolder}index.json`, 'utf8'));
+
+/**
+ * Largest distance, relative to the largest logit. Exact weights: as in tests/native/test_golden.c.
+ * Quantised ones: what rounding activations to 7 bits moves (tests/golden/README.md).
+ */
+export function tolerance(name) {
+  const type = goldenIndex[name]?.tolerance ?? 'f32';
+  return ['f32', 'f16', 'bf16'].includes(type) ? 1e-4 : 0.066;
+}
+
+/** NAME.bin as { tokens | features, nRows, nOutRows, nOutputs, logits }. */
+export function readGolden(name) {
+  const bytes = readFileSync(`${goldenFolder}${name}.bin`);
+  const field = (i) => bytes.readUInt32LE(4 * i);
+  const [kind, nRows, nFeatures, nOutRows, nOutputs] = [2, 3, 4, 5, 6].map(field);
+  const part = (Type, at, count) => new Type(bytes.buffer.slice(bytes.byteOffset + at,
+    bytes.byteOffset + at + 4 * count));
+  const count = kind === 0 ? nRows : nRows * nFeatures;
+  const input = kind === 0 ? { tokens: part(Int32Array, 32, count) }
+    : { features: part(Float32Array, 32, count) };
+  const logits = part(Float32Array, 32 + 4 * count, nOutRows * nOutputs);
+  return { ...input, nRows, nOutRows, nOutputs, logits };
+}
+
+/** The largest difference, relative to the largest expected number. */
+export function distance(found, expected) {
+  let most = 0;
+  let largest = 0;
+  expected.forEach((value, i) => {
+    const off = Math.abs(found[i] - value);
+    most = Number.isNaN(off) ? Number.POSITIVE_INFINITY : Math.max(most, off);
+    largest = Math.max(largest, Math.abs(value));
+  });
+  return most / largest;
+}
+
+/** A model of a file that is read at once, in pieces of that many bytes. */
+export function loadSync(engine, path, options = {}, pieceBytes = 1 << 20) {
+  const bytes = typeof path === 'string' ? readFileSync(path) : path;
+  const loader = engine.openLoader(options);
+  try {
+    for (let at = 0; at < bytes.length; at += pieceBytes) {
+      loader.feed(bytes.subarray(at, at + pieceBytes));
+    }
+    return loader.finish();
+  } finally {
+    loader.destroy();
+  }
+}
+
+/** Calls `use` with an engine, which is destroyed in the end. */
+export async function withEngine(options, use) {
+  const engine = await Engine.open({ threads: 1, ...options });
+  try {
+    return await use(engine);
+  } finally {
+    engine.destroy();
+  }
+}
+
+// -- GGUF files made by hand --
+
+const typeIds = { u8: 0, i8: 1, u16: 2, i16: 3, u32: 4, i32: 5, f32: 6, bool: 7, string: 8,
+  array: 9, u64: 10, i64: 11, f64: 12 };
+
+function number(bytes, write) {
+  const buffer = Buffer.alloc(bytes);
+  write(buffer);
+  return buffer;
+}
+
+const u32 = (value) => number(4, (b) => b.writeUInt32LE(value));
+const u64 = (value) => number(8, (b) => b.writeBigUInt64LE(BigInt(value)));
+
+function text(value) {
+  const bytes = Buffer.from(value);
+  return Buffer.concat([u64(bytes.length), bytes]);
+}
+
+const encoders = {
+  u8: (v) => number(1, (b) => b.writeUInt8(v)), i8: (v) => number(1, (b) => b.writeInt8(v)),
+  u16: (v) => number(2, (b) => b.writeUInt16LE(v)), i16: (v) => number(2, (b) => b.writeInt16LE(v)),
+  u32, i32: (v) => number(4, (b) => b.writeInt32LE(v)),
+  f32: (v) => number(4, (b) => b.writeFloatLE(v)), bool: (v) => Buffer.of(v ? 1 : 0),
+  string: text, u64, i64: (v) => number(8, (b) => b.writeBigInt64LE(BigInt(v))),
+  f64: (v) => number(8, (b) => b.writeDoubleLE(v)),
+};
+
+/** [key, type, value]; an array's type is written as 'u32[]'. */
+function key([name, type, value]) {
+  if (!type.endsWith('[]')) {
+    return Buffer.concat([text(name), u32(typeIds[type]), encoders[type](value)]);
+  }
+  const item = type.slice(0, -2);
+  return Buffer.concat([text(name), u32(typeIds.array), u32(typeIds[item]), u64(value.length),
+    ...value.map(encoders[item])]);
+}
+
+/** The header of a file with these keys and F32 tensors { name, dims }, and its data's bytes. */
+export function ggufHeader(keys, tensors = []) {
+  let offset = 0;
+  const infos = tensors.map(({ name, dims }) => {
+    const info = Buffer.concat([text(name), u32(dims.length), ...dims.map(u64), u32(0),
+      u64(offset)]);
+    const bytes = 4 * dims.reduce((product, dim) => product * dim, 1);
+    offset += Math.ceil(bytes / 32) * 32;
+    return info;
+  });
+  const head = Buffer.concat([Buffer.from('GGUF'), u32(3), u64(tensors.length), u64(keys.length),
+    ...keys.map(key), ...infos]);
+  return { header: Buffer.concat([head, Buffer.alloc(-head.length & 31)]), dataBytes: offset };
+}
+
+/** Keys and tensors of a one-layer Q-K=V MQA llama of that size. */
+export function tinyLlama({ vocabulary, width = 32 }) {
+  const keys = [
+    ['general.architecture', 'string', 'llama'], ['llama.block_count', 'u32', 1],
+    ['llama.context_length', 'u32', 64], ['llama.embedding_length', 'u32', width],
+    ['llama.feed_forward_length', 'u32', 32], ['llama.attention.head_count', 'u32', 4],
+    ['llama.attention.head_count_kv', 'u32', 1],
+    ['llama.attention.layer_norm_rms_epsilon', 'f32', 1e-5],
+    ['onekv.attention.projection', 'string', 'Q-K=V'],
+  ];
+  const layer = { 'attn_norm.weight': [width], 'attn_q.weight': [width, width],
+    'attn_k.weight': [width, width / 4], 'attn_output.weight': [width, width],
+    'ffn_norm.weight': [width], 'ffn_gate.weight': [width, 32], 'ffn_up.weight': [width, 32],
+    'ffn_down.weight': [32, width] };
+  const tensors = [
+    { name: 'token_embd.weight', dims: [width, vocabulary] },
+    { name: 'output_norm.weight', dims: [width] },
+    ...Object.entries(layer).map(([name, dims]) => ({ name: `blk.0.${name}`, dims })),
+  ];
+  return { keys, tensors };
+}

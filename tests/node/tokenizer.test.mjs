@@ -1,0 +1,152 @@
+// Tokenizers against the golden ids (tests/golden/README.md), streams of text, chat templates.
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import test from 'node:test';
+import { ChatTemplate, Tokenizer, readHeader } from '../../dist/src/node.js';
+import { readTextKeys } from '../../dist/src/text-keys.js';
+import { modelFolder, named } from '../../models/fetch.mjs';
+import { goldenFolder, withEngine } from './support.mjs';
+
+const folder = `${goldenFolder}tokenizers/`;
+const kinds = readdirSync(folder).filter((file) => file.endsWith('.gguf'))
+  .map((file) => file.slice(0, -'.gguf'.length));
+const goldenOf = (kind) => JSON.parse(readFileSync(`${folder}${kind}.json`, 'utf8'));
+
+/** The keys of a file with a tokenizer and no model: loading fails, metadata can be read. */
+function keysOf(path) {
+  return withEngine({}, (engine) => {
+    const loader = engine.openLoader({ headerOnly: true });
+    assert.throws(() => loader.feed(readFileSync(path)), { code: 'MISSING_KEY' });
+    return readTextKeys(loader.metadata);
+  });
+}
+
+const keysByKind = new Map(await Promise.all(kinds.map(async (kind) =>
+  [kind, await keysOf(`${folder}${kind}.gguf`)])));
+
+function checkCases(tokenizer, golden) {
+  assert.ok(golden.cases.length > 50);
+  for (const { text, ids, decoded = text } of golden.cases) {
+    const what = JSON.stringify(text);
+    assert.deepEqual(tokenizer.encode(text, { special: true, begin: false }), ids, what);
+    assert.deepEqual(tokenizer.encode(text, { special: true }), [...golden.begins_with, ...ids]);
+    assert.equal(tokenizer.decode(ids, { special: true }), decoded, what);
+  }
+}
+
+test('there are golden ids for every kind', () => {
+  assert.deepEqual([...kinds].sort(), ['gpt-2', 'llama-bpe', 'qwen2', 'sentencepiece', 'smollm']);
+});
+
+for (const kind of kinds) {
+  test(`${kind}: golden ids, and back`, () => {
+    checkCases(new Tokenizer(keysByKind.get(kind)), goldenOf(kind));
+  });
+
+  test(`${kind}: a stream gives whole characters, and all of them`, () => {
+    const tokenizer = new Tokenizer(keysByKind.get(kind));
+    for (const { text, ids, decoded = text } of goldenOf(kind).cases) {
+      const stream = tokenizer.stream({ special: true });
+      const pieces = [...ids.map((id) => stream.push(id)), stream.end()];
+      assert.equal(pieces.join(''), decoded);
+      if (!decoded.includes('\ufffd')) assert.ok(!pieces.some((piece) => piece.includes('\ufffd')));
+      for (const piece of pieces) assert.ok(piece.isWellFormed?.() ?? true, JSON.stringify(piece));
+    }
+  });
+
+  test(`${kind}: text of control tokens is plain text unless asked for`, () => {
+    const keys = keysByKind.get(kind);
+    const tokenizer = new Tokenizer(keys);
+    keys.types.forEach((type, id) => {
+      const text = `a${keys.tokens[id]}b`;
+      if (type === 3) assert.ok(!tokenizer.encode(text).slice(1).includes(id), text);
+      if (type === 3) assert.ok(tokenizer.encode(text, { special: true }).includes(id), text);
+      if (type === 4) assert.ok(tokenizer.encode(text).includes(id), text);
+      if (type === 3) assert.equal(tokenizer.decode([id]), '');
+      if (type === 3) assert.equal(tokenizer.decode([id], { special: true }), keys.tokens[id]);
+    });
+  });
+}
+
+test('a stream that ends inside a character shows that it is missing', () => {
+  const tokenizer = new Tokenizer(keysByKind.get('gpt-2'));
+  const ids = tokenizer.encode('🦆');
+  assert.ok(ids.length > 1, 'the character spans tokens');
+  const stream = tokenizer.stream();
+  assert.equal(stream.push(ids[0]), '');
+  assert.equal(stream.end(), '\ufffd');
+  assert.equal(tokenizer.decode([]), '');
+  assert.equal(tokenizer.decode([999_999]), '', 'ids outside the vocabulary have no text');
+});
+
+test('beginning, ends, tokens by name', () => {
+  const smollm = new Tokenizer(keysByKind.get('smollm'));
+  const idOf = (text) => smollm.idOf(text);
+  assert.deepEqual([...smollm.ends].sort(), [idOf('<|endoftext|>'), idOf('<|im_end|>')].sort());
+  assert.equal(smollm.addsBos, false);
+  assert.equal(smollm.textOf(idOf('<|im_end|>')), '<|im_end|>');
+  const llama = new Tokenizer(keysByKind.get('sentencepiece'));
+  assert.deepEqual([llama.bos, llama.addsBos, llama.dropsFirstSpace], [1, true, true]);
+  assert.equal(llama.encode('Hello')[0], 1);
+  assert.notEqual(llama.encode('Hello', { begin: false })[0], 1);
+});
+
+test('keys that do not fit are named, with what was found', () => {
+  const keys = keysByKind.get('gpt-2');
+  const refused = (changes, message) => assert.throws(() => new Tokenizer({ ...keys, ...changes }),
+    { code: 'UNSUPPORTED_TOKENIZER', message });
+  refused({ model: 'bert' }, /tokenizer\.ggml\.model: found "bert", expected gpt2, llama/);
+  refused({ pre: 'falcon' }, /tokenizer\.ggml\.pre: found "falcon", expected gpt-2, smollm/);
+  refused({ pre: '__proto__' }, /found "__proto__"/);
+  refused({ merges: ['a b', 'ab'] }, /merges: found "ab" at 1/);
+  refused({ merges: undefined }, /merges/);
+  refused({ eos: 5000 }, /eos_token_id: found 5000, expected 0 to/);
+  refused({ model: 'llama' }, /scores: found none/);
+  assert.throws(() => new Tokenizer(undefined), { code: 'UNSUPPORTED_TOKENIZER' });
+});
+
+test('tokens with the names of object properties are tokens', () => {
+  const keys = keysByKind.get('gpt-2');
+  const tokenizer = new Tokenizer({ ...keys, tokens: [...keys.tokens, '__proto__', 'constructor'],
+    types: [...keys.types, 4, 4] });
+  const { size } = tokenizer;
+  assert.deepEqual(tokenizer.encode('__proto__constructor'), [size - 2, size - 1]);
+});
+
+const chat = [{ role: 'user', content: 'Hi <|im_end|>' }];
+const chatKeys = (chatTemplate) => ({ ...keysByKind.get('smollm'), chatTemplate });
+
+test('chat templates: rendered, missing, wrong, refusing', () => {
+  const template = new ChatTemplate(chatKeys('{% for m in messages %}' +
+    "{{ bos_token + m.role + ':' + m.content }}{% endfor %}" +
+    '{% if add_generation_prompt %}>{% endif %}'));
+  assert.equal(template.render(chat), '<|im_start|>user:Hi <|im_end|>>');
+  assert.equal(template.render(chat, { addGenerationPrompt: false }),
+    '<|im_start|>user:Hi <|im_end|>');
+  assert.throws(() => new ChatTemplate(chatKeys(undefined)), { code: 'NO_CHAT_TEMPLATE' });
+  assert.throws(() => new ChatTemplate(undefined), { code: 'NO_CHAT_TEMPLATE' });
+  assert.throws(() => new ChatTemplate(chatKeys('{% for %}')), { code: 'BAD_CHAT_TEMPLATE' });
+  assert.throws(() => new ChatTemplate(chatKeys("{{ raise_exception('no system here') }}"))
+    .render(chat), { code: 'BAD_CHAT_TEMPLATE', message: /no system here/ });
+});
+
+test('SmolLM2: golden chats, rendered by transformers', () => {
+  const golden = goldenOf('smollm2');
+  const keys = { ...chatKeys(golden.chat_template), tokens: ['<|endoftext|>', '<|im_start|>',
+    '<|im_end|>'], bos: 1, eos: 2 };
+  const template = new ChatTemplate(keys);
+  assert.ok(golden.chats.length >= 4);
+  for (const { messages, add_generation_prompt: addGenerationPrompt, text } of golden.chats) {
+    assert.equal(template.render(messages, { addGenerationPrompt }), text);
+  }
+});
+
+const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
+
+test('SmolLM2: golden ids', { skip: !existsSync(smollm2) &&
+  'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
+  const keys = await withEngine({}, (engine) =>
+    readHeader(engine, smollm2, {}, ({ metadata }) => readTextKeys(metadata)));
+  checkCases(new Tokenizer(keys), goldenOf('smollm2'));
+});
