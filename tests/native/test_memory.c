@@ -1,0 +1,235 @@
+/* Every byte: what the reports say is what an independent allocator has handed out.
+ *
+ * A model's life, from the first fed byte to the last close, is checked call by call: the total,
+ * its kinds, the peak, that steps allocate pages and nothing else, and that everything comes
+ * back. The paper's claim, 2H : 1 between standard QKV and Q-K=V+MQA, is read off two golden
+ * models that differ in nothing else. */
+#include "tests/native/check.h"
+#include "tests/native/tiny_model.h"
+
+static onekv_pool *pool;
+
+/* The report, after checking it against the allocator. */
+static onekv_memory check_report(const onekv_model *model, const counted_memory *counted) {
+  onekv_memory report;
+  onekv_model_memory(model, &report);
+  size_t sum = report.weights + report.cache + report.scratch + report.sessions + report.tables;
+  CHECK_SAY(report.total == counted->n_bytes && report.total == sum,
+            "report %zu, sum of kinds %zu, handed out %zu", report.total, sum, counted->n_bytes);
+  CHECK_SAY(report.peak == counted->n_bytes_peak, "peak: report %zu, counted %zu", report.peak,
+            counted->n_bytes_peak);
+  CHECK(report.cache == report.cache_used + report.cache_pooled);
+  CHECK(!counted->is_damaged);
+  return report;
+}
+
+/* Loads in pieces; every estimate given after the header is what is taken in the end. */
+static onekv_model *load_counted(const char *path, counted_memory *counted,
+                                 onekv_cache_type type) {
+  file_bytes file = read_file(path);
+  onekv_model_options options = {
+      .pool = pool, .allocator = counted_allocator(counted), .cache_type = type};
+  onekv_loader *loader = NULL;
+  onekv_model *model = NULL;
+  onekv_estimate estimate = {0};
+  CHECK(onekv_loader_open(&options, &loader, NULL) == ONEKV_OK);
+  CHECK(onekv_loader_estimate(loader, &estimate) == ONEKV_WRONG_STATE);
+  for (size_t done = 0; done < file.n_bytes; done += 100) {
+    size_t n = file.n_bytes - done < 100 ? file.n_bytes - done : 100;
+    CHECK(onekv_loader_feed(loader, file.bytes + done, n, NULL) == ONEKV_OK);
+  }
+  CHECK(onekv_loader_estimate(loader, &estimate) == ONEKV_OK);
+  CHECK(onekv_loader_finish(loader, &model, NULL) == ONEKV_OK);
+  onekv_memory report = check_report(model, counted);
+  CHECK(report.weights == estimate.weight_bytes && report.scratch == estimate.scratch_bytes);
+  CHECK(onekv_model_cache_bytes_per_token(model) == estimate.cache_bytes_per_token);
+  CHECK(report.cache == 0 && report.sessions == 0 && report.n_sessions == 0);
+  /* Blocks: model, weights, scratch. The header and the loader are gone. */
+  CHECK_SAY(counted->n_blocks == 3, "%zu blocks", counted->n_blocks);
+  free(file.bytes);
+  return model;
+}
+
+static void close_counted(onekv_model *model, const counted_memory *counted) {
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+  CHECK_SAY(counted->n_bytes == 0 && counted->n_blocks == 0, "%zu bytes in %zu blocks are left",
+            counted->n_bytes, counted->n_blocks);
+}
+
+/* Steps take a page when a page begins and otherwise nothing. */
+static void check_steps(onekv_model *model, counted_memory *counted, onekv_session *session) {
+  const onekv_config *config = onekv_model_config(model);
+  size_t bytes_per_token = onekv_model_cache_bytes_per_token(model);
+  size_t n_most = config->n_context < 70 ? config->n_context : 70;
+  for (size_t i = onekv_session_n_tokens(session); i < n_most; i++) {
+    int32_t token = (int32_t)(i % config->n_vocabulary);
+    size_t n_calls = counted->n_calls;
+    const float *logits = feed_tokens(session, model, &token, 1);
+    CHECK(onekv_sample(session, logits, &token) == ONEKV_OK);
+    onekv_model_top(model, logits, 3);
+    size_t n_expected = i % KV_PAGE_POSITIONS == 0 ? 2 : 0; /* the page and its tile block */
+    CHECK_SAY(counted->n_calls - n_calls == n_expected, "token %zu: %zu allocations", i,
+              counted->n_calls - n_calls);
+    onekv_memory report = check_report(model, counted);
+    size_t n_pages = i / KV_PAGE_POSITIONS + 1;
+    CHECK(report.cache_used == n_pages * KV_PAGE_POSITIONS * bytes_per_token);
+    onekv_session_memory_report own;
+    onekv_session_memory(session, &own);
+    CHECK(own.n_tokens == i + 1 && own.cache_used == (i + 1) * bytes_per_token);
+    CHECK(own.cache_pages == report.cache_used && own.cache_own == own.cache_pages);
+  }
+}
+
+static void check_clones(onekv_model *model, counted_memory *counted, onekv_session *session) {
+  onekv_session *clone = NULL;
+  onekv_session_memory_report own;
+  onekv_memory before = check_report(model, counted);
+  CHECK(onekv_session_clone(session, &clone) == ONEKV_OK);
+  onekv_memory after = check_report(model, counted);
+  CHECK(after.cache == before.cache && after.cache_used == before.cache_used);
+  CHECK(after.n_sessions == before.n_sessions + 1 && after.sessions > before.sessions);
+  onekv_session_memory(clone, &own);
+  CHECK(own.cache_own == 0 && own.cache_pages == before.cache_used);
+  size_t n = onekv_session_n_tokens(session);
+  CHECK(onekv_session_truncate(clone, n - 2) == ONEKV_OK);
+  feed_tokens(clone, model, (const int32_t[1]){1}, 1);
+  onekv_session_memory(clone, &own);
+  size_t page_bytes = KV_PAGE_POSITIONS * onekv_model_cache_bytes_per_token(model);
+  CHECK(own.cache_own == page_bytes);
+  CHECK(check_report(model, counted).cache_used == before.cache_used + page_bytes);
+  onekv_session_close(clone);
+  after = check_report(model, counted);
+  CHECK(after.cache_used == before.cache_used && after.cache_pooled >= page_bytes);
+  onekv_model_trim(model);
+  after = check_report(model, counted);
+  CHECK(after.cache_pooled == 0 && after.total == before.total - before.cache_pooled -
+        before.cache_pooled / page_bytes * sizeof(kv_page));
+}
+
+static void check_slides_and_snapshots(onekv_model *model, counted_memory *counted) {
+  onekv_session_options options = {.n_context = 6, .slides = true, .n_keep = 1};
+  onekv_memory before = check_report(model, counted);
+  onekv_session *session = open_session(model, &options);
+  for (int32_t i = 0; i < 20; i++) {
+    feed_tokens(session, model, &i, 1);
+    onekv_memory report = check_report(model, counted);
+    onekv_session_memory_report own;
+    onekv_session_memory(session, &own);
+    CHECK(own.cache_pages == own.cache_own && report.n_sessions == before.n_sessions + 1);
+  }
+  size_t n = onekv_session_save_bytes(session);
+  uint8_t *saved = check_allocate(n);
+  onekv_session *restored = NULL;
+  onekv_session_save(session, saved);
+  CHECK(onekv_session_restore(model, saved, n, &restored, NULL) == ONEKV_OK);
+  check_report(model, counted);
+  onekv_session_close(session);
+  onekv_session_close(restored);
+  free(saved);
+  onekv_memory after = check_report(model, counted);
+  CHECK(after.sessions == before.sessions && after.cache_used == before.cache_used);
+}
+
+static void check_causal(const char *path, onekv_cache_type type) {
+  counted_memory counted = {0};
+  onekv_model *model = load_counted(path, &counted, type);
+  onekv_session *session = open_session(model, NULL);
+  CHECK(check_report(model, &counted).sessions > 0);
+  check_steps(model, &counted, session);
+  check_clones(model, &counted, session);
+  check_slides_and_snapshots(model, &counted);
+  onekv_session_close(session);
+  onekv_memory report = check_report(model, &counted);
+  CHECK(report.sessions == 0 && report.cache_used == 0 && report.cache_pooled > 0);
+  close_counted(model, &counted);
+}
+
+static void check_encoder(const char *name) {
+  char path[256];
+  counted_memory counted = {0};
+  golden_data golden = golden_read(name);
+  snprintf(path, sizeof path, "tests/golden/%s.gguf", name);
+  onekv_model *model = load_counted(path, &counted, ONEKV_CACHE_F32);
+  for (size_t i = 0; i < 3; i++) {
+    const float *logits = NULL;
+    size_t n_logits = 0;
+    CHECK(onekv_encode(model, golden.tokens, golden.features, golden.n_rows, &logits, &n_logits,
+                       NULL) == ONEKV_OK);
+    onekv_memory report = check_report(model, &counted);
+    CHECK(report.cache_used == 0 && report.sessions == 0 && report.cache_pooled > 0);
+  }
+  golden_free(&golden);
+  close_counted(model, &counted);
+}
+
+/* The n-th allocation of loading, stepping and encoding fails, for every n: nothing is lost. */
+static void check_out_of_memory(const tiny_shape *shape) {
+  onekv_status status = ONEKV_OUT_OF_MEMORY;
+  gguf_draft draft = tiny_draft(shape);
+  const int32_t tokens[3] = {1, 2, 3};
+  size_t fail_at = 1;
+  for (; status != ONEKV_OK; fail_at++) {
+    counted_memory counted = {.fail_at = fail_at};
+    onekv_model_options options = {.pool = pool, .allocator = counted_allocator(&counted)};
+    onekv_model *model = NULL;
+    status = open_draft(&draft, &options, 77, &model, NULL);
+    if (model != NULL && onekv_model_config(model)->causal) {
+      onekv_session *session = NULL;
+      status = onekv_session_open(model, NULL, &session, NULL);
+      onekv_item item = {session, tokens, 3, 1, NULL};
+      if (status == ONEKV_OK) status = onekv_step(model, &item, 1, NULL);
+      if (session != NULL) CHECK(onekv_session_n_tokens(session) == (status == ONEKV_OK ? 3 : 0));
+      onekv_session_close(session);
+    } else if (model != NULL) {
+      const float *logits = NULL;
+      size_t n = 0;
+      status = onekv_encode(model, tokens, NULL, 3, &logits, &n, NULL);
+      CHECK((logits != NULL) == (status == ONEKV_OK) && n == (status == ONEKV_OK ? 3 : 0));
+    }
+    CHECK(status == ONEKV_OK || status == ONEKV_OUT_OF_MEMORY);
+    if (model != NULL) check_report(model, &counted);
+    CHECK(onekv_model_close(model) == ONEKV_OK && counted.n_bytes == 0 && !counted.is_damaged);
+  }
+  CHECK_SAY(fail_at > 10, "only %zu allocations", fail_at);
+}
+
+/* 2H : 1 at the same element type, and standard_used is what the standard model really uses. */
+static void check_ratio(onekv_cache_type type) {
+  onekv_session_memory_report reports[2];
+  static const char *const PATHS[2] = {"tests/golden/llama-qkv-mha.gguf",
+                                       "tests/golden/llama-keqv-mqa.gguf"};
+  size_t used[2];
+  size_t n_heads = 0;
+  for (size_t i = 0; i < 2; i++) {
+    counted_memory counted = {0};
+    onekv_model *model = load_counted(PATHS[i], &counted, type);
+    onekv_session *session = open_session(model, NULL);
+    int32_t tokens[40] = {0};
+    size_t n = onekv_model_config(model)->n_context < 40 ? onekv_model_config(model)->n_context : 40;
+    feed_tokens(session, model, tokens, n);
+    onekv_session_memory(session, &reports[i]);
+    used[i] = check_report(model, &counted).cache_used;
+    n_heads = onekv_model_config(model)->n_heads;
+    onekv_session_close(session);
+    close_counted(model, &counted);
+  }
+  CHECK(n_heads > 1 && used[0] == 2 * n_heads * used[1]);
+  CHECK(reports[0].cache_used == 2 * n_heads * reports[1].cache_used);
+  CHECK(reports[0].standard_used == reports[0].cache_used);
+  CHECK(reports[1].standard_used == reports[0].cache_used);
+}
+
+int main(void) {
+  pool = open_pool(2);
+  for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
+    check_causal("tests/golden/llama-keqv-mqa.gguf", (onekv_cache_type)type);
+    check_causal("tests/golden/gpt2-qkv-mha.gguf", (onekv_cache_type)type);
+    check_ratio((onekv_cache_type)type);
+  }
+  check_encoder("encoder-keqv-gqa");
+  check_encoder("vit-plus-qeqk-mha");
+  check_out_of_memory(&(tiny_shape){.projection = "Q-K=V"});
+  check_out_of_memory(&(tiny_shape){.architecture = "onekv-encoder"});
+  onekv_pool_close(pool);
+  return check_finish();
+}
