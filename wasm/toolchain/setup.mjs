@@ -53,7 +53,7 @@ const programs = {
   browsers: [
     { met: () => has('chromium'), packages: ['chromium'] },
     { met: () => has('firefox-esr'), packages: ['firefox-esr'] },
-    { met: hasWebKit, packages: ['webkit2gtk-driver', 'xvfb', 'xauth'] },
+    { met: hasWebKit, packages: ['webkit2gtk-driver', 'xvfb'] },
   ],
 };
 
