@@ -127,5 +127,5 @@ export function helpOf(command: Command): string {
   const width = 2 + Math.max(...rows.map(({ left }) => left.length));
   const lines = rows.map(({ left, help }) => `${left.padEnd(width)}${wrap(help, width)}`);
   return [`usage: onekv ${command.name} ${command.usage}`, '', command.summary,
-    ...(command.details === '' ? [] : ['', command.details]), '', ...lines].join('\n');
+    ...(command.details === '' ? [] : ['', wrap(command.details, 0)]), '', ...lines].join('\n');
 }

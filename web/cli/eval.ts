@@ -118,7 +118,7 @@ export const evaluate: Command = {
   name: 'eval',
   summary: 'perplexity on a text, per token and per byte',
   usage: 'FILE --text T [options]',
-  details: 'Windows of --context tokens start --stride tokens apart and are read afresh; every\n' +
+  details: 'Windows of --context tokens start --stride tokens apart and are read afresh; every ' +
     'token but the first is scored once.',
   options: [
     { name: 'text', short: 't', value: 'T', help: 'a text file, - for stdin, or the text itself' },

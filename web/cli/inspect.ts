@@ -161,7 +161,8 @@ export const inspect: Command = {
   name: 'inspect',
   summary: 'shapes, variant, tokenizer, bytes a token, and the context that a budget buys',
   usage: 'FILE [options]',
-  details: 'Reads the header only. Standard QKV baselines have the same layers and head width.',
+  details: 'Reads the header only. Standard QKV baselines have the same layers and ' +
+    'head width.',
   options: [
     { name: 'budget', value: 'BYTES', help: 'how many tokens this much cache holds: 64MB, 1GiB' },
     { name: 'json', help: 'one JSON object on stdout instead of tables' },

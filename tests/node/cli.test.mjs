@@ -1,0 +1,232 @@
+// The command line from end to end, in processes of its own.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { UsageError, parse } from '../../dist/cli/arguments.js';
+import { evaluate } from '../../dist/cli/eval.js';
+import { generateText } from '../../dist/cli/generate.js';
+import { inspect } from '../../dist/cli/inspect.js';
+import { bytes, count, parseBytes } from '../../dist/cli/units.js';
+import { modelFolder, named } from '../../models/fetch.mjs';
+import { goldenPath, levels, readGolden, root } from './support.mjs';
+
+const program = join(root, 'dist/cli/onekv.js');
+const scratch = mkdtempSync(join(tmpdir(), 'onekv-cli-'));
+after(() => rmSync(scratch, { recursive: true }));
+
+/** Runs onekv; gives { status, stdout, stderr }. */
+function onekv(args, { input = '', env = {}, onStart = () => {} } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [...process.execArgv.filter((arg) =>
+      arg.includes('wasm')), program, ...args], { env: { ...process.env, ...env } });
+    const out = { stdout: '', stderr: '' };
+    for (const name of ['stdout', 'stderr']) {
+      child[name].setEncoding('utf8').on('data', (text) => { out[name] += text; });
+    }
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status, ...out }));
+    child.stdin.on('error', () => {}).end(input);
+    onStart(child);
+  });
+}
+
+async function succeeds(args, options) {
+  const result = await onekv(args, options);
+  assert.equal(result.status, 0, result.stderr);
+  return result;
+}
+
+async function fails(args, status, message) {
+  const result = await onekv(args);
+  assert.equal(result.status, status, result.stderr);
+  assert.match(result.stderr, message);
+  assert.equal(result.stdout, '');
+}
+
+const gguf = goldenPath('llama-keqv-mqa');
+const ids = [...readGolden('llama-keqv-mqa').tokens];
+
+test('help: of the program and of every command, on stdout', async () => {
+  const { stdout } = await succeeds(['--help']);
+  for (const name of ['generate', 'inspect', 'eval']) {
+    assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
+    const own = (await succeeds([name, '--help'])).stdout;
+    assert.match(own, new RegExp(`^usage: onekv ${name} FILE`));
+    for (const line of own.split('\n')) assert.ok(line.length <= 80, line);
+  }
+});
+
+test('command lines that do not fit: status 2, reason on stderr, nothing on stdout', async () => {
+  await fails([], 2, /^usage: onekv COMMAND/);
+  await fails(['dance'], 2, /no such command: dance; there are generate, inspect, eval/);
+  await fails(['generate', 'no-such-model', '-p', 'x'], 2, /no-such-model: no such file; known/);
+  // The rest in this process: each is refused before anything is opened.
+  const refused = (command, args, message) => assert.rejects(async () =>
+    command.run(parse(command, args)), (error) => error instanceof UsageError &&
+      message.test(error.message));
+  await refused(generateText, [], /name a model/);
+  await refused(generateText, [gguf, gguf], /unexpected argument/);
+  await refused(generateText, [gguf, '--sing'], /--sing/);
+  await refused(generateText, [gguf, '-p', 'x', '--temperature', 'hot'],
+    /--temperature: found "hot", expected a number from 0 to 100/);
+  await refused(generateText, [gguf, '-p', 'x', '--seed', '1.5'], /expected an integer/);
+  await refused(generateText, [gguf, '--ids', '1', '--chat'], /exclude/);
+  await refused(generateText, [gguf, '-p', 'x', '--system', 'y'], /--system needs --chat/);
+  await refused(generateText, [gguf, '--ids', '1', '--cache-type', 'f8'], /expected f16, f32, i8/);
+  await refused(inspect, [gguf, '--budget', 'much'], /--budget: found "much"/);
+  await refused(evaluate, ['--stride'], /--stride/);
+  await refused(evaluate, [gguf], /give --text or --ids/);
+  await refused(evaluate, [gguf, '--ids', '1 2 3', '--stride', '48'], /--stride/);
+  await refused(evaluate, [gguf, '--ids', '1 x'], /token ids: found "x"/);
+});
+
+test('files that are wrong: status 1, the file, the reason and its code', async () => {
+  const bad = join(scratch, 'bad.gguf');
+  writeFileSync(bad, 'GGML');
+  await fails(['inspect', bad], 1, /bad\.gguf: .*\(NOT_GGUF\)\n$/);
+  await fails(['generate', bad, '-p', 'x'], 1, /bad\.gguf: .*\(NOT_GGUF\)\n$/);
+  await fails(['inspect', scratch], 1, /it is no file/);
+  await fails(['generate', gguf, '-p', 'x'], 1, /no tokenizer.*\(UNSUPPORTED_TOKENIZER\)/);
+  await fails(['generate', goldenPath('vit-qkv-gqa'), '--ids', '1'], 1, /WRONG_STATE/);
+  await fails(['generate', gguf, '--ids', '1 99999'], 1, /\(TOKEN_OUT_OF_RANGE\)/);
+  await fails(['generate', gguf, '--ids', ids.join(' '), '--context', '8'], 1, /\(CONTEXT_FULL\)/);
+});
+
+test('inspect: text and JSON, with the budget in tokens', async () => {
+  const { stdout } = await succeeds(['inspect', gguf, '--budget', '1MB']);
+  assert.match(stdout, /llama, Q-K=V, MQA \(1 of 4 heads\), rope rotate-at-read/);
+  assert.match(stdout, /standard QKV, MHA/);
+  const json = JSON.parse((await succeeds(['inspect', gguf, '--json', '--budget', '1MB'])).stdout);
+  assert.equal(json.description.projection, 'Q-K=V');
+  const [own, mha] = json.cache.map((row) => row.bytesPerToken);
+  const { layers, headWidth, queryHeads } = json.description;
+  assert.deepEqual(own, { f16: layers * headWidth * 2, f32: layers * headWidth * 4,
+    i8: layers * (headWidth + 4) });
+  for (const type of ['f16', 'f32', 'i8']) assert.equal(mha[type], own[type] * 2 * queryHeads);
+  assert.equal(json.budget.tokens[0].f16, Math.floor(1e6 / own.f16));
+  const encoder = JSON.parse((await succeeds(['inspect', goldenPath('vit-qkv-gqa'), '--json']))
+    .stdout);
+  assert.deepEqual([encoder.description.causal, encoder.cache], [false, []]);
+});
+
+test('generate from ids: greedy is the same every time, at any threads and level', async () => {
+  const args = ['generate', gguf, '--ids', ids.slice(0, 20).join(' '), '--temperature', '0',
+    '--max-tokens', '16'];
+  const json = JSON.parse((await succeeds([...args, '--json'])).stdout);
+  assert.equal(json.tokens.length, 16);
+  assert.equal(json.reason, 'length');
+  assert.equal(json.memory.session.tokens, 20 + 16 - 1);
+  assert.equal(json.memory.session.standardUsed, 8 * json.memory.session.cacheUsed);
+  for (const simd of levels) {
+    for (const threads of ['1', '2', '4']) {
+      const { stdout, stderr } = await succeeds([...args, '--simd', simd, '--threads', threads]);
+      assert.equal(stdout, `${json.tokens.join(' ')}\n`);
+      assert.match(stderr, new RegExp(`${simd}, ${threads} thread`));
+      assert.match(stderr, /standard QKV, MHA: .*8\.00 times as much/);
+    }
+  }
+});
+
+test('generate: a seed is repeatable, and the one that was drawn is told', async () => {
+  const run = async (...more) => JSON.parse((await succeeds(['generate', gguf, '--ids', '1 2 3',
+    '--temperature', '2', '--max-tokens', '20', '--json', ...more])).stdout);
+  const drawn = await run();
+  const again = await run('--seed', String(drawn.sampling.seed));
+  assert.deepEqual(again.tokens, drawn.tokens);
+  assert.notDeepEqual((await run('--seed', String(drawn.sampling.seed + 1))).tokens, drawn.tokens);
+});
+
+/** -log p of every token but the first, from the golden logits. */
+function goldenNats(name, from = 1) {
+  const { tokens, logits, nOutputs } = readGolden(name);
+  let nats = 0;
+  for (let i = from; i < tokens.length; i++) {
+    const row = logits.subarray((i - 1) * nOutputs, i * nOutputs);
+    const most = Math.max(...row);
+    nats += most + Math.log(row.reduce((sum, x) => sum + Math.exp(x - most), 0)) - row[tokens[i]];
+  }
+  return nats;
+}
+
+test('eval: the sum of log probabilities of the golden logits', async () => {
+  for (const name of ['llama-keqv-mqa', 'gpt2-qkv-mha']) {
+    const { tokens } = readGolden(name);
+    const json = JSON.parse((await succeeds(['eval', goldenPath(name), '--ids',
+      [...tokens].join(' '), '--cache-type', 'f32', '--json'])).stdout);
+    assert.equal(json.tokens, tokens.length - 1);
+    const expected = goldenNats(name);
+    assert.ok(Math.abs(json.nats - expected) < 1e-3 * expected, `${json.nats}, ${expected}`);
+    assert.ok(Math.abs(json.perplexityPerToken - Math.exp(json.nats / json.tokens)) < 1e-9);
+  }
+});
+
+test('eval: windows score every token once', async () => {
+  for (const [context, stride] of [[8, 3], [8, 7], [48, 1], [2, 1]]) {
+    const { stdout } = await succeeds(['eval', gguf, '--ids', ids.join(' '), '--context',
+      String(context), '--stride', String(stride), '--json']);
+    const json = JSON.parse(stdout);
+    assert.deepEqual([json.tokens, json.context, json.stride], [ids.length - 1, context, stride]);
+    assert.ok(Number.isFinite(json.nats) && json.nats > 0);
+  }
+});
+
+const shipped = existsSync(join(root, 'models/stories-q-mqa.q8_0.gguf'));
+
+test('a shipped model by its name: story on stdout, the cache on stderr', { skip: !shipped &&
+  'models/stories-q-mqa.q8_0.gguf is not there' }, async () => {
+  const args = ['generate', 'stories-q-mqa', '-p', 'Once upon a time', '--temperature', '0',
+    '--max-tokens', '40'];
+  const { stdout, stderr } = await succeeds(args);
+  assert.match(stdout, /^Once upon a time.{20}/s);
+  assert.match(stderr, /Q-K=V, MQA/);
+  assert.match(stderr, /standard QKV, MHA: /);
+  const json = JSON.parse((await succeeds([...args, '--json'])).stdout);
+  assert.equal(`Once upon a time${json.text}\n`, stdout);
+  const piped = await succeeds(args.filter((arg) => !['-p', 'Once upon a time'].includes(arg)),
+    { input: 'Once upon a time' });
+  assert.equal(`Once upon a time${piped.stdout}`, stdout);
+  const evaluated = JSON.parse((await succeeds(['eval', 'stories-q-mqa', '--text',
+    stdout, '--json'])).stdout);
+  assert.ok(evaluated.perplexityPerToken < 20, JSON.stringify(evaluated));
+  assert.equal(evaluated.textBytes, Buffer.byteLength(stdout));
+});
+
+test('an interrupt ends in order, with status 130', { skip: !shipped &&
+  'models/stories-q-mqa.q8_0.gguf is not there' }, async () => {
+  const { status } = await onekv(['generate', 'stories-q-mqa', '-p', 'Once', '--temperature', '1',
+    '--max-tokens', '1000', '--context', '1000'], {
+    // The first word is there: the program listens.
+    onStart: (child) => child.stdout.once('data', () => child.kill('SIGINT')),
+  });
+  assert.equal(status, 130);
+});
+
+const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
+
+test('SmolLM2 answers in a chat', { skip: !existsSync(smollm2) &&
+  'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
+  const { stdout } = await succeeds(['generate', 'smollm2-135m-instruct', '--chat', '-p',
+    'What is the capital of France?', '--temperature', '0', '--max-tokens', '12']);
+  assert.match(stdout, /^The capital of France is Paris\.\n$/);
+});
+
+test('a named model that is not in the cache folder: how to get it', async () => {
+  const { status, stderr } = await onekv(['inspect', 'smollm2-135m-instruct'],
+    { env: { ONEKV_CACHE: scratch } });
+  assert.equal(status, 2);
+  assert.match(stderr, /node models\/fetch\.mjs smollm2-135m-instruct/);
+});
+
+test('units and numbers', () => {
+  assert.deepEqual([0, 999, 1000, 18_880, 999_499, 999_500, 64e6, 1.2e12].map(bytes),
+    ['0 B', '999 B', '1.00 KB', '18.9 KB', '999 KB', '1.00 MB', '64.0 MB', '1.20 TB']);
+  assert.deepEqual([7, 9999, 12_345, 3_660_544, 1.2e9].map(count),
+    ['7', '9999', '12.3 K', '3.66 M', '1.20 G']);
+  assert.deepEqual(['64MB', '1KiB', '1.5 gib', '4096', '10b', '7k'].map(parseBytes),
+    [64e6, 1024, 1.5 * 1024 ** 3, 4096, 10, 7000]);
+  assert.deepEqual(['', 'MB', '-1', '1MBB', '1 2', '1e3'].map(parseBytes),
+    Array.from({ length: 6 }, () => undefined));
+});
