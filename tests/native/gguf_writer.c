@@ -39,9 +39,10 @@ void draft_set_f32(gguf_draft *draft, const char *key, float value) {
 
 void draft_set_string(gguf_draft *draft, const char *key, const char *value) {
   uint8_t bytes[DRAFT_VALUE_MAX];
-  uint64_t n = strlen(value);
+  size_t n = strlen(value);
+  uint64_t n_stored = n;
   if (n + 8 > sizeof bytes) give_up("a string too long");
-  memcpy(bytes, &n, 8);
+  memcpy(bytes, &n_stored, 8);
   memcpy(bytes + 8, value, n);
   draft_set(draft, key, GGUF_STRING, bytes, 8 + n);
 }
