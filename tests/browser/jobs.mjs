@@ -30,7 +30,7 @@ export const story = {
   model: '/models/stories-q-mqa.q8_0.gguf', prompt: 'Once upon a time', tokens: 64,
 };
 
-/** An answer of a community model. */
+/** An answer of a community model. Its closest call is 0.08, with levels apart by some 0.002. */
 export const smollm = 'smollm2-135m-instruct';
 export const chat = {
   model: `/fetched/${named[smollm].file}`,
