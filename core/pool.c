@@ -7,6 +7,7 @@
 #include "pool.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 enum {
@@ -128,7 +129,15 @@ void pool_run(onekv_pool *pool, pool_task task, void *context) {
     announce(pool, n_threads);
   }
   task(context, 0, n_threads);
-  while (atomic_load_explicit(&pool->n_running, memory_order_acquire) != 0) spin_pause();
+  int n_spins = 0;
+  while (atomic_load_explicit(&pool->n_running, memory_order_acquire) != 0) {
+    if (n_spins < SPIN_COUNT) {
+      n_spins++;
+      spin_pause();
+    } else {
+      sched_yield(); /* a thread that has lost its core may need this one */
+    }
+  }
 }
 
 void pool_share(size_t n, size_t step, size_t thread_index, size_t n_threads, size_t *first,
