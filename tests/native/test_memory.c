@@ -205,7 +205,8 @@ static void check_ratio(onekv_cache_type type) {
     onekv_model *model = load_counted(PATHS[i], &counted, type);
     onekv_session *session = open_session(model, NULL);
     int32_t tokens[40] = {0};
-    size_t n = onekv_model_config(model)->n_context < 40 ? onekv_model_config(model)->n_context : 40;
+    size_t n_context = onekv_model_config(model)->n_context;
+    size_t n = n_context < 40 ? n_context : 40;
     feed_tokens(session, model, tokens, n);
     onekv_session_memory(session, &reports[i]);
     used[i] = check_report(model, &counted).cache_used;

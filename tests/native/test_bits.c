@@ -1,0 +1,112 @@
+/* What must not change a bit, and how far a smaller cache may move the logits: on every causal
+ * golden model.
+ *
+ * 1, 2 and 4 threads agree bit for bit, at prefill, token by token and in a batch.
+ *
+ * Bounds for the cache's element type. f16 rounds a cached number with a relative error of at
+ * most 2^-11 = 4.9e-4; i8 rounds to 1/254 of the largest number of its head's row, 3.9e-3. To first
+ * order the logits move in proportion, by a factor of the model: it is largest here, where weights
+ * are random and so large that every tensor shows, and softmaxes are steep. Measured over all
+ * models: 5.1e-3 and 5.2e-2 of the largest logit, factors of 10 and 13; 25 is allowed. Rows that
+ * are read with their neighbour's scale were seen to give up to 1.5. */
+#include "tests/native/check.h"
+#include "tests/native/tiny_model.h"
+
+enum { N_DECODED = 2 };
+
+static const double F16_BOUND = 25.0 / 2048.0;
+static const double I8_BOUND = 25.0 / 254.0;
+
+/* Logits of all rows: a prefill, then the last tokens one by one, then two sessions in a batch. */
+static float *run(const golden_data *golden, onekv_pool *pool, onekv_cache_type type, size_t *n) {
+  char path[256];
+  snprintf(path, sizeof path, "tests/golden/%s.gguf", golden->name);
+  onekv_model_options options = {.pool = pool, .cache_type = type, .n_logits_max = golden->n_rows};
+  onekv_model *model = load_file(path, &options);
+  *n = 0;
+  if (!onekv_model_config(model)->causal) {
+    CHECK(onekv_model_close(model) == ONEKV_OK);
+    return NULL;
+  }
+  size_t row = golden->n_outputs;
+  size_t n_first = golden->n_rows - N_DECODED;
+  float *out = check_allocate((golden->n_rows + 2) * row * sizeof *out);
+  onekv_session *session = open_session(model, NULL);
+  onekv_item item = {session, golden->tokens, n_first, n_first, NULL};
+  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
+  memcpy(out, item.logits, n_first * row * sizeof *out);
+  onekv_session *clone = NULL;
+  CHECK(onekv_session_clone(session, &clone) == ONEKV_OK);
+  for (size_t i = n_first; i < golden->n_rows; i++) {
+    const float *logits = feed_tokens(session, model, golden->tokens + i, 1);
+    memcpy(out + i * row, logits, row * sizeof *out);
+  }
+  CHECK(onekv_session_truncate(session, 3) == ONEKV_OK);
+  onekv_item pair[2] = {{session, golden->tokens + 3, 1, 1, NULL},
+                        {clone, golden->tokens + n_first, N_DECODED, 1, NULL}};
+  CHECK(onekv_step(model, pair, 2, NULL) == ONEKV_OK);
+  for (size_t i = 0; i < 2; i++) {
+    memcpy(out + (golden->n_rows + i) * row, pair[i].logits, row * sizeof *out);
+  }
+  onekv_session_close(session);
+  onekv_session_close(clone);
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+  *n = (golden->n_rows + 2) * row;
+  return out;
+}
+
+/* In the batch, rows 3 and the last of the prefill come again. */
+static void check_batch(const golden_data *golden, const float *logits) {
+  size_t row = golden->n_outputs;
+  CHECK_SAME_FLOATS(logits + golden->n_rows * row, logits + 3 * row, row);
+  CHECK_SAME_FLOATS(logits + (golden->n_rows + 1) * row, logits + (golden->n_rows - 1) * row, row);
+}
+
+int main(void) {
+  static const size_t THREADS[] = {1, 2, 4};
+  size_t n_names = 0;
+  size_t n_causal = 0;
+  double largest_f16 = 0.0;
+  double largest_i8 = 0.0;
+  char **names = golden_names(&n_names);
+  onekv_pool *pools[3];
+  for (size_t i = 0; i < 3; i++) pools[i] = open_pool(THREADS[i]);
+  for (size_t i = 0; i < n_names; i++) {
+    golden_data golden = golden_read(names[i]);
+    size_t n = 0;
+    check_state.context = golden.name;
+    float *expected = run(&golden, pools[0], ONEKV_CACHE_F32, &n);
+    for (size_t k = 1; k < 3 && expected != NULL; k++) {
+      float *found = run(&golden, pools[k], ONEKV_CACHE_F32, &n);
+      CHECK_SAME_FLOATS(found, expected, n);
+      free(found);
+    }
+    if (expected != NULL) {
+      float *f16 = run(&golden, pools[1], ONEKV_CACHE_F16, &n);
+      float *i8 = run(&golden, pools[1], ONEKV_CACHE_I8, &n);
+      double f16_distance = relative_distance(f16, expected, n);
+      double i8_distance = relative_distance(i8, expected, n);
+      CHECK_SAY(f16_distance <= F16_BOUND, "f16: %g", f16_distance);
+      CHECK_SAY(i8_distance <= I8_BOUND, "i8: %g", i8_distance);
+      CHECK(f16_distance > 0.0 && i8_distance > 0.0);
+      largest_f16 = fmax(largest_f16, f16_distance);
+      largest_i8 = fmax(largest_i8, i8_distance);
+      check_batch(&golden, expected);
+      check_batch(&golden, f16);
+      check_batch(&golden, i8);
+      free(f16);
+      free(i8);
+      n_causal++;
+    }
+    free(expected);
+    golden_free(&golden);
+    free(names[i]);
+  }
+  check_state.context = NULL;
+  free(names);
+  for (size_t i = 0; i < 3; i++) onekv_pool_close(pools[i]);
+  printf("%zu causal models; cache against f32: f16 %.2g, i8 %.2g\n", n_causal, largest_f16,
+         largest_i8);
+  CHECK_SAY(n_causal >= 60, "only %zu causal models", n_causal);
+  return check_finish();
+}

@@ -1,0 +1,142 @@
+/* The pool: every call runs its task exactly once on each active thread, whoever was active
+ * before, and returns only when all have finished.
+ *
+ * The counters are plain numbers: under ThreadSanitizer a missing happens-before between a call,
+ * its tasks and the next call is a finding. */
+#include "tests/native/check.h"
+#include "tests/native/tiny_model.h"
+
+#include <dirent.h>
+#include <sched.h>
+
+enum { CALLS = 100000, THREADS = 3 };
+
+typedef struct tally {
+  size_t n_runs[POOL_THREADS_MAX]; /* of each thread index */
+  size_t n_threads[POOL_THREADS_MAX];
+  size_t call;
+} tally;
+
+static void count_run(void *context, size_t thread_index, size_t n_threads) {
+  tally *t = context;
+  t->n_runs[thread_index]++;
+  t->n_threads[thread_index] = n_threads + t->call;
+}
+
+static void check_calls(onekv_pool *pool) {
+  tally t = {{0}, {0}, 0};
+  size_t expected[THREADS] = {0};
+  size_t n_wrong = 0;
+  size_t n_active = onekv_pool_activate(pool, 0);
+  CHECK(n_active == THREADS && pool_n_active(pool) == THREADS && pool_n_most(pool) == THREADS);
+  for (size_t i = 0; i < CALLS; i++) {
+    /* Long runs with the same threads, and changes at every call. */
+    if (i / 1000 % 2 == 0 || i % 200 == 0) {
+      n_active = onekv_pool_activate(pool, 1 + check_random_below(THREADS));
+    }
+    t.call = i;
+    pool_run(pool, count_run, &t);
+    for (size_t k = 0; k < THREADS; k++) {
+      if (k < n_active) expected[k]++;
+      n_wrong += t.n_runs[k] != expected[k];
+      n_wrong += k < n_active && t.n_threads[k] != n_active + i;
+    }
+  }
+  CHECK_SAY(n_wrong == 0, "%zu wrong counts", n_wrong);
+  CHECK(onekv_pool_activate(pool, 0) == THREADS && onekv_pool_activate(pool, 99) == THREADS);
+  CHECK(onekv_pool_activate(pool, 1) == 1 && onekv_pool_n_alive(pool) == THREADS);
+}
+
+/* Calls with pauses between them, so that threads fall asleep and have to be woken. */
+static void check_sleepers(onekv_pool *pool) {
+  tally t = {{0}, {0}, 0};
+  onekv_pool_activate(pool, 0);
+  for (size_t i = 0; i < 300; i++) {
+    for (size_t k = 0; k < i % 50; k++) sched_yield();
+    t.call = i;
+    pool_run(pool, count_run, &t);
+  }
+  for (size_t k = 0; k < THREADS; k++) CHECK(t.n_runs[k] == 300);
+}
+
+/* Threads of this process; 0 where that cannot be told. */
+static size_t n_threads_now(void) {
+  DIR *folder = opendir("/proc/self/task");
+  size_t n = 0;
+  if (folder == NULL) return 0;
+  for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+    n += entry->d_name[0] != '.';
+  }
+  closedir(folder);
+  return n;
+}
+
+/* A thread that was joined may still be listed for a moment: the kernel wakes the waiter first. */
+static bool threads_end_as(size_t n) {
+  for (size_t i = 0; i < 100000; i++) {
+    if (n_threads_now() == n) return true;
+    sched_yield();
+  }
+  return false;
+}
+
+/* Pools that are closed at any moment of their threads' start, also unused. */
+static void check_open_close(void) {
+  size_t n_before = n_threads_now();
+  for (size_t i = 0; i < 300; i++) {
+    counted_memory counted = {0};
+    onekv_allocator allocator = counted_allocator(&counted);
+    onekv_pool *pool = NULL;
+    tally t = {{0}, {0}, 0};
+    CHECK(onekv_pool_open(&allocator, 1 + i % 7, &pool) == ONEKV_OK);
+    size_t n_alive = onekv_pool_n_alive(pool);
+    CHECK(n_alive >= 1 && n_alive <= 1 + i % 7);
+    for (size_t k = 0; k < i % 5; k++) {
+      size_t n_active = onekv_pool_activate(pool, 0);
+      size_t n_runs = 0;
+      memset(&t, 0, sizeof t);
+      pool_run(pool, count_run, &t);
+      for (size_t j = 0; j < POOL_THREADS_MAX; j++) n_runs += t.n_runs[j];
+      CHECK(n_active >= 1 && n_runs == n_active);
+    }
+    onekv_pool_close(pool);
+    CHECK(counted.n_bytes == 0 && counted.n_blocks == 0);
+  }
+  CHECK_SAY(threads_end_as(n_before), "%zu threads before, %zu after", n_before, n_threads_now());
+  counted_memory none = {.fail_at = 1};
+  onekv_allocator allocator = counted_allocator(&none);
+  onekv_pool *pool = NULL;
+  CHECK(onekv_pool_open(&allocator, 2, &pool) == ONEKV_OUT_OF_MEMORY && pool == NULL);
+}
+
+/* Shares are in order, cut at multiples of the step, and cover everything once. */
+static void check_shares(void) {
+  for (size_t n = 0; n < 70; n++) {
+    for (size_t step = 1; step < 10; step++) {
+      for (size_t n_threads = 1; n_threads < 9; n_threads++) {
+        size_t covered = 0;
+        bool is_right = true;
+        for (size_t k = 0; k < n_threads; k++) {
+          size_t first = 0;
+          size_t end = 0;
+          pool_share(n, step, k, n_threads, &first, &end);
+          is_right &= first == covered && end >= first && end <= n;
+          is_right &= first == end || first % step == 0;
+          covered = end;
+        }
+        CHECK(is_right && covered == n);
+      }
+    }
+  }
+}
+
+int main(void) {
+  check_seed(3);
+  onekv_pool *pool = open_pool(THREADS);
+  check_calls(pool);
+  check_sleepers(pool);
+  onekv_pool_close(pool);
+  check_open_close();
+  check_shares();
+  return check_finish();
+}
