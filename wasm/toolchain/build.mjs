@@ -46,12 +46,22 @@ function command(wasm, [program, ...args], configure = false) {
   return [wrapper, [...(configure ? ['emcmake'] : []), program, ...args]];
 }
 
-/** Copies when the target is older or of another size; keeps a running server's files stable. */
-function copyNewer(from, to) {
-  const source = statSync(from);
+/** Copies when the target is older; keeps a running server's files stable. */
+function copyNewer(from, to, copy = copyFileSync) {
   const target = statSync(to, { throwIfNoEntry: false });
-  if (target && target.size === source.size && target.mtimeMs >= source.mtimeMs) return;
-  copyFileSync(from, to);
+  if (!target || target.mtimeMs < statSync(from).mtimeMs) copy(from, to);
+}
+
+/**
+ * The module's script is that of its threads too. Emscripten finds it by its name, which a bundler
+ * may have changed; it is found by its own address instead.
+ */
+function copyScript(from, to) {
+  const script = readFileSync(from, 'utf8');
+  const byName = /new URL\("[^"]+\.mjs",\s*import\.meta\.url\)/;
+  const own = script.replace(byName, 'new URL(import.meta.url)');
+  if (own === script) throw new Stop(`${from}: no worker is started there as expected`);
+  writeFileSync(to, own);
 }
 
 export async function buildWasm() {
@@ -60,10 +70,10 @@ export async function buildWasm() {
   mkdirSync(join(root, 'dist/wasm'), { recursive: true });
   for (const level of levels) {
     await buildPreset(`wasm-${level}`, 'onekv_wasm');
-    for (const ending of ['mjs', 'wasm']) {
-      const name = `onekv-${level}.${ending}`;
-      copyNewer(join(root, `build/wasm-${level}`, name), join(root, 'dist/wasm', name));
-    }
+    const built = join(root, `build/wasm-${level}/onekv-${level}`);
+    const target = join(root, `dist/wasm/onekv-${level}`);
+    copyNewer(`${built}.wasm`, `${target}.wasm`);
+    copyNewer(`${built}.mjs`, `${target}.mjs`, copyScript);
   }
 }
 
