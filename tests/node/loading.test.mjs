@@ -252,3 +252,17 @@ test('engines: options that do not fit, modules that are not there', async () =>
   assert.throws(() => other.openLoader(), { code: 'DESTROYED' });
   assert.throws(() => model.memory(), { code: 'DESTROYED' });
 });
+
+test('a module that traps is an error, the same from then on, and can still be destroyed',
+  async () => {
+    const other = await Engine.open({ threads: 2 });
+    const model = loadSync(other, path);
+    const session = model.openSession();
+    const lost = { name: 'OneKVError', code: 'WASM_FAILED', message: /broke down: .*lost$/ };
+    assert.throws(() => other.border.exports._onekv_session_n_tokens(0xfffffff0), lost);
+    assert.throws(() => session.append([1, 2]), lost);
+    assert.throws(() => other.openLoader(), lost);
+    session.destroy();
+    other.destroy();
+    assert.throws(() => model.memory(), { code: 'DESTROYED' });
+  });

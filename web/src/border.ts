@@ -85,6 +85,28 @@ export type Row<Fields extends readonly string[]> = Record<Fields[number], numbe
 /** Bytes of the buffer that arguments and pieces of files go through. */
 export const stagingBytes = 1 << 18;
 
+/** The functions, made to turn a trap into an error; after one the module's state is unknown, so
+ * none of them works any more. */
+function guard(exports: Exports, onTrap: (error: OneKVError) => void,
+  trapped: () => OneKVError | undefined): Exports {
+  const guarded = Object.entries(exports).filter(([name]) => name.startsWith('_'))
+    .map(([name, call]: [string, (...values: unknown[]) => unknown]) =>
+      [name, (...values: unknown[]) => {
+        const before = trapped();
+        if (before !== undefined) throw before;
+        try {
+          return call(...values);
+        } catch (error) {
+          if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+          const text = `${name.slice(1)} broke down: ${error.message}; the engine is lost`;
+          const trap = new OneKVError('WASM_FAILED', text, { cause: error });
+          onTrap(trap);
+          throw trap;
+        }
+      }]);
+  return Object.fromEntries(guarded) as Exports;
+}
+
 export class Border {
   readonly exports: Exports;
   /** Address of a buffer of stagingBytes for arguments of one call. */
@@ -93,10 +115,11 @@ export class Border {
   readonly #decoder = new TextDecoder();
   readonly #encoder = new TextEncoder();
   #bytes: Uint8Array;
+  #trap: OneKVError | undefined;
 
   /** Takes the staging buffer. Error: OUT_OF_MEMORY. */
   constructor(exports: Exports, memory: WebAssembly.Memory) {
-    this.exports = exports;
+    this.exports = guard(exports, (trap) => { this.#trap = trap; }, () => this.#trap);
     this.#memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);
     this.staging = this.take(stagingBytes);
@@ -107,6 +130,11 @@ export class Border {
     const { buffer } = this.#memory;
     if (this.#bytes.buffer !== buffer) this.#bytes = new Uint8Array(buffer);
     return this.#bytes;
+  }
+
+  /** The module trapped: nothing in it can be used or given back any more. */
+  get isBroken(): boolean {
+    return this.#trap !== undefined;
   }
 
   get memoryBytes(): number {

@@ -215,7 +215,8 @@ export class Loader {
   /** Gives up what was fed. A second call, or one after finish, does nothing. */
   destroy(): void {
     if (this.#handle === 0) return;
-    this.#engine.border.exports._onekv_loader_close(this.#handle);
+    const { border } = this.#engine;
+    if (!border.isBroken) border.exports._onekv_loader_close(this.#handle);
     this.#handle = 0;
     this.#engine.disown(this);
   }

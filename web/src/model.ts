@@ -244,7 +244,8 @@ export class Model {
   destroy(): void {
     if (this.#handle === 0) return;
     for (const session of [...this.#sessions]) session.destroy();
-    this.border.check(this.border.exports._onekv_model_close(this.#handle));
+    const { border } = this;
+    if (!border.isBroken) border.check(border.exports._onekv_model_close(this.#handle));
     this.#handle = 0;
     this.#engine.disown(this);
   }

@@ -261,7 +261,8 @@ export class Session {
   /** Gives its pages back. A second call does nothing. */
   destroy(): void {
     if (this.#handle === 0) return;
-    this.#border.exports._onekv_session_close(this.#handle);
+    const border = this.#border;
+    if (!border.isBroken) border.exports._onekv_session_close(this.#handle);
     this.#handle = 0;
     this.model.disown(this);
   }
