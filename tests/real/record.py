@@ -1,0 +1,255 @@
+"""Records what llama.cpp, an independent runtime, says with a model file.
+
+    python tests/real/record.py smollm2 SmolLM2-135M-Instruct.Q4_1.gguf   writes smollm2.json
+    python tests/real/record.py expanded                                  writes expanded.json
+    python tests/real/record.py twins                                     writes twins/
+
+Greedy decoding runs on the file converted to F32 with an F32 cache ("exact": then llama.cpp's
+arithmetic is float like ours, and a difference is a fault), and the text is read once more with the
+file as it is and llama.cpp's defaults ("quantised": activations rounded to 8 bits, F16 cache). A
+prompt on which the two choose different tokens is refused: its text would prove nothing.
+Needs llama-cpp-python, gguf and jinja2; README.md beside this file has the whole recipe.
+"""
+import argparse
+import hashlib
+import json
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf.quants import dequantize
+from llama_cpp import Llama
+
+HERE = Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden"
+MODELS = HERE.parents[1] / "models"
+sys.path.insert(0, str(MODELS))
+import expand  # noqa: E402  (models/expand.py)
+
+LENGTH = 64
+CONTEXT = 512
+DIGITS = 5
+
+SONG = (
+    "Old MacDonald had a farm, E-I-E-I-O! And on his farm he had a cow, E-I-E-I-O! With a moo-moo "
+    "here and a moo-moo there, here a moo, there a moo, everywhere a moo-moo. Old MacDonald had a "
+    "farm, E-I-E-I-O! And on his farm he had a pig,"
+)
+CODE = (
+    "class Vector:\n    def __init__(self, x, y):\n        self.x = x\n        self.y = y\n\n"
+    "    def __add__(self, other):\n        return Vector(self.x + other.x, self.y + other.y)\n\n"
+    "    def __sub__(self, other):\n        return Vector(self.x - other.x, self.y - other.y)\n\n"
+    "    def __mul__(self, other):"
+)
+LIST = (
+    "The months of the year and the number of their days:\n\n1. January: 31 days\n"
+    "2. February: 28 days\n3. March: 31 days\n4. April: 30 days\n5. May: 31 days\n"
+    "6. June: 30 days\n7."
+)
+FRENCH = (
+    "Il était une fois un petit garçon qui s'appelait Pierre. Il habitait avec sa mère et son père "
+    "dans une petite maison au bord de la mer. Tous les matins, il allait à l'école avec sa sœur "
+    "Marie, et tous les soirs, il"
+)
+QUESTION = (
+    "Write down the letters of the English alphabet in order, in capital letters, each letter "
+    "followed by a comma and a space. Do not write anything else before or after it, only the "
+    "letters."
+)
+PROMPTS = {  # the short one is for builds that are slow (tests/native/test_smollm2.c)
+    "short": ("The capital of France is", 4),
+    "song": (SONG, LENGTH),
+    "chat": ([{"role": "user", "content": QUESTION}], LENGTH),
+    "code": (CODE, LENGTH),
+    "list": (LIST, LENGTH),
+    "french": (FRENCH, LENGTH),
+}
+STORIES = {
+    "lily": ("Once upon a time there was a little girl named Lily. She", LENGTH),
+    "car": ("Tom had a red car. He", LENGTH),
+    "sea": ("Sara and Ben went to the sea.", LENGTH),
+    "fox": ("The old fox was hungry. He walked", LENGTH),
+}
+
+
+# Golden models (tests/golden) whose twins are kept: each sharing, head count and architecture.
+TWINS = (
+    "llama-keqv-mha", "llama-keqv-gqa", "llama-keqv-mqa", "llama-keqv-yarn",
+    "llama-qeqk-gqa", "llama-qeqkeqv-mqa", "gpt2-keqv-mqa", "gpt2-qeqkeqv-gqa", "qwen2-keqv-mqa",
+    "qwen3-keqv-mqa", "qwen3-qeqk-gqa",
+)
+
+
+def as_f32(source, target, without_words=False):
+    """The same model with every tensor as F32; without words where it has no tokenizer."""
+    reader = GGUFReader(source)
+    arch = reader.get_field("general.architecture").contents()
+    writer = GGUFWriter(str(target), arch)
+    expand.copy_keys(reader, writer)
+    if without_words:
+        writer.add_tokenizer_model("no_vocab")
+        rows = next(t for t in reader.tensors if t.name == "token_embd.weight").shape[1]
+        writer.add_vocab_size(int(rows))
+    for tensor in reader.tensors:
+        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
+        writer.add_tensor(tensor.name, values, raw_dtype=GGMLQuantizationType.F32)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return target
+
+
+class Runtime:
+    """llama.cpp with the logits of every position."""
+
+    def __init__(self, path, exact):
+        cache = {"type_k": 0, "type_v": 0} if exact else {}  # 0: GGML_TYPE_F32
+        reader = GGUFReader(path)
+        arch = reader.get_field("general.architecture").contents()
+        longest = reader.get_field(f"{arch}.context_length").contents()
+        self.llama = Llama(str(path), n_ctx=min(CONTEXT, longest), n_threads=1, n_threads_batch=1,
+                           logits_all=True, verbose=False, **cache)
+
+    def tokenize(self, text):
+        return self.llama.tokenize(text.encode(), add_bos=False, special=True)
+
+    def logits(self, ids):
+        """Rows of logits [len(ids)][vocabulary] of a text, read in one batch."""
+        self.llama.reset()
+        self.llama.eval(ids)
+        return np.array(self.llama.scores[: len(ids)], dtype=np.float64)
+
+    def greedy(self, ids, n):
+        """The n likeliest tokens one after the other, and the text up to and with them."""
+        self.llama.reset()
+        self.llama.eval(ids)
+        found = []
+        for _ in range(n):
+            found.append(int(np.argmax(self.llama.scores[self.llama.n_tokens - 1])))
+            self.llama.eval(found[-1:])
+        return found, self.llama.detokenize(found, special=True).decode(errors="replace")
+
+
+def render(path, prompt):
+    """A prompt as text: a chat is put through the file's own template."""
+    if isinstance(prompt, str):
+        return prompt
+    template = GGUFReader(path).get_field("tokenizer.chat_template").contents()
+    return jinja2.Template(template).render(messages=prompt, add_generation_prompt=True)
+
+
+def figures(rows, ids):
+    """Of the rows that choose ids, and of the one behind them."""
+    two = np.sort(rows[:-1], axis=1)[:, -2:]
+    best = np.argsort(-rows[-1], kind="stable")[:10]
+    return {
+        "margins": [round(x, DIGITS) for x in (two[:, 1] - two[:, 0]).tolist()],
+        "chosen": [round(rows[i, token], DIGITS) for i, token in enumerate(ids)],
+        "top10": [[int(i), round(rows[-1, i], DIGITS)] for i in best],
+    }
+
+
+def record(name, text, length, exact, quantised):
+    prompt = exact.tokenize(text)
+    ids, continuation = exact.greedy(prompt, length)
+    rows = exact.logits(prompt + ids)[len(prompt) - 1 :]
+    rounded = quantised.logits(prompt + ids)[len(prompt) - 1 :]
+    for runtime, logits in (("exact", rows), ("quantised", rounded)):
+        chosen = logits[:-1].argmax(1).tolist()
+        if chosen != ids:
+            at = [a == b for a, b in zip(chosen, ids)].index(False)
+            raise SystemExit(f"{name}: {runtime} chooses another token at step {at}; "
+                             "take another prompt")
+    out = {
+        "name": name, "prompt": text, "prompt_ids": prompt, "ids": ids, "text": continuation,
+        "exact": figures(rows, ids), "quantised": figures(rounded, ids),
+        "distance": round(float(np.abs(rows - rounded).max()), 3),
+    }
+    print(f"{name}: {len(prompt)} + {len(ids)} tokens, smallest margins "
+          f"{min(out['exact']['margins']):.3f} exact, {min(out['quantised']['margins']):.3f} "
+          f"quantised, distance {out['distance']}: {continuation!r}", flush=True)
+    return out
+
+
+def made_with():
+    return {name: version(name) for name in ("llama-cpp-python", "gguf")}
+
+
+def write(path, head, prompts):
+    lines = ",\n".join(json.dumps(prompt) for prompt in prompts)
+    start = json.dumps(head, indent=1)[:-2]
+    path.write_text(f'{start},\n "prompts": [\n{lines}\n ]\n}}\n')
+
+
+def record_file(path, prompts, folder):
+    """All prompts with a file and its F32 twin."""
+    exact = Runtime(as_f32(path, folder / "f32.gguf"), exact=True)
+    quantised = Runtime(path, exact=False)
+    return [record(name, render(path, prompt), length, exact, quantised)
+            for name, (prompt, length) in prompts.items()]
+
+
+def fnv1a(data):
+    """onekv_model_hash of a file's bytes, by which a test knows that it has the same file."""
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value
+
+
+def smollm2(path, folder):
+    head = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "made_with": made_with()}
+    write(HERE / "smollm2.json", head, record_file(path, PROMPTS, folder))
+
+
+def expanded(path, folder):
+    twin = folder / "expanded.gguf"
+    copied = expand.expand(path, twin)
+    head = {"file": path.name, "hash": f"{fnv1a(path.read_bytes()):016x}",
+            "expanded": f"{len(copied)} tensors copied by models/expand.py",
+            "made_with": made_with()}
+    write(HERE / "expanded.json", head, record_file(twin, STORIES, folder))
+
+
+def golden(name):
+    """Token ids and expected logits of a golden model (layout: tests/golden/README.md)."""
+    data = (GOLDEN / f"{name}.bin").read_bytes()
+    n_rows, _, n_out_rows, n_outputs = np.frombuffer(data, "<u4", 4, 12)
+    ids = np.frombuffer(data, "<i4", n_rows, 32)
+    logits = np.frombuffer(data, "<f4", n_out_rows * n_outputs, 32 + 4 * int(n_rows))
+    return ids.tolist(), logits.reshape(n_out_rows, n_outputs)
+
+
+def twins(_path, folder):
+    """Expands the golden models, and has llama.cpp agree with the reference on each twin."""
+    (HERE / "twins").mkdir(exist_ok=True)
+    for name in TWINS:
+        twin = HERE / "twins" / f"{name}.gguf"
+        expand.expand(GOLDEN / f"{name}.gguf", twin)
+        ids, expected = golden(name)
+        found = Runtime(as_f32(twin, folder / "f32.gguf", without_words=True), True).logits(ids)
+        distance = np.abs(found - expected).max() / np.abs(expected).max()
+        print(f"{name}: distance {distance:.1e}", flush=True)
+        # ggml looks GELU up in a table of f16 numbers.
+        if not distance <= (1e-3 if name.startswith("gpt2") else 1e-4):
+            raise SystemExit(f"{name}: llama.cpp and the reference differ")
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Record what llama.cpp says.")
+    parser.add_argument("what", choices=["smollm2", "expanded", "twins"])
+    parser.add_argument("file", type=Path, nargs="?", default=MODELS / "stories-q-mqa.q8_0.gguf")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = {"smollm2": smollm2, "expanded": expanded, "twins": twins}[args.what]
+        work(args.file, Path(folder))
+
+
+if __name__ == "__main__":
+    main()
