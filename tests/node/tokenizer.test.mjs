@@ -80,6 +80,17 @@ test('a stream that ends inside a character shows that it is missing', () => {
   assert.equal(tokenizer.decode([999_999]), '', 'ids outside the vocabulary have no text');
 });
 
+test('SentencePiece: the first space is text where text goes on, none where it begins', () => {
+  const tokenizer = new Tokenizer(keysByKind.get('sentencepiece'));
+  const ids = tokenizer.encode('the quick', { begin: false });
+  const text = (options) => {
+    const stream = tokenizer.stream(options);
+    return ids.map((id) => stream.push(id)).join('') + stream.end();
+  };
+  assert.equal(text(), 'the quick');
+  assert.equal(text({ continues: true }), ' the quick');
+});
+
 test('beginning, ends, tokens by name', () => {
   const smollm = new Tokenizer(keysByKind.get('smollm'));
   const idOf = (text) => smollm.idOf(text);

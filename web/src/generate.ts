@@ -92,7 +92,9 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
   const started = performance.now();
   await prefill(session, ids, options, takeTurn);
   const prefilled = performance.now();
-  const stream = tokenizer.stream();
+  // After a special token (a chat's turn) the space that SentencePiece puts in front is none.
+  const before = session.tokens(session.length - 1)[0] as number;
+  const stream = tokenizer.stream({ continues: !tokenizer.isControl(before) });
   const stops = new StopStrings(typeof stop === 'string' ? [stop] : stop);
   const tokens: number[] = [];
   let text = '';

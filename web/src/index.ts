@@ -16,7 +16,7 @@ export type { LoadOptions, LoadProgress } from './load.js';
 export { openSource } from './model-source.js';
 export type { ModelSource, OpenedSource } from './model-source.js';
 export { TextStream, Tokenizer } from './tokenizer.js';
-export type { DecodeOptions, EncodeOptions } from './tokenizer.js';
+export type { DecodeOptions, EncodeOptions, StreamOptions } from './tokenizer.js';
 export { ChatTemplate } from './chat-template.js';
 export type { ChatMessage, ChatTemplateOptions } from './chat-template.js';
 export { generate } from './generate.js';

@@ -30,6 +30,11 @@ export interface DecodeOptions {
   special?: boolean;
 }
 
+export interface StreamOptions extends DecodeOptions {
+  /** The ids go on from others: a space in front is part of the text; default false. */
+  continues?: boolean;
+}
+
 /** The bytes that characters of a byte-level vocabulary stand for (GPT-2's table). */
 function byteOfCharacter(): Map<string, number> {
   const map = new Map<string, number>();
@@ -152,7 +157,7 @@ export class Tokenizer {
   }
 
   /** Ids to text piece by piece; no piece ends inside a character. */
-  stream(options: DecodeOptions = {}): TextStream {
+  stream(options: StreamOptions = {}): TextStream {
     return new TextStream(this, options);
   }
 
@@ -194,10 +199,10 @@ export class TextStream {
   #dropsSpace: boolean;
 
   /** @internal */
-  constructor(tokenizer: Tokenizer, options: DecodeOptions) {
+  constructor(tokenizer: Tokenizer, options: StreamOptions) {
     this.#tokenizer = tokenizer;
     this.#special = options.special ?? false;
-    this.#dropsSpace = tokenizer.dropsFirstSpace;
+    this.#dropsSpace = tokenizer.dropsFirstSpace && options.continues !== true;
   }
 
   /** The text that this token completes, '' while a character is not whole. */
