@@ -90,7 +90,7 @@ void kernels_select(kernel_table *table, kernels_level level);
 
 /* The variants' own fill-in functions; a build lacks those it has no instructions for. */
 void kernels_fill_scalar(kernel_table *table);
-void kernels_fill_scalar_dequantize(kernel_table *table);     /* dequantize_scalar.c */
+void kernels_fill_scalar_dequantize(kernel_table *table);  /* dequantize_scalar.c */
 void kernels_fill_simd128(kernel_table *table);
 void kernels_fill_simd128_exact(kernel_table *table);      /* kernels_exact_simd128.c */
 void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */
