@@ -10,28 +10,28 @@
 #include <emscripten/em_js.h>
 
 /* getenv tells of a small world of its own there; the host's is asked. */
-EM_JS_DEPS(host_variable, "$UTF8ToString,$stringToNewUTF8")
-EM_JS(char *, host_variable, (const char *name), {
-  const value = process.env[UTF8ToString(name)];
-  return value ? stringToNewUTF8(value) : 0;
+EM_JS_DEPS(host_variable, "$UTF8ToString,$stringToUTF8")
+EM_JS(void, host_variable, (const char *name, char *out, int n_max), {
+  stringToUTF8(process.env[UTF8ToString(name)] || "", out, n_max);
 })
 #else
-static const char *host_variable(const char *name) {
-  return getenv(name);
+static void host_variable(const char *name, char *out, int n_max) {
+  const char *value = getenv(name);
+  snprintf(out, (size_t)n_max, "%s", value == NULL ? "" : value);
 }
 #endif
 
 bool find_model(const char *file, char path[PATH_BYTES]) {
-  const char *cache = host_variable("ONEKV_CACHE");
-  const char *caches = host_variable("XDG_CACHE_HOME");
-  const char *home = host_variable("HOME");
-  if (cache != NULL && *cache != '\0') {
-    snprintf(path, PATH_BYTES, "%s/models/%s", cache, file);
-  } else if (caches != NULL && *caches != '\0') {
-    snprintf(path, PATH_BYTES, "%s/onekv/models/%s", caches, file);
-  } else {
-    snprintf(path, PATH_BYTES, "%s/.cache/onekv/models/%s", home == NULL ? "" : home, file);
+  enum { FOLDER_BYTES = PATH_BYTES / 2 };
+  static const char *const variables[3][2] = {
+      {"ONEKV_CACHE", ""}, {"XDG_CACHE_HOME", "/onekv"}, {"HOME", "/.cache/onekv"}};
+  char folder[FOLDER_BYTES] = "";
+  const char *below = "";
+  for (size_t i = 0; i < 3 && folder[0] == '\0'; i++) {
+    host_variable(variables[i][0], folder, FOLDER_BYTES);
+    below = variables[i][1];
   }
+  snprintf(path, PATH_BYTES, "%s%s/models/%s", folder, below, file);
   FILE *stream = fopen(path, "rb");
   if (stream == NULL) return false;
   fclose(stream);
