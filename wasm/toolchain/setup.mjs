@@ -49,6 +49,9 @@ const programs = {
     { met: () => has('clang'), packages: ['clang'] },
     { met: hasFuzzer, packages: clangRuntime },
   ],
+  // Of the ways to the community model, the one that is open where a model hub is not.
+  pip: [{ met: async () => (await run('python3', ['-m', 'pip', '--version'])).status === 0,
+    packages: ['python3', 'python3-pip'] }],
   valgrind: [{ met: () => has('valgrind'), packages: ['valgrind'] }],
   browsers: [
     { met: () => has('chromium'), packages: ['chromium'] },
@@ -128,8 +131,14 @@ async function needToolchain() {
 
 /** The community model of the tests. Where it cannot be had they are skipped, and say so. */
 async function needModels() {
-  const script = join(root, 'models/fetch.mjs');
-  const { status, output: said } = await run(process.execPath, [script, 'smollm2-135m-instruct']);
+  const fetch = () =>
+    run(process.execPath, [join(root, 'models/fetch.mjs'), 'smollm2-135m-instruct']);
+  let { status, output: said } = await fetch();
+  if (status === 3 && canInstall() && (await missing(programs.pip)).length > 0) {
+    // Without it the tests are skipped for the first reason; all others still run.
+    await needPrograms('pip').catch((error) => say(error.message));
+    ({ status, output: said } = await fetch());
+  }
   if (status === 3) say(said.trim());
   else if (status !== 0) throw new Stop(said.trim());
 }
