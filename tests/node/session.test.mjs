@@ -186,3 +186,19 @@ test('destroyed objects say so, and destroying twice is nothing', () => {
   assert.throws(() => orphan.length, { code: 'DESTROYED' });
   assert.throws(() => model.advance([orphan]), { code: 'INVALID_ARGUMENT' });
 });
+
+test('a thousand sessions, made, cloned and destroyed, leave the memory as it was', () => {
+  const others = model.memory().openSessions;
+  const round = () => {
+    const session = opened(tokens.subarray(0, 8));
+    const clone = session.clone();
+    clone.next();
+    session.destroy();
+    clone.destroy();
+  };
+  round();
+  const { total, heap } = model.memory();
+  for (let i = 0; i < 1000; i++) round();
+  assert.deepEqual([model.memory().total, model.memory().heap], [total, heap]);
+  assert.equal(model.memory().openSessions, others);
+});
