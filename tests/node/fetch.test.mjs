@@ -44,13 +44,17 @@ async function setUp(t, answers) {
   return { folder, requests, model, file, get };
 }
 
+// A client that hears of the break before it has read what came drops that too; on a busy machine
+// it needs time to read.
+const breakAfterMs = 300;
+
 /** Serves data like a file server; with `upTo`, the connection breaks there. */
 const serve = (data, upTo = data.length) => (request, response) => {
   const from = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
   response.writeHead(from > 0 ? 206 : 200, { 'content-length': data.length - from,
     ...(from > 0 && { 'content-range': `bytes ${from}-${data.length - 1}/${data.length}` }) });
   response.write(data.subarray(from, upTo), () => {
-    if (upTo < data.length) response.destroy();
+    if (upTo < data.length) setTimeout(() => response.destroy(), breakAfterMs);
     else response.end();
   });
 };
