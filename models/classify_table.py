@@ -66,7 +66,7 @@ def summarise(runs, suites, variants, torch_version):
                     rows.append(make_row(name, task, variant, chosen))
         bases = {row["task"]: row for row in rows if row["variant"] == "QKV"}
         for row in rows:
-            row["against_qkv"] = compare(row, bases.get(row["task"]))
+            row["against_qkv"] = compare(row, bases.get(row["task"])) if suite.paper else None
         if rows:
             results["suites"][name] = {
                 "model": suite.model, "training": suite.training, "problem": suite.problem,
