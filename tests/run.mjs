@@ -123,7 +123,7 @@ async function runAll(chosen, options) {
   return results;
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await main(async () => {
     const start = performance.now();
     const options = parseArguments(process.argv.slice(2));

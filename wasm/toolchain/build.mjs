@@ -105,7 +105,7 @@ function clean() {
 
 const targets = { wasm: buildWasm, ts: buildTypeScript, native: buildNative, clean };
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await main(async () => {
     const wanted = process.argv.length > 2 ? process.argv.slice(2) : ['wasm', 'ts'];
     const unknown = wanted.filter((name) => !(name in targets));

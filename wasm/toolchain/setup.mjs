@@ -153,7 +153,7 @@ export async function need(...names) {
   for (const name of names) await (others[name] ?? (() => needPrograms(name)))();
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await main(async () => {
     const wanted = process.argv.slice(2);
     const unknown = wanted.filter((name) => !needs.includes(name));
