@@ -69,10 +69,22 @@ PROMPTS = {  # the short one is for builds that are slow (tests/native/test_smol
     "french": (FRENCH, LENGTH),
 }
 STORIES = {
-    "lily": ("Once upon a time there was a little girl named Lily. She", LENGTH),
-    "car": ("Tom had a red car. He", LENGTH),
-    "sea": ("Sara and Ben went to the sea.", LENGTH),
-    "fox": ("The old fox was hungry. He walked", LENGTH),
+    name: (text, LENGTH) for name, text in {
+        "lily": "Once upon a time there was a little girl named Lily. She",
+        "car": "Tom had a red car. He",
+        "sea": "Sara and Ben went to the sea.",
+        "fox": "The old fox was hungry. He walked",
+        "once": "Once upon a time",
+        "day": "One day, a boy named Tim went to the park with his mom.",
+        "bird": "There was a small bird. The bird",
+        "ball": "Mia had a big ball. She liked to",
+        "rain": "It was a rainy day. Max wanted to play outside, but",
+        "cake": "Mom made a cake for Anna. Anna was",
+        "king": "A king lived in a castle. He had",
+        "dog": "The dog ran to the tree and",
+        "box": "Ben found a box. In the box there was",
+        "moon": "At night, the moon looked at the",
+    }.items()
 }
 
 
@@ -154,6 +166,10 @@ def figures(rows, ids):
     }
 
 
+class NearTie(SystemExit):
+    """Rounding decides this prompt's text, so that it proves nothing."""
+
+
 def record(name, text, length, exact, quantised):
     prompt = exact.tokenize(text)
     ids, continuation = exact.greedy(prompt, length)
@@ -163,8 +179,8 @@ def record(name, text, length, exact, quantised):
         chosen = logits[:-1].argmax(1).tolist()
         if chosen != ids:
             at = [a == b for a, b in zip(chosen, ids)].index(False)
-            raise SystemExit(f"{name}: {runtime} chooses another token at step {at}; "
-                             "take another prompt")
+            raise NearTie(f"{name}: {runtime} chooses another token at step {at}; "
+                          "take another prompt")
     out = {
         "name": name, "prompt": text, "prompt_ids": prompt, "ids": ids, "text": continuation,
         "exact": figures(rows, ids), "quantised": figures(rounded, ids),
@@ -194,6 +210,21 @@ def record_file(path, prompts, folder):
             for name, (prompt, length) in prompts.items()]
 
 
+def record_first(path, prompts, wanted, folder):
+    """The first `wanted` prompts whose text rounding does not decide."""
+    exact = Runtime(as_f32(path, folder / "f32.gguf"), exact=True)
+    quantised = Runtime(path, exact=False)
+    found = []
+    for name, (prompt, length) in prompts.items():
+        try:
+            found.append(record(name, prompt, length, exact, quantised))
+        except NearTie as tie:
+            print(f"passed over: {tie}", flush=True)
+        if len(found) == wanted:
+            return found
+    raise SystemExit(f"only {len(found)} of {wanted} prompts without a near-tie: add some")
+
+
 def fnv1a(data):
     """onekv_model_hash of a file's bytes, by which a test knows that it has the same file."""
     value = 0xCBF29CE484222325
@@ -214,7 +245,7 @@ def expanded(path, folder):
     head = {"file": path.name, "hash": f"{fnv1a(path.read_bytes()):016x}",
             "expanded": f"{len(copied)} tensors copied by models/expand.py",
             "made_with": made_with()}
-    write(HERE / "expanded.json", head, record_file(twin, STORIES, folder))
+    write(HERE / "expanded.json", head, record_first(twin, STORIES, 4, folder))
 
 
 def golden(name):
