@@ -40,7 +40,7 @@ def compare(row, base):
     return {"here": here, "paper": there, "agrees": here == there}
 
 
-def make_row(suite, task, variant, runs):
+def make_row(suite, task, variant, runs, beside_paper):
     """Mean and spread (largest minus smallest) over the seeds."""
     runs = sorted(runs, key=lambda run: run["seed"])
     reached = [run["accuracy"] for run in runs]
@@ -49,7 +49,8 @@ def make_row(suite, task, variant, runs):
             "accuracy": [round(value, 5) for value in reached],
             "mean": round(statistics.mean(reached), 5),
             "spread": round(max(reached) - min(reached), 5),
-            "paper": paper(variant, task), "parameters": runs[0]["parameters"],
+            "paper": paper(variant, task) if beside_paper else None,
+            "parameters": runs[0]["parameters"],
             "cpu_seconds": round(statistics.mean(run["seconds"] for run in runs), 1)}
 
 
@@ -63,7 +64,7 @@ def summarise(runs, suites, variants, torch_version):
                 chosen = [run for run in runs if (run["suite"], run["task"], run["variant"])
                           == (name, task, variant)]
                 if chosen:
-                    rows.append(make_row(name, task, variant, chosen))
+                    rows.append(make_row(name, task, variant, chosen, suite.paper))
         bases = {row["task"]: row for row in rows if row["variant"] == "QKV"}
         for row in rows:
             row["against_qkv"] = compare(row, bases.get(row["task"])) if suite.paper else None
@@ -93,8 +94,9 @@ def table(rows):
         mine = [found[variant, task] for task in tasks if (variant, task) in found]
         cells = [cell(found.get((variant, task))) for task in tasks]
         seconds = statistics.mean(row["cpu_seconds"] for row in mine)
+        counts = sorted({len(row["seeds"]) for row in mine})
         lines.append(f"| {variant} | {' | '.join(cells)} | {mine[0]['parameters']:,} | "
-                     f"{seconds:.0f} | {min(len(row['seeds']) for row in mine)} |")
+                     f"{seconds:.0f} | {' to '.join(map(str, counts[:1] + counts[1:][-1:]))} |")
     return lines
 
 
