@@ -1,0 +1,46 @@
+"""Writes models/samples.md: unpicked stories of the shipped models, told by this runtime.
+
+    npm run build && python models/samples.py
+
+Seeds 1 to 10, temperature 0.7, at most 200 tokens; the prompts take turns. Nothing is left out and
+nothing is tried twice: the same files give the same page.
+"""
+import subprocess
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+COMMAND = ["node", str(FOLDER.parent / "dist" / "cli" / "onekv.js"), "generate"]
+MODELS = ("stories-q-mqa", "stories-qkv")
+PROMPTS = ("Once upon a time", "One day, a little girl named Lily", "Tom and his dog")
+OPTIONS = ["--temperature", "0.7", "--top-p", "1", "--max-tokens", "200", "--threads", "1"]
+
+HEADING = """# Samples
+
+Ten unpicked stories of each shipped model: seeds 1 to 10, temperature 0.7, no other limit on the
+choice of tokens, at most 200 tokens (a story that ends in mid-sentence was cut there). The prompt
+is in bold. Written by `python models/samples.py`, which runs
+
+    npx onekv generate MODEL -p PROMPT --seed N {options}
+"""
+
+
+def story(model, prompt, seed):
+    command = [*COMMAND, str(FOLDER / f"{model}.q8_0.gguf"), "-q", "-p", prompt,
+               "--seed", str(seed), *OPTIONS]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return text.removeprefix(prompt).strip("\n")
+
+
+def main():
+    parts = [HEADING.format(options=" ".join(OPTIONS))]
+    for model in MODELS:
+        parts.append(f"## {model}\n")
+        for seed in range(1, 11):
+            prompt = PROMPTS[(seed - 1) % len(PROMPTS)]
+            told = story(model, prompt, seed).replace("\n", "\\\n")
+            parts.append(f"{seed}. **{prompt}**{told}\n".replace("\n", "\n   ").rstrip() + "\n")
+    (FOLDER / "samples.md").write_text("\n".join(parts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
