@@ -6,6 +6,8 @@ Seeds 1 to 10, temperature 0.7, at most 200 tokens; the prompts take turns. Noth
 nothing is tried twice: the same files give the same page.
 """
 import subprocess
+import textwrap
+import textwrap
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
@@ -20,7 +22,8 @@ Ten unpicked stories of each shipped model: seeds 1 to 10, temperature 0.7, no o
 choice of tokens, at most 200 tokens (a story that ends in mid-sentence was cut there). The prompt
 is in bold. Written by `python models/samples.py`, which runs
 
-    npx onekv generate MODEL -p PROMPT --seed N {options}
+    npx onekv generate MODEL -p PROMPT --seed N \\
+        {options}
 """
 
 
@@ -31,14 +34,22 @@ def story(model, prompt, seed):
     return text.removeprefix(prompt).strip("\n")
 
 
+def item(number, prompt, told):
+    """One entry of the list, wrapped; a backslash keeps the story's own line break."""
+    paragraphs = f"**{prompt}**{told}".split("\n")
+    wrapped = [textwrap.fill(paragraph, 95) for paragraph in paragraphs]
+    return f"{number}. " + textwrap.indent("\\\n".join(wrapped), "   ").lstrip() + "\n"
+
+
 def main():
     parts = [HEADING.format(options=" ".join(OPTIONS))]
     for model in MODELS:
         parts.append(f"## {model}\n")
         for seed in range(1, 11):
             prompt = PROMPTS[(seed - 1) % len(PROMPTS)]
-            told = story(model, prompt, seed).replace("\n", "\\\n")
-            parts.append(f"{seed}. **{prompt}**{told}\n".replace("\n", "\n   ").rstrip() + "\n")
+            told = f"{seed}. **{prompt}**{story(model, prompt, seed)}"
+            lines = [textwrap.fill(line, 97, break_long_words=False) for line in told.split("\n")]
+            parts.append("\\\n".join(lines).replace("\n", "\n   ") + "\n")
     (FOLDER / "samples.md").write_text("\n".join(parts), encoding="utf-8")
 
 
