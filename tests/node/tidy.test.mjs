@@ -120,12 +120,12 @@ test('core without a host: headers, calls, variables', () => {
 });
 
 test('places: registries and paths of one machine', () => {
-  assert.deepEqual(found('places', { 'a.json': `"https://${word('registry.', 'npmjs.org')}/a"\n` }),
+  assert.deepEqual(found('places', { 'a.json': `"https://${word('registry.npmj', 's.org')}/a"\n` }),
     ['a.json:1']);
   for (const folder of ['work', 'root', 'farm', 'home/anna']) {
     assert.deepEqual(found('places', { 'a.md': `in \`/${folder}/x\`\n` }), ['a.md:1'], folder);
   }
-  const relative = `see ./work/x, a/root/x and $HOME/${'farm'}/x\n`;
+  const relative = `see ./${'work'}/x, a/${'root'}/x and $HOME/${'farm'}/x\n`;
   assert.deepEqual(found('places', { 'a.md': relative }), []);
 });
 
