@@ -4,6 +4,7 @@
  * The model struct is built inside the loader from the start, so that finishing moves nothing.
  * Everything is counted in the model's ledger, the header and the loader too, so that the model's
  * peak is the allocator's. */
+#include "hash.h"
 #include "model.h"
 
 #include <string.h>
@@ -43,16 +44,10 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
   loader->model = model;
   model->memory = memory;
   loader->model->pool = options->pool;
-  loader->model->hash = 0xCBF29CE484222325u;
+  loader->model->hash = HASH_START;
   kernels_select(&loader->model->kernels, options->level);
   *out = loader;
   return ONEKV_OK;
-}
-
-/* FNV-1a: a fingerprint that tells files apart, not a defence against forgery. */
-static uint64_t hash_bytes(uint64_t hash, const uint8_t *bytes, size_t n) {
-  for (size_t i = 0; i < n; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
-  return hash;
 }
 
 static onekv_status grow_header(onekv_loader *loader, size_t n_bytes) {

@@ -12,6 +12,7 @@
  *
  * Restoring trusts nothing: sizes are compared with what is there before they are used, ids with
  * the vocabulary, and cache rows are only ever read as numbers. */
+#include "hash.h"
 #include "model.h"
 
 #include <string.h>
@@ -39,12 +40,6 @@ typedef struct snapshot_head {
   uint64_t random_state;
   onekv_sampling sampling; /* its biases stand behind the head */
 } snapshot_head;
-
-static uint64_t hash_bytes(const uint8_t *bytes, size_t n) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (size_t i = 0; i < n; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
-  return hash;
-}
 
 static void put_u32(uint8_t **cursor, uint32_t value) {
   for (size_t i = 0; i < 4; i++) *(*cursor)++ = (uint8_t)(value >> (8 * i));
@@ -126,7 +121,7 @@ void onekv_session_save(const onekv_session *session, uint8_t *out) {
   }
   kv_cache_save(&session->cache, cursor);
   cursor += kv_cache_saved_bytes(&session->cache);
-  put_u64(&cursor, hash_bytes(out, (size_t)(cursor - out)));
+  put_u64(&cursor, hash_bytes(HASH_START, out, (size_t)(cursor - out)));
 }
 
 /* The bytes are long enough for a head. */
@@ -171,7 +166,7 @@ static const char *reason_to_refuse(const onekv_model *model, const snapshot_hea
   if (!fits || n_left / row_bytes != head->n_tokens || n_left % row_bytes != 0) {
     return "its length does not fit its number of tokens";
   }
-  uint64_t hash = hash_bytes(bytes, n_bytes - HASH_BYTES);
+  uint64_t hash = hash_bytes(HASH_START, bytes, n_bytes - HASH_BYTES);
   return load_u64(bytes + n_bytes - HASH_BYTES) == hash ? NULL : "its checksum is wrong";
 }
 
