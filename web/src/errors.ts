@@ -21,7 +21,11 @@ export type LayerErrorCode =
   /** The file has no tokenizer, or one of a kind that is not known. */
   | 'UNSUPPORTED_TOKENIZER'
   /** The file has no chat template, or it cannot be applied to these messages. */
-  | 'NO_CHAT_TEMPLATE' | 'BAD_CHAT_TEMPLATE';
+  | 'NO_CHAT_TEMPLATE' | 'BAD_CHAT_TEMPLATE'
+  /** The file's SHA-256 is not the one that was asked for. */
+  | 'INTEGRITY_FAILED'
+  /** The model's worker could not be started, or it ended. */
+  | 'WORKER_LOST';
 
 export type ErrorCode = CoreErrorCode | LayerErrorCode;
 
