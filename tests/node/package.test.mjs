@@ -3,23 +3,26 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
+import { posix } from 'node:path';
 import { test } from 'node:test';
 import * as browserEntry from '../../dist/src/index.js';
 import * as nodeEntry from '../../dist/src/node.js';
 import { root } from './support.mjs';
 
 const folder = `${root}web/src/`;
-const files = readdirSync(folder).map((file) => file.replace(/\.ts$/, ''));
+const files = readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.ts'))
+  .map((file) => file.replace(/\.ts$/, ''));
 const textOf = (file) => readFileSync(`${folder}${file}.ts`, 'utf8');
 const map = readFileSync(`${root}web/README.md`, 'utf8');
 const order = [...map.matchAll(/^\| (`[^|]+`) \|/gm)]
-  .flatMap(([, cell]) => [...cell.matchAll(/`([a-z0-9-]+)`/g)].map(([, name]) => name));
+  .flatMap(([, cell]) => [...cell.matchAll(/`([a-z0-9/-]+)`/g)].map(([, name]) => name));
 
 test('the map names every file, and files import only what stands above them', () => {
   assert.deepEqual([...order].sort(), [...files].sort());
   for (const file of files) {
-    const imports = /^import (?!type)[^;]* from '\.\/([^']+)\.js'/gm;
-    for (const [, other] of textOf(file).matchAll(imports)) {
+    const imports = /^import (?!type)[^;]* from '(\.[^']+)\.js'/gm;
+    for (const [, path] of textOf(file).matchAll(imports)) {
+      const other = posix.join(posix.dirname(file), path);
       assert.ok(order.indexOf(other) < order.indexOf(file), `${file} imports ${other}`);
     }
   }

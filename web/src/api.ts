@@ -7,7 +7,7 @@
 import type { Session, SessionBatch, SessionOptions } from './api-session.js';
 import type { CacheType, ModelDescription } from './description.js';
 import type { ModelSource } from './model-source.js';
-import type { ModelStore, StoredModel } from './store.js';
+import type { StoreChoice, StoredModel } from './store.js';
 import type { SimdLevel } from './wasm-module.js';
 
 export interface SignalOptions {
@@ -16,10 +16,6 @@ export interface SignalOptions {
 }
 
 // -- Loading --
-
-/** Where models are kept: 'auto' is OPFS, or the Cache API where that is not there, for sources
- * that are URLs; in Node it is 'none'. */
-export type StoreChoice = 'auto' | 'opfs' | 'cache-api' | 'none' | ModelStore;
 
 /** Where the parts of the package are, for pages whose bundler moves them, and which engine. */
 export interface WorkerOptions extends SignalOptions {

@@ -2,8 +2,9 @@
 import type { Engine, Loader, ModelOptions } from './engine.js';
 import { OneKVError, reasonOf } from './errors.js';
 import type { Model } from './model.js';
-import { openSource } from './model-source.js';
-import type { ModelSource, OpenedSource } from './model-source.js';
+import { StartAgain } from './download.js';
+import { openHeader, openSource } from './model-source.js';
+import type { ModelSource, OpenedSource, SourceOptions } from './model-source.js';
 
 export interface LoadProgress {
   /** Bytes so far. */
@@ -12,9 +13,8 @@ export interface LoadProgress {
   total: number | undefined;
 }
 
-export interface LoadOptions extends ModelOptions {
-  /** Aborting throws the signal's reason and gives back what was loaded. */
-  signal?: AbortSignal;
+/** Aborting throws the signal's reason and gives back what was loaded. */
+export interface LoadOptions extends ModelOptions, SourceOptions {
   onProgress?: (progress: LoadProgress) => void;
 }
 
@@ -38,24 +38,26 @@ async function feed(loader: Loader, opened: OpenedSource, options: LoadOptions,
 
 /**
  * Reads a GGUF file into the engine; the model is the caller's to destroy. No copy of the file is
- * kept. Errors name the source: those of the format (core/status.h), SOURCE_FAILED,
- * INVALID_ARGUMENT, OUT_OF_MEMORY.
+ * kept, but in options.store. Errors name the source: those of the format (core/status.h),
+ * SOURCE_FAILED, INTEGRITY_FAILED, INVALID_ARGUMENT, OUT_OF_MEMORY.
  */
 export async function loadModel(engine: Engine, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
-  return withLoader(engine, source, options, async (loader, opened) => {
+  return withLoader(engine, openSource, source, options, async (loader, opened) => {
     await feed(loader, opened, options, () => false);
     return loader.finish();
   });
 }
 
 /**
- * Reads a GGUF file's header, and no more of it than that takes, and gives what `use` makes of
- * the loader: metadata, description, estimate. Errors as loadModel.
+ * Reads a GGUF file's header, and no more of it than that takes (of a URL: by range requests), and
+ * gives what `use` makes of the loader: metadata, description, estimate. The integrity is not
+ * checked. Errors as loadModel.
  */
 export async function readHeader<T>(engine: Engine, source: ModelSource,
   options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
-  return withLoader(engine, source, { ...options, headerOnly: true }, async (loader, opened) => {
+  const header = { ...options, headerOnly: true };
+  return withLoader(engine, openHeader, source, header, async (loader, opened) => {
     await feed(loader, opened, options, () => loader.hasHeader);
     // A file that ends before: finishing says so in core's words.
     if (!loader.hasHeader) loader.finish();
@@ -64,17 +66,23 @@ export async function readHeader<T>(engine: Engine, source: ModelSource,
 }
 
 /** The loader is destroyed in the end, and errors get the source's name. */
-async function withLoader<T>(engine: Engine, source: ModelSource, options: LoadOptions,
-  use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
-  options.signal?.throwIfAborted();
-  const opened = await openSource(source, options.signal);
-  const loader = engine.openLoader(options);
-  try {
-    return await use(loader, opened);
-  } catch (error) {
-    if (options.signal?.aborted === true) throw options.signal.reason;
-    throw named(error, opened.name);
-  } finally {
-    loader.destroy();
+async function withLoader<T>(engine: Engine, open: typeof openSource, source: ModelSource,
+  options: LoadOptions, use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    options.signal?.throwIfAborted();
+    const loader = engine.openLoader(options);
+    let name: string | undefined;
+    try {
+      const opened = await open(source, options);
+      ({ name } = opened);
+      return await use(loader, opened);
+    } catch (error) {
+      if (options.signal?.aborted === true) throw options.signal.reason;
+      // What was fed is of no use, but the file is there: once more, from its beginning.
+      if (error instanceof StartAgain && attempt === 1) continue;
+      throw name === undefined || error instanceof StartAgain ? error : named(error, name);
+    } finally {
+      loader.destroy();
+    }
   }
 }

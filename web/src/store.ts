@@ -1,10 +1,31 @@
 // Where downloaded models are kept: the interface that every store has, ours (store/) and those
 // that a page brings along.
 //
-// A file comes in order and may be interrupted: a store keeps what it has got with a record of how
-// it got it, so that a later download can go on. What is not `complete` is never used as a model.
+// A store knows byte strings by key and nothing of models. What they mean (records, parts of
+// files, which file is whole) is the business of store/saved-model.ts, so that any key-value
+// storage will do.
 
-/** A file, or the beginning of one, in a store. */
+/**
+ * Keeps byte strings by key. Keys are of a-z, 0-9, '-' and '.', and short enough for file names.
+ * A page may bring its own; its methods are called in the page, not in the worker.
+ *
+ * `put` must be atomic: after an interruption the old value or the new one is there, and no mix.
+ * It may reject, when there is no room for instance: then the model is not stored, and runs.
+ */
+export interface ModelStore {
+  /** The value, or undefined when there is none. */
+  get(key: string): Promise<Uint8Array | Blob | undefined>;
+  put(key: string, value: Uint8Array<ArrayBuffer>): Promise<void>;
+  /** Without complaint when there is none. */
+  delete(key: string): Promise<void>;
+  keys(): Promise<readonly string[]>;
+}
+
+/** Where models are kept: 'auto' is OPFS, or the Cache API where that is not there, for sources
+ * that are URLs; in Node it is 'none'. */
+export type StoreChoice = 'auto' | 'opfs' | 'cache-api' | 'none' | ModelStore;
+
+/** A model, or the beginning of one, in a store. */
 export interface StoredModel {
   /** The URL that it came from, without fragment. */
   key: string;
@@ -12,33 +33,10 @@ export interface StoredModel {
   bytes: number;
   /** Of the whole file; undefined if the server did not say. */
   totalBytes: number | undefined;
-  /** Whole and, where an integrity was asked for, checked. */
+  /** False: a download was interrupted, and the next one goes on from there. */
   complete: boolean;
-  /** Validators of the response, for going on with If-Range. */
-  etag: string | undefined;
-  lastModified: string | undefined;
   /** SHA-256 of the whole file, hexadecimal; once complete. */
   sha256: string | undefined;
   /** Milliseconds since 1970. */
   storedAt: number;
-}
-
-/** Takes the bytes of one file in order. */
-export interface StoreWriter {
-  /** Errors (no room left) end the storing, not the loading. */
-  write(chunk: Uint8Array): Promise<void>;
-  /** Makes what was written durable, with this record. */
-  close(record: StoredModel): Promise<void>;
-}
-
-/** A page may bring its own; its methods are called in the page, not in the worker. */
-export interface ModelStore {
-  list(): Promise<StoredModel[]>;
-  get(key: string): Promise<StoredModel | undefined>;
-  /** The bytes from `offset` on. */
-  read(key: string, offset: number): Promise<ReadableStream<Uint8Array>>;
-  /** Keeps the first record.bytes bytes, drops the rest, and appends. */
-  write(record: StoredModel): Promise<StoreWriter>;
-  /** false when there was none. */
-  delete(key: string): Promise<boolean>;
 }

@@ -1,0 +1,40 @@
+// Which store a choice stands for on this page.
+import { checkOneOf, invalidArgument } from '../errors.js';
+import type { ModelStore, StoreChoice } from '../store.js';
+import { cacheApiStore } from './cache-api.js';
+import { opfsStore } from './opfs.js';
+
+export interface ChosenStore {
+  kind: 'opfs' | 'cache-api' | 'none' | 'custom';
+  /** undefined for 'none'. */
+  store: ModelStore | undefined;
+  /** Why it is less than the best, or than was asked for; undefined when it is not. */
+  reason: string | undefined;
+}
+
+const whyNot = () => (globalThis.isSecureContext === false
+  ? 'the page is no secure context (https or localhost)' : 'the engine has none');
+
+const makers = { opfs: opfsStore, 'cache-api': cacheApiStore };
+
+/** The store to use; what the engine lacks is replaced by the next best, with the reason.
+ * Error: INVALID_ARGUMENT. */
+export function chooseStore(choice: StoreChoice): ChosenStore {
+  if (typeof choice === 'object' && choice !== null) {
+    for (const method of ['get', 'put', 'delete', 'keys'] as const) {
+      if (typeof choice[method] === 'function') continue;
+      throw invalidArgument(`store.${method}`, choice[method], 'a function');
+    }
+    return { kind: 'custom', store: choice, reason: undefined };
+  }
+  const asked = checkOneOf('store', choice, ['auto', 'opfs', 'cache-api', 'none']);
+  if (asked === 'none') return { kind: 'none', store: undefined, reason: undefined };
+  const missing: string[] = [];
+  for (const kind of asked === 'cache-api' ? [asked] : ['opfs', 'cache-api'] as const) {
+    const store = makers[kind]();
+    const reason = missing.length === 0 ? undefined : missing.join('; ');
+    if (store !== undefined) return { kind, store, reason };
+    missing.push(`${kind}: ${whyNot()}`);
+  }
+  return { kind: 'none', store: undefined, reason: missing.join('; ') };
+}
