@@ -46,7 +46,7 @@ export interface ModelDescription {
 }
 
 // In the order of the enums of core/config.h.
-const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;
+export const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;
 const sharedRopes = ['rotate-at-read', 'rotate-unrotate'] as const;
 const positions = ['none', 'learned', 'rope'] as const;
 const norms = ['LayerNorm', 'RMSNorm'] as const;
