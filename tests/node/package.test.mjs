@@ -10,7 +10,7 @@ import * as nodeEntry from '../../dist/src/node.js';
 import { root } from './support.mjs';
 
 const folder = `${root}web/src/`;
-const files = readdirSync(folder, { recursive: true }).filter((file) => file.endsWith('.ts'))
+const files = readdirSync(folder, { recursive: true }).filter((file) => /(?<!\.d)\.ts$/.test(file))
   .map((file) => file.replace(/\.ts$/, ''));
 const textOf = (file) => readFileSync(`${folder}${file}.ts`, 'utf8');
 const map = readFileSync(`${root}web/README.md`, 'utf8');

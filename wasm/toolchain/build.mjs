@@ -10,6 +10,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSy
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Stop, main, must, root, run, say, withLock } from './shell.mjs';
+import { bundleXgrammar } from './bundle.mjs';
 import { need } from './setup.mjs';
 
 const wrapper = join(root, 'wasm/toolchain/emcc-env');
@@ -90,6 +91,7 @@ export async function buildTypeScript() {
     }
     const { seconds } = await must('tsc', process.execPath, [compiler, '--project', root]);
     say(`build: ts (${seconds.toFixed(1)} s)`);
+    await bundleXgrammar();
     const bin = join(root, 'dist/cli/onekv.js');
     if (existsSync(bin)) chmodSync(bin, 0o755);
   });

@@ -5,6 +5,7 @@
 // aborted; every other failure is a OneKVError with a code. Properties are the state after the
 // last call that was awaited. Sessions are in api-session.ts.
 import type { Session, SessionBatch, SessionOptions } from './api-session.js';
+import type { ChatMessage } from './chat-template.js';
 import type { CacheType, ModelDescription } from './description.js';
 import type { ModelSource } from './model-source.js';
 import type { StoreChoice, StoredModel } from './store.js';
@@ -215,6 +216,8 @@ export interface Vocabulary {
   tokens: readonly string[];
   /** Tokens that end a text or turn. */
   ends: readonly number[];
+  /** Tokens that stand for no text, such as turn marks; the ends among them. */
+  controls: readonly number[];
 }
 
 export interface Model {
@@ -248,8 +251,10 @@ export interface Model {
   memory(options?: SignalOptions): Promise<MemoryReport>;
   /** Gives cache pages that no session uses back to the worker's memory. */
   trim(options?: SignalOptions): Promise<void>;
-  /** Ids of plain text, without a beginning-of-text token. */
-  tokenize(text: string, options?: SignalOptions & { special?: boolean }): Promise<number[]>;
+  /** Ids of plain text, without a beginning-of-text token; or of messages of a chat, as the whole
+   * prompt for an answer. Error: NO_CHAT_TEMPLATE. */
+  tokenize(input: string | readonly ChatMessage[],
+    options?: SignalOptions & { special?: boolean }): Promise<number[]>;
   detokenize(tokens: Iterable<number>,
     options?: SignalOptions & { special?: boolean }): Promise<string>;
   vocabulary(options?: SignalOptions): Promise<Vocabulary>;
