@@ -75,7 +75,7 @@ test('a regular expression', async () => {
   }
 });
 
-test('what cannot be is refused in the library\'s words, and the next constraint works', async () => {
+test('what cannot be is refused in the library\'s words, and the next one works', async () => {
   const refused = (constraint, message) => assert.rejects(constrain(named, constraint),
     { name: 'OneKVError', code: 'INVALID_ARGUMENT', message });
   await refused({ type: 'nonsense' }, /^constraint: Unsupported type "nonsense"$/);

@@ -255,6 +255,15 @@ test('a full or failing store is told of, and the model runs', { timeout: 60_000
   }
 });
 
+test('without a store that is there: a note, and the model runs', { timeout: 60_000 }, async () => {
+  assert.deepEqual(await load({ store: 'auto' }), [], 'in Node nobody expects one');
+  assert.deepEqual(await load({ store: 'opfs' }), ['store: opfs: the engine has none; ' +
+    'cache-api: the engine has none; nothing is kept']);
+  await assert.rejects(load({ store: 'disk' }), { code: 'INVALID_ARGUMENT' });
+  await assert.rejects(load({ store: { get() {} } }),
+    { code: 'INVALID_ARGUMENT', message: /store\.put/ });
+});
+
 test('a header is read by range, and no further', { timeout: 60_000 }, async () => {
   const bytes = await readHeader(engine, url, {}, (loader) => loader.fileBytes);
   assert.equal(bytes, file.length);

@@ -2,7 +2,7 @@
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
 import { invalidArgument } from './errors.js';
 import { parseIntegrity, verified } from './integrity.js';
-import type { ModelStore } from './store.js';
+import type { StoreChoice } from './store.js';
 import { pieces, readStream } from './streams.js';
 import { openUrl, openUrlHeader } from './url-source.js';
 
@@ -22,8 +22,8 @@ export interface SourceOptions {
   signal?: AbortSignal;
   /** The file's SHA-256: 64 hexadecimal digits, or 'sha256-' and base64 as in HTML. */
   integrity?: string;
-  /** Keeps what comes from URLs; default: nothing does. */
-  store?: ModelStore;
+  /** Keeps what comes from URLs; default 'none'. */
+  store?: StoreChoice;
   /** Hears why a model was not stored, in a line. */
   onNote?: (note: string) => void;
 }

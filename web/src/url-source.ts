@@ -4,9 +4,10 @@ import { StartAgain, openBeginning, openDownload } from './download.js';
 import type { Download } from './download.js';
 import { Digest, parseIntegrity } from './integrity.js';
 import type { OpenedSource, SourceOptions } from './model-source.js';
+import { chooseStore } from './store/choose.js';
 import { Recorder, notStored } from './store/recorder.js';
 import { SavedModel } from './store/saved-model.js';
-import type { ModelStore } from './store.js';
+import type { ModelStore, StoreChoice } from './store.js';
 
 /** All bytes of a whole stored file; StartAgain, with the copy deleted, if it is none any more. */
 async function* stored(saved: SavedModel, name: string,
@@ -58,8 +59,13 @@ async function* joined(saved: SavedModel | undefined, recorder: Recorder, downlo
 }
 
 /** What the store has; a store that fails is done without, and a note says so. */
-async function look(store: ModelStore | undefined, key: string,
+async function look(choice: StoreChoice, key: string,
   onNote: (note: string) => void): Promise<{ store?: ModelStore; saved?: SavedModel }> {
+  const { kind, store, reason } = chooseStore(choice);
+  // Outside of a page nobody expects one unasked.
+  if (reason !== undefined && (choice !== 'auto' || globalThis.location !== undefined)) {
+    onNote(`store: ${reason}; ${kind === 'none' ? 'nothing is kept' : `${kind} is used`}`);
+  }
   if (store === undefined) return {};
   try {
     const saved = await SavedModel.find(store, key);
@@ -76,7 +82,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<OpenedS
   const expected = options.integrity === undefined ? undefined : parseIntegrity(options.integrity);
   const key = keyOf(url);
   const name = key.slice(0, 200);
-  const { store, saved } = await look(options.store, key, onNote);
+  const { store, saved } = await look(options.store ?? 'none', key, onNote);
   const { totalBytes, validator, sha256 } = saved?.record ?? {};
   const isOther = expected !== undefined && sha256 !== undefined && sha256 !== expected;
   if (saved?.isComplete === true && !isOther) {
@@ -107,7 +113,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<OpenedS
 export async function openUrlHeader(url: URL, options: SourceOptions): Promise<OpenedSource> {
   const key = keyOf(url);
   const name = key.slice(0, 200);
-  const { saved } = await look(options.store, key, () => {});
+  const { saved } = await look(options.store ?? 'none', key, () => {});
   if (saved?.isComplete === true) {
     return { name, totalBytes: saved.record.totalBytes, chunks: saved.chunks() };
   }

@@ -3,8 +3,6 @@
 // Parts are put before the record calls them complete, and belong to one download ("generation"):
 // parts of two versions of a file never meet. What is there after an interruption is a beginning
 // of the file, from which a download goes on; only a whole one is ever used without the network.
-import { sha256 } from '@noble/hashes/sha2.js';
-import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js';
 import type { ModelStore, StoredModel } from '../store.js';
 
 /** What is kept about a file, as JSON. */
@@ -27,7 +25,16 @@ export interface ModelRecord {
 const partBytes = 2 << 20;
 
 const recordEnding = '.json';
-const idOf = (url: string) => bytesToHex(sha256(utf8ToBytes(url))).slice(0, 32);
+
+/** FNV-1a of the address, 64 bits: short enough for a file name. The record has the address in
+ * full, so two that collide only push each other out. */
+function idOf(url: string): string {
+  let hash = 0xcbf29ce484222325n;
+  for (const byte of new TextEncoder().encode(url)) {
+    hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 0x100000001b3n);
+  }
+  return hash.toString(16).padStart(16, '0');
+}
 
 async function bytesOf(value: Uint8Array | Blob): Promise<Uint8Array<ArrayBuffer>> {
   return value instanceof Blob ? new Uint8Array(await value.arrayBuffer())
@@ -75,7 +82,8 @@ export class SavedModel {
   static async begin(store: ModelStore, url: string,
     file: Pick<ModelRecord, 'totalBytes' | 'validator'>): Promise<SavedModel> {
     await deleteSaved(store, url);
-    const generation = bytesToHex(crypto.getRandomValues(new Uint8Array(4)));
+    const [random] = crypto.getRandomValues(new Uint32Array(1));
+    const generation = (random as number).toString(16).padStart(8, '0');
     const { totalBytes, validator } = file;
     const saved = new SavedModel(store,
       { version: 1, url, generation, partBytes, totalBytes, validator, storedAt: Date.now() }, 0);
