@@ -6,12 +6,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { UsageError, parse } from '../../dist/cli/arguments.js';
-import { evaluate } from '../../dist/cli/eval.js';
+import { evaluate, splitDocuments } from '../../dist/cli/eval.js';
 import { generateText } from '../../dist/cli/generate.js';
 import { inspect } from '../../dist/cli/inspect.js';
 import { bytes, count, parseBytes } from '../../dist/cli/units.js';
 import { modelFolder, named } from '../../models/fetch.mjs';
-import { goldenPath, levels, readGolden, root } from './support.mjs';
+import { goldenPath, levels, loadSync, readGolden, root, withEngine } from './support.mjs';
 
 const program = join(root, 'dist/cli/onekv.js');
 const scratch = mkdtempSync(join(tmpdir(), 'onekv-cli-'));
@@ -80,6 +80,8 @@ test('command lines that do not fit: status 2, reason on stderr, nothing on stdo
   await refused(evaluate, ['--stride'], /--stride/);
   await refused(evaluate, [gguf], /give --text or --ids/);
   await refused(evaluate, [gguf, '--ids', '1 2 3', '--stride', '48'], /--stride/);
+  await refused(evaluate, [gguf, '--ids', '1', '--documents'], /--documents needs --text/);
+  await refused(evaluate, [gguf, '--text', 'a b', '--documents', '--stride', '2'], /no --stride/);
   await refused(evaluate, [gguf, '--ids', '1 x'], /token ids: found "x"/);
 });
 
@@ -192,6 +194,48 @@ test('a shipped model by its name: story on stdout, the cache on stderr', { skip
     stdout, '--json'])).stdout);
   assert.ok(evaluated.perplexityPerToken < 20, JSON.stringify(evaluated));
   assert.equal(evaluated.textBytes, Buffer.byteLength(stdout));
+});
+
+test('eval: documents are the parts between separator lines', () => {
+  assert.deepEqual(splitDocuments('a\nb\n<|end|>\n\nc <|end|>\n<|endoftext|>\n<|end|>\n'),
+    ['a\nb', 'c <|end|>']);
+  assert.deepEqual(splitDocuments('<|end|>\n'), []);
+});
+
+/** Nats of a document by itself, one token at a time, each window of `context` read afresh. */
+function documentNats(model, ids, context) {
+  let nats = 0;
+  for (let start = 0; start < ids.length - 1; start += context) {
+    const session = model.openSession();
+    for (let i = start; i < Math.min(start + context, ids.length - 1); i++) {
+      session.append([ids[i]]);
+      const logits = session.logits();
+      nats += Math.log(logits.reduce((sum, x) => sum + Math.exp(x), 0)) - logits[ids[i + 1]];
+    }
+    session.destroy();
+  }
+  return nats;
+}
+
+test('eval: each document is scored by itself, every token once', { skip: !shipped &&
+  'models/stories-q-mqa.q8_0.gguf is not there' }, async () => {
+  const documents = ['Tom had a red ball.\nHe liked it.', 'Once upon a time there was a cat.'];
+  const file = join(scratch, 'stories.txt');
+  writeFileSync(file, documents.map((text) => `${text}\n<|end|>\n`).join(''));
+  await withEngine({}, async (engine) => {
+    const model = loadSync(engine, join(root, 'models/stories-q-mqa.q8_0.gguf'),
+      { cacheType: 'f32' });
+    const [end] = model.tokenizer.ends;
+    const ids = documents.map((text) => [end, ...model.tokenizer.encode(text), end]);
+    for (const context of [4, ids[0].length - 1, ids[0].length, 1024]) {
+      const json = JSON.parse((await succeeds(['eval', 'stories-q-mqa', '--text', file,
+        '--documents', '--context', String(context), '--cache-type', 'f32', '--json'])).stdout);
+      assert.deepEqual([json.documents, json.tokens, json.textBytes, json.stride],
+        [2, ids.flat().length - 2, Buffer.byteLength(documents.join('')), undefined]);
+      const nats = ids.reduce((sum, part) => sum + documentNats(model, part, context), 0);
+      assert.ok(Math.abs(json.nats - nats) < 1e-4 * nats, `${json.nats}, ${nats}`);
+    }
+  });
 });
 
 test('an interrupt ends in order, with status 130', { skip: !shipped &&

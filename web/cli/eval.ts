@@ -4,8 +4,12 @@
 // windows of `context` tokens that start `stride` tokens apart. Each window is read afresh, and
 // those of its tokens are scored that no window before it has scored: every token but the first is
 // scored once, with at least context - stride tokens before it, once the first window is full.
+//
+// With --documents the text is documents, and each is scored by itself, as models/evaluate.py does:
+// an end-of-text token before it and one after it, all tokens but the first scored, a document
+// longer than the context cut into windows that do not overlap.
 import { readFileSync } from 'node:fs';
-import type { Model } from '../src/node.js';
+import type { Model, Session } from '../src/node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { Progress } from './progress.js';
@@ -15,8 +19,9 @@ import { interrupted } from './signals.js';
 import { digits, table } from './units.js';
 
 interface Input {
-  ids: number[];
-  /** Of the text as UTF-8; undefined for ids. */
+  /** One for the whole text, or one for each document. */
+  texts: number[][];
+  /** Of the text as UTF-8, without separators; undefined for ids. */
   textBytes: number | undefined;
 }
 
@@ -30,13 +35,32 @@ function textOf(argument: string): string {
   }
 }
 
+/** The parts between lines `<|end|>` or `<|endoftext|>`, without the line ends around them. */
+export function splitDocuments(text: string): string[] {
+  return text.split(/^<\|end(?:oftext)?\|>$/m)
+    .map((part) => part.replace(/^\n+|\n+$/g, '')).filter(Boolean);
+}
+
+function readDocuments(read: string, model: Model): Input {
+  const { tokenizer } = model;
+  const [end] = tokenizer.ends;
+  if (end === undefined) throw new UsageError('--documents needs an end-of-text token');
+  const documents = splitDocuments(read);
+  return {
+    texts: documents.map((text) =>
+      [tokenizer.bos ?? end, ...tokenizer.encode(text, { begin: false }), end]),
+    textBytes: documents.reduce((sum, text) => sum + Buffer.byteLength(text), 0),
+  };
+}
+
 function readInput(values: Values, model: Model): Input {
   const ids = values.text('ids');
   const text = values.text('text');
   if ((ids === undefined) === (text === undefined)) throw new UsageError('give --text or --ids');
-  if (ids !== undefined) return { ids: parseIds(ids), textBytes: undefined };
+  if (ids !== undefined) return { texts: [parseIds(ids)], textBytes: undefined };
   const read = textOf(text as string);
-  return { ids: model.tokenizer.encode(read), textBytes: new TextEncoder().encode(read).length };
+  if (values.flag('documents')) return readDocuments(read, model);
+  return { texts: [model.tokenizer.encode(read)], textBytes: Buffer.byteLength(read) };
 }
 
 interface Sum {
@@ -46,26 +70,49 @@ interface Sum {
 }
 
 /** Lets the event loop hear an interrupt between windows. */
-async function score(model: Model, ids: readonly number[], context: number, stride: number,
-  onProgress: (done: number, total: number) => void): Promise<Sum> {
-  const session = model.openSession({ contextLength: context });
-  const sum = { logprob: 0, tokens: 0 };
+async function pause(): Promise<void> {
+  await new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+  interrupted.throwIfAborted();
+}
+
+/** Adds the tokens of one text, in overlapping windows. */
+async function scoreText(session: Session, ids: readonly number[], stride: number, sum: Sum):
+  Promise<void> {
+  const { contextLength } = session;
   let scored = 1; // The first token has nothing before it.
   for (let start = 0; scored < ids.length; start += stride) {
-    interrupted.throwIfAborted();
-    const end = Math.min(ids.length, start + context);
+    const end = Math.min(ids.length, start + contextLength);
     session.truncate(0);
     const logprobs = session.score(ids.slice(start, end));
     for (let i = scored; i < end; i++) sum.logprob += logprobs[i - start] as number;
     sum.tokens += end - scored;
     scored = end;
-    onProgress(scored, ids.length);
-    await new Promise((resolve) => {
-      setImmediate(resolve);
-    });
+    await pause();
   }
-  session.destroy();
-  return sum;
+}
+
+/** log p(token) by a row of logits. */
+function logprobOf(logits: Float32Array, token: number): number {
+  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const total = logits.reduce((a, b) => a + Math.exp(b - most), 0);
+  return (logits[token] as number) - most - Math.log(total);
+}
+
+/** Adds the tokens of one document: each window reads a full context and scores what follows. */
+async function scoreDocument(session: Session, ids: readonly number[], sum: Sum): Promise<void> {
+  const { contextLength } = session;
+  for (let start = 0; start < ids.length - 1; start += contextLength) {
+    const read = ids.slice(start, start + contextLength);
+    const next = ids[start + contextLength];
+    session.truncate(0);
+    const logprobs = session.score(read);
+    for (let i = 1; i < read.length; i++) sum.logprob += logprobs[i] as number;
+    if (next !== undefined) sum.logprob += logprobOf(session.logits(), next);
+    sum.tokens += read.length - (next === undefined ? 1 : 0);
+    await pause();
+  }
 }
 
 function figures(sum: Sum, textBytes: number | undefined): Record<string, number> {
@@ -81,30 +128,67 @@ function figures(sum: Sum, textBytes: number | undefined): Record<string, number
   };
 }
 
+interface Settings {
+  context: number;
+  /** Undefined for documents. */
+  stride: number | undefined;
+}
+
+function readSettings(values: Values, model: Model): Settings {
+  const context = Math.min(model.description.contextLength,
+    values.integer('context', 2, 2 ** 31 - 1) ?? Number.POSITIVE_INFINITY);
+  const stride = values.integer('stride', 1, context - 1);
+  if (!values.flag('documents')) {
+    return { context, stride: stride ?? Math.max(1, Math.floor(context / 2)) };
+  }
+  if (stride !== undefined) throw new UsageError('--documents has no --stride');
+  if (values.text('ids') !== undefined) throw new UsageError('--documents needs --text');
+  return { context, stride };
+}
+
+async function score(model: Model, texts: readonly number[][], { context, stride }: Settings):
+  Promise<Sum> {
+  const total = texts.reduce((all, ids) => all + ids.length - 1, 0);
+  const progress = new Progress('scoring');
+  const session = model.openSession({ contextLength: context });
+  const sum = { logprob: 0, tokens: 0 };
+  try {
+    for (const ids of texts) {
+      if (stride === undefined) await scoreDocument(session, ids, sum);
+      else await scoreText(session, ids, stride, sum);
+      progress.show(sum.tokens, total);
+    }
+  } finally {
+    progress.clear();
+    session.destroy();
+  }
+  return sum;
+}
+
 async function run(values: Values): Promise<number> {
   const { engine, model, path, loadMs } = await openModel(values, interrupted);
   try {
-    const { ids, textBytes } = readInput(values, model);
-    const most = Math.min(model.description.contextLength,
-      values.integer('context', 2, 2 ** 31 - 1) ?? Number.POSITIVE_INFINITY);
-    const stride = values.integer('stride', 1, most - 1) ?? Math.max(1, Math.floor(most / 2));
-    if (ids.length < 2) throw new UsageError('the text has less than two tokens');
-    const progress = new Progress('scoring');
+    const settings = readSettings(values, model);
+    const { texts, textBytes } = readInput(values, model);
+    if (!texts.some((ids) => ids.length > 1)) {
+      throw new UsageError('the text has less than two tokens');
+    }
     const started = performance.now();
-    const sum = await score(model, ids, most, stride, (done, total) => progress.show(done, total));
+    const sum = await score(model, texts, settings);
     const ms = performance.now() - started;
-    progress.clear();
     const results = figures(sum, textBytes);
-    const settings = { tokens: sum.tokens, textBytes, context: most, stride };
+    const documents = values.flag('documents') ? { documents: texts.length } : {};
+    const about = { tokens: sum.tokens, textBytes, ...documents, ...settings };
     if (values.flag('json')) {
       const cacheType = values.text('cache-type') ?? 'f16';
       await writeJson({ model: path, hash: model.hash, cacheType,
-        ...settings, ...results, loadMs, ms, engine: engineReport(engine) });
+        ...about, ...results, loadMs, ms, engine: engineReport(engine) });
       return 0;
     }
     if (!values.flag('quiet')) note(`${model.name ?? path}: ${variant(model.description)}`);
     await write(`${table([
-      ...Object.entries(settings).map(([name, value]) => [name, String(value ?? 'unknown')]),
+      ...Object.entries(about).filter(([name, value]) => value !== undefined || name !== 'stride')
+        .map(([name, value]) => [name, String(value ?? 'unknown')]),
       ...Object.entries(results).map(([name, value]) => [name, value.toFixed(4)]),
     ])}\n`);
     if (!values.flag('quiet')) note(`${digits(sum.tokens / ms * 1000)} tokens/s`);
@@ -119,10 +203,13 @@ export const evaluate: Command = {
   summary: 'perplexity on a text, per token and per byte',
   usage: 'FILE --text T [options]',
   details: 'Windows of --context tokens start --stride tokens apart and are read afresh; every ' +
-    'token but the first is scored once.',
+    'token but the first is scored once. With --documents each document is scored by itself, ' +
+    'in windows that do not overlap.',
   options: [
     { name: 'text', short: 't', value: 'T', help: 'a text file, - for stdin, or the text itself' },
     { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without tokenizer' },
+    { name: 'documents', help: 'the text is documents that end with a line <|end|> or ' +
+      '<|endoftext|>' },
     { name: 'stride', value: 'N', help: 'tokens from window to window (default: half a context)' },
     ...modelOptions, ...engineOptions, ...outputOptions,
   ],
