@@ -110,8 +110,8 @@ class Run:
 
     def restore(self, path):
         state = torch.load(path, weights_only=True)
-        if (state["config"], state["training"]) != (
-                dataclasses.asdict(self.model.config), dataclasses.asdict(self.training)):
+        if (Config(**state["config"]), state["training"]) != (
+                self.model.config, dataclasses.asdict(self.training)):
             raise SystemExit(f"{path} was trained with other settings; move it away")
         self.model.load_state_dict(state["model"])
         for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):

@@ -1,14 +1,16 @@
-"""Text corpora to token files: cleaning, split, tokenizer, and the order in which stories are read.
+"""Text corpora to token files: cleaning, split, tokenizer.
 
-A folder of .txt files becomes NAME.{train,validation}.{bin,npy} (uint16 tokens, story offsets),
-NAME.validation.txt, tokenizer.json and stats.json. Invariants: a story is in the validation set or
-in the training set by a fixed hash of its own text, whatever else is in the folder; every story is
-followed by one <|endoftext|>; the training order is a function of (seed, weights, epoch) alone.
+A folder of .txt and .jsonl files becomes NAME.{train,validation}.{bin,npy} (uint16 tokens, story
+offsets), NAME.validation.txt, tokenizer.json and stats.json. Invariants: a story is in the
+validation set or in the training set by a fixed hash of its own text, whatever else is in the
+folder; every story is followed by one <|endoftext|>. With a given tokenizer nothing but a hash of
+each story stays in memory, so that corpora may be larger than it. order.py reads what this writes.
 """
 import argparse
 import hashlib
 import json
 import re
+from array import array
 from pathlib import Path
 
 import numpy as np
@@ -47,17 +49,28 @@ def split_run_on(story):
     return ["\n".join(part) for part in parts]
 
 
-def read_stories(path):
-    """Yield the cleaned stories of one file, in file order, without holding the file in memory."""
+def read_texts(path):
+    """Yield the texts of one file, in file order, without holding the file in memory."""
     lines = []
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
-            if line.strip() in SEPARATORS:
-                yield from split_run_on(clean("".join(lines)))
+            if path.suffix == ".jsonl":
+                yield json.loads(line)["text"]
+            elif line.strip() in SEPARATORS:
+                yield "".join(lines)
                 lines = []
             else:
                 lines.append(line)
-    yield from split_run_on(clean("".join(lines)))
+    yield "".join(lines)
+
+
+def read_stories(path, raw):
+    """Yield the stories of one file: cleaned, or as they are without the line ends around them."""
+    for text in read_texts(path):
+        if raw:
+            yield text.strip("\n")
+        else:
+            yield from split_run_on(clean(text))
 
 
 def fingerprint(story):
@@ -66,21 +79,19 @@ def fingerprint(story):
     return hashlib.sha256(letters.encode()).digest()
 
 
-def split_stories(path, seen):
-    """Stories of one file as (train, validation); repeated, too short or garbled ones are dropped.
+def split_stories(path, seen, share=VALIDATION_SHARE, raw=False):
+    """Yield (part, story) of one file; repeated, too short or garbled ones are dropped.
 
     A file of a release that has its own validation part (`*-valid.txt`) stays whole.
     """
-    parts = ([], [])
     whole = re.search(r"[-_]valid(ation)?$", path.stem) is not None
-    for story in read_stories(path):
+    for story in read_stories(path, raw):
         key = fingerprint(story)
         if len(story) < SHORTEST or "\ufffd" in story or key in seen:
             continue
         seen.add(key)
-        held_out = int.from_bytes(key[:8], "big") / 2**64 < VALIDATION_SHARE
-        parts[whole or held_out].append(story)
-    return parts
+        held_out = int.from_bytes(key[:8], "big") / 2**64 < share
+        yield ("validation" if whole or held_out else "train"), story
 
 
 def train_tokenizer(stories, vocabulary):
@@ -95,126 +106,94 @@ def train_tokenizer(stories, vocabulary):
     return tokenizer
 
 
-def write_tokens(tokenizer, stories, stem):
-    """Write stem.bin (uint16) and stem.npy (offsets, stories + 1); return tokens."""
-    end, offsets = tokenizer.token_to_id(END), [0]
-    with open(f"{stem}.bin", "wb") as file:
-        for start in range(0, len(stories), 1000):
-            for item in tokenizer.encode_batch(stories[start:start + 1000]):
-                np.array(item.ids + [end], np.uint16).tofile(file)
-                offsets.append(offsets[-1] + len(item.ids) + 1)
-    np.save(f"{stem}.npy", np.array(offsets, np.int64))
-    return offsets[-1]
+class TokenWriter:
+    """Writes stem.bin (uint16), stem.npy (offsets, stories + 1) and, if asked, stem.txt."""
+
+    def __init__(self, tokenizer, stem, text=False):
+        self.tokenizer, self.end, self.stem = tokenizer, tokenizer.token_to_id(END), stem
+        self.waiting, self.offsets, self.bytes = [], array("q", [0]), 0
+        self.tokens = open(f"{stem}.bin", "wb")
+        self.text = open(f"{stem}.txt", "w", encoding="utf-8") if text else None
+
+    def add(self, story):
+        self.waiting.append(story)
+        self.bytes += len(story.encode())
+        if self.text:
+            self.text.write(f"{story}\n<|end|>\n")
+        if len(self.waiting) == 1000:
+            self._flush()
+
+    def _flush(self):
+        for item in self.tokenizer.encode_batch(self.waiting):
+            np.array(item.ids + [self.end], np.uint16).tofile(self.tokens)
+            self.offsets.append(self.offsets[-1] + len(item.ids) + 1)
+        self.waiting = []
+
+    def close(self):
+        """Finish the files; {"stories", "bytes", "tokens"}."""
+        self._flush()
+        np.save(f"{self.stem}.npy", np.array(self.offsets, np.int64))
+        for file in filter(None, (self.tokens, self.text)):
+            file.close()
+        return {"stories": len(self.offsets) - 1, "bytes": self.bytes, "tokens": self.offsets[-1]}
 
 
-def prepare(folder, out, vocabulary=2048, weights=None, tokenizer_path=None):
-    """Prepare every .txt of `folder` into `out`; return the statistics written to stats.json."""
+def tokenizer_for(corpora, vocabulary, weights):
+    """A tokenizer of the training stories: of a file of weight w the first w of its stories."""
+    def sample():
+        for name, items in corpora.items():
+            train = [story for part, story in items if part == "train"]
+            yield from train[:max(1, int(len(train) * weights.get(name, 1)))]
+    return train_tokenizer(sample(), vocabulary)
+
+
+def prepare(folder, out, vocabulary=2048, weights=None, tokenizer_path=None,
+            share=VALIDATION_SHARE, raw=False):
+    """Prepare the files of `folder` into `out`; return the statistics written to stats.json."""
     weights = DEFAULT_WEIGHTS | (weights or {})
     out.mkdir(parents=True, exist_ok=True)
-    seen, corpora = set(), {}
-    for path in sorted(Path(folder).glob("*.txt")):
-        corpora[path.stem] = split_stories(path, seen)
-    if not any(train for train, _ in corpora.values()):
-        raise SystemExit(f"{folder}: no .txt file with stories of {SHORTEST} characters or more")
+    seen = set()
+    paths = sorted(p for p in Path(folder).iterdir() if p.suffix in (".txt", ".jsonl"))
+    corpora = {path.stem: split_stories(path, seen, share, raw) for path in paths}
     if tokenizer_path:
         tokenizer = Tokenizer.from_file(str(tokenizer_path))
     else:
-        sample = (story for name, (train, _) in corpora.items()
-                  for story in train[:max(1, int(len(train) * weights.get(name, 1)))])
-        tokenizer = train_tokenizer(sample, vocabulary)
+        corpora = {name: list(items) for name, items in corpora.items()}
+        tokenizer = tokenizer_for(corpora, vocabulary, weights)
+    if tokenizer.get_vocab_size() > 1 << 16 or tokenizer.token_to_id(END) is None:
+        raise SystemExit(f"the tokenizer must have {END} and at most 65,536 tokens")
     tokenizer.save(str(out / "tokenizer.json"))
     stats = {"vocabulary": tokenizer.get_vocab_size(), "files": {}}
-    for name, parts in corpora.items():
-        entry = stats["files"][name] = {"weight": weights.get(name, 1)}
-        for part, stories in zip(("train", "validation"), parts):
-            entry[part] = {
-                "stories": len(stories), "bytes": sum(len(s.encode()) for s in stories),
-                "tokens": write_tokens(tokenizer, stories, out / f"{name}.{part}")}
-        text = "".join(f"{story}\n<|end|>\n" for story in parts[1])
-        (out / f"{name}.validation.txt").write_text(text, encoding="utf-8")
+    for name, items in corpora.items():
+        writers = {part: TokenWriter(tokenizer, out / f"{name}.{part}", part == "validation")
+                   for part in ("train", "validation")}
+        for part, story in items:
+            writers[part].add(story)
+        stats["files"][name] = {"weight": weights.get(name, 1)} | {
+            part: writer.close() for part, writer in writers.items()}
+    if not any(entry["train"]["stories"] for entry in stats["files"].values()):
+        raise SystemExit(f"{folder}: no .txt or .jsonl file with stories of {SHORTEST} characters "
+                         "or more")
     (out / "stats.json").write_text(json.dumps(stats, indent=1) + "\n")
     return stats
 
 
-class TokenSet:
-    """One part ("train" or "validation") of one prepared file: tokens and story offsets."""
-
-    def __init__(self, folder, name, part):
-        self.tokens = np.memmap(folder / f"{name}.{part}.bin", np.uint16, "r")
-        self.offsets = np.load(folder / f"{name}.{part}.npy")
-
-    def __len__(self):
-        return len(self.offsets) - 1
-
-    def story(self, index):
-        return self.tokens[self.offsets[index]:self.offsets[index + 1]]
-
-
-class TrainingOrder:
-    """The endless training text: epochs of shuffled stories, addressed by token position.
-
-    In each epoch a file of weight w gives w times its stories, going round its own shuffled list,
-    so a weight below 1 still reads every story in the end.
-    """
-
-    def __init__(self, folder, weights, seed):
-        folder = Path(folder)
-        stats = json.loads((folder / "stats.json").read_text())
-        self.seed, self.sets, self.weights = seed, [], []
-        for name, entry in sorted(stats["files"].items()):
-            weight = weights.get(name, entry["weight"])
-            if weight > 0 and entry["train"]["stories"]:
-                self.sets.append(TokenSet(folder, name, "train"))
-                self.weights.append(weight)
-        self.epochs = []     # first token position of each epoch seen so far
-        self.cached = (-1, np.empty(0, np.uint16))
-
-    def _stories(self, epoch):
-        for number, (tokens, weight) in enumerate(zip(self.sets, self.weights)):
-            count = len(tokens)
-            first, last = int(weight * epoch * count), int(weight * (epoch + 1) * count)
-            for turn in range(first // count, -(-last // count)):
-                order = np.random.default_rng((self.seed, number, turn)).permutation(count)
-                start, stop = max(first - turn * count, 0), min(last - turn * count, count)
-                for index in order[start:stop]:
-                    yield tokens.story(index)
-
-    def _epoch(self, epoch):
-        if self.cached[0] != epoch:
-            stories = list(self._stories(epoch))
-            order = np.random.default_rng((self.seed, 1 << 20, epoch)).permutation(len(stories))
-            self.cached = (epoch, np.concatenate([stories[index] for index in order]))
-        return self.cached[1]
-
-    def read(self, position, count):
-        """Tokens [position, position + count) of the endless text."""
-        pieces = []
-        while count > 0:
-            epoch = int(np.searchsorted(self.epochs, position, "right")) - 1
-            if epoch < 0:
-                epoch, self.epochs = 0, [0]
-            text = self._epoch(epoch)
-            if len(self.epochs) == epoch + 1:
-                self.epochs.append(self.epochs[epoch] + len(text))
-            start = position - self.epochs[epoch]
-            piece = text[start:start + count]
-            pieces.append(piece)
-            position, count = position + len(piece), count - len(piece)
-        return np.concatenate(pieces)
-
-
 def main():
     parser = argparse.ArgumentParser(description="Prepare a folder of story files for training.")
-    parser.add_argument("folder", type=Path, help="folder of .txt files; stories end with a line "
-                        "<|end|> or <|endoftext|>")
+    parser.add_argument("folder", type=Path, help="folder of .txt files, whose stories end with a "
+                        "line <|end|> or <|endoftext|>, and .jsonl files with a field text")
     parser.add_argument("out", type=Path)
     parser.add_argument("--vocabulary", type=int, default=2048)
     parser.add_argument("--tokenizer", type=Path, help="use this tokenizer.json, train none")
     parser.add_argument("--weight", action="append", default=[], metavar="NAME=W",
                         help="share of a file's stories read per epoch (default 1, books less)")
+    parser.add_argument("--raw", action="store_true", help="leave the texts as they are")
+    parser.add_argument("--validation", type=float, default=VALIDATION_SHARE, metavar="SHARE",
+                        help=f"held-out share (default {VALIDATION_SHARE})")
     args = parser.parse_args()
     weights = {name: float(w) for name, w in (item.split("=") for item in args.weight)}
-    stats = prepare(args.folder, args.out, args.vocabulary, weights, args.tokenizer)
+    stats = prepare(args.folder, args.out, args.vocabulary, weights, args.tokenizer,
+                    args.validation, args.raw)
     print(json.dumps(stats, indent=1))
 
 

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from data import TokenSet
+from order import TokenSet
 from model import IGNORED
 
 
-def windows(tokens, end, context):
-    """(inputs, targets) pairs of at most `context` tokens of one story that ends with `end`."""
-    document = np.concatenate(([end], tokens)).astype(np.int64)
+def windows(tokens, context):
+    """(inputs, targets) pairs of at most `context` tokens of one story and its end of text."""
+    document = np.concatenate((tokens[-1:], tokens)).astype(np.int64)
     for start in range(0, len(document) - 1, context):
         stop = min(start + context, len(document) - 1)
         yield document[start:stop], document[start + 1:stop + 1]
@@ -39,12 +39,12 @@ def batches(pairs, rows):
 
 
 @torch.no_grad()
-def token_losses(model, token_set, end=0, stories=None, rows=8, bf16=False):
+def token_losses(model, token_set, stories=None, rows=8, bf16=False):
     """Sum and count of the losses by position in the window, in nats: two arrays [context]."""
     device, context = next(model.parameters()).device, model.config.context
     count = min(len(token_set), stories or len(token_set))
     pairs = [pair for index in range(count)
-             for pair in windows(token_set.story(index), end, context)]
+             for pair in windows(token_set.story(index), context)]
     sums, counts = np.zeros(context), np.zeros(context, np.int64)
     was_training = model.training
     model.eval()

@@ -5,7 +5,8 @@
 
 Invariants: a shared projection is written once; matrices take the requested type, everything that
 is added or multiplied element by element (norms, biases, positions) stays f32; the file is the same
-for the same checkpoint.
+for the same checkpoint; rows of the vocabulary beyond the tokenizer's (padding to a round number)
+are left out, since no text has them.
 """
 import argparse
 import json
@@ -130,11 +131,12 @@ def add_variant_keys(writer, config, labels, image):
 
 
 def add_tokenizer(writer, path):
-    """Byte-level BPE in the keys that GGUF runtimes read for GPT-2's tokenizer."""
+    """Byte-level BPE in the keys that GGUF runtimes read for GPT-2's tokenizer; its size."""
     described = json.loads(Path(path).read_text())
     vocabulary = described["model"]["vocab"]
-    tokens = sorted(vocabulary, key=vocabulary.get)
     special = {item["content"] for item in described["added_tokens"] if item["special"]}
+    vocabulary |= {item["content"]: item["id"] for item in described["added_tokens"]}
+    tokens = sorted(vocabulary, key=vocabulary.get)
     kinds = [TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens]
     merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
     writer.add_tokenizer_model("gpt2")
@@ -145,6 +147,7 @@ def add_tokenizer(writer, path):
     writer.add_bos_token_id(vocabulary[END])
     writer.add_eos_token_id(vocabulary[END])
     writer.add_add_bos_token(False)
+    return len(tokens)
 
 
 def write_gguf(model, path, kind="f32", name=None, tokenizer=None, about=None, training=None,
@@ -158,11 +161,12 @@ def write_gguf(model, path, kind="f32", name=None, tokenizer=None, about=None, t
         writer.add_string(f"general.{key}", value)
     add_shape_keys(writer, model.config)
     add_variant_keys(writer, model.config, labels, image)
-    if tokenizer:
-        add_tokenizer(writer, tokenizer)
+    rows = add_tokenizer(writer, tokenizer) if tokenizer else None
     if training:
         writer.add_string("onekv.training", json.dumps(training, sort_keys=True))
     for tensor, values in named_tensors(model).items():
+        if rows and tensor in ("token_embd.weight", "output.weight"):
+            values = values[:rows]
         matrix = values.ndim == 2 and not tensor.startswith("position_embd")
         quantized = TYPES[kind] if matrix else Type.F32
         if values.shape[-1] % 32 and quantized not in (Type.F32, Type.F16):
@@ -179,6 +183,8 @@ def load_checkpoint(path, weights="average"):
     """(model, state) of a train.py checkpoint; `weights`: "last" or their running "average"."""
     state = torch.load(path, map_location="cpu", weights_only=True)
     model = Transformer(Config(**state["config"]))
+    if weights == "average" and state["average"] is None:
+        raise SystemExit(f"{path} has no running mean of the weights: --weights last")
     model.load_state_dict(state["model" if weights == "last" else "average"])
     return model.eval(), state
 
@@ -198,7 +204,8 @@ def main():
     parser = argparse.ArgumentParser(description="Export a checkpoint to GGUF.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--config", type=Path, required=True, help="for the name and `about`")
+    parser.add_argument("--config", type=Path, required=True,
+                        help="config.json of the run, for the name and `about`")
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
     parser.add_argument("--type", choices=TYPES, default="f32")
     parser.add_argument("--weights", choices=("last", "average"), default="average")

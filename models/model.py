@@ -44,7 +44,8 @@ class Config:
     feature_length: int = 0
     class_row: bool = False         # ViT: a learned row before the patches
     pooling: str = "each"           # each, first
-    dropout: float = 0.0
+    dropout: float = 0.0            # after the embedding, attention and MLP
+    embedding_dropout: bool = True  # False: not after the embedding
 
     def __post_init__(self):
         self.kv_heads = self.kv_heads or self.heads
@@ -256,7 +257,7 @@ class Transformer(nn.Module):
         self.class_row = nn.Parameter(torch.zeros(config.width)) if config.class_row else None
         learned = config.positions == "learned"
         self.positions = nn.Embedding(length, config.width) if learned else None
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout if config.embedding_dropout else 0.0)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = make_norm(config)
         bias = config.bias and config.input_kind == "features"

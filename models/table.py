@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from data import TokenSet
+from order import TokenSet
 from evaluate import token_losses
 from export import load_checkpoint
 

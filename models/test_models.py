@@ -2,17 +2,10 @@
 
 The exported files are read by reference.py, which shares no code with model.py.
 """
-import argparse
-import contextlib
-import dataclasses
-import io
 import itertools
 import json
-import os
-import signal
 import tempfile
 import unittest
-import unittest.mock
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +13,11 @@ import torch
 import torch.nn.functional as F
 from gguf import GGUFReader
 
-import data
-import evaluate
 import expand
 import export
 import fast_attention
 import reference
-import train
 from model import IGNORED, PROJECTIONS, Config, Transformer
-from optimizer import rate_at
 
 SMALL = {"layers": 2, "width": 64, "heads": 4, "mlp_width": 96, "context": 32, "vocabulary": 300}
 GPT = {"positions": "learned", "norm": "layer", "activation": "gelu_erf", "bias": True}
@@ -189,120 +178,6 @@ class ExportTest(unittest.TestCase):
         export.write_gguf(small(projection="Q-K=V", shared_rope="rotate-unrotate"), self.file)
         with self.assertRaisesRegex(SystemExit, "no standard twin"):
             expand.expand(self.file, self.expanded)
-
-
-def write_corpus(folder):
-    words = [a + b for a in ("sun", "moon", "star", "rain") for b in ("light", "fall", "ly", "en")]
-    for number, name in enumerate(("plain", "old")):
-        generator = np.random.default_rng(number)
-        stories = (" ".join(generator.choice(words, 50)) for _ in range(60))
-        (folder / f"{name}.txt").write_text("".join(f"{s}\n<|end|>\n" for s in stories))
-
-
-class DataTest(unittest.TestCase):
-    def setUp(self):
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        write_corpus(self.folder)
-        self.out = self.folder / "out"
-        self.stats = data.prepare(self.folder, self.out, 300, {"old": 0.25})
-
-    def test_cleaning_and_separators(self):
-        text = "\u201cHi\u2019s\u201d \u2014 a\t b\n\n c\x07 \n<|endoftext|>\nnext\n"
-        (self.folder / "x.txt").write_text(text)
-        stories = list(data.read_stories(self.folder / "x.txt"))
-        self.assertEqual(stories, ['"Hi\'s" - a b\nc', "next"])
-
-    def test_the_split_does_not_depend_on_other_files(self):
-        alone = data.split_stories(self.folder / "old.txt", set())
-        part = self.stats["files"]["old"]
-        self.assertEqual((len(alone[0]), len(alone[1])),
-                         (part["train"]["stories"], part["validation"]["stories"]))
-
-    def test_order_is_a_function_of_the_position(self):
-        order = data.TrainingOrder(self.out, {"old": 0.25}, 1)
-        whole = order.read(0, 20000)
-        again = data.TrainingOrder(self.out, {"old": 0.25}, 1)
-        np.testing.assert_array_equal(again.read(13000, 500), whole[13000:13500])
-        other = data.TrainingOrder(self.out, {"old": 0.25}, 2)
-        self.assertTrue((other.read(0, 500) != whole[:500]).any())
-
-    def test_weights_are_shares_of_the_stories(self):
-        order = data.TrainingOrder(self.out, {"old": 0.25}, 1)
-        stories = int((order._epoch(0) == 0).sum())
-        counts = [self.stats["files"][name]["train"]["stories"] for name in ("plain", "old")]
-        self.assertEqual(stories, counts[0] + counts[1] // 4)
-
-
-class TrainTest(unittest.TestCase):
-    def setUp(self):
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        write_corpus(self.folder)
-        data.prepare(self.folder, self.folder / "data", 300)
-
-    def run_for(self, steps, name, model=None, resume=None):
-        """Train to `steps` of the 20 steps of 128 tokens; return the loss of each step."""
-        out = self.folder / name
-        out.mkdir(exist_ok=True)
-        training = train.Training(
-            tokens=2560, warmup_tokens=256, decay_tokens=512, evaluate_every=1 << 30, bf16=False,
-            stages=[{"until": 1280, "sequence": 16, "batch": 8}, {"sequence": 32, "batch": 4}])
-        config = Config(**(SMALL | {"dropout": 0.1} | (model or {})))
-        run = train.Run(config, training, self.folder / "data", torch.device("cpu"))
-        if resume:
-            run.restore(resume)
-        arguments = argparse.Namespace(log_every=1, save_minutes=99, minutes=0)
-        with unittest.mock.patch.object(train, "train_step", stop_after(run, steps)), \
-                contextlib.redirect_stdout(io.StringIO()):
-            train.train(run, run.model, out, self.folder / "data", arguments)
-        log = (out / "log.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line)["loss"] for line in log.splitlines()]
-
-    def test_a_resumed_run_has_the_loss_curve_of_an_unbroken_one(self):
-        unbroken = self.run_for(20, "unbroken")
-        self.run_for(7, "broken")
-        resumed = self.run_for(20, "broken", resume=self.folder / "broken" / "last.pt")
-        self.assertEqual(len(unbroken), 20)
-        self.assertEqual(unbroken, resumed)
-        self.assertLess(unbroken[-1], unbroken[0])
-
-    def test_another_shape_is_refused(self):
-        self.run_for(20, "a")
-        with self.assertRaisesRegex(SystemExit, "another model"):
-            self.run_for(20, "b", {"layers": 1}, self.folder / "a" / "last.pt")
-
-    def test_schedule(self):
-        wsd = train.Training(tokens=1000, warmup_tokens=100, decay_tokens=200, rate=1.0)
-        rates = [rate_at(tokens, wsd) for tokens in (49, 500, 800, 900, 1000)]
-        np.testing.assert_allclose(rates, [0.5, 1, 1, 0.5, 0])
-        cosine = dataclasses.replace(wsd, schedule="cosine", final_rate_share=0.1)
-        np.testing.assert_allclose([rate_at(t, cosine) for t in (550, 1000)], [0.55, 0.1])
-
-    def test_held_out_loss_scores_each_token_once(self):
-        model = small()
-        results = evaluate.held_out(model, self.folder / "data", ["plain"])["plain"]
-        tokens = data.TokenSet(self.folder / "data", "plain", "validation")
-        self.assertEqual(results["tokens"], len(tokens.tokens))
-        total, window = 0.0, model.config.context
-        for index in range(len(tokens)):
-            story = torch.tensor(np.concatenate(([0], tokens.story(index))).astype(np.int64))
-            for start in range(0, len(story) - 1, window):
-                part = story[start:start + window + 1]
-                with torch.no_grad():
-                    logits = model(part[None, :-1])[0]
-                total += float(F.cross_entropy(logits, part[1:], reduction="sum"))
-        self.assertAlmostEqual(results["loss"], total / results["tokens"], places=4)
-
-
-def stop_after(run, steps):
-    """train_step that asks the run to stop, as a signal does, once `steps` are done."""
-    original = train.train_step
-
-    def step(*arguments):
-        result = original(*arguments)
-        if run.step == steps:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return result
-    return step
 
 
 if __name__ == "__main__":
