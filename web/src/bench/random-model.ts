@@ -24,8 +24,8 @@ interface RandomTensor {
   gain: number;
   /** Added to each number; f32 only. */
   mean: number;
-  /** Whose row, by stem and number, a row is. */
-  source(row: number): [stem: string, row: number];
+  /** Whose row, by stem and number, a row is; undefined: it is all zeros. */
+  source(row: number): [stem: string, row: number] | undefined;
 }
 
 const u32 = (value: number): KeyValue => ({ kind: 'u32', value });
@@ -175,7 +175,11 @@ function tensorsOf(model: ShapedModel): RandomTensor[] {
   const list = new TensorList(model);
   // What is added to the stream of activations keeps it at its size, whatever the depth.
   const gain = 1 / Math.sqrt(2 * layers);
-  list.matrix('token_embd', model.vocabulary, width);
+  // A logit of 0 is never the largest of thousands: no runtime has to write a byte that is not a
+  // character, and none ends a text.
+  list.matrix('token_embd', model.vocabulary, width, {
+    source: (row) => (row < firstCharacter ? undefined : ['token_embd', row]),
+  });
   if (architecture === 'gpt2') {
     list.matrix('position_embd', model.context, width, { type: 'f16' });
   }
@@ -213,7 +217,9 @@ function* tensorChunks(tensor: RandomTensor, seed: number): Generator<Uint8Array
     const last = first + count === tensor.rows;
     const chunk = new Uint8Array(count * maker.bytes + (last ? aligned(total) - total : 0));
     for (let i = 0; i < count; i++) {
-      const [stem, row] = tensor.source(first + i);
+      const source = tensor.source(first + i);
+      if (source === undefined) continue;
+      const [stem, row] = source;
       if (!seeds.has(stem)) seeds.set(stem, hashName(`${stem}.${tensor.kind}`, seed));
       // The golden ratio's bits keep the rows' random sequences apart.
       const key = ((seeds.get(stem) as number) + Math.imul(row, 0x9e3779b9)) | 0;

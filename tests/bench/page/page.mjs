@@ -1,0 +1,52 @@
+// Runs in the page: one visit of tests/bench/peers.mjs. The job of the address (?job=JSON):
+//
+//   engine    'onekv' or 'wllama'
+//   url       the GGUF file
+//   threads   threads asked for
+//   context   tokens that the longest step needs
+//   vocabulary, seed, prompts  [{ count, tokens }]: read that many random tokens, then choose
+//             `tokens`; each is measured. No prompt begins like another, so no cache answers.
+//
+// The first prompt is measured as it comes after loading, the others follow it. Both engines do
+// their work in workers; this thread only waits. The report is written into #report.
+import { randomIds, textOfIds } from '/lib/bench/random-model.js';
+import { measureWllama } from './wllama.mjs';
+
+const element = (id) => document.getElementById(id);
+const say = (text) => { element('state').textContent = text; };
+
+function measureOneKV(job) {
+  const worker = new Worker(new URL('src/onekv-worker.js', location.href), { type: 'module' });
+  return new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
+    worker.onerror = (event) => reject(new Error(`worker: ${event.message ?? 'did not load'}`));
+    worker.postMessage(job);
+  });
+}
+
+/** How long the file alone takes: to fetch, and to fetch and hash. */
+async function measureFetch(url) {
+  const started = performance.now();
+  const bytes = await (await fetch(url)).arrayBuffer();
+  const fetched = performance.now();
+  await crypto.subtle.digest('SHA-256', bytes);
+  return { fetchMs: fetched - started, fetchAndHashMs: performance.now() - started };
+}
+
+async function run(job) {
+  say(`${job.engine} on ${job.url}`);
+  const report = await (job.engine === 'wllama' ? measureWllama(job) : measureOneKV(job));
+  return { isolated: globalThis.crossOriginIsolated, ...report,
+    ...(job.fetch ? await measureFetch(job.url) : {}) };
+}
+
+const failed = (error) => ({ error: String(error?.stack ?? error) });
+const { prompts, vocabulary, seed, ...rest } = JSON.parse(
+  new URLSearchParams(location.search).get('job'));
+const written = prompts.map(({ count, tokens }, i) => {
+  const ids = randomIds(count, vocabulary, seed + i);
+  return { ids, text: textOfIds(ids), tokens };
+});
+const report = await run({ ...rest, prompts: written }).catch(failed);
+element('report').textContent = JSON.stringify(report);
+say('done');

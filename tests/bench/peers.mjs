@@ -1,0 +1,219 @@
+// OneKV beside wllama in headless Chromium, on the same files: npm run bench:peers [-- options]
+//
+// Every visit is a browser of its own that opens one page, which loads the file and measures
+// (page/page.mjs). The engines take turns, and so does the one that begins. Of Q-K=V files wllama
+// gets the expanded form, the same model for a runtime that knows only QKV.
+//
+// Results: one JSON a file and thread count in tests/bench/results/peers/, and peers.md, the table
+// of all of them, made anew at each run.
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { build } from 'esbuild';
+import { shapedModel, titleOf } from '../../dist/src/bench/shapes.js';
+import { summarise } from '../../dist/src/bench/statistics.js';
+import { root } from '../../wasm/toolchain/shell.mjs';
+import { launch } from '../browser/drivers.mjs';
+import { serve } from '../browser/server.mjs';
+import { busyShares, commit, machine, rendererPeak, startWatch } from './machine.mjs';
+import { peersMarkdown } from './peers-table.mjs';
+import { shapeFolder, writeShape } from './shape.mjs';
+
+const usage = `usage: node tests/bench/peers.mjs [options]
+
+  --shapes S,M       of random weights, q8_0 (default S,M)
+  --variants V,…     qkv-mha, keqv-mqa (default both)
+  --threads N,…      default 1,2
+  --repeat N         visits of each engine (default 5)
+  --quick            shape S, 2 threads, 3 visits
+  --no-save          print the table of this run only`;
+
+const engines = ['wllama', 'onekv'];
+const variants = {
+  'qkv-mha': {},
+  'keqv-mqa': { projection: 'Q-K=V', kvHeads: 1 },
+};
+/** By shape: what is read and chosen, in this order. The first is what a visitor meets first; the
+ * short one comes last, when both engines' compilers have long seen all of the code. */
+const prompts = {
+  S: [{ count: 8, tokens: 33 }, { count: 512, tokens: 33 }, { count: 2048, tokens: 33 },
+    { count: 8, tokens: 97 }],
+  M: [{ count: 8, tokens: 33 }, { count: 512, tokens: 17 }, { count: 8, tokens: 49 }],
+  L: [{ count: 8, tokens: 17 }, { count: 128, tokens: 9 }, { count: 8, tokens: 17 }],
+};
+const resultFolder = join(root, 'tests/bench/results');
+const visitTimeout = 240_000;
+const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
+
+async function makeSite() {
+  const folder = join(root, 'build/bench');
+  await build({
+    entryPoints: [join(root, 'tests/bench/page/onekv-worker.mjs')],
+    outfile: join(folder, 'src/onekv-worker.js'),
+    bundle: true, format: 'esm', platform: 'browser', target: 'es2022',
+    external: ['node:*'], logLevel: 'warning',
+  });
+  return serve({ isolated: true, mounts: {
+    '/': join(root, 'tests/bench/page'),
+    '/src/': join(folder, 'src'),
+    '/lib/': join(root, 'dist/src'),
+    '/wasm/': join(root, 'dist/wasm'),
+    '/wllama/': join(root, 'node_modules/@wllama/wllama/esm'),
+    '/shapes/': shapeFolder,
+  } });
+}
+
+/** The report of one visit. */
+async function visit(origin, job) {
+  const driver = await launch('chromium');
+  try {
+    const watch = startWatch();
+    await driver.open(`${origin}/?job=${encodeURIComponent(JSON.stringify(job))}`);
+    const end = performance.now() + visitTimeout;
+    for (;;) {
+      const text = await driver.text('#report');
+      if (text) {
+        const report = JSON.parse(text);
+        if (report.error) throw new Error(`${job.engine}: ${report.error}`);
+        return { ...report, peakBytes: rendererPeak(), busy: busyShares(watch),
+          browser: driver.version };
+      }
+      if (performance.now() > end) throw new Error(`${job.engine}: ${driver.log.join('\n')}`);
+      // Looking costs the page time: seldom.
+      await pause(250);
+    }
+  } finally {
+    await driver.close();
+  }
+}
+
+/** What is measured together: a model in the form that each engine gets. */
+async function prepare(shape, variant) {
+  const model = shapedModel(shape, variants[variant]);
+  const standard = shapedModel(shape, { ...variants[variant],
+    expand: model.projection !== 'QKV' });
+  const files = {};
+  for (const [engine, form] of [['wllama', standard], ['onekv', model]]) {
+    files[engine] = (await writeShape(form)).slice(shapeFolder.length + 1);
+  }
+  return { model, files };
+}
+
+const say = (text) => process.stderr.write(process.stderr.isTTY ? `\r${text}\x1b[K` : `${text}\n`);
+
+/** Tells how far a run is and how long the rest takes. */
+function progress(total) {
+  const started = performance.now();
+  let done = 0;
+  return (label) => {
+    const left = done === 0 ? '' : `, ${Math.ceil((performance.now() - started) / done *
+      (total - done) / 1000)} s left`;
+    say(`${label}: visit ${done + 1} of ${total}${left}`);
+    done += 1;
+  };
+}
+
+async function measure(origin, { shape, variant, threads, repeat }) {
+  const { model, files } = await prepare(shape, variant);
+  const steps = prompts[shape];
+  const context = Math.max(...steps.map(({ count, tokens }) => count + tokens)) + 64;
+  const visits = Object.fromEntries(engines.map((engine) => [engine, []]));
+  const tell = progress(repeat * engines.length);
+  for (let round = 0; round < repeat; round++) {
+    const order = round % 2 === 0 ? engines : [...engines].reverse();
+    for (const engine of order) {
+      tell(`${titleOf(model)}, ${threads} threads, ${engine}`);
+      visits[engine].push(await visit(origin, {
+        engine, threads, context, url: `/shapes/${files[engine]}`, fetch: engine === 'onekv',
+        vocabulary: model.vocabulary, seed: 100 * round + 1, prompts: steps,
+      }));
+    }
+  }
+  return { title: titleOf(model), shape, variant, threads, files, prompts: steps, visits };
+}
+
+/** The figures of one engine's visits: { name: summary }. */
+function figures(visits, steps) {
+  const of = (pick) => summarise(visits.map(pick));
+  return {
+    ...Object.fromEntries(steps.flatMap(({ count }, i) => [
+      // The first answer is what follows a load, whatever was read; reading 8 tokens is no prefill.
+      [i === 0 ? 'first decode' : `decode after ${count}`, of((visit) => visit.steps[i].decode)],
+      ...(count > 8 ? [[`prefill ${count}`, of((visit) => visit.steps[i].prefill)]] : []),
+    ])),
+    loadMs: of((visit) => visit.loadMs),
+    peakBytes: of((visit) => visit.peakBytes),
+    ...(visits[0].fetchAndHashMs === undefined ? {}
+      : { fetchAndHashMs: of((visit) => visit.fetchAndHashMs) }),
+  };
+}
+
+function report(measured, started) {
+  const { visits, ...rest } = measured;
+  const all = engines.flatMap((engine) => visits[engine]);
+  const share = (name) => Math.max(...all.map(({ busy }) => busy[name]));
+  const wllama = JSON.parse(readFileSync(join(root,
+    'node_modules/@wllama/wllama/package.json'), 'utf8'));
+  return {
+    what: 'peers', date: started, commit: commit(), machine: machine(),
+    browser: `Chromium ${all[0].browser}`,
+    versions: { wllama: wllama.version, 'llama.cpp': visits.wllama[0].version },
+    onekv: { simd: visits.onekv[0].simd, threads: visits.onekv[0].threads,
+      notes: visits.onekv[0].notes },
+    wllama: { threads: visits.wllama[0].threads },
+    // Of the worst visit.
+    busy: { others: share('others'), stolen: share('stolen') },
+    ...rest,
+    figures: Object.fromEntries(engines.map((engine) =>
+      [engine, figures(visits[engine], rest.prompts)])),
+  };
+}
+
+/** All results that are there, in the order of their names. */
+function saved() {
+  const folder = join(resultFolder, 'peers');
+  return readdirSync(folder).filter((name) => name.endsWith('.json')).sort()
+    .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')));
+}
+
+function save(result) {
+  const folder = join(resultFolder, 'peers');
+  mkdirSync(folder, { recursive: true });
+  const { shape, variant, threads } = result;
+  writeFileSync(join(folder, `${shape.toLowerCase()}-${variant}-${threads}t.json`),
+    `${JSON.stringify(result, null, 1)}\n`);
+  writeFileSync(join(resultFolder, 'peers.md'), peersMarkdown(saved()));
+}
+
+async function main() {
+  const { values } = parseArgs({ options: {
+    shapes: { type: 'string' }, variants: { type: 'string' }, threads: { type: 'string' },
+    repeat: { type: 'string' }, quick: { type: 'boolean' }, 'no-save': { type: 'boolean' },
+    help: { type: 'boolean' },
+  } });
+  if (values.help) return console.log(usage);
+  const { quick } = values;
+  const list = (name, all, short) => (values[name] ?? (quick ? short : all)).split(',');
+  const repeat = Number(values.repeat ?? (quick ? 3 : 5));
+  const server = await makeSite();
+  const results = [];
+  try {
+    for (const shape of list('shapes', 'S,M', 'S')) {
+      for (const variant of list('variants', Object.keys(variants).join(), 'qkv-mha,keqv-mqa')) {
+        for (const threads of list('threads', '1,2', '2').map(Number)) {
+          const started = new Date().toISOString();
+          const measured = await measure(server.origin, { shape, variant, threads, repeat });
+          results.push(report(measured, started));
+          if (!values['no-save']) save(results.at(-1));
+        }
+      }
+    }
+  } finally {
+    await server.close();
+    say('');
+    // A Ctrl-C in a visit: what was measured before it is saved already.
+    if (results.length > 0) console.log(peersMarkdown(results));
+  }
+}
+
+await main();

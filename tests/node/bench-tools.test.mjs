@@ -1,0 +1,43 @@
+// What stands around the measuring: how busy the machine was, and the table of bench:peers.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { test } from 'node:test';
+import { summarise } from '../../dist/src/bench/statistics.js';
+import { busyShares, commit, machine, startWatch } from '../bench/machine.mjs';
+import { peersMarkdown } from '../bench/peers-table.mjs';
+
+/** Keeps a core busy for that long. */
+const burn = 'const end = Date.now() + 600; while (Date.now() < end);';
+
+test('work of this process and its children is its own', async () => {
+  const watch = startWatch();
+  const child = spawn(process.execPath, ['-e', burn]);
+  await new Promise((resolve) => { child.once('exit', resolve); });
+  const { own, others, stolen } = busyShares(watch);
+  // Loaded machines give it less than a core.
+  assert.ok(own > 0.02 && own <= 1.1, `own ${own}`);
+  assert.ok(others >= 0 && others <= 1.1, `others ${others}`);
+  assert.ok(stolen >= 0);
+});
+
+test('a result says where it comes from', () => {
+  const { cpu, cores, memoryBytes } = machine();
+  assert.ok(cpu.length > 0 && cores >= 1 && memoryBytes > 1e6);
+  assert.match(commit(), /^[0-9a-f]{12}\+?$/);
+});
+
+test('ratios above 1 are in our favour, whatever the unit', () => {
+  const figures = (decode, loadMs) => ({
+    'decode after 8': summarise([decode]), loadMs: summarise([loadMs]),
+    fetchAndHashMs: summarise([100]),
+  });
+  const text = peersMarkdown([{
+    title: 'S QKV MHA q8_0', threads: 2, commit: '0123456789ab', date: '2026-01-01T00:00:00.000Z',
+    machine: machine(), browser: 'Chromium 1', versions: { wllama: '3' },
+    onekv: { simd: 'relaxed' }, busy: { others: 0.01, stolen: 0 },
+    figures: { wllama: figures(50, 1000), onekv: figures(200, 250) },
+  }]);
+  assert.match(text, /\| decode after 8, tokens\/s \| 50\.0 ±0 % \| 200 ±0 % \| 4\.00 × \|/);
+  assert.match(text, /\| 1\.00 s ±0 % \| 0\.25 s ±0 % \| 4\.00 × \|/);
+  assert.match(text, /OneKV's load 2\.50 times that/);
+});
