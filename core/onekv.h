@@ -174,6 +174,12 @@ onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float
                           size_t n_rows, const float **logits, size_t *n_logits,
                           onekv_error *error);
 
+/* weights [n][n]: row i is how token i attends to tokens 0..i in one head of one layer of a causal
+ * model; it sums to 1, and later tokens are 0. Computed for this call (inspect.c); no session
+ * changes. Errors: WRONG_STATE, INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, OUT_OF_MEMORY. */
+onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size_t n,
+                                 size_t layer, size_t head, float *weights, onekv_error *error);
+
 /* -- Snapshots: a session as bytes (snapshot.c has the layout) -- */
 
 size_t onekv_session_save_bytes(const onekv_session *session);

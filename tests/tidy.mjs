@@ -18,7 +18,7 @@ const levels = {
   1: ['kernels', 'simd128', 'dequantize', 'gguf', 'sampler'],
   2: ['config', 'rope', 'attention', 'kv_cache', 'weights', 'matmul'],
   3: ['forward'],
-  4: ['onekv', 'model', 'loader', 'session', 'snapshot', 'step'],
+  4: ['onekv', 'model', 'loader', 'session', 'snapshot', 'step', 'inspect'],
 };
 
 /** Level of a core file: its own name's, or that of the longest listed name it is a part of. */

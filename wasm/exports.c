@@ -44,6 +44,8 @@ int js_sample(onekv_session *session, const float *logits);
 int js_score(onekv_session *session, const int32_t *tokens, size_t n, float *logprobs);
 const float *js_encode(onekv_model *model, const int32_t *tokens, const float *features,
                        size_t n_rows);
+int js_attention_map(onekv_model *model, const int32_t *tokens, size_t n, size_t layer,
+                     size_t head, float *weights);
 onekv_session *js_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes);
 const char *js_field_names(int which);
 
@@ -323,6 +325,13 @@ const float *js_encode(onekv_model *model, const int32_t *tokens, const float *f
   keep_status(onekv_encode(model, tokens, features, n_rows, &logits, &n_logits, &last_error));
   numbers[0] = (double)n_logits;
   return logits;
+}
+
+/* weights [n][n]. */
+int js_attention_map(onekv_model *model, const int32_t *tokens, size_t n, size_t layer,
+                     size_t head, float *weights) {
+  forget_error();
+  return keep_status(onekv_attention_map(model, tokens, n, layer, head, weights, &last_error));
 }
 
 onekv_session *js_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes) {

@@ -3,14 +3,14 @@
 //   node wasm/toolchain/build.mjs [wasm] [ts] [native] [clean]     (default: wasm ts)
 //
 // wasm    build/wasm-*/onekv-{simd128,relaxed}.{mjs,wasm}, copied to dist/wasm/
-// ts      web/src and web/cli to dist/src and dist/cli
+// ts      web/src and web/cli to dist/src and dist/cli, and the worker in one file
 // native  the test programs with sanitizers and with optimisation, in build/native-*/
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync,
   rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Stop, main, must, root, run, say, withLock } from './shell.mjs';
-import { bundleXgrammar } from './bundle.mjs';
+import { bundleWorker, bundleXgrammar } from './bundle.mjs';
 import { need } from './setup.mjs';
 
 const wrapper = join(root, 'wasm/toolchain/emcc-env');
@@ -92,6 +92,7 @@ export async function buildTypeScript() {
     const { seconds } = await must('tsc', process.execPath, [compiler, '--project', root]);
     say(`build: ts (${seconds.toFixed(1)} s)`);
     await bundleXgrammar();
+    await bundleWorker();
     const bin = join(root, 'dist/cli/onekv.js');
     if (existsSync(bin)) chmodSync(bin, 0o755);
   });

@@ -2,6 +2,7 @@
 //
 //   dist/src/xgrammar.js   @mlc-ai/web-xgrammar as a module: as published it is a script that says
 //                          it is a module, which neither Node nor a page can import
+//   dist/src/worker.js     the worker with all that it imports: bare imports resolve in no worker
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Stop, root } from './shell.mjs';
@@ -51,6 +52,31 @@ export async function bundleXgrammar() {
     target: 'es2022',
     banner: { js: `/* @mlc-ai/web-xgrammar ${version} of the XGrammar contributors, Apache-2.0: ` +
       'https://www.apache.org/licenses/LICENSE-2.0 */' },
+    logLevel: 'warning',
+  });
+}
+
+/** What the worker carries of others, for its banner. */
+const carried = ['@huggingface/jinja', '@huggingface/tokenizers', '@noble/hashes'];
+
+function noticeOf(name) {
+  const { version, license } = JSON.parse(readFileSync(
+    join(root, 'node_modules', name, 'package.json'), 'utf8'));
+  return `${name} ${version}, ${license}`;
+}
+
+export async function bundleWorker() {
+  const { build } = await import('esbuild');
+  await build({
+    entryPoints: [join(root, 'dist/src/worker-page.js')],
+    outfile: join(root, 'dist/src/worker.js'),
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    platform: 'browser',
+    target: 'es2022',
+    banner: { js: `/* OneKV, MIT; with ${carried.map(noticeOf).join('; ')}; licences: ` +
+      'https://spdx.org/licenses */' },
     logLevel: 'warning',
   });
 }

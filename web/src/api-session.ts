@@ -146,7 +146,7 @@ export interface Session {
   setSampling(sampling: SamplingOptions, options?: SignalOptions): Promise<void>;
   save(options?: SaveOptions): Promise<Blob>;
   memory(options?: SignalOptions): Promise<SessionMemory>;
-  /** Computed anew for this call, in time and bytes of tokens²; at most 1024 tokens. */
+  /** Computed anew for this call, in time and bytes of tokens²; at most 2048 tokens. */
   attention(options: SignalOptions & { layer: number; head: number }): Promise<AttentionMap>;
   /** Cancels what runs or waits (it rejects with DESTROYED) and gives the pages back. */
   destroy(): Promise<void>;

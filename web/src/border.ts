@@ -58,6 +58,8 @@ export interface Exports {
   _js_sample(session: number, logits: number): I32;
   _js_score(session: number, tokens: number, count: number, logprobs: number): I32;
   _js_encode(model: number, tokens: number, features: number, rows: number): I32;
+  _js_attention_map(model: number, tokens: number, count: number, layer: number, head: number,
+    weights: number): I32;
   _onekv_logprob(logits: number, count: number, token: number): number;
 }
 

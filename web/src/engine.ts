@@ -8,6 +8,7 @@ import type { Border } from './border.js';
 import { architectureOf, cacheTypes, describe } from './description.js';
 import type { CacheType, ModelDescription } from './description.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from './errors.js';
+import type { ImageShape } from './image.js';
 import { loaderMetadata } from './metadata.js';
 import type { Metadata } from './metadata.js';
 import { Model } from './model.js';
@@ -82,6 +83,16 @@ export class Engine {
     return this.border.memoryBytes;
   }
 
+  /** What the wasm memory can grow to. */
+  get memoryBytesMax(): number {
+    return this.#module.memoryBytesMax;
+  }
+
+  /** The module trapped, or the engine was destroyed: nothing works any more. */
+  get isBroken(): boolean {
+    return this.#destroyed || this.#module.border.isBroken;
+  }
+
   /** The module, for the other classes. @internal */
   get border(): Border {
     if (this.#destroyed) throw new OneKVError('DESTROYED', 'the engine was destroyed');
@@ -117,6 +128,8 @@ export class Engine {
 export class Loader {
   readonly #engine: Engine;
   readonly #batch: number;
+  /** 0: the file's. */
+  readonly #contextLength: number;
   #handle: number;
   #fed = 0;
 
@@ -126,6 +139,7 @@ export class Loader {
     const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
     const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
     this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
+    this.#contextLength = context;
     this.#engine = engine;
     this.#handle = border.checkHandle(border.exports._js_loader_open(
       0, cacheTypes.indexOf(type), context, this.#batch, options.headerOnly === true ? 1 : 0));
@@ -203,13 +217,23 @@ export class Loader {
       textKeys: readTextKeys(this.metadata),
       name: this.metadata.string('general.name'),
       labels: this.metadata.strings('onekv.labels'),
+      image: this.#image(),
       batch: this.#batch,
+      contextLength: Math.min(this.#contextLength || Number.POSITIVE_INFINITY,
+        this.describe().contextLength),
     } : undefined;
     const model = border.checkHandle(border.exports._js_loader_finish(handle));
     this.#handle = 0;
     this.#engine.disown(this);
     if (parts === undefined) throw new OneKVError('WRONG_STATE', 'a model came without a header');
     return new Model(this.#engine, model, parts);
+  }
+
+  #image(): ImageShape | undefined {
+    const [size, patch, channels] = ['size', 'patch', 'channels'].map((name) =>
+      checkInteger(`onekv.image.${name}`, this.metadata.number(`onekv.image.${name}`) ?? 0,
+        0, 4096)) as [number, number, number];
+    return size * patch * channels > 0 ? { size, patch, channels } : undefined;
   }
 
   /** Gives up what was fed. A second call, or one after finish, does nothing. */

@@ -25,7 +25,9 @@ export type LayerErrorCode =
   /** The file's SHA-256 is not the one that was asked for. */
   | 'INTEGRITY_FAILED'
   /** The model's worker could not be started, or it ended. */
-  | 'WORKER_LOST';
+  | 'WORKER_LOST'
+  /** A failure that nobody foresaw: please report it. */
+  | 'INTERNAL';
 
 export type ErrorCode = CoreErrorCode | LayerErrorCode;
 

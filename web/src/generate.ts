@@ -4,11 +4,20 @@
 // that a conversation can go on from it. Between pieces and tokens others get their turn, and an
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from './errors.js';
-import type { Choice } from './model.js';
+import type { AdvanceOptions, Choice } from './model.js';
 import type { Session } from './session.js';
 import { StopStrings } from './stop-strings.js';
 import type { Tokenizer } from './tokenizer.js';
 import { turnTaker } from './turns.js';
+
+/** Moves sessions on, letting others have their turn: one session by itself, or (scheduler.ts)
+ * together with others. */
+export interface Stepper {
+  /** Appends in pieces; `onDone` hears how many tokens are done. */
+  append(session: Session, tokens: Int32Array, signal: AbortSignal | undefined,
+    onDone: (done: number) => void): Promise<void>;
+  next(session: Session, options: AdvanceOptions): Promise<Choice>;
+}
 
 export interface GenerateOptions {
   /** Most tokens to generate; default: until the text ends or the window is full. */
@@ -22,6 +31,10 @@ export interface GenerateOptions {
   /** As in AdvanceOptions: log probabilities come with each part. */
   logprobs?: number;
   mask?: (logits: Float32Array, session: Session) => void;
+  /** Awaited before each choice. */
+  beforeChoice?: () => Promise<void>;
+  /** Default: this session alone, with turns of the event loop in between. */
+  stepper?: Stepper;
 }
 
 export interface TextPart {
@@ -50,14 +63,22 @@ export interface GenerateResult {
 /** Tokens in one piece of prefill: a fraction of a second even where the engine is slow. */
 const prefillPiece = 64;
 
-async function prefill(session: Session, prompt: Int32Array, options: GenerateOptions,
-  takeTurn: () => Promise<void>): Promise<void> {
-  for (let at = 0; at < prompt.length; at += prefillPiece) {
-    options.signal?.throwIfAborted();
-    session.append(prompt.subarray(at, at + prefillPiece));
-    options.onPrefill?.(Math.min(prompt.length, at + prefillPiece), prompt.length);
-    await takeTurn();
-  }
+function stepAlone(): Stepper {
+  const takeTurn = turnTaker();
+  return {
+    append: async (session, tokens, signal, onDone) => {
+      for (let at = 0; at < tokens.length; at += prefillPiece) {
+        signal?.throwIfAborted();
+        session.append(tokens.subarray(at, at + prefillPiece));
+        onDone(Math.min(tokens.length, at + prefillPiece));
+        await takeTurn();
+      }
+    },
+    next: async (session, options) => {
+      await takeTurn();
+      return session.next(options);
+    },
+  };
 }
 
 function checkRoom(session: Session, prompt: ArrayLike<number>): void {
@@ -88,9 +109,10 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
   };
   const ids = session.model.checkTokens(prompt);
   checkRoom(session, ids);
-  const takeTurn = turnTaker();
+  const stepper = options.stepper ?? stepAlone();
   const started = performance.now();
-  await prefill(session, ids, options, takeTurn);
+  await stepper.append(session, ids, signal,
+    (done) => options.onPrefill?.(done, ids.length));
   const prefilled = performance.now();
   // After a special token (a chat's turn) the space that SentencePiece puts in front is none.
   const before = session.tokens(session.length - 1)[0] as number;
@@ -105,7 +127,8 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
       reason = 'context';
       break;
     }
-    const choice = session.next(advance);
+    await options.beforeChoice?.();
+    const choice = await stepper.next(session, advance);
     tokens.push(choice.token);
     const isEnd = tokenizer.ends.has(choice.token);
     const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));
@@ -113,7 +136,6 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
     else if (isEnd) reason = 'end';
     text += shown;
     yield { text: shown, choice };
-    await takeTurn();
   }
   const rest = stops.push(stream.end()) + stops.end();
   text += rest;

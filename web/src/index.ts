@@ -3,7 +3,8 @@
 export { Engine, Loader } from './engine.js';
 export type { ModelEstimate, ModelOptions } from './engine.js';
 export { Model } from './model.js';
-export type { AdvanceOptions, Choice, Encoded, ModelMemory } from './model.js';
+export type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest, Choice, Encoded,
+  ModelMemory }  from './model.js';
 export { Session } from './session.js';
 export type { SessionMemory, SessionOptions } from './session.js';
 export type { SamplingOptions } from './sampling.js';

@@ -1,11 +1,13 @@
 // Model: an immutable set of weights with its sessions. One call at a time on a model and its
 // sessions: they share working memory.
+import type { Vocabulary } from './api.js';
 import { memoryFields, stepItemsMax } from './border.js';
 import type { Border, Row } from './border.js';
 import { ChatTemplate } from './chat-template.js';
 import type { ModelDescription } from './description.js';
 import type { Engine, ModelEstimate } from './engine.js';
 import { OneKVError, checkInteger, invalidArgument } from './errors.js';
+import type { ImageShape } from './image.js';
 import { Session } from './session.js';
 import type { SessionOptions } from './session.js';
 import type { TextKeys } from './text-keys.js';
@@ -14,6 +16,9 @@ import { Tokenizer } from './tokenizer.js';
 /** Bytes by kind. `total` is their sum: exactly what core holds; `heap` is the whole wasm memory
  * of the engine. cacheUsed and cachePooled are parts of cache; openSessions is a number. */
 export type ModelMemory = Row<typeof memoryFields> & { heap: number };
+
+/** Tokens of an attention map: 16 MiB of numbers. */
+const mapTokensMax = 2048;
 
 /** A row of logits per position, or one row, of a bidirectional model. */
 export interface Encoded {
@@ -41,6 +46,19 @@ export interface Choice {
   top?: { token: number; logprob: number }[];
 }
 
+export interface AppendRequest {
+  session: Session;
+  /** Checked (checkTokens), at least one. */
+  tokens: Int32Array;
+}
+
+export interface AdvanceRequest {
+  session: Session;
+  options: AdvanceOptions;
+}
+
+export type AdvanceOutcome = { choice: Choice } | { error: unknown };
+
 /** One item of a step. @internal */
 export interface StepItem {
   session: number;
@@ -55,7 +73,9 @@ export interface ModelParts {
   textKeys: TextKeys | undefined;
   name: string | undefined;
   labels: string[] | undefined;
+  image: ImageShape | undefined;
   batch: number;
+  contextLength: number;
 }
 
 export class Model {
@@ -64,9 +84,12 @@ export class Model {
   readonly name: string | undefined;
   /** Names of the outputs, where they are classes. */
   readonly labels: readonly string[] | undefined;
+  /** What images the model takes, if it takes any. */
+  readonly image: ImageShape | undefined;
   readonly estimate: ModelEstimate;
   readonly #engine: Engine;
   readonly #batch: number;
+  readonly #contextLength: number;
   readonly #textKeys: TextKeys | undefined;
   readonly #sessions = new Set<Session>();
   #tokenizer: Tokenizer | undefined;
@@ -81,8 +104,10 @@ export class Model {
     this.estimate = parts.estimate;
     this.name = parts.name;
     this.labels = parts.labels;
+    this.image = parts.image;
     this.#textKeys = parts.textKeys;
     this.#batch = parts.batch;
+    this.#contextLength = parts.contextLength;
     engine.own(this);
   }
 
@@ -112,6 +137,11 @@ export class Model {
     return this.border.text(this.border.exports._onekv_model_level(this.handle));
   }
 
+  /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */
+  get contextLength(): number {
+    return this.#contextLength;
+  }
+
   /** Bytes that a token adds to the cache. */
   get cacheBytesPerToken(): number {
     return this.estimate.cacheBytesPerToken;
@@ -129,6 +159,20 @@ export class Model {
   get tokenizer(): Tokenizer {
     this.#tokenizer ??= new Tokenizer(this.#textKeys);
     return this.#tokenizer;
+  }
+
+  get hasChatTemplate(): boolean {
+    return this.#textKeys?.chatTemplate !== undefined;
+  }
+
+  /** Tokens as the file writes them, and the kind of their encoding. Error:
+   * UNSUPPORTED_TOKENIZER. */
+  get vocabulary(): Vocabulary {
+    const { ends, size } = this.tokenizer;
+    const controls = Array.from({ length: size }, (_, id) => id)
+      .filter((id) => this.tokenizer.isControl(id) || ends.has(id));
+    return { kind: this.#textKeys?.model ?? '', tokens: this.#textKeys?.tokens ?? [],
+      ends: [...ends], controls };
   }
 
   /** Built at first use. Errors: NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE. */
@@ -162,20 +206,80 @@ export class Model {
   /**
    * Chooses the next token of each session and appends it, all sessions in as few steps as
    * options.batch of the model allows. Errors: INVALID_ARGUMENT (a session twice, of another
-   * model, or without tokens), CONTEXT_FULL, OUT_OF_MEMORY, NOT_FINITE; sessions of steps before
-   * the failing one have advanced.
+   * model, or without tokens), CONTEXT_FULL, OUT_OF_MEMORY, NOT_FINITE; then the other sessions
+   * may have advanced.
    */
   advance(sessions: readonly Session[], options: AdvanceOptions = {}): Choice[] {
-    if (new Set(sessions).size < sessions.length || sessions.some((s) => s.model !== this)) {
-      throw invalidArgument('sessions', 'a session twice or of another model', 'one of each');
+    return this.advanceEach(sessions.map((session) => ({ session, options }))).map((outcome) => {
+      if ('error' in outcome) throw outcome.error;
+      return outcome.choice;
+    });
+  }
+
+  /**
+   * Appends tokens to each session, all in as few steps as core allows. Gives what went wrong for
+   * each, undefined for those that have the tokens now. Error: INVALID_ARGUMENT (a session twice
+   * or of another model).
+   */
+  appendEach(requests: readonly AppendRequest[]): unknown[] {
+    this.#checkSessions(requests);
+    const outcomes: unknown[] = [];
+    for (let first = 0; first < requests.length; first += stepItemsMax) {
+      outcomes.push(...this.#appendGroup(requests.slice(first, first + stepItemsMax)));
     }
-    const choices: Choice[] = [];
-    for (let first = 0; first < sessions.length; first += this.#batch) {
-      const group = sessions.slice(first, first + this.#batch);
-      const rows = this.step(group.map((session) => session.lastItem()));
-      group.forEach((session, i) => choices.push(session.choose(rows[i] as number, options)));
+    return outcomes;
+  }
+
+  #appendGroup(group: readonly AppendRequest[]): unknown[] {
+    try {
+      const items = group.map(({ session, tokens }) => session.appendItem(tokens));
+      const run = items.filter((item) => item !== undefined);
+      if (run.length > 0) this.step(run);
+    } catch (error) {
+      if (group.length === 1) return [error];
+      // Nothing has changed: each by itself tells whose failure it was.
+      return group.flatMap((request) => this.#appendGroup([request]));
     }
-    return choices;
+    for (const { session, tokens } of group) session.hasAppended(tokens);
+    return group.map(() => undefined);
+  }
+
+  #checkSessions(requests: readonly { session: Session }[]): void {
+    const sessions = new Set(requests.map(({ session }) => session));
+    if (sessions.size === requests.length && [...sessions].every((s) => s.model === this)) return;
+    throw invalidArgument('sessions', 'a session twice or of another model', 'one of each');
+  }
+
+  /**
+   * As advance, with options for each session, and what went wrong for each: the failure of one
+   * does not keep the others. Error: INVALID_ARGUMENT (a session twice or of another model).
+   */
+  advanceEach(requests: readonly AdvanceRequest[]): AdvanceOutcome[] {
+    this.#checkSessions(requests);
+    const outcomes: AdvanceOutcome[] = [];
+    for (let first = 0; first < requests.length; first += this.#batch) {
+      outcomes.push(...this.#advanceGroup(requests.slice(first, first + this.#batch)));
+    }
+    return outcomes;
+  }
+
+  #advanceGroup(group: readonly AdvanceRequest[]): AdvanceOutcome[] {
+    let rows: number[];
+    try {
+      rows = this.step(group.map(({ session }) => session.lastItem()));
+    } catch (error) {
+      if (group.length === 1) return [{ error }];
+      // Nothing has changed: each by itself tells whose failure it was.
+      return group.flatMap((request) => this.#advanceGroup([request]));
+    }
+    for (const { session } of group) session.hasRun();
+    return group.map(({ session, options }, i) => {
+      try {
+        return { choice: session.choose(rows[i] as number, options) };
+      } catch (error) {
+        return { error };
+      }
+    });
   }
 
   /** One step of core: appends each item's tokens; addresses of the logits. @internal */
@@ -223,6 +327,27 @@ export class Model {
         isFeatures ? 0 : at, isFeatures ? at : 0, rows));
       const outRows = border.numbers(1)[0] as number;
       return { rows: outRows, outputs, logits: border.floats(logits, outRows * outputs).slice() };
+    });
+  }
+
+  /**
+   * How each of the tokens attends to those up to itself in one head of one layer of a causal
+   * model: [tokens][tokens], rows sum to 1. Errors: WRONG_STATE, INVALID_ARGUMENT,
+   * TOKEN_OUT_OF_RANGE, OUT_OF_MEMORY.
+   */
+  attentionMap(tokens: ArrayLike<number>, layer: number, head: number): Float32Array {
+    const ids = this.checkTokens(tokens);
+    const { layers, queryHeads } = this.description;
+    checkInteger('tokens', ids.length, 1, mapTokensMax);
+    checkInteger('layer', layer, 0, layers - 1);
+    checkInteger('head', head, 0, queryHeads - 1);
+    const { border } = this;
+    const count = ids.length;
+    return border.withMemory(4 * (count + count * count), (at) => {
+      border.ints(at, count).set(ids);
+      border.check(border.exports._js_attention_map(this.handle, at, count, layer, head,
+        at + 4 * count));
+      return border.floats(at + 4 * count, count * count).slice();
     });
   }
 

@@ -122,12 +122,24 @@ export class Session {
     this.#open();
     const ids = this.model.checkTokens(tokens);
     if (ids.length === 0) return;
+    const item = this.appendItem(ids);
+    if (item !== undefined) this.model.step([item]);
+    this.hasAppended(ids);
+  }
+
+  /** The item that runs all of the ids but the last, which waits; undefined when there is none to
+   * run. ids are checked and not empty. @internal */
+  appendItem(ids: Int32Array): StepItem | undefined {
     const run = this.#last === undefined ? ids.slice(0, -1) : ids.slice();
     if (this.#last !== undefined) {
       run.copyWithin(1, 0, run.length - 1);
       run[0] = this.#last;
     }
-    if (run.length > 0) this.model.step([{ session: this.#open(), tokens: run, logits: 0 }]);
+    return run.length === 0 ? undefined : { session: this.#open(), tokens: run, logits: 0 };
+  }
+
+  /** The step of appendItem was done. @internal */
+  hasAppended(ids: Int32Array): void {
     this.#last = ids.at(-1);
   }
 
@@ -152,9 +164,13 @@ export class Session {
     return { session: this.#open(), tokens: Int32Array.of(this.#last as number), logits: 1 };
   }
 
+  /** The step of lastItem was done: no token waits. @internal */
+  hasRun(): void {
+    this.#last = undefined;
+  }
+
   /** Chooses from the logits that lastItem's step gave, and appends. @internal */
   choose(logits: number, options: AdvanceOptions): Choice {
-    this.#last = undefined; // It has run.
     const border = this.#border;
     const { outputs } = this.model.description;
     options.mask?.(border.floats(logits, outputs), this);

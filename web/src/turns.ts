@@ -3,18 +3,22 @@
 /** Milliseconds of work between two turns: half a frame. */
 const longest = 8;
 
-function turn(): Promise<void> {
+const waiting: (() => void)[] = [];
+let channel: MessageChannel | undefined;
+
+/** Resolves when others had their turn: messages that came in were heard. */
+export function turn(): Promise<void> {
   return new Promise((resolve) => {
     if (typeof setImmediate === 'function') {
       setImmediate(resolve);
       return;
     }
     // Not setTimeout: browsers make nested ones wait 4 ms.
-    const channel = new MessageChannel();
-    channel.port1.onmessage = () => {
-      channel.port1.close();
-      resolve();
-    };
+    if (channel === undefined) {
+      channel = new MessageChannel();
+      channel.port1.onmessage = () => waiting.shift()?.();
+    }
+    waiting.push(resolve);
     channel.port2.postMessage(null);
   });
 }

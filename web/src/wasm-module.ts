@@ -45,6 +45,8 @@ export interface WasmModule {
   readonly border: Border;
   readonly simd: SimdLevel;
   readonly threads: number;
+  /** What the memory can grow to. */
+  readonly memoryBytesMax: number;
   /** Why simd, threads or memory are less than they could be; empty if they are not. */
   readonly notes: readonly string[];
   /** Ends the threads. The memory goes when nothing refers to the module any more. */
@@ -73,12 +75,12 @@ export function automaticThreads(cores: number): number {
 }
 
 /** The largest memory that can be reserved: addresses are scarce on 32-bit systems and phones. */
-function makeMemory(notes: string[]): WebAssembly.Memory {
+function makeMemory(notes: string[]): { memory: WebAssembly.Memory; bytesMax: number } {
   for (let maximum = 65536; maximum >= 4096; maximum /= 2) {
     try {
       const memory = new WebAssembly.Memory({ initial: initialPages, maximum, shared: true });
       if (maximum < 65536) notes.push(`memory: at most ${maximum / 16} MiB could be reserved`);
-      return memory;
+      return { memory, bytesMax: maximum * pageBytes };
     } catch {
       // The next try asks for half.
     }
@@ -198,7 +200,7 @@ export async function startModule(options: EngineOptions, cores: number): Promis
   const asked = options.threads === undefined || options.threads === 'auto'
     ? automaticThreads(cores) : checkInteger('threads', options.threads, 1, threadsMax);
   const simd = chooseSimd(simdAsked, notes);
-  const memory = makeMemory(notes);
+  const { memory, bytesMax: memoryBytesMax } = makeMemory(notes);
   // In Node the glue puts its own Worker there, which other code would take for a browser's.
   const globals = globalThis as { Worker?: unknown };
   const had = Object.hasOwn(globals, 'Worker');
@@ -208,7 +210,7 @@ export async function startModule(options: EngineOptions, cores: number): Promis
     const border = new Border(instance, memory);
     const threads = await startThreads(border, instance, asked, deadline, notes);
     const terminate = () => instance.PThread.terminateAllThreads();
-    return { border, simd, threads, notes, terminate };
+    return { border, simd, threads, memoryBytesMax, notes, terminate };
   } finally {
     if (had) globals.Worker = worker;
     else delete globals.Worker;

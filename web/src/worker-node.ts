@@ -1,0 +1,11 @@
+// The worker in Node: a thread, with paths as sources.
+import { parentPort } from 'node:worker_threads';
+import type { FromWorker } from './protocol.js';
+import { loadModel, readHeader } from './node.js';
+import { WorkerServer } from './worker-server.js';
+
+const post = (messages: FromWorker[], transfer: Transferable[]) =>
+  parentPort?.postMessage(messages, transfer as ArrayBuffer[]);
+const server = new WorkerServer({ loadModel, readHeader }, post);
+
+parentPort?.on('message', (message: unknown) => server.receive(message));

@@ -1,0 +1,11 @@
+// The worker of a page. wasm/toolchain/bundle.mjs makes worker.js of it and of what it imports,
+// since bare imports do not resolve in workers.
+import { loadModel, readHeader } from './load.js';
+import type { FromWorker } from './protocol.js';
+import { WorkerServer } from './worker-server.js';
+
+const post = (messages: FromWorker[], transfer: Transferable[]) =>
+  postMessage(messages, { transfer });
+const server = new WorkerServer({ loadModel, readHeader }, post);
+
+addEventListener('message', ({ data }) => server.receive(data));
