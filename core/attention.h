@@ -5,9 +5,13 @@
  *   out    = out · f + exp(scores - max) V, with the running maximum of online softmax.
  * With K=V the tile is read once for both products, and with MQA once for all query heads.
  *
- * Invariant: tiles begin at multiples of KV_PAGE_POSITIONS and a query's arithmetic depends on
- * its own row and the positions it sees, so its bits are the same in prefill, decode or batch
- * and at any number of threads. */
+ * Positions are taken in ranges of ATTENTION_RANGE, each with a softmax of its own, and the
+ * ranges' results are merged in order. Few queries over many positions (decode) are shared out
+ * among threads by range, many queries (prefill, batches) by block; the sums are the same.
+ *
+ * Invariant: tiles begin at multiples of KV_PAGE_POSITIONS, ranges at multiples of
+ * ATTENTION_RANGE, and a query's arithmetic depends on its own row and the positions it sees, so
+ * its bits are the same in prefill, decode or batch and at any number of threads. */
 #ifndef ONEKV_ATTENTION_H
 #define ONEKV_ATTENTION_H
 
@@ -15,7 +19,10 @@
 #include "pool.h"
 #include "rope.h"
 
-enum { ATTENTION_QUERIES = 32 }; /* most queries of a block; bounds a thread's scratch */
+enum {
+  ATTENTION_QUERIES = 64, /* most queries of a block; bounds a thread's scratch */
+  ATTENTION_RANGE = 256   /* positions; a multiple of KV_PAGE_POSITIONS */
+};
 
 /* A run of consecutive rows of the batch that belong to one sequence. */
 typedef struct sequence_slice {
@@ -37,14 +44,14 @@ typedef struct attention_call {
   const float *key_norm;     /* [h] or NULL: RMSNorm of keys that are made at read */
   const float *queries;      /* [n_rows][H][h] */
   float *out;                /* [n_rows][H][h] */
-  float *scratch;            /* [threads][attention_scratch_floats] */
+  float *scratch;            /* [attention_scratch_floats] */
 } attention_call;
 
-/* Floats that one thread needs. */
-size_t attention_scratch_floats(const onekv_config *config);
+/* Floats of working memory for at most n_threads threads. */
+size_t attention_scratch_floats(const onekv_config *config, size_t n_threads);
 
 /* Attends all rows of all slices; the rows' keys and values must be in the caches already. A row
  * at position i sees positions 0..i, or all rows of its slice and before when not causal. */
-void attention(onekv_pool *pool, attention_call *call);
+void attention(onekv_pool *pool, const attention_call *call);
 
 #endif

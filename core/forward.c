@@ -38,8 +38,8 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
   scratch->picked = arena_take(arena, scratch->n_logits_max, d * sizeof(float));
   scratch->logits =
       arena_take(arena, scratch->n_logits_max, config->n_outputs * sizeof(float));
-  scratch->tiles = arena_take(arena, scratch->n_threads_max,
-                              attention_scratch_floats(config) * sizeof(float));
+  scratch->tiles = arena_take(arena, attention_scratch_floats(config, scratch->n_threads_max),
+                              sizeof(float));
   scratch->rows =
       arena_take(arena, scratch->n_threads_max, MATMUL_ROWS * widest * sizeof(float));
   if (config->position == ONEKV_ROPE) {

@@ -25,7 +25,7 @@ typedef struct forward_scratch {
   float *sines;   /* [rows][n_rotated/2] */
   float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
   float *logits;  /* [logit rows][n_outputs] */
-  float *tiles;   /* [threads][attention_scratch_floats] */
+  float *tiles;   /* [attention_scratch_floats] */
   float *rows;    /* [threads][MATMUL_ROWS × widest matrix] */
 } forward_scratch;
 

@@ -47,14 +47,17 @@ typedef struct kernel_table {
   /* x[c] += y[c]. */
   void (*f32_add)(float *x, const float *y, size_t n);
 
-  /* Rotates n_pairs pairs of x in place by the angles' cosines and sines [n_pairs] each:
-   * (a, b) -> (a cos - b sin, a sin + b cos). adjacent: pair i is (x[2i], x[2i+1]);
-   * halves: pair i is (x[i], x[i + n_pairs]). Inverse rotation: pass the sines negated by the
-   * `inverse` flag. */
-  void (*f32_rotate_adjacent)(float *x, const float *cosines, const float *sines,
-                              size_t n_pairs, bool inverse);
-  void (*f32_rotate_halves)(float *x, const float *cosines, const float *sines,
-                            size_t n_pairs, bool inverse);
+  /* y[r] = x[r] with n_pairs pairs rotated, for r < n_rows; y may be x; what follows the pairs of a
+   * row is not touched. Row r turns by the angles whose cosines and sines [n_pairs] each stand at
+   * r · angle_stride (0: all rows by the same): (a, b) -> (a cos - b sin, a sin + b cos).
+   * adjacent: pair i is (x[2i], x[2i+1]); halves: pair i is (x[i], x[i + n_pairs]). `inverse`
+   * negates the sines. */
+  void (*f32_rotate_adjacent)(const float *x, size_t n_rows, size_t stride, const float *cosines,
+                              const float *sines, size_t angle_stride, size_t n_pairs,
+                              bool inverse, float *y);
+  void (*f32_rotate_halves)(const float *x, size_t n_rows, size_t stride, const float *cosines,
+                            const float *sines, size_t angle_stride, size_t n_pairs,
+                            bool inverse, float *y);
 
   /* One online-softmax step over a tile of n >= 1 scores of one query (Milakov & Gimelshein
    * 2018): with m' = max(*maximum, max(scores)): scores[i] = exp(scores[i] - m'),

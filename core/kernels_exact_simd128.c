@@ -26,46 +26,66 @@ SIMD_INLINE void rotate_pairs(v128_t *a, v128_t *b, v128_t cosines, v128_t sines
   *a = first;
 }
 
-static void rotate_pair(float *a, float *b, float cosine, float sine) {
-  float first = *a * cosine - *b * sine;
-  *b = *a * sine + *b * cosine;
-  *a = first;
+SIMD_INLINE void rotate_pair(float a, float b, float cosine, float sine, float *u, float *v) {
+  *u = a * cosine - b * sine;
+  *v = a * sine + b * cosine;
 }
 
-SIMD_INLINE v128_t load_sines(const float *sines, bool inverse) {
-  v128_t loaded = wasm_v128_load(sines);
-  return inverse ? wasm_f32x4_neg(loaded) : loaded;
-}
-
-static void f32_rotate_adjacent_simd128(float *x, const float *cosines, const float *sines,
-                                        size_t n_pairs, bool inverse) {
+SIMD_INLINE void rotate_row_adjacent(const float *x, const float *cosines, const float *sines,
+                                     size_t n_pairs, const bool inverse, float *y) {
   size_t i = 0;
   for (; i + LANES <= n_pairs; i += LANES) {
     v128_t low = wasm_v128_load(x + 2 * i);          /* a0 b0 a1 b1 */
     v128_t high = wasm_v128_load(x + 2 * i + LANES); /* a2 b2 a3 b3 */
     v128_t a = wasm_i32x4_shuffle(low, high, 0, 2, 4, 6);
     v128_t b = wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
-    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), load_sines(sines + i, inverse));
-    wasm_v128_store(x + 2 * i, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
-    wasm_v128_store(x + 2 * i + LANES, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+    v128_t sine = wasm_v128_load(sines + i);
+    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), inverse ? wasm_f32x4_neg(sine) : sine);
+    wasm_v128_store(y + 2 * i, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
+    wasm_v128_store(y + 2 * i + LANES, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
   }
   for (; i < n_pairs; i++) {
-    rotate_pair(&x[2 * i], &x[2 * i + 1], cosines[i], inverse ? -sines[i] : sines[i]);
+    float sine = inverse ? -sines[i] : sines[i];
+    rotate_pair(x[2 * i], x[2 * i + 1], cosines[i], sine, &y[2 * i], &y[2 * i + 1]);
   }
 }
 
-static void f32_rotate_halves_simd128(float *x, const float *cosines, const float *sines,
-                                      size_t n_pairs, bool inverse) {
+SIMD_INLINE void rotate_row_halves(const float *x, const float *cosines, const float *sines,
+                                   size_t n_pairs, const bool inverse, float *y) {
   size_t i = 0;
   for (; i + LANES <= n_pairs; i += LANES) {
     v128_t a = wasm_v128_load(x + i);
     v128_t b = wasm_v128_load(x + n_pairs + i);
-    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), load_sines(sines + i, inverse));
-    wasm_v128_store(x + i, a);
-    wasm_v128_store(x + n_pairs + i, b);
+    v128_t sine = wasm_v128_load(sines + i);
+    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), inverse ? wasm_f32x4_neg(sine) : sine);
+    wasm_v128_store(y + i, a);
+    wasm_v128_store(y + n_pairs + i, b);
   }
   for (; i < n_pairs; i++) {
-    rotate_pair(&x[i], &x[i + n_pairs], cosines[i], inverse ? -sines[i] : sines[i]);
+    float sine = inverse ? -sines[i] : sines[i];
+    rotate_pair(x[i], x[i + n_pairs], cosines[i], sine, &y[i], &y[i + n_pairs]);
+  }
+}
+
+static void f32_rotate_adjacent_simd128(const float *x, size_t n_rows, size_t stride,
+                                        const float *cosines, const float *sines,
+                                        size_t angle_stride, size_t n_pairs, bool inverse,
+                                        float *y) {
+  for (size_t r = 0; r < n_rows; r++, x += stride, y += stride) {
+    rotate_row_adjacent(x, cosines, sines, n_pairs, inverse, y);
+    cosines += angle_stride;
+    sines += angle_stride;
+  }
+}
+
+static void f32_rotate_halves_simd128(const float *x, size_t n_rows, size_t stride,
+                                      const float *cosines, const float *sines,
+                                      size_t angle_stride, size_t n_pairs, bool inverse,
+                                      float *y) {
+  for (size_t r = 0; r < n_rows; r++, x += stride, y += stride) {
+    rotate_row_halves(x, cosines, sines, n_pairs, inverse, y);
+    cosines += angle_stride;
+    sines += angle_stride;
   }
 }
 
@@ -97,7 +117,8 @@ static void f16_encode_simd128(const float *x, size_t n, uint16_t *out) {
   for (; c < n; c++) out[c] = f32_to_f16(x[c]);
 }
 
-static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
+/* Infinities and NaN too, which the quick way below gets wrong. */
+static void f16_decode_any(const uint16_t *x, size_t n, float *out) {
   size_t c = 0;
   for (; c + 2 * LANES <= n; c += 2 * LANES) {
     v128_t halves = wasm_v128_load(x + c);
@@ -105,6 +126,32 @@ static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
     wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves)));
   }
   for (; c < n; c++) out[c] = f32_from_f16(x[c]);
+}
+
+/* As f32x4_from_f16 for finite numbers, with the bits put in place before they are widened, eight
+ * halves at a time: 12 instructions instead of 20. Caches hold finite numbers; that all were is
+ * found out on the way, and else done again. */
+static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
+  static const uint16_t HIGH_MASK = 0x8fff;
+  static const float SCALE = 0x1p112f;
+  const v128_t high_mask = wasm_v128_load16_splat(simd_hide(&HIGH_MASK));
+  const v128_t scale = wasm_v128_load32_splat(simd_hide(&SCALE));
+  v128_t largest = wasm_i16x8_splat(0);
+  size_t c = 0;
+  for (; c + 2 * LANES <= n; c += 2 * LANES) {
+    v128_t halves = wasm_v128_load(x + c);
+    v128_t high = wasm_v128_and(wasm_i16x8_shr(halves, 3), high_mask);
+    v128_t low = wasm_i16x8_shl(halves, 13);
+    v128_t first = wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+    v128_t second = wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+    wasm_v128_store(out + c, wasm_f32x4_mul(first, scale));
+    wasm_v128_store(out + c + LANES, wasm_f32x4_mul(second, scale));
+    largest = wasm_u16x8_max(largest, wasm_i16x8_shl(halves, 1));
+  }
+  for (size_t i = c; i < n; i++) out[i] = f32_from_f16(x[i]);
+  /* Without their signs halves from 0x7c00 on are not finite. */
+  v128_t is_finite = wasm_u16x8_lt(largest, wasm_i16x8_splat((int16_t)0xf800));
+  if (!wasm_i16x8_all_true(is_finite)) f16_decode_any(x, c, out);
 }
 
 /* max |x|, NaN when there is a NaN. */

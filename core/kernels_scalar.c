@@ -70,24 +70,34 @@ static void f32_add_scalar(float *x, const float *y, size_t n) {
   for (size_t c = 0; c < n; c++) x[c] += y[c];
 }
 
-static void rotate_pair(float *a, float *b, float cosine, float sine) {
-  float first = *a;
-  float second = *b;
-  *a = first * cosine - second * sine;
-  *b = first * sine + second * cosine;
+/* (x, y) turned, into (*u, *v). */
+static void rotate_pair(float x, float y, float cosine, float sine, float *u, float *v) {
+  *u = x * cosine - y * sine;
+  *v = x * sine + y * cosine;
 }
 
-static void f32_rotate_adjacent_scalar(float *x, const float *cosines, const float *sines,
-                                       size_t n_pairs, bool inverse) {
-  for (size_t i = 0; i < n_pairs; i++) {
-    rotate_pair(&x[2 * i], &x[2 * i + 1], cosines[i], inverse ? -sines[i] : sines[i]);
+static void f32_rotate_adjacent_scalar(const float *x, size_t n_rows, size_t stride,
+                                       const float *cosines, const float *sines,
+                                       size_t angle_stride, size_t n_pairs, bool inverse,
+                                       float *y) {
+  for (size_t r = 0; r < n_rows; r++, x += stride, y += stride) {
+    for (size_t i = 0; i < n_pairs; i++) {
+      float sine = sines[r * angle_stride + i];
+      rotate_pair(x[2 * i], x[2 * i + 1], cosines[r * angle_stride + i], inverse ? -sine : sine,
+                  &y[2 * i], &y[2 * i + 1]);
+    }
   }
 }
 
-static void f32_rotate_halves_scalar(float *x, const float *cosines, const float *sines,
-                                     size_t n_pairs, bool inverse) {
-  for (size_t i = 0; i < n_pairs; i++) {
-    rotate_pair(&x[i], &x[i + n_pairs], cosines[i], inverse ? -sines[i] : sines[i]);
+static void f32_rotate_halves_scalar(const float *x, size_t n_rows, size_t stride,
+                                     const float *cosines, const float *sines,
+                                     size_t angle_stride, size_t n_pairs, bool inverse, float *y) {
+  for (size_t r = 0; r < n_rows; r++, x += stride, y += stride) {
+    for (size_t i = 0; i < n_pairs; i++) {
+      float sine = sines[r * angle_stride + i];
+      rotate_pair(x[i], x[i + n_pairs], cosines[r * angle_stride + i], inverse ? -sine : sine,
+                  &y[i], &y[i + n_pairs]);
+    }
   }
 }
 

@@ -14,27 +14,54 @@
 
 #include <math.h>
 
-SIMD_INLINE v128_t KERNEL(f32x4_exp)(v128_t x) {
-  const v128_t magic = wasm_f32x4_splat(12582912.0f); /* 1.5 · 2^23: units are integers */
-  v128_t below = wasm_f32x4_lt(x, wasm_f32x4_splat(-87.33654f));
-  x = wasm_f32x4_pmin(x, wasm_f32x4_splat(89.0f)); /* k = 128: infinity; NaN passes */
-  v128_t shifted = EXP_MULTIPLY_ADD(x, wasm_f32x4_splat(1.44269504f), magic);
-  v128_t k = wasm_f32x4_sub(shifted, magic);
-  /* ln 2 in two parts: k times the first is exact. */
-  v128_t r = EXP_MULTIPLY_ADD(k, wasm_f32x4_splat(-0.693359375f), x);
-  r = EXP_MULTIPLY_ADD(k, wasm_f32x4_splat(2.12194440e-4f), r);
-  v128_t p = wasm_f32x4_splat(1.3926927e-3f);
-  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(8.363774e-3f));
-  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(4.166655e-2f));
-  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(1.6666573e-1f));
-  p = EXP_MULTIPLY_ADD(p, r, wasm_f32x4_splat(0.5f));
+/* The constants of exp, loaded once before a loop (simd_hide). */
+typedef struct KERNEL(exp_constants) {
+  v128_t lowest, highest, log2_e, magic, ln2_high, ln2_low, p[5], one;
+} KERNEL(exp_constants);
+
+SIMD_INLINE KERNEL(exp_constants) KERNEL(load_exp_constants)(void) {
+  static const float VALUES[] = {
+      -87.33654f,     /* ln 2^-126 */
+      89.0f,          /* k = 128: infinity; NaN passes */
+      1.44269504f,    /* 1 / ln 2 */
+      12582912.0f,    /* 1.5 · 2^23: units are integers */
+      -0.693359375f,  /* -ln 2 in two parts: k times the first is exact */
+      2.12194440e-4f,
+      1.3926927e-3f,  /* p, highest degree first */
+      8.363774e-3f,   4.166655e-2f, 1.6666573e-1f, 0.5f,
+      1.0f,           /* its bits are 127 << 23 */
+  };
+  const float *v = (const float *)simd_hide(VALUES);
+  KERNEL(exp_constants) k;
+  k.lowest = wasm_v128_load32_splat(v);
+  k.highest = wasm_v128_load32_splat(v + 1);
+  k.log2_e = wasm_v128_load32_splat(v + 2);
+  k.magic = wasm_v128_load32_splat(v + 3);
+  k.ln2_high = wasm_v128_load32_splat(v + 4);
+  k.ln2_low = wasm_v128_load32_splat(v + 5);
+  for (size_t i = 0; i < 5; i++) k.p[i] = wasm_v128_load32_splat(v + 6 + i);
+  k.one = wasm_v128_load32_splat(v + 11);
+  return k;
+}
+
+SIMD_INLINE v128_t KERNEL(f32x4_exp)(v128_t x, const KERNEL(exp_constants) *k) {
+  v128_t below = wasm_f32x4_lt(x, k->lowest);
+  x = wasm_f32x4_pmin(x, k->highest);
+  v128_t shifted = EXP_MULTIPLY_ADD(x, k->log2_e, k->magic);
+  v128_t power = wasm_f32x4_sub(shifted, k->magic);
+  v128_t r = EXP_MULTIPLY_ADD(power, k->ln2_high, x);
+  r = EXP_MULTIPLY_ADD(power, k->ln2_low, r);
+  v128_t p = EXP_MULTIPLY_ADD(k->p[0], r, k->p[1]);
+  p = EXP_MULTIPLY_ADD(p, r, k->p[2]);
+  p = EXP_MULTIPLY_ADD(p, r, k->p[3]);
+  p = EXP_MULTIPLY_ADD(p, r, k->p[4]);
   p = EXP_MULTIPLY_ADD(wasm_f32x4_mul(r, r), p, r);
-  p = wasm_f32x4_add(p, wasm_f32x4_splat(1.0f));
-  v128_t scale = wasm_i32x4_add(wasm_i32x4_shl(shifted, 23), wasm_i32x4_splat(127 << 23));
+  p = wasm_f32x4_add(p, k->one);
+  v128_t scale = wasm_i32x4_add(wasm_i32x4_shl(shifted, 23), k->one);
   return wasm_v128_andnot(wasm_f32x4_mul(p, scale), below);
 }
 
-SIMD_INLINE v128_t KERNEL(f32x4_gelu_erf)(v128_t x) {
+SIMD_INLINE v128_t KERNEL(f32x4_gelu_erf)(v128_t x, const KERNEL(exp_constants) *k) {
   const v128_t one = wasm_f32x4_splat(1.0f);
   v128_t magnitude = wasm_f32x4_abs(x);
   v128_t slope = wasm_f32x4_splat(0.3f);
@@ -48,51 +75,54 @@ SIMD_INLINE v128_t KERNEL(f32x4_gelu_erf)(v128_t x) {
   s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.120995561f));
   s = EXP_MULTIPLY_ADD(s, t, wasm_f32x4_splat(0.119614435f));
   v128_t half_square = wasm_f32x4_mul(wasm_f32x4_mul(x, x), wasm_f32x4_splat(-0.5f));
-  v128_t tail = wasm_f32x4_mul(wasm_f32x4_mul(s, t), KERNEL(f32x4_exp)(half_square));
+  v128_t tail = wasm_f32x4_mul(wasm_f32x4_mul(s, t), KERNEL(f32x4_exp)(half_square, k));
   v128_t is_negative = wasm_f32x4_lt(x, wasm_f32x4_splat(0.0f));
   return wasm_f32x4_mul(x, wasm_v128_bitselect(tail, wasm_f32x4_sub(one, tail), is_negative));
 }
 
 /* 0.5 x (1 + tanh u) = x / (1 + exp(-2 u)), u = sqrt(2 / pi) (x + 0.044715 x³) */
-SIMD_INLINE v128_t KERNEL(f32x4_gelu_tanh)(v128_t x) {
+SIMD_INLINE v128_t KERNEL(f32x4_gelu_tanh)(v128_t x, const KERNEL(exp_constants) *k) {
   const v128_t one = wasm_f32x4_splat(1.0f);
   v128_t cubic = wasm_f32x4_splat(0.044715f);
   v128_t inner = EXP_MULTIPLY_ADD(wasm_f32x4_mul(x, x), cubic, one);
   v128_t minus_2_u = wasm_f32x4_mul(wasm_f32x4_mul(x, inner), wasm_f32x4_splat(-1.5957691f));
-  return wasm_f32x4_div(x, wasm_f32x4_add(KERNEL(f32x4_exp)(minus_2_u), one));
+  return wasm_f32x4_div(x, wasm_f32x4_add(KERNEL(f32x4_exp)(minus_2_u, k), one));
 }
 
-SIMD_INLINE v128_t KERNEL(f32x4_silu)(v128_t x) {
-  v128_t power = KERNEL(f32x4_exp)(wasm_f32x4_neg(x));
+SIMD_INLINE v128_t KERNEL(f32x4_silu)(v128_t x, const KERNEL(exp_constants) *k) {
+  v128_t power = KERNEL(f32x4_exp)(wasm_f32x4_neg(x), k);
   return wasm_f32x4_div(x, wasm_f32x4_add(power, wasm_f32x4_splat(1.0f)));
 }
 
 static void KERNEL(f32_gelu_erf)(float *x, size_t n) {
+  const KERNEL(exp_constants) k = KERNEL(load_exp_constants)();
   size_t c = 0;
   for (; c + LANES <= n; c += LANES) {
-    wasm_v128_store(x + c, KERNEL(f32x4_gelu_erf)(wasm_v128_load(x + c)));
+    wasm_v128_store(x + c, KERNEL(f32x4_gelu_erf)(wasm_v128_load(x + c), &k));
   }
   v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
-  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_erf)(rest));
+  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_erf)(rest, &k));
 }
 
 static void KERNEL(f32_gelu_tanh)(float *x, size_t n) {
+  const KERNEL(exp_constants) k = KERNEL(load_exp_constants)();
   size_t c = 0;
   for (; c + LANES <= n; c += LANES) {
-    wasm_v128_store(x + c, KERNEL(f32x4_gelu_tanh)(wasm_v128_load(x + c)));
+    wasm_v128_store(x + c, KERNEL(f32x4_gelu_tanh)(wasm_v128_load(x + c), &k));
   }
   v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
-  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_tanh)(rest));
+  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_tanh)(rest, &k));
 }
 
 static void KERNEL(f32_silu_multiply)(float *gate, const float *up, size_t n) {
+  const KERNEL(exp_constants) k = KERNEL(load_exp_constants)();
   const v128_t zero = wasm_f32x4_splat(0.0f);
   size_t c = 0;
   for (; c + LANES <= n; c += LANES) {
-    v128_t value = KERNEL(f32x4_silu)(wasm_v128_load(gate + c));
+    v128_t value = KERNEL(f32x4_silu)(wasm_v128_load(gate + c), &k);
     wasm_v128_store(gate + c, wasm_f32x4_mul(value, wasm_v128_load(up + c)));
   }
-  v128_t rest = KERNEL(f32x4_silu)(f32x4_load_partial(gate + c, n - c, zero));
+  v128_t rest = KERNEL(f32x4_silu)(f32x4_load_partial(gate + c, n - c, zero), &k);
   rest = wasm_f32x4_mul(rest, f32x4_load_partial(up + c, n - c, zero));
   f32x4_store_partial(gate + c, n - c, rest);
 }
@@ -109,6 +139,7 @@ static float KERNEL(maximum)(const float *x, size_t n, float largest) {
 }
 
 static float KERNEL(f32_softmax_step)(float *scores, size_t n, float *maximum, float *sum) {
+  const KERNEL(exp_constants) k = KERNEL(load_exp_constants)();
   const v128_t masked = wasm_f32x4_splat(-INFINITY);
   float before = *maximum;
   float after = KERNEL(maximum)(scores, n, before);
@@ -117,12 +148,12 @@ static float KERNEL(f32_softmax_step)(float *scores, size_t n, float *maximum, f
   v128_t total = wasm_f32x4_splat(0.0f);
   size_t i = 0;
   for (; i + LANES <= n; i += LANES) {
-    v128_t power = KERNEL(f32x4_exp)(wasm_f32x4_sub(wasm_v128_load(scores + i), shift));
+    v128_t power = KERNEL(f32x4_exp)(wasm_f32x4_sub(wasm_v128_load(scores + i), shift), &k);
     wasm_v128_store(scores + i, power);
     total = wasm_f32x4_add(total, power);
   }
   v128_t rest = wasm_f32x4_sub(f32x4_load_partial(scores + i, n - i, masked), shift);
-  rest = KERNEL(f32x4_exp)(rest); /* 0 in the lanes beyond n */
+  rest = KERNEL(f32x4_exp)(rest, &k); /* 0 in the lanes beyond n */
   f32x4_store_partial(scores + i, n - i, rest);
   float factor = before == after ? 1.0f : expf(before - after);
   *sum = *sum * factor + f32x4_sum(wasm_f32x4_add(total, rest));

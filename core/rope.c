@@ -69,15 +69,34 @@ void rope_angles(const rope_tables *tables, size_t position, float *cosines, flo
   }
 }
 
+/* The kernel for the model's pairs. */
+static void rotate_rows(const rope_tables *tables, const kernel_table *kernels, const float *x,
+                        size_t n_rows, size_t stride, const float *cosines, const float *sines,
+                        size_t angle_stride, bool inverse, float *y) {
+  if (tables->halves) {
+    kernels->f32_rotate_halves(x, n_rows, stride, cosines, sines, angle_stride, tables->n_pairs,
+                               inverse, y);
+  } else {
+    kernels->f32_rotate_adjacent(x, n_rows, stride, cosines, sines, angle_stride, tables->n_pairs,
+                                 inverse, y);
+  }
+}
+
 void rope_rotate_heads(const rope_tables *tables, const kernel_table *kernels, float *heads,
                        size_t n_heads, size_t head_width, const float *cosines,
                        const float *sines, bool inverse) {
-  for (size_t head = 0; head < n_heads; head++) {
-    float *x = heads + head * head_width;
-    if (tables->halves) {
-      kernels->f32_rotate_halves(x, cosines, sines, tables->n_pairs, inverse);
-    } else {
-      kernels->f32_rotate_adjacent(x, cosines, sines, tables->n_pairs, inverse);
-    }
-  }
+  rotate_rows(tables, kernels, heads, n_heads, head_width, cosines, sines, 0, inverse, heads);
+}
+
+void rope_rotate_fine(const rope_tables *tables, const kernel_table *kernels, const float *x,
+                      size_t n, size_t head_width, float *y) {
+  size_t n_pairs = tables->n_pairs;
+  rotate_rows(tables, kernels, x, n, head_width, tables->fine, tables->fine + n_pairs, 2 * n_pairs,
+              false, y);
+}
+
+void rope_unrotate_coarse(const rope_tables *tables, const kernel_table *kernels, const float *x,
+                          size_t n, size_t head_width, size_t step, float *y) {
+  const float *cosines = tables->coarse + step * 2 * tables->n_pairs;
+  rotate_rows(tables, kernels, x, n, head_width, cosines, cosines + tables->n_pairs, 0, true, y);
 }

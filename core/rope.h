@@ -33,4 +33,17 @@ void rope_rotate_heads(const rope_tables *tables, const kernel_table *kernels, f
                        size_t n_heads, size_t head_width, const float *cosines,
                        const float *sines, bool inverse);
 
+/* The two halves of a position p = 32·step + b, for products of queries and keys: with R the
+ * rotation by a position, q · R(p) k = R(32·step)ᵀ q · R(b) k, so that a tile's keys are turned by
+ * the fine table as it is, and only its queries by the coarse angles (whose magnitude they get).
+ * y may be x; elements of a head behind the rotated ones are not touched.
+ *
+ * rope_rotate_fine turns n <= 32 keys [head_width], the one in row b by b. */
+void rope_rotate_fine(const rope_tables *tables, const kernel_table *kernels, const float *x,
+                      size_t n, size_t head_width, float *y);
+
+/* Turns n queries [head_width] back by 32·step. */
+void rope_unrotate_coarse(const rope_tables *tables, const kernel_table *kernels, const float *x,
+                          size_t n, size_t head_width, size_t step, float *y);
+
 #endif

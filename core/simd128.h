@@ -43,6 +43,14 @@ SIMD_INLINE v128_t f32x4_relaxed_multiply_add(v128_t a, v128_t b, v128_t c) {
 #define f32x4_relaxed_multiply_add(a, b, c) f32x4_multiply_add(a, b, c)
 #endif
 
+/* The same address, but the compiler does not know what is there. Constants that a loop needs are
+ * loaded from it once before the loop: V8 builds a v128.const anew, by three or four instructions,
+ * every time it comes by. */
+SIMD_INLINE const void *simd_hide(const void *constants) {
+  __asm__("" : "+r"(constants));
+  return constants;
+}
+
 /* The first n < LANES floats at x; the other lanes from `fill`. */
 SIMD_INLINE v128_t f32x4_load_partial(const float *x, size_t n, v128_t fill) {
   if (n == 1) return wasm_v128_load32_lane(x, fill, 0);

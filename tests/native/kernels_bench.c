@@ -96,10 +96,12 @@ static void run_softmax(bench_data *d) {
   d->table->f32_softmax_step(d->y, ROW, &maximum, &sum);
 }
 static void run_adjacent(bench_data *d) {
-  d->table->f32_rotate_adjacent(d->y, d->w, d->w + ROW, ROW / 2, false);
+  d->table->f32_rotate_adjacent(d->x, ROW / BENCH_HEAD, BENCH_HEAD, d->w, d->w + ROW, BENCH_HEAD,
+                                BENCH_HEAD / 2, false, d->y);
 }
 static void run_halves(bench_data *d) {
-  d->table->f32_rotate_halves(d->y, d->w, d->w + ROW, ROW / 2, false);
+  d->table->f32_rotate_halves(d->x, ROW / BENCH_HEAD, BENCH_HEAD, d->w, d->w + ROW, BENCH_HEAD,
+                              BENCH_HEAD / 2, false, d->y);
 }
 static void run_f16_encode(bench_data *d) {
   d->table->f16_encode(d->x, ROW, (uint16_t *)(void *)d->bytes);

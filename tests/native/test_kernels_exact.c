@@ -54,36 +54,48 @@ static void test_add(const kernel_table *table, size_t n) {
   floats_free(y);
 }
 
-typedef void (*rotation)(float *x, const float *cosines, const float *sines, size_t n_pairs,
-                         bool inverse);
+typedef void (*rotation)(const float *x, size_t n_rows, size_t stride, const float *cosines,
+                         const float *sines, size_t angle_stride, size_t n_pairs, bool inverse,
+                         float *y);
 
+/* Rows to another place and back in place; the columns behind the pairs stay. */
 static void test_rotation(rotation variant, rotation reference, size_t n_pairs, bool adjacent) {
   check_state.context = adjacent ? "f32_rotate_adjacent" : "f32_rotate_halves";
-  floats x = floats_take(2 * n_pairs, 2.0f);
-  floats cosines = floats_take(n_pairs, 1.0f);
-  floats sines = floats_take(n_pairs, 1.0f);
-  floats expected = floats_take(2 * n_pairs, 1.0f);
-  for (size_t i = 0; i < n_pairs; i++) {
+  size_t n_rows = check_random_below(4);
+  size_t stride = 2 * n_pairs + check_random_below(3);
+  size_t angle_stride = check_random_below(2) * (n_pairs + check_random_below(2));
+  size_t n = n_rows * stride;
+  size_t n_angles = n_pairs + n_rows * angle_stride;
+  floats x = floats_take(n, 2.0f);
+  floats cosines = floats_take(n_angles, 1.0f);
+  floats sines = floats_take(n_angles, 1.0f);
+  floats expected = floats_take(n, 1.0f);
+  for (size_t i = 0; i < n_angles; i++) {
     float angle = 3.0f * cosines.x[i];
     cosines.x[i] = cosf(angle);
     sines.x[i] = sinf(angle);
   }
-  check_guard guard = guard_of_copy(x.x, 2 * n_pairs);
+  check_guard guard = guard_of_copy(expected.x, n);
   float *y = guard_floats(&guard);
-  if (n_pairs > 0) memcpy(expected.x, x.x, 2 * n_pairs * sizeof(float));
-  variant(y, cosines.x, sines.x, n_pairs, false);
-  reference(expected.x, cosines.x, sines.x, n_pairs, false);
-  CHECK_SAME_FLOATS(y, expected.x, 2 * n_pairs);
-  for (size_t i = 0; i < n_pairs; i++) {
-    size_t first = adjacent ? 2 * i : i;
-    double a = (double)x.x[first] * (double)cosines.x[i];
-    double b = (double)x.x[adjacent ? first + 1 : i + n_pairs] * (double)sines.x[i];
+  variant(x.x, n_rows, stride, cosines.x, sines.x, angle_stride, n_pairs, false, y);
+  reference(x.x, n_rows, stride, cosines.x, sines.x, angle_stride, n_pairs, false, expected.x);
+  CHECK_SAME_FLOATS(y, expected.x, n);
+  for (size_t i = 0; i < n_rows * n_pairs; i++) {
+    size_t row = i / n_pairs;
+    size_t pair = i % n_pairs;
+    size_t first = row * stride + (adjacent ? 2 * pair : pair);
+    double a = (double)x.x[first] * (double)cosines.x[row * angle_stride + pair];
+    double b = (double)x.x[adjacent ? first + 1 : first + n_pairs] *
+               (double)sines.x[row * angle_stride + pair];
     CHECK_CLOSE(y[first], a - b, 4e-7);
   }
-  variant(y, cosines.x, sines.x, n_pairs, true);
-  reference(expected.x, cosines.x, sines.x, n_pairs, true);
-  CHECK_SAME_FLOATS(y, expected.x, 2 * n_pairs);
-  for (size_t i = 0; i < 2 * n_pairs; i++) CHECK_CLOSE(y[i], x.x[i], 2e-6);
+  variant(y, n_rows, stride, cosines.x, sines.x, angle_stride, n_pairs, true, y);
+  reference(expected.x, n_rows, stride, cosines.x, sines.x, angle_stride, n_pairs, true,
+            expected.x);
+  CHECK_SAME_FLOATS(y, expected.x, n);
+  for (size_t i = 0; i < n; i++) {
+    if (i % stride < 2 * n_pairs) CHECK_CLOSE(y[i], x.x[i], 2e-6);
+  }
   CHECK(check_guard_is_whole(&guard));
   check_guard_free(&guard);
   floats_free(x);

@@ -1,0 +1,269 @@
+/* Attention by itself: every way a cached row becomes keys and values, against the formula in
+ * double over the same rows, at lengths around tiles and ranges; and the same bits however the
+ * rows come in and at any number of threads.
+ *
+ * Bound: scores are σ α (q · k) with |q · k| <= 64 u-sized errors of products of numbers below 4;
+ * rotations add a few u to each side. Here |scores| < 40, so a weight exp(s) moves by less than
+ * 1e-4 of itself and outputs, means of numbers below 2, by less than 2e-4. A wrong position or a
+ * range merged wrongly moves them by 1e-2 and more. */
+#include "attention_bench.h"
+#include "check.h"
+#include "core/attention.h"
+#include "tiny_model.h"
+
+enum { POSITIONS = 3 * ATTENTION_RANGE + 45, ROWS = 70, LAYER = 1, LAYERS = 2 };
+
+static const double TOLERANCE = 2e-4;
+
+typedef struct variant {
+  const char *name;
+  onekv_projection projection;
+  onekv_position position;
+  size_t n_heads, n_kv_heads, head_width, n_rotated;
+  bool halves, unrotates, causal, has_bias, has_norm;
+} variant;
+
+static const variant VARIANTS[] = {
+    {"Q-K=V MQA", ONEKV_Q_KV, ONEKV_ROPE, 6, 1, 16, 16, true, false, true, false, false},
+    {"Q-K=V MQA adjacent", ONEKV_Q_KV, ONEKV_ROPE, 5, 1, 12, 12, false, false, true, false, false},
+    {"Q-K=V partial", ONEKV_Q_KV, ONEKV_ROPE, 4, 2, 20, 6, true, false, true, false, false},
+    {"Q-K=V norm", ONEKV_Q_KV, ONEKV_ROPE, 4, 1, 8, 4, false, false, true, false, true},
+    {"Q-K=V many heads", ONEKV_Q_KV, ONEKV_ROPE, 71, 1, 4, 4, true, false, true, false, false},
+    {"Q-K=V unrotate", ONEKV_Q_KV, ONEKV_ROPE, 4, 1, 8, 8, true, true, true, false, false},
+    {"QKV MHA", ONEKV_QKV, ONEKV_ROPE, 5, 5, 7, 6, true, false, true, false, false},
+    {"Q=K=V learned", ONEKV_QKV_ONE, ONEKV_LEARNED, 6, 2, 9, 0, false, false, true, false, false},
+    {"Q=K-V (X)+", ONEKV_QK_V, ONEKV_POSITION_NONE, 4, 4, 16, 0, false, false, false, true, false},
+};
+
+typedef struct fixture {
+  onekv_config config;
+  kernel_table kernels;
+  memory_ledger memory;
+  kv_pool pages;
+  kv_cache cache;
+  rope_tables rope;
+  void *rope_block;
+  size_t n_rope_bytes;
+  float *bias;    /* [POSITIONS] or NULL */
+  float *norm;    /* [h] or NULL */
+  float *shared;  /* [POSITIONS][g][h]: what was written as keys */
+  float *values;  /* the same of values */
+  float *queries; /* [ROWS][H][h] */
+} fixture;
+
+static float *random_floats(size_t n, float limit) {
+  float *x = check_allocate(n * sizeof *x);
+  for (size_t i = 0; i < n; i++) x[i] = check_random_float(limit);
+  return x;
+}
+
+static void open_rope(fixture *f) {
+  if (f->config.position != ONEKV_ROPE) return;
+  memory_arena arena = {0};
+  rope_tables_make(&f->config.rope, POSITIONS, NULL, &arena, &f->rope);
+  f->n_rope_bytes = arena.n_used;
+  f->rope_block = memory_take(&f->memory, MEMORY_SCRATCH, f->n_rope_bytes);
+  arena = (memory_arena){f->rope_block, 0, false};
+  rope_tables_make(&f->config.rope, POSITIONS, NULL, &arena, &f->rope);
+}
+
+static void fixture_open(fixture *f, const variant *v, kernels_level level) {
+  *f = (fixture){.config = {.n_layers = LAYERS,
+                            .n_context = POSITIONS,
+                            .n_heads = v->n_heads,
+                            .n_kv_heads = v->n_kv_heads,
+                            .head_width = v->head_width,
+                            .projection = v->projection,
+                            .position = v->position,
+                            .norm_epsilon = 1e-5f,
+                            .causal = v->causal,
+                            .has_qk_norm = v->has_norm,
+                            .rope = {.n_rotated = v->n_rotated, .halves = v->halves, .base = 100.0f,
+                                     .factor = 1.0f, .attention_factor = 1.25f}}};
+  if (v->unrotates) f->config.shared_rope = ONEKV_ROTATE_UNROTATE;
+  kv_layout layout;
+  kernels_select(&f->kernels, level);
+  memory_init(&f->memory, NULL);
+  CHECK(kv_layout_make(&f->config, ONEKV_CACHE_F32, &layout));
+  kv_pool_init(&f->pages, &f->memory, &f->kernels, &layout);
+  CHECK(kv_cache_open(&f->pages, POSITIONS, &f->cache) == ONEKV_OK);
+  CHECK(kv_cache_reserve(&f->cache, POSITIONS) == ONEKV_OK);
+  open_rope(f);
+  size_t width = v->n_kv_heads * v->head_width;
+  f->bias = v->has_bias ? random_floats(POSITIONS, 1.0f) : NULL;
+  f->norm = v->has_norm ? random_floats(v->head_width, 1.5f) : NULL;
+  f->shared = random_floats(POSITIONS * width, 2.0f);
+  f->values = random_floats(POSITIONS * width, 2.0f);
+  f->queries = random_floats(ROWS * v->n_heads * v->head_width, 2.0f);
+  for (size_t p = 0; p < POSITIONS; p++) {
+    kv_cache_write(&f->cache, LAYER, KV_KEYS, p, f->shared + p * width);
+    if (!config_shares_kv(&f->config)) {
+      kv_cache_write(&f->cache, LAYER, KV_VALUES, p, f->values + p * width);
+    }
+  }
+}
+
+static void fixture_close(fixture *f) {
+  kv_cache_close(&f->cache);
+  kv_pool_trim(&f->pages);
+  if (f->rope_block != NULL) {
+    memory_give_back(&f->memory, MEMORY_SCRATCH, f->rope_block, f->n_rope_bytes);
+  }
+  CHECK(f->memory.n_bytes_total == 0);
+  free(f->bias);
+  free(f->norm);
+  free(f->shared);
+  free(f->values);
+  free(f->queries);
+}
+
+/* out [rows][H][h] of the slices, whose rows' queries stand one behind the other from `first`. */
+static void run(fixture *f, onekv_pool *pool, const sequence_slice *slices, size_t n_slices,
+                size_t first, float *out) {
+  size_t n_floats = attention_scratch_floats(&f->config, pool_n_most(pool));
+  float *scratch = check_allocate(n_floats * sizeof *scratch);
+  memset(scratch, 0xff, n_floats * sizeof *scratch); /* NaN: nothing is read before it is set */
+  size_t row = f->config.n_heads * f->config.head_width;
+  attention_call call = {&f->config, &f->kernels, &f->rope, slices, n_slices, LAYER, 0.2f,
+                         f->bias, f->norm, f->queries + first * row, out, scratch};
+  attention(pool, &call);
+  free(scratch);
+}
+
+/* The shared row of a position as its key, in double. */
+static void expected_key(const fixture *f, size_t position, size_t kv_head, double *key) {
+  const onekv_config *config = &f->config;
+  size_t h = config->head_width;
+  const float *row = f->shared + (position * config->n_kv_heads + kv_head) * h;
+  double square = 0.0;
+  for (size_t c = 0; c < h; c++) square += (double)row[c] * (double)row[c];
+  double factor = 1.0 / sqrt(square / (double)h + (double)config->norm_epsilon);
+  for (size_t c = 0; c < h; c++) {
+    key[c] = f->norm == NULL ? (double)row[c] : (double)row[c] * factor * (double)f->norm[c];
+  }
+  if (!config_rotates_at_read(config)) return;
+  size_t n_pairs = config->rope.n_rotated / 2;
+  for (size_t i = 0; i < n_pairs; i++) {
+    double angle =
+        (double)position * pow((double)config->rope.base, -(double)i / (double)n_pairs);
+    double m = (double)config->rope.attention_factor;
+    size_t first = config->rope.halves ? i : 2 * i;
+    size_t second = config->rope.halves ? i + n_pairs : 2 * i + 1;
+    double a = key[first];
+    double b = key[second];
+    key[first] = m * (a * cos(angle) - b * sin(angle));
+    key[second] = m * (a * sin(angle) + b * cos(angle));
+  }
+}
+
+/* softmax(σ α q Kᵀ + κ) V of one query head over n positions. */
+static void expected_head(const fixture *f, const float *query, size_t head, size_t n,
+                          double *out) {
+  const onekv_config *config = &f->config;
+  size_t h = config->head_width;
+  size_t kv_head = head / (config->n_heads / config->n_kv_heads);
+  double *key = check_allocate(h * sizeof *key);
+  double sum = 0.0;
+  for (size_t c = 0; c < h; c++) out[c] = 0.0;
+  for (size_t p = 0; p < n; p++) {
+    double score = f->bias != NULL ? (double)f->bias[p] : 0.0;
+    expected_key(f, p, kv_head, key);
+    for (size_t c = 0; c < h; c++) score += 0.2 * key[c] * (double)query[c];
+    const float *values = config_shares_kv(config) ? f->shared : f->values;
+    sum += exp(score);
+    for (size_t c = 0; c < h; c++) {
+      out[c] += exp(score) * (double)values[(p * config->n_kv_heads + kv_head) * h + c];
+    }
+  }
+  for (size_t c = 0; c < h; c++) out[c] /= sum;
+  free(key);
+}
+
+static void check_formula(fixture *f, onekv_pool *pool, size_t first, size_t n_rows) {
+  size_t h = f->config.head_width;
+  size_t n_heads = f->config.n_heads;
+  sequence_slice slice = {&f->cache, 0, n_rows, first};
+  float *out = random_floats(n_rows * n_heads * h, 1.0f);
+  double *expected = check_allocate(h * sizeof *expected);
+  double furthest = 0.0;
+  run(f, pool, &slice, 1, 0, out);
+  for (size_t i = 0; i < n_rows * n_heads; i += 1 + n_rows * n_heads / 12) {
+    size_t n_seen = f->config.causal ? first + i / n_heads + 1 : first + n_rows;
+    expected_head(f, f->queries + i * h, i % n_heads, n_seen, expected);
+    for (size_t c = 0; c < h; c++) {
+      furthest = fmax(furthest, fabs((double)out[i * h + c] - expected[c]));
+    }
+  }
+  CHECK_SAY(furthest < TOLERANCE, "%zu rows after %zu: off by %g", n_rows, first, furthest);
+  free(out);
+  free(expected);
+}
+
+/* A run of rows at once, one by one, in two runs, and as a batch of two sequences. */
+static void check_bits(fixture *f, onekv_pool *const *pools, size_t n_pools, size_t first,
+                       size_t n_rows) {
+  size_t row = f->config.n_heads * f->config.head_width;
+  float *expected = random_floats(n_rows * row, 1.0f);
+  float *found = random_floats(n_rows * row, 1.0f);
+  sequence_slice all = {&f->cache, 0, n_rows, first};
+  run(f, pools[0], &all, 1, 0, expected);
+  for (size_t k = 0; k < n_pools; k++) {
+    run(f, pools[k], &all, 1, 0, found);
+    CHECK_SAME_FLOATS(found, expected, n_rows * row);
+    if (!f->config.causal) continue;
+    for (size_t i = 0; i < n_rows; i++) {
+      sequence_slice one = {&f->cache, 0, 1, first + i};
+      run(f, pools[k], &one, 1, i, found + i * row);
+    }
+    CHECK_SAME_FLOATS(found, expected, n_rows * row);
+    size_t half = n_rows / 2;
+    sequence_slice parts[2] = {{&f->cache, 0, half, first},
+                               {&f->cache, half, n_rows - half, first + half}};
+    if (half == 0) continue;
+    run(f, pools[k], parts, 2, 0, found);
+    CHECK_SAME_FLOATS(found, expected, n_rows * row);
+  }
+  free(expected);
+  free(found);
+}
+
+static void check_variant(const variant *v, kernels_level level, onekv_pool *const *pools,
+                          size_t n_pools) {
+  static const size_t LENGTHS[] = {1,
+                                   31,
+                                   33,
+                                   ATTENTION_RANGE,
+                                   ATTENTION_RANGE + 1,
+                                   2 * ATTENTION_RANGE,
+                                   2 * ATTENTION_RANGE + 65,
+                                   POSITIONS};
+  fixture f;
+  fixture_open(&f, v, level);
+  check_state.context = v->name;
+  for (size_t i = 0; i < sizeof LENGTHS / sizeof LENGTHS[0]; i++) {
+    size_t length = LENGTHS[i];
+    size_t n_rows = length < ROWS ? length : ROWS;
+    check_formula(&f, pools[i % n_pools], length - 1, 1);
+    check_formula(&f, pools[i % n_pools], length - n_rows, n_rows);
+    check_bits(&f, pools, n_pools, length - n_rows, n_rows);
+    check_bits(&f, pools, n_pools, length - 1, 1);
+  }
+  fixture_close(&f);
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
+    bench_attention();
+    return 0;
+  }
+  static const size_t THREADS[] = {1, 2, 3};
+  onekv_pool *pools[3];
+  check_seed(20261122);
+  for (size_t i = 0; i < 3; i++) pools[i] = open_pool(THREADS[i]);
+  for (size_t i = 0; i < sizeof VARIANTS / sizeof VARIANTS[0]; i++) {
+    check_variant(&VARIANTS[i], KERNELS_BEST, pools, 3);
+  }
+  check_variant(&VARIANTS[0], KERNELS_SCALAR, pools, 3);
+  for (size_t i = 0; i < 3; i++) onekv_pool_close(pools[i]);
+  return check_finish();
+}
