@@ -1,0 +1,133 @@
+/* Attention maps against what attention itself gave out: rows are softmaxes, and the sum of the
+ * values by a row's weights is what the head wrote.
+ *
+ * forward leaves the outputs of the last batch's heads in the scratch, and the map runs the model
+ * no further than its layer, so they are there to be compared with. */
+#include "core/model.h"
+#include "tests/native/check.h"
+#include "tests/native/tiny_model.h"
+
+enum { TOKENS = 77, WIDTH_MAX = 64 };
+
+static const tiny_shape SHAPES[] = {
+    {.projection = "QKV", .n_kv_heads = 2, .n_layers = 2},
+    {.projection = "Q-K=V", .n_layers = 2},
+    {.projection = "Q=K-V", .architecture = "gpt2", .n_heads = 4, .n_kv_heads = 2},
+    {.projection = "Q=K=V", .architecture = "qwen3"},
+    {.projection = "Q-K=V", .architecture = "qwen3", .n_layers = 2},
+    {.projection = "Q-K=V", .position = "learned"},
+};
+enum { SHAPES_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
+
+static void check_rows(const float *map) {
+  size_t n_bad = 0;
+  for (size_t i = 0; i < TOKENS; i++) {
+    double sum = 0.0;
+    for (size_t j = 0; j < TOKENS; j++) {
+      float weight = map[i * TOKENS + j];
+      sum += (double)weight;
+      n_bad += !(j <= i ? weight >= 0.0f && weight <= 1.0f : weight == 0.0f);
+    }
+    n_bad += !check_is_close(sum, 1.0, 1e-5);
+  }
+  CHECK_SAY(n_bad == 0, "%zu rows or weights are none of a softmax", n_bad);
+}
+
+/* The rows of the last batch times the values of the session's cache. */
+static void check_outputs(const onekv_model *model, const onekv_session *session, size_t layer,
+                          size_t head, const float *map) {
+  const onekv_config *config = &model->config;
+  size_t h = config->head_width;
+  size_t n_rows_max = model->scratch.n_rows_max;
+  size_t first = (TOKENS - 1) / n_rows_max * n_rows_max;
+  size_t kv_head = head * config->n_kv_heads / config->n_heads;
+  kv_stream stream = config_shares_kv(config) ? KV_KEYS : KV_VALUES;
+  float tile[KV_PAGE_POSITIONS * WIDTH_MAX];
+  double worst = 0.0;
+  for (size_t row = first; row < TOKENS; row++) {
+    const float *out = model->scratch.heads + ((row - first) * config->n_heads + head) * h;
+    double sums[WIDTH_MAX] = {0};
+    for (size_t j = 0; j <= row; j++) {
+      size_t page = j / KV_PAGE_POSITIONS;
+      size_t n = j % KV_PAGE_POSITIONS + 1;
+      const float *values =
+          kv_cache_read(&session->cache, layer, stream, kv_head, page, n, tile) + (n - 1) * h;
+      for (size_t c = 0; c < h; c++) sums[c] += (double)(map[row * TOKENS + j] * values[c]);
+    }
+    for (size_t c = 0; c < h; c++) worst = fmax(worst, fabs(sums[c] - (double)out[c]));
+  }
+  CHECK_SAY(worst < 2e-4, "layer %zu, head %zu: off by %g", layer, head, worst);
+}
+
+static void check_shape(onekv_pool *pool, const tiny_shape *shape) {
+  static float map[TOKENS * TOKENS];
+  onekv_model_options options = {.pool = pool, .cache_type = ONEKV_CACHE_F32};
+  onekv_model *model = open_tiny(shape, &options);
+  onekv_session *session = open_session(model, NULL);
+  int32_t tokens[TOKENS];
+  for (size_t i = 0; i < TOKENS; i++) tokens[i] = (int32_t)check_random_below(TINY_VOCABULARY);
+  feed_tokens(session, model, tokens, TOKENS);
+  onekv_memory before;
+  onekv_model_memory(model, &before);
+  check_state.context = shape->projection;
+  for (size_t layer = 0; layer < model->config.n_layers; layer++) {
+    for (size_t head = 0; head < model->config.n_heads; head++) {
+      onekv_error error;
+      CHECK(onekv_attention_map(model, tokens, TOKENS, layer, head, map, &error) == ONEKV_OK);
+      check_rows(map);
+      check_outputs(model, session, layer, head, map);
+    }
+  }
+  onekv_memory after;
+  onekv_model_memory(model, &after);
+  CHECK(after.cache_used == before.cache_used && after.scratch == before.scratch);
+  onekv_session_close(session);
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+}
+
+static void check_refusals(onekv_pool *pool) {
+  onekv_model_options options = {.pool = pool, .n_context = 8};
+  onekv_model *model = open_tiny(&SHAPES[1], &options);
+  float map[16];
+  int32_t tokens[9] = {0, 1, 2, 3};
+  onekv_error error;
+  CHECK(onekv_attention_map(model, tokens, 4, 2, 0, map, &error) == ONEKV_INVALID_ARGUMENT);
+  CHECK(onekv_attention_map(model, tokens, 4, 0, 99, map, &error) == ONEKV_INVALID_ARGUMENT);
+  CHECK(onekv_attention_map(model, tokens, 0, 0, 0, map, &error) == ONEKV_INVALID_ARGUMENT);
+  CHECK(onekv_attention_map(model, tokens, 9, 0, 0, map, &error) == ONEKV_INVALID_ARGUMENT);
+  tokens[3] = TINY_VOCABULARY;
+  CHECK(onekv_attention_map(model, tokens, 4, 0, 0, map, &error) == ONEKV_TOKEN_OUT_OF_RANGE);
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+}
+
+/* Whatever memory is refused, nothing stays behind. */
+static void check_out_of_memory(onekv_pool *pool) {
+  counted_memory counted = {0};
+  onekv_model_options options = {.pool = pool, .allocator = counted_allocator(&counted)};
+  onekv_model *model = open_tiny(&SHAPES[1], &options);
+  static float map[TOKENS * TOKENS];
+  int32_t tokens[TOKENS] = {0};
+  onekv_error error;
+  for (size_t call = 1; call <= 4; call++) {
+    onekv_model_trim(model);
+    size_t n_bytes = counted.n_bytes;
+    counted.fail_at = counted.n_calls + call;
+    CHECK(onekv_attention_map(model, tokens, TOKENS, 0, 0, map, &error) == ONEKV_OUT_OF_MEMORY);
+    onekv_model_trim(model);
+    CHECK(counted.n_bytes == n_bytes && !counted.is_damaged);
+  }
+  counted.fail_at = 0;
+  CHECK(onekv_attention_map(model, tokens, TOKENS, 0, 0, map, &error) == ONEKV_OK);
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+  CHECK(counted.n_bytes == 0);
+}
+
+int main(void) {
+  check_seed(20261122);
+  onekv_pool *pool = open_pool(2);
+  for (size_t i = 0; i < SHAPES_COUNT; i++) check_shape(pool, &SHAPES[i]);
+  check_refusals(pool);
+  check_out_of_memory(pool);
+  onekv_pool_close(pool);
+  return check_finish();
+}
