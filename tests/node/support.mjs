@@ -129,6 +129,42 @@ export function ggufHeader(keys, tensors = []) {
   return { header: Buffer.concat([head, Buffer.alloc(-head.length & 31)]), dataBytes: offset };
 }
 
+/** The bytes of a GGUF file with more keys, at the end of those it has; small files only. */
+export function withKeys(path, keys) {
+  const bytes = readFileSync(path);
+  const tensors = Number(bytes.readBigUInt64LE(8));
+  const count = Number(bytes.readBigUInt64LE(16));
+  let at = 24;
+  const skipText = () => { at += 8 + Number(bytes.readBigUInt64LE(at)); };
+  const sizes = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
+  const skipValue = (type) => {
+    if (type === typeIds.string) skipText();
+    else at += sizes[type];
+  };
+  for (let i = 0; i < count; i++) {
+    skipText();
+    const type = bytes.readUInt32LE(at);
+    at += 4;
+    if (type !== typeIds.array) {
+      skipValue(type);
+      continue;
+    }
+    const item = bytes.readUInt32LE(at);
+    const items = Number(bytes.readBigUInt64LE(at + 4));
+    at += 12;
+    for (let n = 0; n < items; n++) skipValue(item);
+  }
+  const keysEnd = at;
+  for (let i = 0; i < tensors; i++) {
+    skipText();
+    at += 4 + 8 * bytes.readUInt32LE(at) + 4 + 8;
+  }
+  const data = Math.ceil(at / 32) * 32;
+  const head = Buffer.concat([bytes.subarray(0, 16), u64(count + keys.length),
+    bytes.subarray(24, keysEnd), ...keys.map(key), bytes.subarray(keysEnd, at)]);
+  return Buffer.concat([head, Buffer.alloc(-head.length & 31), bytes.subarray(data)]);
+}
+
 /** Keys and tensors of a one-layer Q-K=V MQA llama of that size. */
 export function tinyLlama({ vocabulary, width = 32 }) {
   const keys = [

@@ -1,0 +1,370 @@
+// Sessions in a worker: the order of calls, aborts at every stage, snapshots, chats, batches,
+// windows that slide, and memory that stays what it was.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { OneKV } from '../../dist/src/onekv-node.js';
+import { root, withKeys } from './support.mjs';
+
+const path = `${root}models/stories-q-mqa.q8_0.gguf`;
+const prompt = 'Once upon a time';
+/** Long enough that its processing takes many turns. */
+const longText = 'The cat sat on the mat. '.repeat(120);
+/** Marks turns with letters that the vocabulary has. */
+const template = '{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}' +
+  '{% if add_generation_prompt %}[assistant] {% endif %}';
+
+let model;
+let chatModel;
+
+before(async () => {
+  model = await OneKV.load(path, { threads: 1, batch: 32 });
+  chatModel = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string', template]]),
+    { threads: 1 });
+});
+after(() => Promise.all([model.unload(), chatModel.unload()]));
+
+const textOf = async (session) => model.detokenize(await session.tokens());
+const settle = (promise) => promise.then((value) => ({ value }), (error) => ({ error }));
+
+test('calls on a session run in their order', async () => {
+  const session = await model.createSession();
+  const results = await Promise.all([
+    session.prompt(prompt, { maxTokens: 8 }), session.prompt(', said', { maxTokens: 8 }),
+    session.append(' the end.'), session.tokens()]);
+  assert.equal(await textOf(session), `${prompt}${results[0]}, said${results[1]} the end.`);
+  assert.equal(results[3].length, session.contextUsage);
+  await session.destroy();
+});
+
+test('an abort before the turn of a call does nothing, the calls around it run', async () => {
+  const session = await model.createSession();
+  const controller = new AbortController();
+  const first = session.prompt(prompt, { maxTokens: 20 });
+  const second = settle(session.prompt(' NEVER', { maxTokens: 8, signal: controller.signal }));
+  const third = session.append(' And');
+  controller.abort(new Error('not that one'));
+  assert.equal((await second).error.message, 'not that one');
+  const text = await first;
+  await third;
+  assert.equal(await textOf(session), `${prompt}${text} And`);
+  const gone = settle(session.prompt('x', { signal: AbortSignal.abort('early') }));
+  assert.equal((await gone).error, 'early');
+  await session.destroy();
+});
+
+test('an abort while the input is processed leaves the session as it was', async () => {
+  const session = await model.createSession();
+  await session.append(prompt);
+  const { contextUsage } = session;
+  const tokens = await session.tokens();
+  for (const call of ['prompt', 'append']) {
+    const controller = new AbortController();
+    const seen = [];
+    const options = { signal: controller.signal, maxTokens: 5, onPrefill: (done, total) => {
+      seen.push(done);
+      assert.ok(total > 600);
+      if (seen.length === 2) controller.abort();
+    } };
+    const { error } = await settle(session[call](longText, options));
+    assert.equal(error.name, 'AbortError');
+    assert.ok(seen.length >= 2 && seen.at(-1) < 700, `${seen}`);
+    assert.equal(session.contextUsage, contextUsage);
+    assert.deepEqual(await session.tokens(), tokens);
+  }
+  await session.destroy();
+});
+
+test('an abort while the answer comes leaves what came', async () => {
+  const session = await model.createSession();
+  const controller = new AbortController();
+  const answer = session.generate(prompt, { maxTokens: 900, signal: controller.signal });
+  const parts = [];
+  await assert.rejects(async () => {
+    for await (const part of answer) {
+      parts.push(part.text);
+      if (parts.length === 6) controller.abort(new Error('enough'));
+    }
+  }, { message: 'enough' });
+  await assert.rejects(answer.result, { message: 'enough' });
+  const text = await textOf(session);
+  assert.ok(text.startsWith(prompt + parts.join('').slice(0, 5)));
+  assert.ok(session.contextUsage < 500);
+  await session.destroy();
+});
+
+test('loading and restoring can be aborted at any time', async () => {
+  for (const delay of [0, 5, 30, 80]) {
+    const signal = AbortSignal.timeout(delay);
+    const { value, error } = await settle(OneKV.load(path, { signal, threads: 1 }));
+    if (value !== undefined) await value.unload();
+    else assert.equal(error.name, 'TimeoutError');
+  }
+  await assert.rejects(OneKV.load(path, { signal: AbortSignal.abort() }), { name: 'AbortError' });
+  await assert.rejects(OneKV.estimate(path, { signal: AbortSignal.abort() }),
+    { name: 'AbortError' });
+  const { bySession } = await model.memory();
+  const controller = new AbortController();
+  const opening = model.createSession({ initialPrompts: longText, signal: controller.signal,
+    onPrefill: () => controller.abort() });
+  await assert.rejects(opening, { name: 'AbortError' });
+  assert.equal((await model.memory()).bySession.length, bySession.length);
+});
+
+test('destroy ends what runs and what waits', async () => {
+  const session = await model.createSession();
+  const other = await model.createSession();
+  const going = other.prompt(prompt, { maxTokens: 30 });
+  const calls = [session.prompt(prompt, { maxTokens: 900 }), session.append('x'), session.save(),
+    session.tokens()].map(settle);
+  await session.destroy();
+  for (const { error } of await Promise.all(calls)) assert.equal(error.code, 'DESTROYED');
+  await assert.rejects(session.prompt('more'), { code: 'DESTROYED' });
+  await session.destroy();
+  assert.ok((await going).length > 10);
+  await other.destroy();
+});
+
+test('sessions that run at the same time write what they would alone', async () => {
+  const options = (seed) => ({ temperature: 0.9, seed });
+  const alone = [];
+  for (let seed = 0; seed < 4; seed++) {
+    const session = await model.createSession(options(seed));
+    alone.push(await session.prompt(prompt, { maxTokens: 20 }));
+    await session.destroy();
+  }
+  const sessions = await Promise.all(alone.map((_, seed) => model.createSession(options(seed))));
+  const together = await model.batch(sessions).prompt(prompt, { maxTokens: 20 });
+  assert.deepEqual(together, alone);
+  assert.equal(new Set(together).size, 4);
+  await Promise.all(sessions.map((session) => session.destroy()));
+});
+
+test('two hundred sessions share a prompt until they differ', async () => {
+  const before = await model.memory();
+  const parent = await model.createSession({ initialPrompts: longText.slice(0, 1400) });
+  const shared = parent.contextUsage - 1;
+  const sessions = [];
+  for (let i = 0; i < 200; i++) {
+    const session = await parent.clone();
+    await session.setSampling({ temperature: 1, seed: i });
+    sessions.push(session);
+  }
+  const page = 32 * model.bytesPerToken;
+  const cloned = await model.memory();
+  const sharedPages = Math.ceil(shared / 32) * page;
+  assert.equal(cloned.cacheUsed - before.cacheUsed, sharedPages);
+  const answers = await model.batch(sessions).prompt(' One day', { maxTokens: 12 });
+  assert.ok(new Set(answers).size > 150, `${new Set(answers).size} different answers`);
+  const { cacheUsed, bySession } = await model.memory();
+  const own = bySession.reduce((sum, session) => sum + session.own, 0);
+  const whole = Math.floor(shared / 32) * page;
+  assert.equal(cacheUsed - before.cacheUsed, own - before.cacheUsed + whole);
+  assert.ok(cacheUsed < bySession.reduce((sum, session) => sum + session.pages, 0) / 4);
+  await Promise.all([parent, ...sessions].map((session) => session.destroy()));
+  assert.equal((await model.memory()).cacheUsed, before.cacheUsed);
+});
+
+test('a batch: one input each, the first failure ends all, an early leave too', async () => {
+  const sessions = await Promise.all([0, 1, 2].map(() => model.createSession()));
+  const batch = model.batch(sessions);
+  const texts = await batch.prompt(['A cat', 'A dog', 'A bird'], { maxTokens: 5 });
+  assert.equal(texts.length, 3);
+  assert.match(await textOf(sessions[1]), /^A dog/);
+  await assert.rejects(batch.prompt(['x', 'y']), { code: 'INVALID_ARGUMENT' });
+  const wrong = { tokens: [1 << 20] };
+  await assert.rejects(batch.prompt(['x', wrong, 'y'], { maxTokens: 900 }),
+    { code: 'TOKEN_OUT_OF_RANGE' });
+  for await (const { index } of batch.promptStreaming('z', { maxTokens: 400 })) {
+    assert.ok(index >= 0 && index < 3);
+    break;
+  }
+  assert.ok(sessions.every((session) => session.contextUsage < 300));
+  await Promise.all(sessions.map((session) => session.destroy()));
+});
+
+test('a thousand sessions, made and destroyed, leave the memory as it was', async () => {
+  const round = async () => {
+    const session = await model.createSession({ initialPrompts: prompt });
+    const clone = await session.clone();
+    await Promise.all([session.destroy(), clone.destroy()]);
+  };
+  await round();
+  const { total, heap } = await model.memory();
+  for (let i = 0; i < 500; i++) await round();
+  const after = await model.memory();
+  assert.deepEqual([after.total, after.heap, after.bySession], [total, heap, []]);
+});
+
+test('a session is saved and restored, as cache and as tokens', async () => {
+  const session = await model.createSession({ temperature: 0.8, seed: 9 });
+  await session.prompt(prompt, { maxTokens: 40 });
+  const caches = await session.save();
+  const tokens = await session.save({ format: 'tokens' });
+  assert.ok(tokens.size < caches.size / 10);
+  const restored = await model.restore(caches);
+  assert.deepEqual(await restored.tokens(), await session.tokens());
+  const expected = await session.prompt('', { maxTokens: 10 });
+  assert.equal(await restored.prompt('', { maxTokens: 10 }), expected);
+  const anew = await model.restore(new Response(tokens));
+  assert.equal(anew.contextUsage, 44);
+  await anew.setSampling({ seed: 1 });
+  await session.truncate(44);
+  await session.setSampling({ seed: 1 });
+  assert.equal(await anew.prompt('', { maxTokens: 10 }),
+    await session.prompt('', { maxTokens: 10 }));
+  await assert.rejects(chatModel.restore(caches), { code: 'SNAPSHOT_REFUSED' });
+  await Promise.all([session, restored, anew].map((one) => one.destroy()));
+});
+
+test('a damaged snapshot is refused, whatever is wrong with it', async () => {
+  const session = await model.createSession({ initialPrompts: prompt });
+  for (const format of ['cache', 'tokens']) {
+    const bytes = new Uint8Array(await (await session.save({ format })).arrayBuffer());
+    const wrong = [0, 1, 7, 8, 15, bytes.length - 1].map((n) => bytes.slice(0, n));
+    for (let at = 0; at < bytes.length; at += 3) {
+      const damaged = bytes.slice();
+      damaged[at] ^= 1 << at % 8;
+      wrong.push(damaged);
+    }
+    for (const one of wrong) {
+      await assert.rejects(model.restore(one), { code: 'SNAPSHOT_REFUSED' });
+    }
+  }
+  assert.ok((await session.prompt('', { maxTokens: 3 })).length > 0, 'the session goes on');
+  await session.destroy();
+});
+
+test('a chat keeps its past in the cache', async () => {
+  const session = await chatModel.createSession({
+    initialPrompts: [{ role: 'system', content: 'Be kind.' }] });
+  assert.deepEqual(session.messages, [{ role: 'system', content: 'Be kind.' }]);
+  const first = session.generate('Who are you?', { maxTokens: 6 });
+  const { text, promptTokens, cachedTokens } = await first.result;
+  assert.ok(cachedTokens > 0 && cachedTokens < promptTokens);
+  const before = session.contextUsage;
+  const second = session.generate('And now?', { maxTokens: 6 });
+  const { cachedTokens: kept } = await second.result;
+  assert.equal(kept, before, 'nothing is computed twice');
+  assert.deepEqual(session.messages.map(({ role }) => role),
+    ['system', 'user', 'assistant', 'user', 'assistant']);
+  assert.equal(session.messages[2].content, text);
+  const all = await chatModel.detokenize(await session.tokens());
+  assert.match(all, /^\[system\] Be kind\.\n\[user\] Who are you\?\n\[assistant\]/);
+  assert.ok(all.includes('\n[user] And now?\n[assistant]'));
+  await session.destroy();
+});
+
+test('a chat with a stop string, a clone, a cut and a restored past', async () => {
+  const session = await chatModel.createSession();
+  const answer = session.generate('Tell me.', { maxTokens: 30, stop: [' a', 'e'] });
+  const { reason, text } = await answer.result;
+  assert.equal(reason, 'stop');
+  assert.doesNotMatch(text, /e| a/);
+  const clone = await session.clone();
+  const restored = await chatModel.restore(await session.save({ format: 'tokens' }));
+  const answers = await Promise.all([session, clone, restored].map((one) =>
+    one.prompt('More', { maxTokens: 5 })));
+  assert.deepEqual(answers, [answers[0], answers[0], answers[0]]);
+  assert.deepEqual(clone.messages, session.messages);
+  assert.deepEqual(restored.messages, session.messages);
+  const usage = await session.measureContextUsage('Again');
+  const { contextUsage } = session;
+  await session.append('Again');
+  assert.ok(session.contextUsage - contextUsage <= usage);
+  await session.truncate(contextUsage - 1);
+  assert.deepEqual(session.messages.map(({ role }) => role), ['user', 'assistant', 'user']);
+  await Promise.all([session, clone, restored].map((one) => one.destroy()));
+});
+
+test('a window that slides says so, one that does not is an error', async () => {
+  const pageBytes = 32 * model.bytesPerToken;
+  const full = await model.createSession({ contextBytes: 2 * pageBytes + 1 });
+  assert.equal(full.contextWindow, 64);
+  const { reason } = await full.generate(prompt, { maxTokens: 200 }).result;
+  assert.equal(reason, 'context');
+  assert.equal(full.contextBytes, 64 * model.bytesPerToken);
+  let overflows = 0;
+  full.oncontextoverflow = () => { overflows += 1; };
+  await assert.rejects(full.prompt(' and more', { maxTokens: 1 }), { code: 'CONTEXT_FULL' });
+  assert.equal(overflows, 1);
+  const sliding = await model.createSession({ contextWindow: 64, overflow: 'slide',
+    initialPrompts: prompt });
+  const kept = [...await sliding.tokens()];
+  sliding.addEventListener('contextoverflow', () => { overflows += 1; });
+  await sliding.prompt('', { maxTokens: 150 });
+  assert.ok(overflows > 3, `${overflows}`);
+  assert.ok(sliding.contextUsage <= 65);
+  assert.deepEqual([...await sliding.tokens()].slice(0, kept.length), kept);
+  await Promise.all([full.destroy(), sliding.destroy()]);
+});
+
+test('a sliding input that is aborted gives the past back', async () => {
+  const session = await model.createSession({ contextWindow: 64, overflow: 'slide' });
+  await session.append({ tokens: new Int32Array(60).map((_, i) => i + 5) });
+  const tokens = await session.tokens();
+  const controller = new AbortController();
+  const input = { tokens: new Int32Array(600).fill(7) };
+  // The window is far too small for it at once; in pieces it slides again and again.
+  const { error } = await settle(session.append(input,
+    { signal: controller.signal, onPrefill: () => controller.abort() }));
+  assert.equal(error.name, 'AbortError');
+  assert.deepEqual(await session.tokens(), tokens);
+  await session.destroy();
+});
+
+test('memory events come while sessions work, and only for listeners', async () => {
+  const seen = [];
+  const listener = ({ memory }) => seen.push(memory.cacheUsed);
+  model.addEventListener('memory', listener);
+  const session = await model.createSession();
+  await session.prompt(prompt, { maxTokens: 150 });
+  assert.ok(seen.length >= 3, `${seen.length} events`);
+  assert.equal(seen.at(-1), (await model.memory()).cacheUsed);
+  assert.ok(seen.at(-1) > seen[0]);
+  model.removeEventListener('memory', listener);
+  await session.tokens();
+  const { length } = seen;
+  await session.prompt('', { maxTokens: 50 });
+  assert.equal(seen.length, length);
+  await session.destroy();
+});
+
+test('a constraint says which tokens may come', async () => {
+  const { tokens, ends } = await model.vocabulary();
+  const words = tokens.length + 31 >> 5;
+  const digits = [...'0123456789'].map((digit) => tokens.indexOf(digit));
+  const accepted = [];
+  const constraint = {
+    allowed: async () => {
+      const mask = new Uint32Array(words);
+      for (const id of accepted.length < 6 ? digits : ends) mask[id >> 5] |= 1 << (id & 31);
+      return mask;
+    },
+    accept: (token) => { accepted.push(token); },
+  };
+  const session = await model.createSession({ temperature: 1, seed: 4 });
+  const answer = session.generate('The number is ', { constraint });
+  const { text, reason, tokens: chosen } = await answer.result;
+  assert.match(text, /^\d{6}$/);
+  assert.equal(reason, 'end');
+  assert.deepEqual(accepted, chosen);
+  const failing = { allowed: () => { throw new Error('no idea'); }, accept: () => {} };
+  await assert.rejects(session.prompt('x', { constraint: failing }), /no idea/);
+  const none = { allowed: () => new Uint32Array(words), accept: () => {} };
+  await assert.rejects(session.prompt('x', { constraint: none, maxTokens: 3 }),
+    { name: 'OneKVError' });
+  await session.destroy();
+});
+
+test('attention maps have a row for each token, that sums to one', async () => {
+  const session = await model.createSession({ initialPrompts: prompt });
+  await session.prompt('', { maxTokens: 10 });
+  const { tokens, weights } = await session.attention({ layer: 2, head: 5 });
+  assert.equal(tokens, session.contextUsage);
+  for (let row = 0; row < tokens; row++) {
+    const sum = weights.subarray(row * tokens, (row + 1) * tokens).reduce((a, b) => a + b, 0);
+    assert.ok(Math.abs(sum - 1) < 1e-4);
+    assert.ok(weights.subarray(row * tokens + row + 1, (row + 1) * tokens).every((w) => w === 0));
+  }
+  await session.destroy();
+});
