@@ -6,7 +6,7 @@
  * Threads are asked for when the pool opens and may come up late or never (a browser starts a
  * worker only once its parent has returned to the event loop). onekv_pool_n_alive tells how many
  * have reported; none is used before onekv_pool_activate says so. Between tasks a thread spins
- * for a moment, then sleeps. */
+ * for a moment, then sleeps; those that are not active sleep until they are. */
 #ifndef ONEKV_POOL_H
 #define ONEKV_POOL_H
 

@@ -3,11 +3,14 @@
  *
  * The counters are plain numbers: under ThreadSanitizer a missing happens-before between a call,
  * its tasks and the next call is a finding. */
+#define _POSIX_C_SOURCE 200809L /* clock_gettime; DIR */
+
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
 #include <dirent.h>
 #include <sched.h>
+#include <time.h>
 
 enum { CALLS = 100000, THREADS = 3 };
 
@@ -57,6 +60,22 @@ static void check_sleepers(onekv_pool *pool) {
     pool_run(pool, count_run, &t);
   }
   for (size_t k = 0; k < THREADS; k++) CHECK(t.n_runs[k] == 300);
+}
+
+static void count_late(void *context, size_t thread_index, size_t n_threads) {
+  for (size_t k = 0; k < thread_index * 20000; k++) sched_yield();
+  count_run(context, thread_index, n_threads);
+}
+
+/* Tasks that take the workers far longer than the caller, which falls asleep. */
+static void check_late_workers(onekv_pool *pool) {
+  tally t = {{0}, {0}, 0};
+  for (size_t i = 0; i < 20; i++) {
+    onekv_pool_activate(pool, i % THREADS + 1);
+    pool_run(pool, count_late, &t);
+    for (size_t k = 0; k <= i % THREADS; k++) CHECK(t.n_threads[k] == i % THREADS + 1);
+  }
+  CHECK(t.n_runs[0] == 20 && t.n_runs[1] == 13 && t.n_runs[2] == 6);
 }
 
 /* Threads of this process; 0 where that cannot be told. As wasm the process is the engine, which
@@ -134,11 +153,50 @@ static void check_shares(void) {
   }
 }
 
-int main(void) {
+static void do_nothing(void *context, size_t thread_index, size_t n_threads) {
+  (void)context;
+  (void)thread_index;
+  (void)n_threads;
+}
+
+static double seconds_now(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* Printed on request, never in a test: what a fork and join of two threads takes when calls come
+ * without a pause, and when the caller is busy for so long that the other one sleeps. */
+static void bench_calls(void) {
+  onekv_pool *pool = open_pool(2);
+  for (int gap_us = 0; gap_us <= 300; gap_us = gap_us == 0 ? 5 : gap_us * 4) {
+    double total = 0.0;
+    double best = 1.0;
+    for (int i = 0; i < 5000; i++) {
+      double start = seconds_now();
+      while (seconds_now() - start < 1e-6 * gap_us) continue;
+      start = seconds_now();
+      pool_run(pool, do_nothing, NULL);
+      double elapsed = seconds_now() - start;
+      total += elapsed;
+      if (elapsed < best) best = elapsed;
+    }
+    printf("calls every %3d us: %.2f us each, best %.2f us\n", gap_us, total / 5000.0 * 1e6,
+           best * 1e6);
+  }
+  onekv_pool_close(pool);
+}
+
+int main(int argc, char **argv) {
+  if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
+    bench_calls();
+    return 0;
+  }
   check_seed(3);
   onekv_pool *pool = open_pool(THREADS);
   check_calls(pool);
   check_sleepers(pool);
+  check_late_workers(pool);
   onekv_pool_close(pool);
   check_open_close();
   check_shares();
