@@ -117,6 +117,11 @@ bool onekv_session_slides(const onekv_session *session);      /* when the window
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
                                   int32_t *tokens);
 
+/* Takes the cache pages of n more tokens now: appending them cannot run out of memory then, and
+ * the bytes of a long session are seen before it is computed. truncate gives them back.
+ * Errors: CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was. */
+onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error);
+
 /* Keeps the first n tokens. Error: INVALID_ARGUMENT if there are fewer. */
 onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 

@@ -80,6 +80,18 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
   return ONEKV_OK;
 }
 
+onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error) {
+  size_t n_left = session->n_context - session->cache.n_positions;
+  if (n > n_left) {
+    return error_set(error, ONEKV_CONTEXT_FULL,
+                     "%zu more tokens do not fit in a window of %zu that holds %zu", n,
+                     session->n_context, session->cache.n_positions);
+  }
+  onekv_status status = kv_cache_reserve(&session->cache, n);
+  if (status == ONEKV_OK) return ONEKV_OK;
+  return error_set(error, status, "no memory for %zu more tokens", n);
+}
+
 onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
   if (n > session->cache.n_positions) return ONEKV_INVALID_ARGUMENT;
   kv_cache_truncate(&session->cache, n);

@@ -39,6 +39,7 @@ int js_session_set_sampling(onekv_session *session, const onekv_logit_bias *bias
                             uint64_t seed);
 onekv_session *js_session_clone(const onekv_session *session);
 void js_session_memory(const onekv_session *session);
+int js_session_reserve(onekv_session *session, size_t n);
 int js_step(onekv_model *model, size_t n_items, uintptr_t *heads, const int32_t *tokens);
 int js_sample(onekv_session *session, const float *logits);
 int js_score(onekv_session *session, const int32_t *tokens, size_t n, float *logprobs);
@@ -273,6 +274,11 @@ onekv_session *js_session_clone(const onekv_session *session) {
   forget_error();
   keep_status(onekv_session_clone(session, &clone));
   return clone;
+}
+
+int js_session_reserve(onekv_session *session, size_t n) {
+  forget_error();
+  return keep_status(onekv_session_reserve(session, n, &last_error));
 }
 
 void js_session_memory(const onekv_session *session) {

@@ -61,9 +61,9 @@ function measure(opened, values) {
   // The first round warms up.
   for (let round = 0; round <= repeat; round++) {
     for (const row of rows) {
-      const { tokensPerSecond, hash } = row.run();
+      const { value, hash } = row.run();
       row.hashes.add(hash);
-      if (round > 0) row.rates.push(tokensPerSecond);
+      if (round > 0) row.rates.push(value);
     }
   }
   return rows.map(({ name, simd, threads, cacheType, rates, hashes }) => ({

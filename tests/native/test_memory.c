@@ -106,6 +106,28 @@ static void check_clones(onekv_model *model, counted_memory *counted, onekv_sess
         before.cache_pooled / page_bytes * sizeof(kv_page));
 }
 
+/* Reserved pages are there before the tokens, which then allocate nothing. */
+static void check_reserve(onekv_model *model, counted_memory *counted) {
+  size_t page_bytes = KV_PAGE_POSITIONS * onekv_model_cache_bytes_per_token(model);
+  size_t n_context = onekv_model_config(model)->n_context;
+  size_t n_pages = (n_context + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
+  onekv_memory before = check_report(model, counted);
+  onekv_session *session = open_session(model, NULL);
+  CHECK(onekv_session_reserve(session, n_context + 1, NULL) == ONEKV_CONTEXT_FULL);
+  CHECK(check_report(model, counted).cache_used == before.cache_used);
+  CHECK(onekv_session_reserve(session, n_context, NULL) == ONEKV_OK);
+  CHECK(check_report(model, counted).cache_used == before.cache_used + n_pages * page_bytes);
+  onekv_session_memory_report own;
+  onekv_session_memory(session, &own);
+  CHECK(own.n_tokens == 0 && own.cache_used == 0 && own.cache_pages == n_pages * page_bytes);
+  size_t n_calls = counted->n_calls;
+  for (size_t i = 0; i < n_context; i++) feed_tokens(session, model, (const int32_t[1]){1}, 1);
+  CHECK(counted->n_calls == n_calls);
+  CHECK(onekv_session_truncate(session, 0) == ONEKV_OK);
+  CHECK(check_report(model, counted).cache_used == before.cache_used);
+  onekv_session_close(session);
+}
+
 static void check_slides_and_snapshots(onekv_model *model, counted_memory *counted) {
   onekv_session_options options = {.n_context = 6, .slides = true, .n_keep = 1};
   onekv_memory before = check_report(model, counted);
@@ -137,6 +159,7 @@ static void check_causal(const char *path, onekv_cache_type type) {
   CHECK(check_report(model, &counted).sessions > 0);
   check_steps(model, &counted, session);
   check_clones(model, &counted, session);
+  check_reserve(model, &counted);
   check_slides_and_snapshots(model, &counted);
   onekv_session_close(session);
   onekv_memory report = check_report(model, &counted);

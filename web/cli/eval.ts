@@ -9,7 +9,9 @@
 // an end-of-text token before it and one after it, all tokens but the first scored, a document
 // longer than the context cut into windows that do not overlap.
 import { readFileSync } from 'node:fs';
-import type { Model, Session } from '../src/node.js';
+import { scoreDocument, scoreText, splitDocuments } from '../src/bench/perplexity.js';
+import type { Score } from '../src/bench/perplexity.js';
+import type { Model } from '../src/node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { Progress } from './progress.js';
@@ -35,12 +37,6 @@ function textOf(argument: string): string {
   }
 }
 
-/** The parts between lines `<|end|>` or `<|endoftext|>`, without the line ends around them. */
-export function splitDocuments(text: string): string[] {
-  return text.split(/^<\|end(?:oftext)?\|>$/m)
-    .map((part) => part.replace(/^\n+|\n+$/g, '')).filter(Boolean);
-}
-
 function readDocuments(read: string, model: Model): Input {
   const { tokenizer } = model;
   const [end] = tokenizer.ends;
@@ -63,12 +59,6 @@ function readInput(values: Values, model: Model): Input {
   return { texts: [model.tokenizer.encode(read)], textBytes: Buffer.byteLength(read) };
 }
 
-interface Sum {
-  /** Natural logarithm, summed. */
-  logprob: number;
-  tokens: number;
-}
-
 /** Lets the event loop hear an interrupt between windows. */
 async function pause(): Promise<void> {
   await new Promise((resolve) => {
@@ -77,45 +67,7 @@ async function pause(): Promise<void> {
   interrupted.throwIfAborted();
 }
 
-/** Adds the tokens of one text, in overlapping windows. */
-async function scoreText(session: Session, ids: readonly number[], stride: number, sum: Sum):
-  Promise<void> {
-  const { contextLength } = session;
-  let scored = 1; // The first token has nothing before it.
-  for (let start = 0; scored < ids.length; start += stride) {
-    const end = Math.min(ids.length, start + contextLength);
-    session.truncate(0);
-    const logprobs = session.score(ids.slice(start, end));
-    for (let i = scored; i < end; i++) sum.logprob += logprobs[i - start] as number;
-    sum.tokens += end - scored;
-    scored = end;
-    await pause();
-  }
-}
-
-/** log p(token) by a row of logits. */
-function logprobOf(logits: Float32Array, token: number): number {
-  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
-  const total = logits.reduce((a, b) => a + Math.exp(b - most), 0);
-  return (logits[token] as number) - most - Math.log(total);
-}
-
-/** Adds the tokens of one document: each window reads a full context and scores what follows. */
-async function scoreDocument(session: Session, ids: readonly number[], sum: Sum): Promise<void> {
-  const { contextLength } = session;
-  for (let start = 0; start < ids.length - 1; start += contextLength) {
-    const read = ids.slice(start, start + contextLength);
-    const next = ids[start + contextLength];
-    session.truncate(0);
-    const logprobs = session.score(read);
-    for (let i = 1; i < read.length; i++) sum.logprob += logprobs[i] as number;
-    if (next !== undefined) sum.logprob += logprobOf(session.logits(), next);
-    sum.tokens += read.length - (next === undefined ? 1 : 0);
-    await pause();
-  }
-}
-
-function figures(sum: Sum, textBytes: number | undefined): Record<string, number> {
+function figures(sum: Score, textBytes: number | undefined): Record<string, number> {
   const nats = -sum.logprob;
   return {
     nats,
@@ -147,15 +99,15 @@ function readSettings(values: Values, model: Model): Settings {
 }
 
 async function score(model: Model, texts: readonly number[][], { context, stride }: Settings):
-  Promise<Sum> {
+  Promise<Score> {
   const total = texts.reduce((all, ids) => all + ids.length - 1, 0);
   const progress = new Progress('scoring');
   const session = model.openSession({ contextLength: context });
   const sum = { logprob: 0, tokens: 0 };
   try {
     for (const ids of texts) {
-      if (stride === undefined) await scoreDocument(session, ids, sum);
-      else await scoreText(session, ids, stride, sum);
+      if (stride === undefined) await scoreDocument(session, ids, sum, pause);
+      else await scoreText(session, ids, stride, sum, pause);
       progress.show(sum.tokens, total);
     }
   } finally {

@@ -45,6 +45,7 @@ export interface Exports {
   _js_session_set_sampling(session: number, biases: number, seed: bigint): I32;
   _js_session_clone(session: number): I32;
   _js_session_memory(session: number): void;
+  _js_session_reserve(session: number, count: number): I32;
   _onekv_session_close(session: number): void;
   _onekv_session_n_tokens(session: number): I32;
   _onekv_session_n_context(session: number): I32;

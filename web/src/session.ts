@@ -227,13 +227,14 @@ export class Session {
     return result;
   }
 
-  /** Keeps the first `count` tokens. Error: INVALID_ARGUMENT if there are fewer. */
+  /** Keeps the first `count` tokens, and no reserved page. Error: INVALID_ARGUMENT if there are
+   * fewer. */
   truncate(count: number): void {
     const { length } = this;
     checkInteger('count', count, 0, length);
-    if (count === length) return;
-    this.#last = undefined;
-    this.#border.check(this.#border.exports._onekv_session_truncate(this.#open(), count));
+    if (count < length) this.#last = undefined;
+    const cached = Math.min(count, this.#inCache());
+    this.#border.check(this.#border.exports._onekv_session_truncate(this.#open(), cached));
   }
 
   /** An independent session with the same tokens, sampling and random numbers. The cache is
@@ -266,6 +267,15 @@ export class Session {
     });
     new DataView(bytes.buffer).setInt32(count, this.#last ?? -1, true);
     return bytes;
+  }
+
+  /**
+   * Takes the cache's pages for that many more tokens now. truncate gives them back. Errors:
+   * CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was.
+   */
+  reserve(count: number): void {
+    checkInteger('count', count, 0, 2 ** 31 - 1);
+    this.#border.check(this.#border.exports._js_session_reserve(this.#open(), count));
   }
 
   memory(): SessionMemory {

@@ -8,13 +8,14 @@ import { randomIds } from './random-model.js';
 import { hashBits } from './statistics.js';
 
 export interface Rate {
-  tokensPerSecond: number;
+  /** Tokens per second. */
+  value: number;
   /** Of the logits after the last token, and of the tokens that were chosen. */
   hash: string;
 }
 
 /** Always the likeliest token: a choice costs one pass over the logits, and repeats. */
-const greedy = { temperature: 0 };
+export const greedy = { temperature: 0 };
 
 /** Reads `count` random tokens into a new session and makes the last one's logits. */
 export function measurePrefill(model: Model, count: number, seed = 1): Rate {
@@ -25,7 +26,7 @@ export function measurePrefill(model: Model, count: number, seed = 1): Rate {
     session.append(ids);
     const logits = session.logits();
     const seconds = (performance.now() - started) / 1000;
-    return { tokensPerSecond: count / seconds, hash: hashBits(logits) };
+    return { value: count / seconds, hash: hashBits(logits) };
   } finally {
     session.destroy();
   }
@@ -39,7 +40,7 @@ export function measureDecode(session: Session, count: number): Rate {
     const started = performance.now();
     for (let i = 0; i < count; i++) tokens[i] = copy.next().token;
     const seconds = (performance.now() - started) / 1000;
-    return { tokensPerSecond: count / seconds, hash: hashBits(copy.logits(), hashBits(tokens)) };
+    return { value: count / seconds, hash: hashBits(copy.logits(), hashBits(tokens)) };
   } finally {
     copy.destroy();
   }

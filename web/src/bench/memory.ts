@@ -1,0 +1,66 @@
+// Suite of bytes: weights, and the cache at 2 Ki and 32 Ki positions.
+//
+// Everything is read off the allocator's counters, not computed from shapes. Sessions reserve
+// their pages without running the model, which is all that a cache's size depends on; a context
+// shorter than the positions asked for takes several sessions. What does not fit into the 4 GiB
+// of a wasm memory is computed from the page size that was measured, and its row says so.
+import type { Model } from '../model.js';
+import { OneKVError } from '../errors.js';
+import type { Batch, Case, Labels } from './runner.js';
+import { Stable, labelsOf } from './subjects.js';
+import type { Contender } from './subjects.js';
+
+export const memoryPositions = [2048, 32768] as const;
+
+/** Bytes of the cache with that many positions. Error: OUT_OF_MEMORY. */
+function measureCache(model: Model, positions: number): number {
+  const { contextLength } = model.description;
+  const sessions = [];
+  const before = model.memory().cacheUsed;
+  try {
+    for (let left = positions; left > 0; left -= contextLength) {
+      const session = model.openSession();
+      sessions.push(session);
+      session.reserve(Math.min(left, contextLength));
+    }
+    return model.memory().cacheUsed - before;
+  } finally {
+    for (const session of sessions) session.destroy();
+    model.trim();
+  }
+}
+
+/** The same, computed where it does not fit; then the labels say how. */
+function cacheBytes(model: Model, positions: number, labels: Labels): number {
+  try {
+    return measureCache(model, positions);
+  } catch (error) {
+    if (!(error instanceof OneKVError && error.code === 'OUT_OF_MEMORY')) throw error;
+    labels.computed = 'from the bytes of 2048 positions: it does not fit into 4 GiB';
+    return measureCache(model, 2048) / 2048 * positions;
+  }
+}
+
+/** Weights, working memory, bytes a token, and the cache. */
+export function memoryBatch(contender: Contender): Batch {
+  const stable = new Stable();
+  const bytes = (name: string, value: (model: Model, labels: Labels) => number): Case => {
+    const labels: Labels = { suite: 'memory', ...labelsOf(contender), name, unit: 'bytes',
+      better: 'less' };
+    return { labels, exact: true, run: () => ({ value: value(stable.model(contender), labels) }) };
+  };
+  return {
+    title: `memory: ${contender.subject.title}, ${contender.setting.cacheType}`,
+    cases: [
+      bytes('weights', (model) => model.memory().weights),
+      bytes('working memory', (model) => model.memory().scratch),
+      bytes('a token', (model) => measureCache(model, 2048) / 2048),
+      ...memoryPositions.map((positions) => bytes(`cache of ${positions}`,
+        (model, labels) => cacheBytes(model, positions, labels))),
+    ],
+    open: async () => {
+      await stable.load(contender);
+    },
+    close: () => stable.close(),
+  };
+}

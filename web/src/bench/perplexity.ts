@@ -1,0 +1,61 @@
+// How well a model predicts a text: sums of logarithms, from which perplexities are made.
+import type { Session } from '../session.js';
+
+export interface Score {
+  /** Natural logarithm, summed. */
+  logprob: number;
+  /** Tokens that were scored. */
+  tokens: number;
+}
+
+/** Called between windows, so that others get their turn; may throw to end the work. */
+export type Pause = () => Promise<void>;
+
+/** The parts between lines `<|end|>` or `<|endoftext|>`, without the line ends around them. */
+export function splitDocuments(text: string): string[] {
+  return text.split(/^<\|end(?:oftext)?\|>$/m)
+    .map((part) => part.replace(/^\n+|\n+$/g, '')).filter(Boolean);
+}
+
+/**
+ * Adds the tokens of one text, in windows of the session's context that start `stride` tokens
+ * apart. Each is read afresh, and those of its tokens are scored that no window before it has
+ * scored: every token but the first once.
+ */
+export async function scoreText(session: Session, ids: readonly number[], stride: number,
+  sum: Score, pause: Pause): Promise<void> {
+  const { contextLength } = session;
+  let scored = 1; // The first token has nothing before it.
+  for (let start = 0; scored < ids.length; start += stride) {
+    const end = Math.min(ids.length, start + contextLength);
+    session.truncate(0);
+    const logprobs = session.score(ids.slice(start, end));
+    for (let i = scored; i < end; i++) sum.logprob += logprobs[i - start] as number;
+    sum.tokens += end - scored;
+    scored = end;
+    await pause();
+  }
+}
+
+/** log p(token) by a row of logits. */
+function logprobOf(logits: Float32Array, token: number): number {
+  const most = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+  const total = logits.reduce((a, b) => a + Math.exp(b - most), 0);
+  return (logits[token] as number) - most - Math.log(total);
+}
+
+/** Adds the tokens of one document: each window reads a full context and scores what follows. */
+export async function scoreDocument(session: Session, ids: readonly number[], sum: Score,
+  pause: Pause): Promise<void> {
+  const { contextLength } = session;
+  for (let start = 0; start < ids.length - 1; start += contextLength) {
+    const read = ids.slice(start, start + contextLength);
+    const next = ids[start + contextLength];
+    session.truncate(0);
+    const logprobs = session.score(read);
+    for (let i = 1; i < read.length; i++) sum.logprob += logprobs[i] as number;
+    if (next !== undefined) sum.logprob += logprobOf(session.logits(), next);
+    sum.tokens += read.length - (next === undefined ? 1 : 0);
+    await pause();
+  }
+}

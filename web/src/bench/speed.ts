@@ -1,0 +1,181 @@
+// Suites of rates: prefill and decode by depth, sessions in one step, loading.
+import type { Session } from '../session.js';
+import { greedy, measureDecode, measurePrefill } from './rates.js';
+import { randomIds } from './random-model.js';
+import type { Batch, Case, Outcome } from './runner.js';
+import { hashBits } from './statistics.js';
+import { Stable, labelsOf } from './subjects.js';
+import type { Contender, Setting, Subject } from './subjects.js';
+
+export interface SpeedOptions {
+  /** Tokens that are read at once; 0: none. */
+  prefill: number;
+  /** Tokens before those that are chosen, in rising order. */
+  depths: readonly number[];
+  /** Tokens that are chosen in one measurement. */
+  decode: number;
+}
+
+/** Snapshots of up to this many bytes save the other contenders a prefill. */
+const snapshotMost = 256e6;
+
+/** Sessions at each depth; their tokens are random and the same for all. */
+class Depths {
+  readonly #saved = new Map<string, Uint8Array[]>();
+  readonly #sessions = new Map<Contender, Session[]>();
+
+  /** Contenders that differ in threads alone have the same bits in their caches. */
+  prepare(stable: Stable, contender: Contender, depths: readonly number[]): void {
+    const { subject, setting } = contender;
+    const model = stable.model(contender);
+    const key = `${subject.title} ${setting.simd} ${setting.cacheType}`;
+    const saved = this.#saved.get(key);
+    if (saved !== undefined) {
+      this.#sessions.set(contender, saved.map((bytes) => model.restoreSession(bytes)));
+      return;
+    }
+    const deepest = depths.at(-1) ?? 0;
+    const ids = randomIds(deepest, model.description.vocabulary);
+    const growing = model.openSession(greedy);
+    const sessions = depths.map((depth) => {
+      growing.append(ids.subarray(growing.length, depth));
+      return growing.clone();
+    });
+    growing.destroy();
+    this.#sessions.set(contender, sessions);
+    if (2 * deepest * model.cacheBytesPerToken > snapshotMost) return;
+    this.#saved.set(key, sessions.map((session) => session.save()));
+  }
+
+  at(contender: Contender, index: number): Session {
+    return this.#sessions.get(contender)?.[index] as Session;
+  }
+}
+
+const perSecond = { unit: 'tokens/s', better: 'more' } as const;
+
+/** Prefill and decode of all contenders in turn. */
+export function speedBatch(contenders: readonly Contender[], options: SpeedOptions): Batch {
+  const stable = new Stable();
+  const held = new Depths();
+  const fits = (contender: Contender, tokens: number) =>
+    tokens <= stable.model(contender).description.contextLength;
+  const cases = contenders.flatMap((contender): Case[] => {
+    const labels = { suite: 'speed', ...labelsOf(contender), ...perSecond };
+    const prefill: Case = {
+      labels: { ...labels, name: `prefill ${options.prefill}` },
+      run: () => (fits(contender, options.prefill)
+        ? measurePrefill(stable.model(contender), options.prefill) : undefined),
+    };
+    return [
+      ...(options.prefill > 0 ? [prefill] : []),
+      ...options.depths.map((depth, i): Case => ({
+        labels: { ...labels, name: `decode after ${depth}` },
+        run: () => (fits(contender, depth + options.decode + 1)
+          ? measureDecode(held.at(contender, i), options.decode) : undefined),
+      })),
+    ];
+  });
+  return {
+    title: `speed: ${contenders.map(({ subject }) => subject.title)
+      .filter((title, i, all) => all.indexOf(title) === i).join(', ')}`,
+    cases,
+    async open() {
+      for (const contender of contenders) {
+        await stable.load(contender);
+        const depths = options.depths.filter((depth) =>
+          fits(contender, depth + options.decode + 1));
+        held.prepare(stable, contender, depths);
+      }
+    },
+    close: () => stable.close(),
+  };
+}
+
+/** One step with that many sessions, each of them 8 tokens long, again and again. */
+function measureSessions(sessions: readonly Session[], steps: number): Outcome {
+  const copies = sessions.map((session) => session.clone());
+  try {
+    const { model } = copies[0] as Session;
+    const tokens: number[] = [];
+    const started = performance.now();
+    for (let i = 0; i < steps; i++) {
+      tokens.push(...model.advance(copies).map(({ token }) => token));
+    }
+    const seconds = (performance.now() - started) / 1000;
+    return { value: steps * copies.length / seconds, hash: hashBits(Int32Array.from(tokens)) };
+  } finally {
+    for (const copy of copies) copy.destroy();
+  }
+}
+
+/** Tokens per second of sessions that are advanced together. */
+export function sessionsBatch(contender: Contender, counts: readonly number[],
+  steps: number): Batch {
+  const stable = new Stable();
+  const sessions: Session[] = [];
+  const most = Math.max(...counts);
+  return {
+    title: `batch: ${contender.subject.title}`,
+    cases: counts.map((count): Case => ({
+      labels: { suite: 'batch', ...labelsOf(contender), ...perSecond,
+        name: `${count} session${count === 1 ? '' : 's'}` },
+      run: () => measureSessions(sessions.slice(0, count), steps),
+    })),
+    async open() {
+      const model = await stable.load(contender, { batch: most });
+      const { vocabulary } = model.description;
+      for (let i = 0; i < most; i++) {
+        const session = model.openSession(greedy);
+        session.append(randomIds(8, vocabulary, i + 1));
+        sessions.push(session);
+      }
+    },
+    close: () => stable.close(),
+  };
+}
+
+/** How long a model takes to load into a new engine, and what memory that takes at its peak. */
+export function loadBatch(subject: Subject, setting: Setting): Batch {
+  const labels = { suite: 'load', ...labelsOf({ subject, setting }), better: 'less' } as const;
+  const stables = [new Stable()];
+  const load = async () => {
+    const stable = new Stable();
+    stables.push(stable);
+    const engine = await stable.engine(setting);
+    const started = performance.now();
+    const model = await stable.load({ subject, setting });
+    const milliseconds = performance.now() - started;
+    return { stable, engine, model, milliseconds };
+  };
+  const bytes = (name: string, value: (loaded: Awaited<ReturnType<typeof load>>) => number) => ({
+    labels: { ...labels, name, unit: 'bytes' },
+    exact: true,
+    async run() {
+      const loaded = await load();
+      const outcome = { value: value(loaded) };
+      loaded.stable.close();
+      return outcome;
+    },
+  });
+  return {
+    title: `load: ${subject.title}`,
+    cases: [
+      {
+        labels: { ...labels, name: 'load', unit: 'ms' },
+        async run() {
+          const { stable, milliseconds } = await load();
+          stable.close();
+          return { value: milliseconds };
+        },
+      },
+      bytes('weights in memory', ({ model }) => model.memory().weights),
+      bytes('peak of all kinds', ({ model }) => model.memory().peak),
+      bytes('wasm memory', ({ engine }) => engine.memoryBytes),
+    ],
+    open: async () => {},
+    close: () => {
+      for (const stable of stables) stable.close();
+    },
+  };
+}
