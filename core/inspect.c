@@ -2,8 +2,9 @@
  *
  * The transformer runs up to the layer on a cache of its own; what it leaves behind are that
  * layer's queries, and its keys in the cache. From those the scores and their softmax are written
- * out as the paper has them, one row after the other. For looking at, not for speed: n² h
- * products, and the tokens are computed anew. */
+ * out as the paper has them, one row after the other; with keys in the place of the queries they
+ * are what Q=K-V is limited to. For looking at, not for speed: n² h products, and the tokens are
+ * computed anew. */
 #include "model.h"
 
 #include <math.h>
@@ -18,6 +19,7 @@ typedef struct inspection {
   size_t head;
   kv_cache cache;
   float *keys;    /* [n][h]: as scores use them */
+  float *queries; /* [n][h] */
   float *tile;    /* [KV_PAGE_POSITIONS][h] */
   float *cosines; /* [h] */
   float *sines;   /* [h] */
@@ -26,10 +28,11 @@ typedef struct inspection {
 
 static onekv_status open_inspection(inspection *view, size_t n) {
   size_t h = view->config.head_width;
-  view->n_bytes = (n + KV_PAGE_POSITIONS + 2) * h * sizeof(float);
+  view->n_bytes = (2 * n + KV_PAGE_POSITIONS + 2) * h * sizeof(float);
   view->keys = memory_take(&view->model->memory, MEMORY_SCRATCH, view->n_bytes);
   if (view->keys == NULL) return ONEKV_OUT_OF_MEMORY;
-  view->tile = view->keys + n * h;
+  view->queries = view->keys + n * h;
+  view->tile = view->queries + n * h;
   view->cosines = view->tile + KV_PAGE_POSITIONS * h;
   view->sines = view->cosines + h;
   onekv_status status = kv_cache_open(&view->model->pages, n, &view->cache);
@@ -77,31 +80,21 @@ static void make_keys(inspection *view, size_t first, size_t end) {
   }
 }
 
-/* weights [n_visible] = softmax(σ α q Kᵀ + κ); later positions are 0. */
-static void write_row(const inspection *view, const float *query, size_t n_visible, size_t n,
-                      float *weights) {
+/* scores [n] = σ α q Kᵀ + κ, for the keys of all n positions. */
+static void write_scores(const inspection *view, const float *query, size_t n, float *scores) {
   const layer_weights *layer = &view->model->plan.weights.layers[view->layer];
   size_t h = view->config.head_width;
   float temperature = layer->score_scale != NULL ? layer->score_scale[0] : 1.0f;
   float scale = temperature / sqrtf((float)h);
-  float most = -INFINITY;
-  float sum = 0.0f;
-  for (size_t i = 0; i < n_visible; i++) {
+  for (size_t i = 0; i < n; i++) {
     float score = 0.0f;
     for (size_t c = 0; c < h; c++) score += query[c] * view->keys[i * h + c];
-    weights[i] = score * scale + (layer->key_bias != NULL ? layer->key_bias[i] : 0.0f);
-    if (weights[i] > most) most = weights[i];
+    scores[i] = score * scale + (layer->key_bias != NULL ? layer->key_bias[i] : 0.0f);
   }
-  for (size_t i = 0; i < n_visible; i++) {
-    weights[i] = expf(weights[i] - most);
-    sum += weights[i];
-  }
-  for (size_t i = 0; i < n_visible; i++) weights[i] /= sum;
-  for (size_t i = n_visible; i < n; i++) weights[i] = 0.0f;
 }
 
-/* Runs the tokens up to the layer; a batch's rows are written while its queries are there. */
-static void inspect(inspection *view, const int32_t *tokens, size_t n, float *weights) {
+/* Runs the tokens up to the layer, and keeps its queries and keys. */
+static void inspect(inspection *view, const int32_t *tokens, size_t n) {
   forward_scratch *scratch = &view->model->scratch;
   forward_model cut_off = model_view(view->model);
   size_t h = view->config.head_width;
@@ -115,15 +108,34 @@ static void inspect(inspection *view, const int32_t *tokens, size_t n, float *we
     make_keys(view, done, done + n_rows);
     for (size_t row = 0; row < n_rows; row++) {
       const float *query = scratch->queries + (row * view->config.n_heads + view->head) * h;
-      write_row(view, query, done + row + 1, n, weights + (done + row) * n);
+      memcpy(view->queries + (done + row) * h, query, h * sizeof *query);
     }
     done += n_rows;
   }
 }
 
-onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size_t n,
-                                 size_t layer, size_t head, float *weights,
-                                 onekv_error *error) {
+/* The row of a token: only those up to itself are seen. */
+static void make_weights(float *scores, size_t n_visible, size_t n) {
+  float most = -INFINITY;
+  float sum = 0.0f;
+  for (size_t i = 0; i < n_visible; i++) {
+    if (scores[i] > most) most = scores[i];
+  }
+  for (size_t i = 0; i < n_visible; i++) {
+    scores[i] = expf(scores[i] - most);
+    sum += scores[i];
+  }
+  for (size_t i = 0; i < n_visible; i++) scores[i] /= sum;
+  for (size_t i = n_visible; i < n; i++) scores[i] = 0.0f;
+}
+
+void onekv_attention_softmax(float *scores, size_t n) {
+  for (size_t row = 0; row < n; row++) make_weights(scores + row * n, row + 1, n);
+}
+
+onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, size_t n,
+                                    size_t layer, size_t head, bool keys_as_queries, float *scores,
+                                    onekv_error *error) {
   const onekv_config *config = &model->config;
   if (!config->causal) {
     return error_set(error, ONEKV_WRONG_STATE, "attention is shown of causal models only");
@@ -147,7 +159,20 @@ onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size
   view.kv_head = head * config->n_kv_heads / config->n_heads;
   onekv_status status = open_inspection(&view, n);
   if (status != ONEKV_OK) return error_set(error, status, "no memory for %zu tokens", n);
-  inspect(&view, tokens, n, weights);
+  inspect(&view, tokens, n);
+  const float *rows = keys_as_queries ? view.keys : view.queries;
+  for (size_t row = 0; row < n; row++) {
+    write_scores(&view, rows + row * config->head_width, n, scores + row * n);
+  }
   close_inspection(&view);
   return ONEKV_OK;
+}
+
+onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size_t n,
+                                 size_t layer, size_t head, float *weights,
+                                 onekv_error *error) {
+  onekv_status status =
+      onekv_attention_scores(model, tokens, n, layer, head, false, weights, error);
+  if (status == ONEKV_OK) onekv_attention_softmax(weights, n);
+  return status;
 }

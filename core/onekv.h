@@ -185,6 +185,15 @@ onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float
 onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size_t n,
                                  size_t layer, size_t head, float *weights, onekv_error *error);
 
+/* scores [n][n]: α q_i·k_j for all i and j, before mask and softmax. With keys_as_queries they are
+ * α k_i·k_j: symmetric, as all scores of a Q=K-V model are. Errors as above. */
+onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, size_t n,
+                                    size_t layer, size_t head, bool keys_as_queries, float *scores,
+                                    onekv_error *error);
+
+/* Scores [n][n] become the weights of a causal model, in place. */
+void onekv_attention_softmax(float *scores, size_t n);
+
 /* -- Snapshots: a session as bytes (snapshot.c has the layout) -- */
 
 size_t onekv_session_save_bytes(const onekv_session *session);

@@ -46,7 +46,7 @@ int js_score(onekv_session *session, const int32_t *tokens, size_t n, float *log
 const float *js_encode(onekv_model *model, const int32_t *tokens, const float *features,
                        size_t n_rows);
 int js_attention_map(onekv_model *model, const int32_t *tokens, size_t n, size_t layer,
-                     size_t head, float *weights);
+                     size_t head, int keys_as_queries, float *scores);
 onekv_session *js_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes);
 const char *js_field_names(int which);
 
@@ -333,11 +333,17 @@ const float *js_encode(onekv_model *model, const int32_t *tokens, const float *f
   return logits;
 }
 
-/* weights [n][n]. */
+/* scores [n][n], and after them the weights that they give, [n][n]. */
 int js_attention_map(onekv_model *model, const int32_t *tokens, size_t n, size_t layer,
-                     size_t head, float *weights) {
+                     size_t head, int keys_as_queries, float *scores) {
   forget_error();
-  return keep_status(onekv_attention_map(model, tokens, n, layer, head, weights, &last_error));
+  onekv_status status = onekv_attention_scores(model, tokens, n, layer, head,
+                                               keys_as_queries != 0, scores, &last_error);
+  if (status == ONEKV_OK) {
+    memcpy(scores + n * n, scores, n * n * sizeof *scores);
+    onekv_attention_softmax(scores + n * n, n);
+  }
+  return keep_status(status);
 }
 
 onekv_session *js_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes) {

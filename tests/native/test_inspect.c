@@ -59,6 +59,33 @@ static void check_outputs(const onekv_model *model, const onekv_session *session
   CHECK_SAY(worst < 2e-4, "layer %zu, head %zu: off by %g", layer, head, worst);
 }
 
+/* Scores give the map's weights; those of keys with keys are symmetric, and the model's own are
+ * those very ones exactly where its queries are its keys. */
+static void check_scores(onekv_model *model, const int32_t *tokens, size_t layer, size_t head,
+                         const float *map) {
+  static float own[TOKENS * TOKENS];
+  static float of_keys[TOKENS * TOKENS];
+  onekv_error error;
+  CHECK(onekv_attention_scores(model, tokens, TOKENS, layer, head, false, own, &error) == ONEKV_OK);
+  CHECK(onekv_attention_scores(model, tokens, TOKENS, layer, head, true, of_keys, &error) ==
+        ONEKV_OK);
+  double apart = 0.0;
+  double differ = 0.0;
+  for (size_t i = 0; i < TOKENS; i++) {
+    for (size_t j = 0; j < TOKENS; j++) {
+      size_t at = i * TOKENS + j;
+      apart = fmax(apart, fabs((double)of_keys[at] - (double)of_keys[j * TOKENS + i]));
+      differ = fmax(differ, fabs((double)of_keys[at] - (double)own[at]));
+    }
+  }
+  CHECK_SAY(apart < 1e-4, "scores of keys are asymmetric by %g", apart);
+  bool same = config_shares_qk(&model->config) &&
+              model->plan.weights.layers[layer].key_norm == NULL;
+  CHECK_SAY(same ? differ < 1e-4 : differ > 1e-3, "own scores differ by %g", differ);
+  onekv_attention_softmax(own, TOKENS);
+  CHECK(memcmp(own, map, sizeof own) == 0);
+}
+
 static void check_shape(onekv_pool *pool, const tiny_shape *shape) {
   static float map[TOKENS * TOKENS];
   onekv_model_options options = {.pool = pool, .cache_type = ONEKV_CACHE_F32};
@@ -76,6 +103,7 @@ static void check_shape(onekv_pool *pool, const tiny_shape *shape) {
       CHECK(onekv_attention_map(model, tokens, TOKENS, layer, head, map, &error) == ONEKV_OK);
       check_rows(map);
       check_outputs(model, session, layer, head, map);
+      check_scores(model, tokens, layer, head, map);
     }
   }
   onekv_memory after;

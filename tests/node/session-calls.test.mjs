@@ -359,12 +359,19 @@ test('a constraint says which tokens may come', async () => {
 test('attention maps have a row for each token, that sums to one', async () => {
   const session = await model.createSession({ initialPrompts: prompt });
   await session.prompt('', { maxTokens: 10 });
-  const { tokens, weights } = await session.attention({ layer: 2, head: 5 });
+  const own = await session.attention({ layer: 2, head: 5 });
+  const { tokens, weights } = own;
   assert.equal(tokens, session.contextUsage);
   for (let row = 0; row < tokens; row++) {
     const sum = weights.subarray(row * tokens, (row + 1) * tokens).reduce((a, b) => a + b, 0);
     assert.ok(Math.abs(sum - 1) < 1e-4);
     assert.ok(weights.subarray(row * tokens + row + 1, (row + 1) * tokens).every((w) => w === 0));
   }
+  const keys = await session.attention({ layer: 2, head: 5, queries: 'keys' });
+  const mutual = (scores) => Array.from({ length: tokens }, (_, i) =>
+    Math.abs(scores[3 * tokens + i] - scores[i * tokens + 3]) < 1e-3).every(Boolean);
+  assert.deepEqual([own.scores, keys.scores].map(mutual), [false, true]);
+  await assert.rejects(session.attention({ layer: 2, head: 5, queries: 'values' }),
+    { code: 'INVALID_ARGUMENT' });
   await session.destroy();
 });

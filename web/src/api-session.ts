@@ -84,6 +84,14 @@ export interface Generation extends AsyncIterable<GeneratedPart> {
   readonly result: Promise<GenerationResult>;
 }
 
+export interface AttentionOptions extends SignalOptions {
+  layer: number;
+  head: number;
+  /** 'keys': the head's keys take the place of its queries, which is all that a Q=K-V model has;
+   * default 'own'. */
+  queries?: 'own' | 'keys';
+}
+
 /** How a softmax over a session's own tokens was spread in one head of one layer. */
 export interface AttentionMap {
   layer: number;
@@ -92,6 +100,8 @@ export interface AttentionMap {
   tokens: number;
   /** [tokens][tokens]: row i is how token i attends to tokens 0 to i; sums to 1. */
   weights: Float32Array;
+  /** [tokens][tokens]: the scores before mask and softmax, of later tokens too. */
+  scores: Float32Array;
 }
 
 export interface SaveOptions extends SignalOptions {
@@ -147,7 +157,7 @@ export interface Session {
   save(options?: SaveOptions): Promise<Blob>;
   memory(options?: SignalOptions): Promise<SessionMemory>;
   /** Computed anew for this call, in time and bytes of tokens²; at most 2048 tokens. */
-  attention(options: SignalOptions & { layer: number; head: number }): Promise<AttentionMap>;
+  attention(options: AttentionOptions): Promise<AttentionMap>;
   /** Cancels what runs or waits (it rejects with DESTROYED) and gives the pages back. */
   destroy(): Promise<void>;
 

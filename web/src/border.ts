@@ -60,7 +60,7 @@ export interface Exports {
   _js_score(session: number, tokens: number, count: number, logprobs: number): I32;
   _js_encode(model: number, tokens: number, features: number, rows: number): I32;
   _js_attention_map(model: number, tokens: number, count: number, layer: number, head: number,
-    weights: number): I32;
+    keysAsQueries: number, scores: number): I32;
   _onekv_logprob(logits: number, count: number, token: number): number;
 }
 

@@ -17,7 +17,7 @@ import { Tokenizer } from './tokenizer.js';
  * of the engine. cacheUsed and cachePooled are parts of cache; openSessions is a number. */
 export type ModelMemory = Row<typeof memoryFields> & { heap: number };
 
-/** Tokens of an attention map: 16 MiB of numbers. */
+/** Tokens of an attention map: twice 16 MiB of numbers. */
 const mapTokensMax = 2048;
 
 /** A row of logits per position, or one row, of a bidirectional model. */
@@ -332,10 +332,12 @@ export class Model {
 
   /**
    * How each of the tokens attends to those up to itself in one head of one layer of a causal
-   * model: [tokens][tokens], rows sum to 1. Errors: WRONG_STATE, INVALID_ARGUMENT,
-   * TOKEN_OUT_OF_RANGE, OUT_OF_MEMORY.
+   * model: weights [tokens][tokens], whose rows sum to 1, and the scores that they come from,
+   * before the mask. keysAsQueries: the keys take the queries' place. Errors: WRONG_STATE,
+   * INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, OUT_OF_MEMORY.
    */
-  attentionMap(tokens: ArrayLike<number>, layer: number, head: number): Float32Array {
+  attentionMap(tokens: ArrayLike<number>, layer: number, head: number,
+    keysAsQueries = false): { weights: Float32Array; scores: Float32Array } {
     const ids = this.checkTokens(tokens);
     const { layers, queryHeads } = this.description;
     checkInteger('tokens', ids.length, 1, mapTokensMax);
@@ -343,11 +345,16 @@ export class Model {
     checkInteger('head', head, 0, queryHeads - 1);
     const { border } = this;
     const count = ids.length;
-    return border.withMemory(4 * (count + count * count), (at) => {
+    const square = count * count;
+    return border.withMemory(4 * (count + 2 * square), (at) => {
+      const scoresAt = at + 4 * count;
       border.ints(at, count).set(ids);
       border.check(border.exports._js_attention_map(this.handle, at, count, layer, head,
-        at + 4 * count));
-      return border.floats(at + 4 * count, count * count).slice();
+        keysAsQueries ? 1 : 0, scoresAt));
+      return {
+        scores: border.floats(scoresAt, square).slice(),
+        weights: border.floats(scoresAt + 4 * square, square).slice(),
+      };
     });
   }
 

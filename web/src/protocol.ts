@@ -140,7 +140,10 @@ export interface Calls {
   setSampling: { args: OfSession<{ sampling: SamplingOptions }>; result: undefined };
   save: { args: OfSession<{ format: 'cache' | 'tokens' }>; result: Uint8Array<ArrayBuffer> };
   sessionMemory: { args: OfSession; result: SessionMemory };
-  attention: { args: OfSession<{ layer: number; head: number }>; result: AttentionMap };
+  attention: {
+    args: OfSession<{ layer: number; head: number; queries?: 'own' | 'keys' | undefined }>;
+    result: AttentionMap;
+  };
   destroy: { args: OfSession; result: undefined };
 }
 

@@ -1,6 +1,7 @@
 // The page's end of a session in a worker.
-import type { AppendOptions, AttentionMap, GenerationResult, PromptInput, PromptOptions,
-  SaveOptions, Session, SessionEventMap, SessionOptions, TokenConstraint } from './api-session.js';
+import type { AppendOptions, AttentionMap, AttentionOptions, GenerationResult, PromptInput,
+  PromptOptions, SaveOptions, Session, SessionEventMap, SessionOptions,
+  TokenConstraint } from './api-session.js';
 import type { SessionMemory, SignalOptions } from './api.js';
 import { Answer, textStream } from './answer.js';
 import type { ChatMessage } from './chat-template.js';
@@ -187,9 +188,8 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
     return this.#call('sessionMemory', {}, { signal });
   }
 
-  attention({ layer, head, signal }: SignalOptions & { layer: number; head: number }):
-    Promise<AttentionMap> {
-    return this.#call('attention', { layer, head }, { signal });
+  attention({ layer, head, queries, signal }: AttentionOptions): Promise<AttentionMap> {
+    return this.#call('attention', { layer, head, queries }, { signal });
   }
 
   async destroy(): Promise<void> {

@@ -2,7 +2,7 @@
 // does. Calls on one session come one at a time (worker-server.ts sees to that).
 import { Conversation } from './conversation.js';
 import type { Plan } from './conversation.js';
-import { OneKVError, checkInteger, invalidArgument } from './errors.js';
+import { OneKVError, checkInteger, checkOneOf, invalidArgument } from './errors.js';
 import { generate } from './generate.js';
 import type { Model } from './model.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from './protocol.js';
@@ -65,10 +65,11 @@ export class SessionHost {
       },
       save: (args) => this.#save(args),
       sessionMemory: ({ session }) => sessionReport(this.#find(session)),
-      attention: ({ session, layer, head }) => {
+      attention: ({ session, layer, head, queries = 'own' }) => {
+        checkOneOf('queries', queries, ['own', 'keys']);
         const tokens = this.#find(session).session.tokens();
-        const weights = this.#model.attentionMap(tokens, layer, head);
-        return { layer, head, tokens: tokens.length, weights };
+        const maps = this.#model.attentionMap(tokens, layer, head, queries === 'keys');
+        return { layer, head, tokens: tokens.length, ...maps };
       },
       destroy: ({ session }) => {
         this.#find(session).session.destroy();
