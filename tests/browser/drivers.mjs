@@ -1,6 +1,12 @@
 // Three real browsers behind one small interface:
 //
-//   launch(name) → { name, version, open(url), text(selector), screenshot(file), log, close() }
+//   launch(name) → { name, version, open(url), text(selector), screenshot(file), log, close(),
+//                    evaluate(expression), click(selector), type(selector, text), press(key),
+//                    drag(selector, points) }
+//
+// evaluate gives the value of an expression in the page, awaited. type replaces what a field holds;
+// press sends a key by its DOM name to what has the focus; drag's points are [x, y] from the
+// element's corner, in CSS pixels. All are trusted events, as a person's.
 //
 // log collects what the page and the browser said, in order (WebKit's driver tells nothing of the
 // page's console); text is null while there is no such element. close() ends everything that launch
@@ -46,6 +52,25 @@ function listen(page, log) {
   });
 }
 
+/** What Playwright and Puppeteer do alike. */
+function pageActions(page) {
+  return {
+    evaluate: (expression) => page.evaluate(expression),
+    click: (selector) => page.click(selector),
+    press: (key) => page.keyboard.press(key),
+    drag: async (selector, points) => {
+      const element = await page.$(selector);
+      await element.evaluate((node) => node.scrollIntoView({ block: 'center' }));
+      const { x, y } = await element.boundingBox();
+      const [[fromX, fromY]] = points;
+      await page.mouse.move(x + fromX, y + fromY);
+      await page.mouse.down();
+      for (const [toX, toY] of points) await page.mouse.move(x + toX, y + toY);
+      await page.mouse.up();
+    },
+  };
+}
+
 async function launchChromium() {
   const { chromium } = await import('playwright-core');
   const browser = await chromium.launch({
@@ -66,6 +91,9 @@ async function launchChromium() {
     // Not locator(): it waits for the element.
     text: async (selector) => (await page.$(selector))?.textContent() ?? null,
     screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
+    ...pageActions(page),
+    type: (selector, text) => page.fill(selector, text),
+    page,
     close: () => browser.close(),
   };
 }
@@ -92,6 +120,11 @@ async function launchFirefox() {
       return element ? element.evaluate((node) => node.textContent) : null;
     },
     screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
+    ...pageActions(page),
+    type: async (selector, text) => {
+      await page.click(selector, { clickCount: 3 });
+      await page.keyboard.type(text);
+    },
     close: () => browser.close().finally(end),
   };
 }
@@ -150,8 +183,44 @@ function miniBrowser() {
   return file;
 }
 
+function webDriverActions(driver, By, Key) {
+  const inView = async (selector) => {
+    const element = await driver.findElement(By.css(selector));
+    await driver.executeScript('arguments[0].scrollIntoView({ block: "center" })', element);
+    return element;
+  };
+  const keys = { Enter: Key.ENTER, Tab: Key.TAB, ArrowLeft: Key.ARROW_LEFT,
+    ArrowRight: Key.ARROW_RIGHT };
+  return {
+    // Of the driver's own making is only the waiting: what a script returns is not awaited.
+    evaluate: (expression) => driver.executeAsyncScript(`const done = arguments[0];
+      Promise.resolve((${expression})).then((value) => done({ value }),
+        (error) => done({ error: String(error) }));`).then(({ value, error }) => {
+      if (error) throw new Error(error);
+      return value;
+    }),
+    click: async (selector) => (await inView(selector)).click(),
+    type: async (selector, text) => {
+      const element = await inView(selector);
+      await element.clear();
+      await element.sendKeys(text);
+    },
+    press: (key) => driver.actions().sendKeys(keys[key] ?? key).perform(),
+    drag: async (selector, points) => {
+      const element = await inView(selector);
+      const { width, height } = await element.getRect();
+      // An origin is an element's middle here.
+      const to = ([x, y]) => ({ origin: element, x: Math.round(x - width / 2),
+        y: Math.round(y - height / 2), duration: 0 });
+      const actions = driver.actions().move(to(points[0])).press();
+      for (const point of points) actions.move(to(point));
+      await actions.release().perform();
+    },
+  };
+}
+
 async function launchWebKit() {
-  const { Builder, By } = await import('selenium-webdriver');
+  const { Builder, By, Key } = await import('selenium-webdriver');
   const log = [];
   const screen = await startDisplay();
   const service = await startWebKitDriver(screen.display, log);
@@ -172,6 +241,7 @@ async function launchWebKit() {
       return element ? element.getAttribute('textContent') : null;
     },
     screenshot: async (file) => writeFileSync(file, await driver.takeScreenshot(), 'base64'),
+    ...webDriverActions(driver, By, Key),
     close: async () => {
       try {
         await driver.quit();

@@ -1,5 +1,5 @@
-// A small static server on loopback for the browser tests: files, MIME types, byte ranges, and the
-// headers that decide what a page may do.
+// A small static server on loopback for the browser tests and the demo page: files, MIME types,
+// byte ranges, and the headers that decide what a page may do.
 //
 // Which headers a response carries is chosen per site, and each site has a port of its own: a
 // worker's script is under the policy of its own response, so page and scripts must agree.
@@ -14,6 +14,9 @@ const types = {
   '.css': 'text/css; charset=utf-8',
   '.json': 'application/json',
   '.wasm': 'application/wasm',
+  '.svg': 'image/svg+xml',
+  '.webmanifest': 'application/manifest+json',
+  '.woff2': 'font/woff2',
 };
 
 const isolation = {
@@ -83,20 +86,20 @@ function answer(request, response, { mounts, headers, alone }) {
 
 /**
  * Serves until close() is called. Options: mounts, isolated (COOP and COEP), strict (the content
- * security policy above), alone (scripts under this path may start no worker). Gives
- * { origin, close }.
+ * security policy above, or that of the string), alone (scripts under this path may start no
+ * worker), port (default: any that is free). Gives { origin, close }.
  */
-export async function serve({ mounts, isolated = false, strict = false, alone }) {
+export async function serve({ mounts, isolated = false, strict = false, alone, port = 0 }) {
   const headers = {
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
     ...(isolated ? isolation : {}),
-    ...(strict ? { 'Content-Security-Policy': strictPolicy } : {}),
+    ...(strict ? { 'Content-Security-Policy': strict === true ? strictPolicy : strict } : {}),
   };
   const server = createServer((request, response) =>
     answer(request, response, { mounts, headers, alone }));
   await new Promise((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve);
+    server.once('error', reject).listen(port, '127.0.0.1', resolve);
   });
   return {
     origin: `http://127.0.0.1:${server.address().port}`,
