@@ -1,0 +1,88 @@
+// Facts that the page states without having measured them: what the shipped files' headers say,
+// and the results that are kept as JSON. Read when the page is built, by the engine itself.
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { root } from '../../../wasm/toolchain/shell.mjs';
+
+const cacheTypes = ['f32', 'f16', 'i8'];
+
+/** The shipped files of a page, by the names they have there. */
+export const shippedFiles = {
+  'stories-q-mqa': 'models/stories-q-mqa.q8_0.gguf',
+  'stories-qkv': 'models/stories-qkv.q8_0.gguf',
+  'digits-keqv': 'models/digits-keqv.f16.gguf',
+  'digits-qkv': 'models/digits-qkv.f16.gguf',
+};
+
+/** Results that rows of the page link to: those that are there. */
+export function resultFiles() {
+  return ['models/results', 'tests/bench/results'].flatMap((folder) =>
+    (existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : [])
+      .filter((name) => name.endsWith('.json')).map((name) => `${folder}/${name}`));
+}
+
+/** What a file's header says, and its bytes. */
+async function readShipped(onekv, engine, path) {
+  const file = join(root, path);
+  const bytesPerToken = {};
+  const standardBytesPerToken = {};
+  let facts;
+  for (const cacheType of cacheTypes) {
+    facts = await onekv.readHeader(engine, file, { cacheType }, (loader) => {
+      const estimate = loader.estimate();
+      bytesPerToken[cacheType] = estimate.cacheBytesPerToken;
+      standardBytesPerToken[cacheType] = estimate.standardBytesPerToken;
+      return { description: loader.describe(), parameters: estimate.parameters };
+    });
+  }
+  return {
+    file: basename(path),
+    bytes: statSync(file).size,
+    sha256: createHash('sha256').update(readFileSync(file)).digest('hex'),
+    ...facts, bytesPerToken, standardBytesPerToken,
+  };
+}
+
+const readJson = (path) => (existsSync(join(root, path))
+  ? JSON.parse(readFileSync(join(root, path), 'utf8')) : undefined);
+
+/** Of the language models' table, what the page shows. */
+function readTable() {
+  const found = readJson('models/results/table.json');
+  return found?.rows.map((row) => ({
+    variant: row.variant, perplexity: row.perplexity, spread: row.perplexity_spread,
+    change: row.change_percent, bytesPerToken: row.cache_bytes_per_token_f16, seeds: row.seeds,
+  }));
+}
+
+/** Of the synthetic tasks and images, what was run, by suite. */
+function readTasks() {
+  const found = readJson('models/results/tasks.json');
+  return Object.entries(found?.suites ?? {}).map(([suite, { rows }]) => ({
+    suite,
+    rows: rows.map(({ task, variant, mean, spread, seeds, paper }) =>
+      ({ task, variant, mean, spread, seeds: seeds.length, paper })),
+  })).filter(({ rows }) => rows.length > 0);
+}
+
+/** The model that a visitor without one may try. */
+function readSuggested() {
+  const { file, bytes, sha256, sources } = readJson('models/named.json')['smollm2-135m-instruct'];
+  return { file, bytes, sha256, url: sources.find(({ url }) => url).url };
+}
+
+/** { models, table, tasks, suggested }: see web/demo/src/facts.d.ts for the shape. */
+export async function readFacts() {
+  const onekv = await import('../../../dist/src/node.js');
+  const engine = await onekv.Engine.open({ threads: 1 });
+  try {
+    const models = {};
+    for (const [name, path] of Object.entries(shippedFiles)) {
+      models[name] = await readShipped(onekv, engine, path);
+    }
+    return { models, table: readTable(), tasks: readTasks(), suggested: readSuggested() };
+  } finally {
+    engine.destroy();
+  }
+}

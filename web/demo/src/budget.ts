@@ -1,0 +1,74 @@
+// "My tab may spend N MB": what each variant gets for it.
+import type { CacheType } from 'onekv';
+import facts from 'virtual:facts';
+import { budgets, buy, paperShapes, shippedShape } from './budget-math.js';
+import { find, h, setPart, setText } from './dom.js';
+import { bytes, count, exactBytes, roundBytes, short } from './format.js';
+
+const shapes = [
+  ...paperShapes, shippedShape(facts.models['stories-qkv'], facts.models['stories-q-mqa']),
+];
+const first = budgets.indexOf(500e6);
+
+/** Rows of the table for one choice of everything. */
+function tableRows(shapeAt: number, type: CacheType, budget: number,
+  withWeights: boolean): HTMLElement[] {
+  const shape = shapes[shapeAt] as (typeof shapes)[number];
+  const bought = shape.variants.map((variant) => buy(shape, variant, type, budget, withWeights));
+  const most = Math.max(...bought.map(({ tokens }) => tokens));
+  return shape.variants.map((variant, i) => {
+    const { bytesPerToken, tokens, conversations } = bought[i] as (typeof bought)[number];
+    const isOne = variant.name.startsWith('Q-K=V');
+    const bar = h('div', { class: `bar ${isOne ? 'one' : 'std'}` }, h('i'),
+      h('span', {}, short(tokens)));
+    setPart(bar, most === 0 ? 0 : tokens / most);
+    return h('tr', { 'data-variant': variant.name, 'data-tokens': tokens,
+      'data-conversations': conversations },
+    h('th', { scope: 'row', class: isOne ? 'one-ink' : 'std-ink' }, variant.name),
+    h('td', { class: 'num' }, exactBytes(bytesPerToken)),
+    h('td', { class: 'barred' }, bar),
+    h('td', { class: 'num' }, count(conversations)));
+  });
+}
+
+export function startBudget(): void {
+  const root = find('#budget .shown');
+  const slider = h('input', { type: 'range', min: 0, max: budgets.length - 1, value: first,
+    id: 'budget-bytes', 'aria-describedby': 'budget-says' });
+  const value = h('output', { class: 'big', for: 'budget-bytes' });
+  const shape = h('select', { id: 'budget-shape' },
+    shapes.map(({ name }, i) => h('option', { value: i }, name)));
+  const type = h('select', { id: 'budget-type' },
+    ['f16', 'f32', 'i8'].map((name) => h('option', { value: name }, name)));
+  const weights = h('input', { type: 'checkbox', id: 'budget-weights' });
+  const body = h('tbody');
+  const conversationsHead = h('th', { scope: 'col', class: 'num' });
+  const says = h('p', { class: 'note', id: 'budget-says' });
+  const update = () => {
+    const budget = budgets[Number(slider.value)] as number;
+    const chosen = shapes[Number(shape.value)] as (typeof shapes)[number];
+    setText(value, roundBytes(budget));
+    slider.setAttribute('aria-valuetext', roundBytes(budget));
+    setText(conversationsHead, `conversations of ${count(chosen.context)}`);
+    body.replaceChildren(...tableRows(Number(shape.value), type.value as CacheType, budget,
+      weights.checked));
+    setText(says, weights.checked
+      ? `Weights in 8 bits are taken off first: ${chosen.variants.map(({ name, parameters }) =>
+        `${name} ${bytes(parameters * 34 / 32)}`).join(', ')}.`
+      : 'All of it for the cache. Arithmetic from the shapes; the meter above is what is ' +
+        'measured.');
+  };
+  for (const control of [slider, shape, type, weights]) control.addEventListener('input', update);
+  const field = (label: string, control: HTMLElement) => h('label', { class: 'field' }, label,
+    control);
+  root.append(
+    h('div', { class: 'budget-line' }, h('label', { for: 'budget-bytes' }, 'My tab may spend'),
+      value), slider,
+    h('div', { class: 'row' }, field('Shape', shape), field('Cache type', type),
+      h('label', { class: 'choice' }, weights, 'count the weights too')),
+    h('div', { class: 'scroll' }, h('table', { class: 'budget-table' },
+      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'attention'),
+        h('th', { scope: 'col', class: 'num' }, 'a token'),
+        h('th', { scope: 'col' }, 'tokens of context'), conversationsHead)), body)), says);
+  update();
+}

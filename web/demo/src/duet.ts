@@ -1,0 +1,243 @@
+// The first screen: two models, one question, and the meter between them.
+//
+// The models start together, when both are loaded. What the meter shows comes from their `memory`
+// events; before the first run it shows what the headers say.
+import type { CacheType, MemoryReport, Session, StandardBytes } from 'onekv';
+import facts from 'virtual:facts';
+import type { ShippedName } from 'virtual:facts';
+import { announce } from './announce.js';
+import { find, setText } from './dom.js';
+import { explain, isAbort } from './errors.js';
+import { bytes, ratio } from './format.js';
+import { lease } from './library.js';
+import type { Lease } from './library.js';
+import { Meter } from './meter.js';
+import type { Reading } from './meter.js';
+import { Pane } from './pane.js';
+
+type Baseline = keyof StandardBytes;
+
+interface Settings {
+  prompt: string;
+  cacheType: CacheType;
+  baseline: Baseline;
+  /** Tokens to write; Infinity: to the end of the window. */
+  length: number;
+  slides: boolean;
+  seed: number;
+}
+
+/** One model with its pane. */
+class Side {
+  readonly pane: Pane;
+  session: Session | undefined;
+  report: MemoryReport | undefined;
+  changed: () => void = () => {};
+  #lease: Lease | undefined;
+  readonly #listen = ({ memory }: { memory: MemoryReport }) => {
+    this.report = memory;
+    this.changed();
+  };
+
+  constructor(readonly name: ShippedName, pane: HTMLElement, hint: string) {
+    this.pane = new Pane(pane, hint);
+  }
+
+  async load(cacheType: CacheType): Promise<void> {
+    if (this.#lease?.model.cacheType === cacheType) return;
+    const taken = await lease(this.name, cacheType, (loaded, total) =>
+      this.pane.loading(this.name, loaded, total));
+    this.#lease?.model.removeEventListener('memory', this.#listen);
+    this.#lease?.release();
+    this.#lease = taken;
+    this.session = undefined;
+    taken.model.addEventListener('memory', this.#listen);
+  }
+
+  get model() {
+    if (this.#lease === undefined) throw new Error(`${this.name} is not loaded`);
+    return this.#lease.model;
+  }
+
+  /** What the allocator counts for this side's session. */
+  get reading(): Reading | undefined {
+    const found = this.report?.bySession.find(({ session }) => session === this.session?.id);
+    if (found === undefined || found.tokens === 0) return undefined;
+    return { used: found.used, tokens: found.tokens, perToken: found.used / found.tokens };
+  }
+
+  /** The same tokens in standard attention, as the allocator counts them. */
+  standard(baseline: Baseline): Reading | undefined {
+    const found = this.report?.bySession.find(({ session }) => session === this.session?.id);
+    const used = found?.standard[baseline];
+    if (found === undefined || found.tokens === 0 || typeof used !== 'number') return undefined;
+    return { used, tokens: found.tokens, perToken: used / found.tokens };
+  }
+
+  async write(settings: Settings, signal: AbortSignal): Promise<void> {
+    const { model } = this;
+    await this.session?.destroy();
+    this.report = undefined;
+    // A story that is to go on and on must not come to its end.
+    const ends = settings.slides ? (await model.vocabulary({ signal })).ends : [];
+    const session = await model.createSession({
+      chat: false, temperature: 0.7, seed: settings.seed, signal,
+      overflow: settings.slides ? 'slide' : 'error',
+      logitBias: Object.fromEntries(ends.map((token) => [token, -Infinity])),
+    });
+    this.session = session;
+    this.pane.begin(settings.prompt);
+    const room = session.contextWindow;
+    const maxTokens = Math.min(settings.length, settings.slides ? Infinity : room);
+    for await (const part of session.generate(settings.prompt, { maxTokens, signal })) {
+      this.pane.add(part.text, part.token !== undefined);
+    }
+    this.report = await model.memory({ signal });
+  }
+}
+
+const names: Record<Baseline, string> = {
+  MHA: 'standard QKV', 'GQA-8': 'GQA-8', 'GQA-3': 'GQA-3', MQA: 'MQA',
+};
+
+export class Duet {
+  readonly meter = new Meter(find('#meter'), { one: 'Q-K=V + MQA' });
+  readonly one = new Side('stories-q-mqa', find('#pane-one'),
+    'One tensor serves as key and as value, and one head of it serves every query head.');
+  readonly std = new Side('stories-qkv', find('#pane-std'),
+    'Every head keeps a key and a value of its own. This is what most models do.');
+  readonly #settings = find<HTMLFormElement>('#settings');
+  #abort: AbortController | undefined;
+  #running: Promise<void> = Promise.resolve();
+  #started = 0;
+  #hasRun = false;
+
+  constructor() {
+    find('#ask').addEventListener('submit', (event) => {
+      event.preventDefault();
+      void this.run();
+    });
+    find('#stop').addEventListener('click', () => this.#abort?.abort());
+    this.#settings.addEventListener('submit', (event) => event.preventDefault());
+    this.#settings.addEventListener('change', (event) => this.#changed(event.target as Element));
+    this.one.changed = this.std.changed = () => this.#show();
+    this.#show();
+  }
+
+  get settings(): Settings {
+    const data = new FormData(this.#settings);
+    const length = find<HTMLSelectElement>('#length').value;
+    const chosen = Number(length);
+    return {
+      prompt: find<HTMLInputElement>('#prompt').value.trim() || 'Once upon a time',
+      cacheType: data.get('cache') as CacheType,
+      baseline: data.get('baseline') as Baseline,
+      length: length === 'full' ? Infinity : chosen,
+      slides: chosen >= 10_000,
+      seed: Math.max(0, Math.floor(Number(find<HTMLInputElement>('#seed').value) || 0)),
+    };
+  }
+
+  #changed(target: Element): void {
+    if (target.getAttribute('name') === 'cache') {
+      this.one.report = this.std.report = undefined;
+      if (this.#hasRun) void this.run();
+    }
+    this.#show();
+  }
+
+  /** Runs both from the beginning; a run that is on its way ends first. */
+  async run(): Promise<void> {
+    this.#abort?.abort();
+    const abort = this.#abort = new AbortController();
+    await this.#running;
+    if (abort.signal.aborted) return;
+    this.#running = this.#work(abort).finally(() => this.#buttons(false));
+    await this.#running;
+  }
+
+  async #work({ signal }: AbortController): Promise<void> {
+    const { settings } = this;
+    this.#buttons(true);
+    this.#hasRun = true;
+    announce('Loading both models');
+    const failed = await this.#together((side) => side.load(settings.cacheType));
+    if (failed || signal.aborted) return;
+    this.#sayEngine();
+    announce('Both are writing');
+    this.meter.plot.clear();
+    this.#started = performance.now();
+    const stopped = await this.#together((side) => side.write(settings, signal)
+      .finally(() => side.pane.end()));
+    this.#show();
+    this.#conclude(stopped || signal.aborted);
+  }
+
+  /** Does both sides' work; true if one failed, which its pane says. */
+  async #together(work: (side: Side) => Promise<void>): Promise<boolean> {
+    const results = await Promise.all([this.one, this.std].map(async (side) => {
+      try {
+        await work(side);
+        return false;
+      } catch (error) {
+        if (!isAbort(error)) {
+          side.pane.fail(explain(error));
+          this.#abort?.abort();
+        }
+        return true;
+      }
+    }));
+    return results.includes(true);
+  }
+
+  #buttons(running: boolean): void {
+    find<HTMLButtonElement>('#stop').disabled = !running;
+    setText(find('#run'), running ? 'Start again' : 'Run both');
+    find('#duet').dataset['state'] = running ? 'running' : this.#hasRun ? 'done' : 'idle';
+  }
+
+  #show(): void {
+    const { baseline, cacheType } = this.settings;
+    const one = this.one.reading;
+    const twin = baseline === 'MHA';
+    const std = twin ? this.std.reading : this.one.standard(baseline);
+    const context = facts.models['stories-q-mqa'].description.contextLength;
+    if (one === undefined || std === undefined) {
+      this.meter.show({ ...headers(cacheType, baseline), origin: 'header',
+        baseline: names[baseline], context });
+      return;
+    }
+    this.meter.show({ one, std, origin: twin ? 'measured' : 'counted',
+      baseline: names[baseline], context });
+    if (this.#running !== undefined && this.#abort !== undefined) {
+      this.meter.plot.add((performance.now() - this.#started) / 1000, one.used, std.used);
+    }
+  }
+
+  #sayEngine(): void {
+    const { simd, threads, isolated } = this.one.model.engine;
+    setText(find('#engine-note'), `Each model runs in a worker of its own: ${simd} SIMD, ` +
+      `${threads} ${threads === 1 ? 'thread' : 'threads'}${isolated ? '' : ', not isolated'}. ` +
+      'They share this machine, so each is slower than it would be alone.');
+  }
+
+  #conclude(stopped: boolean): void {
+    const { state } = this.meter;
+    if (state === undefined || state.origin === 'header') return;
+    const text = `${bytes(state.one.used)} against ${bytes(state.std.used)}: ` +
+      `${ratio(state.std.perToken / state.one.perToken)} times less per token.`;
+    this.meter.plot.describe(`Bytes of cache over time, growing evenly. At the end ${text}`);
+    announce(`${stopped ? 'Stopped' : 'Both are done'}. ${text}`);
+  }
+}
+
+/** What the files' headers promise, for the meter before anything runs. */
+function headers(cacheType: CacheType, baseline: Baseline): { one: Reading; std: Reading } {
+  const model = facts.models['stories-q-mqa'];
+  const { queryHeads } = model.description;
+  const heads = { MHA: queryHeads, 'GQA-8': 8, 'GQA-3': 3, MQA: 1 }[baseline];
+  const standard = baseline === 'MHA' ? facts.models['stories-qkv'].bytesPerToken[cacheType]
+    : model.standardBytesPerToken[cacheType] / queryHeads * heads;
+  const reading = (perToken: number) => ({ used: 0, tokens: 0, perToken });
+  return { one: reading(model.bytesPerToken[cacheType]), std: reading(standard) };
+}

@@ -1,0 +1,31 @@
+// An error as a person can use it: what happened, and what to do.
+import { OneKVError } from 'onekv';
+
+const advice: Record<string, string> = {
+  SOURCE_FAILED: 'The file could not be read. Is there a network? Does the address allow other ' +
+    'pages to read it (CORS)?',
+  INTEGRITY_FAILED: 'The file is not the one this page was made with. Reload the page.',
+  NOT_GGUF: 'This is no GGUF file.',
+  CORRUPT: 'The file is damaged.',
+  TRUNCATED: 'The file ends too early: perhaps a download was cut off.',
+  OUT_OF_MEMORY: 'This tab cannot have that much memory.',
+  UNSUPPORTED_ENGINE: 'This browser lacks WebAssembly with SIMD, or workers. Any browser of the ' +
+    'last three years has both.',
+  WASM_FAILED: 'The WebAssembly module did not start.',
+  WORKER_LOST: 'The model’s worker ended. Start again.',
+  CONTEXT_FULL: 'The model’s window is full.',
+  SNAPSHOT_REFUSED: 'The saved conversation belongs to another model file, or is damaged.',
+};
+
+export const isAbort = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'AbortError';
+
+/** Two sentences at most: what to do, then what was found. */
+export function explain(error: unknown): string {
+  if (typeof WebAssembly === 'undefined') {
+    return 'This browser has no WebAssembly (or it is switched off), and the models need it.';
+  }
+  if (!(error instanceof Error)) return String(error);
+  const known = error instanceof OneKVError ? advice[error.code] : undefined;
+  return known === undefined ? error.message : `${known} (${error.message})`;
+}

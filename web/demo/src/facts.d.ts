@@ -1,0 +1,47 @@
+// What build/facts.mjs finds out when the page is built.
+declare module 'virtual:facts' {
+  import type { CacheType, ModelDescription } from 'onekv';
+
+  export interface ShippedFacts {
+    file: string;
+    bytes: number;
+    sha256: string;
+    description: ModelDescription;
+    parameters: number;
+    bytesPerToken: Record<CacheType, number>;
+    standardBytesPerToken: Record<CacheType, number>;
+  }
+
+  export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'digits-keqv' | 'digits-qkv';
+
+  /** A row of our table of language models. */
+  export interface TableRow {
+    variant: string;
+    perplexity: number;
+    /** Largest minus smallest of the seeds. */
+    spread: number;
+    /** Against QKV, in percent. */
+    change: number | null;
+    bytesPerToken: number;
+    seeds: number;
+  }
+
+  export interface TaskRow {
+    task: string;
+    variant: string;
+    /** Accuracy, mean of the seeds. */
+    mean: number;
+    spread: number;
+    seeds: number;
+    paper: number | null;
+  }
+
+  const facts: {
+    models: Record<ShippedName, ShippedFacts>;
+    /** undefined until models/table.py has collected. */
+    table: TableRow[] | undefined;
+    tasks: { suite: string; rows: TaskRow[] }[];
+    suggested: { file: string; bytes: number; sha256: string; url: string };
+  };
+  export default facts;
+}

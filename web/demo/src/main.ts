@@ -1,0 +1,45 @@
+// The page: what is seen at once starts at once, each part below when it comes near the screen.
+import { Attention } from './attention.js';
+import { startBudget } from './budget.js';
+import { Digits } from './digits.js';
+import { find } from './dom.js';
+import { Duet } from './duet.js';
+import { startMachine } from './machine.js';
+import { Many } from './many.js';
+import { startServiceWorker } from './offline.js';
+import { Own } from './own.js';
+import { startPaper } from './paper.js';
+import { plantColours } from './plot.js';
+import { startTheme } from './theme.js';
+import { Travel } from './travel.js';
+
+plantColours();
+const duet = new Duet();
+startBudget();
+const many = new Many();
+const travel = new Travel();
+const attention = new Attention();
+new Digits();
+const own = new Own();
+startPaper();
+startTheme(() => {
+  duet.meter.plot.restyle();
+  attention.restyle();
+  own.restyle();
+});
+
+/** Once, when it is about to be seen. */
+function whenNear(selector: string, start: () => void): void {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
+    observer.disconnect();
+    start();
+  }, { rootMargin: '400px' });
+  observer.observe(find(selector));
+}
+
+// For the curious, and for the tests: what the numbers on the page are made from.
+Object.assign(globalThis, { onekvDemo: { duet, many, travel, attention, own } });
+
+whenNear('#machine', () => void startMachine());
+startServiceWorker();

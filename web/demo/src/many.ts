@@ -1,0 +1,143 @@
+// Sixty-four stories from one prompt: it is read once, cloned, and all clones advance together.
+import type { Model, Session } from 'onekv';
+import { announce } from './announce.js';
+import { find, h, setText } from './dom.js';
+import { explain, isAbort } from './errors.js';
+import { bytes, exactBytes, perSecond, ratio } from './format.js';
+import { lease } from './library.js';
+import type { Lease } from './library.js';
+
+const stories = 64;
+/** At least; a story ends where a page does, so that no page is half empty. */
+const tokensEach = 72;
+const pageTokens = 32;
+const prompt = 'Once upon a time there was a little girl who lived with her mother in a small ' +
+  'house near a big forest. One day she went into the garden and saw';
+
+/** Tokens to write after that many. */
+const fill = (before: number) =>
+  Math.ceil((before + tokensEach) / pageTokens) * pageTokens - before;
+
+class Tile {
+  readonly element = h('li', { class: 'tile' });
+  text = '';
+  #dirty = false;
+
+  add(text: string): void {
+    this.text += text;
+    this.#dirty = true;
+  }
+
+  draw(): void {
+    if (!this.#dirty) return;
+    this.#dirty = false;
+    this.element.textContent = this.text.trimStart();
+    this.element.scrollTop = this.element.scrollHeight;
+  }
+
+  clear(): void {
+    this.text = '';
+    this.#dirty = true;
+    this.draw();
+  }
+}
+
+export class Many {
+  readonly tiles = Array.from({ length: stories }, () => new Tile());
+  readonly #button = h('button', { type: 'button', id: 'many-run' }, `Start ${stories} stories`);
+  readonly #stop = h('button', { type: 'button', class: 'plain', id: 'many-stop', disabled: true },
+    'Stop');
+  readonly #cells = {
+    cache: h('dd', { id: 'many-cache' }, '–'), standard: h('dd', { id: 'many-standard' }, '–'),
+    ratio: h('dd', { id: 'many-ratio' }, '–'), speed: h('dd', { id: 'many-speed' }, '–'),
+  };
+  readonly #problem = h('div');
+  readonly #grid = h('ol', { class: 'tiles idle', 'aria-label': `${stories} stories` });
+  #abort: AbortController | undefined;
+
+  constructor() {
+    const { cache, standard, ratio: times, speed } = this.#cells;
+    const total = (label: string, value: HTMLElement) => h('div', {}, h('dt', {}, label), value);
+    find('#many .shown').append(
+      h('div', { class: 'row' }, this.#button, this.#stop),
+      h('dl', { class: 'totals' }, total('cache of all 64', cache),
+        total('the same in standard QKV', standard), total('less', times),
+        total('tokens/s together', speed)),
+      h('p', { class: 'many-prompt' }, prompt, ' …'),
+      this.#grid, this.#problem);
+    this.#grid.append(...this.tiles.map(({ element }) => element));
+    this.#button.addEventListener('click', () => void this.run());
+    this.#stop.addEventListener('click', () => this.#abort?.abort());
+  }
+
+  async run(): Promise<void> {
+    const { signal } = this.#abort = new AbortController();
+    this.#button.disabled = true;
+    this.#stop.disabled = false;
+    this.#problem.replaceChildren();
+    let taken: Lease | undefined;
+    const sessions: Session[] = [];
+    try {
+      taken = await lease('stories-q-mqa', 'f16', (loaded, of) =>
+        setText(this.#cells.cache, `loading ${Math.round(100 * loaded / (of || 1))} %`));
+      await this.#clone(taken.model, sessions, signal);
+      announce(`${stories} stories are being written`);
+      await this.#write(taken.model, sessions, signal);
+      announce(`${stories} stories are done: ${this.#cells.cache.textContent ?? ''} of cache, ` +
+        `standard QKV would hold ${this.#cells.standard.textContent ?? ''}`);
+    } catch (error) {
+      if (!isAbort(error)) {
+        this.#problem.append(h('p', { class: 'error', role: 'alert' }, explain(error)));
+      }
+    } finally {
+      await Promise.allSettled(sessions.map((session) => session.destroy()));
+      taken?.release();
+      this.#button.disabled = false;
+      this.#stop.disabled = true;
+    }
+  }
+
+  async #clone(model: Model, sessions: Session[], signal: AbortSignal): Promise<void> {
+    this.#grid.classList.remove('idle');
+    for (const tile of this.tiles) tile.clear();
+    const base = await model.createSession({ chat: false, temperature: 0.8, seed: 1 });
+    sessions.push(base);
+    await base.append(prompt, { signal });
+    for (let i = 1; i < stories; i += 1) sessions.push(await base.clone({ signal }));
+    await Promise.all(sessions.map((session, i) =>
+      session.setSampling({ temperature: 0.8, seed: i + 1 })));
+  }
+
+  async #write(model: Model, sessions: Session[], signal: AbortSignal): Promise<void> {
+    const started = performance.now();
+    let tokens = 0;
+    const draw = () => {
+      for (const tile of this.tiles) tile.draw();
+      setText(this.#cells.speed, perSecond(tokens / (performance.now() - started) * 1000));
+    };
+    const listen = ({ memory }: { memory: Awaited<ReturnType<Model['memory']>> }) => {
+      const ours = new Set(sessions.map(({ id }) => id));
+      const standard = memory.bySession.filter(({ session }) => ours.has(session))
+        .reduce((sum, session) => sum + session.standard.MHA, 0);
+      setText(this.#cells.cache, bytes(memory.cacheUsed));
+      this.#cells.cache.title = exactBytes(memory.cacheUsed);
+      setText(this.#cells.standard, bytes(standard));
+      setText(this.#cells.ratio, `${ratio(standard / memory.cacheUsed)}×`);
+    };
+    model.addEventListener('memory', listen);
+    const timer = setInterval(draw, 100);
+    try {
+      const parts = model.batch(sessions).promptStreaming({ tokens: [] },
+        { maxTokens: fill(sessions[0]?.contextUsage ?? 0), signal });
+      for await (const { index, text, token } of parts) {
+        if (token !== undefined) tokens += 1;
+        this.tiles[index]?.add(text);
+      }
+    } finally {
+      clearInterval(timer);
+      draw();
+      listen({ memory: await model.memory() });
+      model.removeEventListener('memory', listen);
+    }
+  }
+}

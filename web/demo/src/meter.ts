@@ -1,0 +1,96 @@
+// The meter between two caches: the ratio, bars to scale, numbers, bytes over time.
+//
+// It computes nothing but quotients of what it is given; `origin` says where that comes from, and
+// what is projected is called so.
+import { find, h, setPart, setText } from './dom.js';
+import { count, bytes, exactBytes, ratio } from './format.js';
+import { Plot } from './plot.js';
+
+/** One cache: bytes in use, by how many tokens. */
+export interface Reading {
+  used: number;
+  tokens: number;
+  perToken: number;
+}
+
+export interface MeterState {
+  one: Reading;
+  std: Reading;
+  /** 'header': from the files; 'measured': from two allocators; 'counted': the allocator's count
+   * of the same tokens in standard attention. */
+  origin: 'header' | 'measured' | 'counted';
+  /** What the other is called: 'standard QKV'. */
+  baseline: string;
+  /** The model's full context. */
+  context: number;
+}
+
+const says = {
+  header: (baseline: string) => `times less cache per token than ${baseline}, by the files’ ` +
+    'headers. Run both to measure it.',
+  measured: (baseline: string) => `times less cache per token than ${baseline}, measured: both ` +
+    'allocators, live.',
+  counted: (baseline: string) => `times less cache per token than ${baseline}, counted by the ` +
+    'allocator for the same tokens.',
+};
+
+const rows = ['In use now', 'By tokens', 'Per token', ''] as const;
+
+export class Meter {
+  readonly plot = new Plot();
+  state: MeterState | undefined;
+  readonly #number = h('span', { class: 'ratio-number' }, '–');
+  readonly #says = h('p', { class: 'ratio-says' });
+  readonly #bars: Record<'one' | 'std', HTMLElement>;
+  readonly #cells: [HTMLElement, HTMLElement][] = [];
+  readonly #heads: HTMLElement[] = [];
+  readonly #projected = h('th', { scope: 'row' });
+
+  constructor(root: HTMLElement, names: { one: string }) {
+    const bar = (name: string) => h('div', { class: `bar ${name}` }, h('i'), h('span'));
+    this.#bars = { one: bar('one'), std: bar('std') };
+    const output = h('output', { 'aria-live': 'off' }, this.#number,
+      h('span', { class: 'times', 'aria-hidden': 'true' }, '×'));
+    root.append(
+      h('div', { class: 'lead' }, h('p', { class: 'ratio' }, output), this.#says,
+        h('div', { class: 'bars', 'aria-hidden': 'true' }, this.#bars.one, this.#bars.std)),
+      this.#table(names.one), this.plot.element);
+  }
+
+  #table(one: string): HTMLElement {
+    this.#heads.push(h('th', { scope: 'col', class: 'num one-ink' }, one),
+      h('th', { scope: 'col', class: 'num std-ink' }));
+    const body = rows.map((name, i) => {
+      const cells: [HTMLElement, HTMLElement] = [h('td', { class: 'num' }, '–'),
+        h('td', { class: 'num' }, '–')];
+      this.#cells.push(cells);
+      const head = i === rows.length - 1 ? this.#projected : h('th', { scope: 'row' }, name);
+      return h('tr', { class: i === rows.length - 1 ? 'projected' : undefined }, head, cells);
+    });
+    return h('table', { class: 'figures' },
+      h('caption', { class: 'sr' }, 'Bytes of cache of both models'),
+      h('thead', {}, h('tr', {}, h('td'), this.#heads)), h('tbody', {}, body));
+  }
+
+  show(state: MeterState): void {
+    this.state = state;
+    const { one, std, context } = state;
+    setText(this.#number, ratio(std.perToken / one.perToken));
+    setText(this.#says, says[state.origin](state.baseline));
+    setText(this.#heads[1] as HTMLElement, state.baseline);
+    setText(this.#projected, `At ${count(context)} tokens, projected`);
+    const running = state.origin !== 'header';
+    [one, std].forEach((reading, side) => {
+      const texts = [running ? exactBytes(reading.used) : '–',
+        running ? count(reading.tokens) : '–', exactBytes(reading.perToken),
+        bytes(reading.perToken * context)];
+      texts.forEach((text, i) => setText(this.#cells[i]?.[side] as HTMLElement, text));
+    });
+    const size = (reading: Reading) => (running ? reading.used : reading.perToken);
+    for (const [name, reading] of [['one', one], ['std', std]] as const) {
+      setPart(this.#bars[name], size(reading) / Math.max(size(one), size(std)));
+      setText(find('span', this.#bars[name]), running
+        ? bytes(reading.used) : `${exactBytes(reading.perToken)} a token`);
+    }
+  }
+}

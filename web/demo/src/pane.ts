@@ -1,0 +1,102 @@
+// One of the two panes: the story as it comes, tokens per second, time to the first token.
+import { find, h, setText } from './dom.js';
+import { bytes, count, milliseconds, perSecond } from './format.js';
+
+/** Longer text is cut at its beginning: an endless story takes no more memory than a long one. */
+const charactersMax = 12_000;
+
+export class Pane {
+  readonly #root: HTMLElement;
+  readonly #speed = h('dd', {}, '–');
+  readonly #first = h('dd', {}, '–');
+  readonly #tokens = h('dd', {}, '–');
+  readonly #story: HTMLElement;
+  readonly #given = h('span', { class: 'given' });
+  readonly #written = document.createTextNode('');
+  #waiting = '';
+  #frame = 0;
+  #started = 0;
+  #firstAt = 0;
+  #count = 0;
+
+  constructor(root: HTMLElement, hint: string) {
+    this.#root = root;
+    const name = find('h2', root).textContent ?? '';
+    this.#story = h('div', { class: 'story', tabindex: 0, role: 'region',
+      'aria-label': `Story of ${name}` }, h('p', { class: 'hint' }, hint));
+    const stat = (label: string, value: HTMLElement) => h('div', {}, h('dt', {}, label), value);
+    root.append(h('dl', { class: 'stats' }, stat('tokens/s', this.#speed),
+      stat('first token', this.#first), stat('tokens', this.#tokens)), this.#story);
+  }
+
+  get text(): string {
+    return this.#written.data + this.#waiting;
+  }
+
+  loading(name: string, loaded: number, total: number): void {
+    let bar = this.#story.querySelector('progress');
+    if (bar === null) {
+      bar = h('progress', { 'aria-label': `Loading ${name}` });
+      this.#story.replaceChildren(h('p', { class: 'hint' }), bar);
+    }
+    bar.max = total || 1;
+    bar.value = loaded;
+    setText(find('.hint', this.#story),
+      `Loading ${name}: ${bytes(loaded)} of ${bytes(total)}`);
+  }
+
+  begin(prompt: string): void {
+    this.#given.textContent = prompt;
+    this.#written.data = '';
+    this.#waiting = '';
+    this.#count = 0;
+    this.#firstAt = 0;
+    this.#started = performance.now();
+    for (const value of [this.#speed, this.#first, this.#tokens]) setText(value, '–');
+    this.#story.replaceChildren(this.#given, this.#written);
+    this.#story.classList.add('running');
+  }
+
+  add(text: string, isToken: boolean): void {
+    const now = performance.now();
+    if (isToken) {
+      this.#count += 1;
+      if (this.#count === 1) {
+        this.#firstAt = now;
+        setText(this.#first, milliseconds(now - this.#started));
+      }
+    }
+    this.#waiting += text;
+    this.#frame ||= requestAnimationFrame(() => this.#flush());
+  }
+
+  /** Writes what has come since the last frame. */
+  #flush(): void {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    const story = this.#story;
+    const atEnd = story.scrollHeight - story.scrollTop - story.clientHeight < 40;
+    this.#written.appendData(this.#waiting);
+    this.#waiting = '';
+    const over = this.#written.length - charactersMax;
+    if (over > 0) {
+      this.#written.deleteData(0, over + charactersMax / 4);
+      this.#given.textContent = '… ';
+    }
+    if (atEnd) story.scrollTop = story.scrollHeight;
+    const seconds = (performance.now() - this.#firstAt) / 1000;
+    setText(this.#tokens, count(this.#count));
+    if (this.#count > 1) setText(this.#speed, perSecond((this.#count - 1) / seconds));
+  }
+
+  end(): void {
+    if (this.#count > 0) this.#flush();
+    this.#story.classList.remove('running');
+  }
+
+  fail(text: string): void {
+    this.end();
+    this.#story.append(h('p', { class: 'hint error', role: 'alert' }, text));
+    this.#root.dataset['failed'] = 'yes';
+  }
+}
