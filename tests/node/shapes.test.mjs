@@ -7,6 +7,7 @@ import { randomIds, randomModel, textOfIds } from '../../dist/src/bench/random-m
 import { halfBits } from '../../dist/src/bench/random-rows.js';
 import { fileNameOf, shapedModel, titleOf } from '../../dist/src/bench/shapes.js';
 import { hashBits, summarise } from '../../dist/src/bench/statistics.js';
+import { distance } from './support.mjs';
 
 const tiny = { layers: 2, width: 64, heads: 4, feedForward: 96, vocabulary: 600, context: 64 };
 const paper = { ...tiny, architecture: 'gpt2' };
@@ -51,7 +52,9 @@ test('every variant loads, and expands to the same model', () => withEngine(asyn
         assert.equal(shared.description.projection, projection, name);
         assert.equal(shared.description.kvHeads, kvHeads, name);
         assert.equal(standard.description.projection, 'QKV', name);
-        assert.equal(hashBits(shared.logits), hashBits(standard.logits), name);
+        // Keys are rotated when they are read or before they are cached: not the same roundings.
+        const off = distance(shared.logits, standard.logits);
+        assert.ok(off < 1e-4, `${name}: off by ${off}`);
       }
     }
   }
@@ -96,6 +99,12 @@ test('halves are rounded as everybody rounds them', () => {
   const cases = [[1, 0x3c00], [-2, 0xc000], [65504, 0x7bff], [2 ** -14, 0x0400],
     [2 ** -24, 0x0001], [0, 0], [1 + 2 ** -11, 0x3c00], [1 + 3 * 2 ** -11, 0x3c02], [0.1, 0x2e66]];
   for (const [value, bits] of cases) assert.equal(halfBits(value), bits, String(value));
+});
+
+test('a hash is of all bits, and goes on', () => {
+  const numbers = Float32Array.of(1, -0, 3);
+  assert.notEqual(hashBits(numbers), hashBits(Float32Array.of(1, 0, 3)));
+  assert.equal(hashBits(numbers), hashBits(numbers.subarray(1), hashBits(numbers.subarray(0, 1))));
 });
 
 test('a summary is of the middle', () => {
