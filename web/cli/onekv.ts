@@ -6,13 +6,14 @@
 import { OneKVError } from '../src/node.js';
 import { UsageError, helpOf, parse } from './arguments.js';
 import type { Command } from './arguments.js';
+import { bench } from './bench.js';
 import { evaluate } from './eval.js';
 import { generateText } from './generate.js';
 import { inspect } from './inspect.js';
 import { knownNames } from './model-file.js';
 import { interrupted } from './signals.js';
 
-const commands: readonly Command[] = [generateText, inspect, evaluate];
+const commands: readonly Command[] = [generateText, inspect, evaluate, bench];
 
 function help(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2;

@@ -10,14 +10,14 @@ export class Progress {
     this.#stream = stream;
   }
 
-  /** done and total in any unit; an unknown total shows no bar. */
-  show(done: number, total: number | undefined): void {
+  /** done and total in any unit; an unknown total shows no bar. `tail` stands behind it. */
+  show(done: number, total: number | undefined, tail = ''): void {
     if (!this.#stream.isTTY) return;
     const share = total === undefined || total === 0 ? undefined : Math.min(1, done / total);
     const filled = Math.round((share ?? 0) * 30);
     const line = share === undefined ? this.#label
       : `${this.#label} [${'#'.repeat(filled)}${'.'.repeat(30 - filled)}] ` +
-        `${Math.floor(share * 100)} %`;
+        `${Math.floor(share * 100)} % ${tail}`.trimEnd();
     if (line === this.#shown) return;
     this.#shown = line;
     this.#stream.write(`\r${line}\x1b[K`);

@@ -1,5 +1,6 @@
 // Which measurements a run consists of: suites and their defaults, as batches for the runner.
 import type { CacheType, Projection } from '../description.js';
+import type { Model } from '../model.js';
 import type { SimdLevel } from '../wasm-module.js';
 import { kernelBatches } from './kernels.js';
 import { memoryBatch } from './memory.js';
@@ -32,6 +33,8 @@ export interface PlanOptions {
   cacheTypes: readonly CacheType[] | undefined;
   depths: readonly number[] | undefined;
   pause(): Promise<void>;
+  /** Called for each model that was loaded. */
+  onLoad?: (title: string, model: Model) => void;
 }
 
 /** A model's variants: standard attention, and the smallest cache. */
@@ -44,57 +47,76 @@ const shaped = (shape: string, options: ShapeOptions = {}) =>
 const twinsOf = (shape: string, options: ShapeOptions = {}) =>
   twins.map((variant) => shaped(shape, { ...variant, ...options }));
 
+/** The subject, telling of each model that it loads. */
+function heard(subject: Subject, { onLoad }: PlanOptions): Subject {
+  return {
+    ...subject,
+    async load(engine, options) {
+      const model = await subject.load(engine, options);
+      onLoad?.(subject.title, model);
+      return model;
+    },
+  };
+}
+
+interface Grid {
+  threads: readonly number[];
+  simd: readonly SimdLevel[];
+  cacheTypes: readonly CacheType[];
+}
+
 /** All subjects under all settings; subjects alternate first. */
-function cross(subjects: readonly Subject[], threads: readonly number[],
-  simd: readonly SimdLevel[], cacheTypes: readonly CacheType[]): Contender[] {
+function cross(options: PlanOptions, subjects: readonly Subject[],
+  { threads, simd, cacheTypes }: Grid): Contender[] {
   return threads.flatMap((count) => simd.flatMap((level) => cacheTypes.flatMap((cacheType) =>
     subjects.map((subject) => ({
-      subject, setting: { threads: count, simd: level, cacheType } satisfies Setting,
+      subject: heard(subject, options),
+      setting: { threads: count, simd: level, cacheType } satisfies Setting,
     })))));
 }
 
-const best = (options: PlanOptions) => ({
-  threads: options.threads[0] as number, simd: options.simd[0] as SimdLevel,
+/** One setting but for the cache: the most threads, the best SIMD level. */
+const best = ({ threads, simd }: PlanOptions) => ({
+  threads: threads.slice(0, 1), simd: simd.slice(0, 1),
 });
 
 function speedBatches(options: PlanOptions): Batch[] {
-  const { quick, threads, simd, cacheTypes } = options;
+  const { quick, threads, simd } = options;
   const sizes = quick ? { prefill: 128, decode: 16 } : { prefill: 512, decode: 32 };
   const depths = options.depths ?? (quick ? [128, 1024] : [128, 1024, 4096, 16384]);
   const speeds = { ...sizes, depths };
-  const types = cacheTypes ?? ['f16'];
+  const cacheTypes = options.cacheTypes ?? ['f16'];
+  const all = { threads, simd, cacheTypes };
   if (options.subjects.length > 0) {
-    return [speedBatch(cross(options.subjects, threads, simd, types), speeds)];
+    return [speedBatch(cross(options, options.subjects, all), speeds)];
   }
   const small = twinsOf('S');
-  const first = speedBatch(cross(small, quick ? [best(options).threads] : threads,
-    quick ? [best(options).simd] : simd, types), speeds);
-  if (quick) return [first];
+  if (quick) return [speedBatch(cross(options, small, { ...all, ...best(options) }), speeds)];
   const shallow = { ...speeds, depths: depths.filter((depth) => depth <= 1024) };
+  const caches = { ...best(options), cacheTypes: ['f16', 'f32', 'i8'] as const };
   return [
-    first,
+    speedBatch(cross(options, small, all), speeds),
     // Other caches where a cache matters.
-    ...(cacheTypes === undefined ? [speedBatch(cross(small, [best(options).threads],
-      [best(options).simd], ['f16', 'f32', 'i8']),
-    { ...sizes, prefill: 0, depths: depths.filter((depth) => depth === 4096) })] : []),
-    speedBatch(cross(twinsOf('M'), threads, simd, types), shallow),
+    ...(options.cacheTypes === undefined ? [speedBatch(cross(options, small, caches),
+      { ...sizes, prefill: 0, depths: depths.filter((depth) => depth === 4096) })] : []),
+    speedBatch(cross(options, twinsOf('M'), all), shallow),
   ];
 }
 
 function sessionBatches(options: PlanOptions): Batch[] {
-  const { quick, subjects, cacheTypes } = options;
+  const { quick, subjects, cacheTypes = ['f16'] } = options;
   const measured = subjects.length > 0 ? subjects
     : [shaped(quick ? 'S' : 'M', { projection: 'Q-K=V', kvHeads: 1 })];
   const counts = quick ? [1, 2, 8] : [1, 2, 4, 8, 16, 32, 64];
-  return cross(measured, [best(options).threads], [best(options).simd], cacheTypes ?? ['f16'])
-    .map((contender) => sessionsBatch(contender, counts, quick ? 4 : 8));
+  return cross(options, measured, { ...best(options), cacheTypes })
+    .map((contender) => sessionsBatch(contender, counts, 16));
 }
 
 function loadBatches(options: PlanOptions): Batch[] {
   const { quick, subjects } = options;
   const measured = subjects.length > 0 ? subjects : quick ? [shaped('S')]
     : [shaped('S'), shaped('M'), shaped('M', { type: 'q4_0' })];
-  return measured.map((subject) => loadBatch(subject, { ...best(options), cacheType: 'f16' }));
+  return cross(options, measured, { ...best(options), cacheTypes: ['f16'] }).map(loadBatch);
 }
 
 /** The paper's variants of its models. The cache does not ask for the weights' type. */
@@ -104,23 +126,23 @@ function paperSubjects(type: ShapeType): Subject[] {
 }
 
 function memoryBatches(options: PlanOptions): Batch[] {
-  const { quick, subjects, cacheTypes } = options;
-  const all = cacheTypes ?? (quick ? ['f16'] as const : ['f16', 'f32', 'i8'] as const);
-  const setting = { threads: 1, simd: best(options).simd };
-  const at = (measured: readonly Subject[], types: readonly CacheType[]) =>
-    cross(measured, [setting.threads], [setting.simd], types).map(memoryBatch);
-  if (subjects.length > 0) return at(subjects, all);
-  if (quick) return at(twinsOf('S'), all);
-  return [...at(paperSubjects('q8_0'), all), ...at(paperSubjects('q4_0'), ['f16'])];
+  const { quick, subjects } = options;
+  const every = options.cacheTypes ?? (quick ? ['f16'] as const : ['f16', 'f32', 'i8'] as const);
+  const at = (measured: readonly Subject[], cacheTypes: readonly CacheType[]) =>
+    cross(options, measured, { ...best(options), threads: [1], cacheTypes }).map(memoryBatch);
+  if (subjects.length > 0) return at(subjects, every);
+  if (quick) return at(twinsOf('S'), every);
+  return [...at(paperSubjects('q8_0'), every), ...at(paperSubjects('q4_0'), ['f16'])];
 }
 
 function qualityBatches(options: PlanOptions): Batch[] {
-  const { quality, pause, cacheTypes, quick } = options;
+  const { quality, pause, quick } = options;
   if (quality === undefined) return [];
   const subjects = options.subjects.filter(({ shaped: random }) => random === undefined);
   const measured = subjects.length > 0 ? subjects : options.qualitySubjects;
-  return cross(measured, [best(options).threads], [best(options).simd],
-    cacheTypes ?? (quick ? ['f16'] : ['f16', 'f32', 'i8']))
+  const cacheTypes = options.cacheTypes ??
+    (quick ? ['f16'] as const : ['f16', 'f32', 'i8'] as const);
+  return cross(options, measured, { ...best(options), cacheTypes })
     .map((contender) => qualityBatch(contender, { ...quality, pause }));
 }
 
@@ -130,7 +152,7 @@ const makers: Record<SuiteName, (options: PlanOptions) => Batch[]> = {
   speed: speedBatches,
   batch: sessionBatches,
   load: loadBatches,
-  kernels: ({ quick, ...options }) => kernelBatches(best({ quick, ...options }), quick),
+  kernels: ({ quick, simd: [simd = 'simd128'] }) => kernelBatches({ simd }, quick),
 };
 
 /** The batches of the suites asked for, in the order of suiteNames. */

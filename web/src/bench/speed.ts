@@ -1,11 +1,14 @@
 // Suites of rates: prefill and decode by depth, sessions in one step, loading.
+import type { Engine } from '../engine.js';
+import { loadModel } from '../load.js';
+import type { Model } from '../model.js';
 import type { Session } from '../session.js';
 import { greedy, measureDecode, measurePrefill } from './rates.js';
-import { randomIds } from './random-model.js';
+import { randomIds, randomModel } from './random-model.js';
 import type { Batch, Case, Outcome } from './runner.js';
 import { hashBits } from './statistics.js';
 import { Stable, labelsOf } from './subjects.js';
-import type { Contender, Setting, Subject } from './subjects.js';
+import type { Contender, Subject } from './subjects.js';
 
 export interface SpeedOptions {
   /** Tokens that are read at once; 0: none. */
@@ -135,47 +138,61 @@ export function sessionsBatch(contender: Contender, counts: readonly number[],
   };
 }
 
+/** The subject with its bytes at hand, so that loading makes no random numbers. */
+async function withBytes(subject: Subject): Promise<Subject> {
+  if (subject.shaped === undefined) return subject;
+  const chunks: Uint8Array[] = [];
+  const { totalBytes, name, chunks: made } = randomModel(subject.shaped);
+  for await (const chunk of made) chunks.push(chunk);
+  async function* again(): AsyncGenerator<Uint8Array> {
+    yield* chunks;
+  }
+  return { ...subject, load: (engine, options) =>
+    loadModel(engine, { chunks: again(), totalBytes, name }, options) };
+}
+
+interface Loaded {
+  engine: Engine;
+  model: Model;
+  milliseconds: number;
+}
+
 /** How long a model takes to load into a new engine, and what memory that takes at its peak. */
-export function loadBatch(subject: Subject, setting: Setting): Batch {
+export function loadBatch({ subject, setting }: Contender): Batch {
   const labels = { suite: 'load', ...labelsOf({ subject, setting }), better: 'less' } as const;
-  const stables = [new Stable()];
-  const load = async () => {
+  let ready = subject;
+  const load = async <T>(use: (loaded: Loaded) => T): Promise<T> => {
     const stable = new Stable();
-    stables.push(stable);
-    const engine = await stable.engine(setting);
-    const started = performance.now();
-    const model = await stable.load({ subject, setting });
-    const milliseconds = performance.now() - started;
-    return { stable, engine, model, milliseconds };
+    try {
+      const engine = await stable.engine(setting);
+      const started = performance.now();
+      const model = await stable.load({ subject: ready, setting });
+      return use({ engine, model, milliseconds: performance.now() - started });
+    } finally {
+      stable.close();
+    }
   };
-  const bytes = (name: string, value: (loaded: Awaited<ReturnType<typeof load>>) => number) => ({
+  const bytes = (name: string, value: (loaded: Loaded) => number): Case => ({
     labels: { ...labels, name, unit: 'bytes' },
     exact: true,
-    async run() {
-      const loaded = await load();
-      const outcome = { value: value(loaded) };
-      loaded.stable.close();
-      return outcome;
-    },
+    run: async () => ({ value: await load(value) }),
   });
   return {
     title: `load: ${subject.title}`,
     cases: [
       {
         labels: { ...labels, name: 'load', unit: 'ms' },
-        async run() {
-          const { stable, milliseconds } = await load();
-          stable.close();
-          return { value: milliseconds };
-        },
+        run: async () => ({ value: await load(({ milliseconds }) => milliseconds) }),
       },
       bytes('weights in memory', ({ model }) => model.memory().weights),
       bytes('peak of all kinds', ({ model }) => model.memory().peak),
       bytes('wasm memory', ({ engine }) => engine.memoryBytes),
     ],
-    open: async () => {},
+    open: async () => {
+      ready = await withBytes(subject);
+    },
     close: () => {
-      for (const stable of stables) stable.close();
+      ready = subject;
     },
   };
 }

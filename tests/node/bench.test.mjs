@@ -1,0 +1,230 @@
+// onekv bench: reports that keep their schema, suites that agree with themselves, comparisons,
+// charts, and an interrupt that leaves what there is.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { chartOf } from '../../dist/cli/bench/chart.js';
+import { compareReports, comparisonText } from '../../dist/cli/bench/compare.js';
+import { markdownOf, paperRows, textOf } from '../../dist/cli/bench/report.js';
+import { paperBytes, paperCaches } from '../../dist/src/bench/paper.js';
+import { measurePeaks } from '../../dist/src/bench/peaks.js';
+import { runBatches } from '../../dist/src/bench/runner.js';
+import { summarise } from '../../dist/src/bench/statistics.js';
+import { levels, root } from './support.mjs';
+
+const folder = mkdtempSync(join(tmpdir(), 'onekv-bench-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const schema = JSON.parse(readFileSync(join(root, 'web/cli/bench/schema.json'), 'utf8'));
+const tiny = ['--layers', '2', '--width', '64', '--heads', '4', '--feed-forward', '96',
+  '--vocabulary', '600', '--context', '256', '--threads', '1', '--cache-type', 'f16'];
+
+/** Runs the command line; gives { status, stdout, stderr }. */
+function onekv(args, onStart = () => {}) {
+  const child = spawn(process.execPath, [join(root, 'dist/cli/onekv.js'), ...args], {
+    // This very Node: the other one is tested by itself.
+    env: { ...process.env, ONEKV_BENCH_CHILD: '1' },
+  });
+  onStart(child);
+  const said = { stdout: '', stderr: '' };
+  for (const stream of ['stdout', 'stderr']) {
+    child[stream].on('data', (bytes) => { said[stream] += bytes; });
+  }
+  return new Promise((resolve) => {
+    child.once('close', (status) => resolve({ status, ...said }));
+  });
+}
+
+/** What of the published schema's language is used here, checked. */
+function check(value, rule, path = 'report') {
+  const type = value === null ? 'null' : Array.isArray(value) ? 'array'
+    : Number.isInteger(value) ? 'integer' : typeof value;
+  if (rule.type !== undefined) {
+    const allowed = [rule.type].flat();
+    assert.ok(allowed.includes(type) || (type === 'integer' && allowed.includes('number')),
+      `${path} is ${type}`);
+  }
+  if (rule.const !== undefined) assert.equal(value, rule.const, path);
+  if (rule.enum !== undefined) assert.ok(rule.enum.includes(value), `${path} is ${value}`);
+  if (rule.minimum !== undefined) assert.ok(value >= rule.minimum, path);
+  if (type === 'array') value.forEach((item, i) => check(item, rule.items ?? {}, `${path}[${i}]`));
+  if (type !== 'object') return;
+  for (const name of rule.required ?? []) assert.ok(name in value, `${path}.${name} is missing`);
+  for (const [name, item] of Object.entries(value)) {
+    const known = rule.properties?.[name];
+    if (rule.additionalProperties === false) assert.ok(known, `${path}.${name} is not known`);
+    check(item, known ?? {}, `${path}.${name}`);
+  }
+}
+
+async function report(...args) {
+  const { status, stdout, stderr } = await onekv(['bench', '--json', ...args]);
+  assert.equal(status, 0, stderr);
+  const found = JSON.parse(stdout);
+  check(found, schema);
+  return found;
+}
+
+test('speed and memory of both variants of a shape', async () => {
+  const name = join(folder, 'both');
+  const found = await report('speed', 'memory', ...tiny, '--depths', '8,100', '--quick',
+    '--repeat', '2', '--save', name, '--plot', `${name}.svg`, '--simd', 'simd128');
+  assert.equal(found.complete, true);
+  assert.deepEqual(found.models.map(({ title }) => title),
+    ['custom QKV MHA q8_0', 'custom Q-K=V MQA q8_0']);
+  const speed = found.rows.filter(({ suite }) => suite === 'speed');
+  assert.deepEqual([...new Set(speed.map((row) => row.name))],
+    ['prefill 128', 'decode after 8', 'decode after 100']);
+  for (const row of speed) {
+    assert.equal(row.values.length, 2);
+    assert.equal(row.hashes.length, 1, `${row.model}, ${row.name}`);
+    assert.ok(row.median > 0);
+  }
+  const bytes = (model, what) => found.rows.find((row) => row.suite === 'memory' &&
+    row.model === model && row.name === what).median;
+  for (const what of ['a token', 'cache of 2048', 'cache of 32768']) {
+    assert.equal(bytes('custom QKV MHA q8_0', what), 8 * bytes('custom Q-K=V MQA q8_0', what));
+  }
+  // 2 layers × 2 streams × 64 elements of 2 bytes.
+  assert.equal(bytes('custom QKV MHA q8_0', 'a token'), 512);
+  assert.equal(bytes('custom QKV MHA q8_0', 'cache of 32768'), 512 * 32768);
+  assert.deepEqual(JSON.parse(readFileSync(`${name}.json`, 'utf8')), found);
+  assert.match(readFileSync(`${name}.md`, 'utf8'), /^# OneKV bench\n\nMade by `npx onekv bench /);
+  assert.match(readFileSync(`${name}.svg`, 'utf8'), /^<svg .*\n[^]*<\/svg>\n$/);
+});
+
+test('outputs are the same at any number of threads', async () => {
+  const args = tiny.map((word, i) => (tiny[i - 1] === '--threads' ? '1,2' : word));
+  const found = await report('speed', ...args, '--depths', '40', '--quick', '--repeat', '1',
+    '--simd', 'simd128');
+  const hashes = new Map();
+  for (const row of found.rows) {
+    const key = `${row.model}, ${row.name}`;
+    assert.deepEqual(hashes.get(key) ?? row.hashes, row.hashes, key);
+    hashes.set(key, row.hashes);
+  }
+  assert.equal(found.rows.length, 2 * hashes.size);
+});
+
+test('sessions, loading and perplexity', async () => {
+  const text = join(folder, 'text.txt');
+  writeFileSync(text,
+    'One day a fox met a hen.\n<|end|>\nThe sun was warm. Tim ran home.\n<|end|>\n');
+  const found = await report('batch', 'load', 'quality', 'stories-q-mqa', '--quick', '--text', text,
+    '--repeat', '1', '--threads', '1');
+  const row = (name) => found.rows.find((one) => one.name === name);
+  assert.ok(row('1 session').median > 0 && row('8 sessions').median > 0);
+  assert.ok(row('load').median > 0);
+  assert.ok(row('wasm memory').median >= row('peak of all kinds').median);
+  assert.ok(row('peak of all kinds').median >= row('weights in memory').median);
+  const evaluated = await onekv(['eval', 'stories-q-mqa', '--text', text, '--documents', '--json']);
+  const expected = JSON.parse(evaluated.stdout);
+  assert.equal(row('tokens scored').median, expected.tokens);
+  const off = row('perplexity').median / expected.perplexityPerToken - 1;
+  assert.ok(Math.abs(off) < 1e-9, `off by ${off}`);
+});
+
+test('an interrupt gives what there is', async () => {
+  const { status, stdout } = await onekv(['bench', 'speed', ...tiny, '--depths', '8', '--json',
+    '--repeat', '1000', '--simd', 'simd128'], (child) => {
+    setTimeout(() => child.kill('SIGINT'), 2500);
+  });
+  assert.equal(status, 130);
+  const found = JSON.parse(stdout);
+  check(found, schema);
+  assert.equal(found.complete, false);
+  assert.ok(found.rows.length > 0 && found.rows.every(({ values }) => values.length < 1000));
+  assert.match(textOf(found), /Interrupted/);
+});
+
+test('what does not fit is said before anything runs', async () => {
+  for (const [args, message] of [
+    [['--shape', 'S', '--projection', 'KV'], /--projection: found "KV", expected QKV, /],
+    [['--shape', 'S', '--kv-heads', '4'], /kvHeads: found 4, expected a divisor of 6/],
+    [['--threads', '0'], /--threads: found "0"/],
+    [['--type', 'q8_0'], /need a --shape/],
+    [['--shape', 'odd'], /layers: found undefined/],
+    [['no-such-model.gguf'], /no such file/],
+    [['--compare', 'a.json'], /takes two reports/],
+  ]) {
+    const { status, stderr } = await onekv(['bench', ...args]);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, message);
+  }
+});
+
+/** A report with these rows: name → [values, better]. */
+function made(rows, noise = 0.01) {
+  return {
+    format: 'onekv-bench', version: 1, date: '2026-01-01T00:00:00.000Z', package: '1.0.0',
+    commit: null, machine: { cpu: 'a <CPU>', architecture: 'x64', cores: 2, memoryBytes: 1 },
+    engine: 'Node', options: {}, models: [], seconds: 1, busy: null, notes: [], noise,
+    complete: true,
+    rows: Object.entries(rows).map(([name, [values, better = 'more', more = {}]]) => ({
+      suite: 'speed', model: 'm', name, unit: 'tokens/s', better, hashes: [],
+      ...summarise(values), ...more })),
+  };
+}
+
+test('a comparison tells changes from noise', () => {
+  const before = made({ fast: [[100, 101, 99]], slow: [[10, 10, 10]], wide: [[50, 100, 150]],
+    bytes: [[64], 'less'], load: [[5, 5, 5], 'less'], gone: [[1]] });
+  const after = made({ fast: [[130, 131, 129]], slow: [[8, 8, 8]], wide: [[70, 120, 170]],
+    bytes: [[65], 'less'], load: [[4, 4, 4], 'less'], fresh: [[1]] });
+  check(before, schema);
+  const verdicts = Object.fromEntries(compareReports(before, after)
+    .map(({ name, verdict }) => [name.split(', ')[2], verdict]));
+  assert.deepEqual(verdicts, { fast: 'better', slow: 'worse', wide: 'same', bytes: 'worse',
+    load: 'better', fresh: 'new', gone: 'gone' });
+  assert.match(comparisonText(before, after), /2 better, 2 worse, 1 same, 1 new, 1 gone\n$/);
+  assert.match(comparisonText(before, before), /^6 same\n$/);
+});
+
+test('charts and tables show every row, escaped', () => {
+  const found = made({ 'a & b': [[1, 2, 3]], c: [[4], 'less', { computed: 'from 2' }] });
+  const svg = chartOf(found);
+  assert.match(svg, /a &amp; b/);
+  assert.match(svg, /a &lt;CPU&gt;/);
+  assert.equal(svg.match(/<rect /g).length, 3);
+  assert.match(textOf(found), /4\.00 tokens\/s \*/);
+  assert.match(markdownOf(found, 'npx onekv bench'), /\\\* computed from 2/);
+});
+
+test("the paper's units, set right, are 2 bytes an element", () => {
+  const layers = { 'paper-300M': 20, 'paper-1.2B': 22 };
+  for (const cache of paperCaches) {
+    const streams = ['QKV', 'Q=K-V'].includes(cache.projection) ? 2 : 1;
+    const exact = layers[cache.shape] * streams * cache.kvHeads * 64 * 2 * 32768;
+    const off = paperBytes(cache) / exact - 1;
+    // Two printed digits.
+    assert.ok(cache.printed === 'not given' || Math.abs(off) < 0.03, `${cache.name}: ${off}`);
+  }
+  const rows = ['a token', 'cache of 2048', 'cache of 32768'].map((name, i) => ({
+    model: 'paper-300M Q-K=V MQA q8_0', cacheType: 'f16', name, median: 2560 * [1, 2048, 32768][i],
+  }));
+  assert.deepEqual(paperRows(rows)[1],
+    ['paper-300M Q-MQA', '2560', '5.24 MB', '83.9 MB', '0.08 GB', '81.9 MB']);
+});
+
+test('a batch that fails is a note, and the next one runs', async () => {
+  const labels = { suite: 'speed', model: 'm', name: 'n', unit: 'ms', better: 'less' };
+  const batch = (open) => ({ title: 't', open, close() {},
+    cases: [{ labels, run: () => ({ value: 1, hash: 'a' }) }] });
+  const seen = [];
+  const results = await runBatches([batch(async () => { throw new Error('no'); }),
+    batch(async () => {})], { repeat: 3, onProgress: (done, total) => seen.push([done, total]) });
+  assert.deepEqual(results.notes, ['t: no']);
+  assert.deepEqual(results.rows.map(({ values }) => values), [[1, 1, 1]]);
+  assert.ok(results.complete);
+  assert.ok(seen.every(([done, total]) => done < total && total === 10));
+});
+
+test('peaks are more than nothing', async () => {
+  for (const level of levels) {
+    const { int8, f32, read } = await measurePeaks(level);
+    assert.ok(int8 > 0.1 && f32 > 0.1 && read > 0.1, JSON.stringify({ int8, f32, read }));
+  }
+});

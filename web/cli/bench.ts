@@ -1,0 +1,247 @@
+// onekv bench: the project's claims as data, measured here and now.
+import { writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { basename } from 'node:path';
+import { paperCaches } from '../src/bench/paper.js';
+import { makePlan, suiteNames } from '../src/bench/plan.js';
+import type { PlanOptions, SuiteName } from '../src/bench/plan.js';
+import { runBatches } from '../src/bench/runner.js';
+import { shapeTypes, shapedModel, shapes } from '../src/bench/shapes.js';
+import type { ShapeOptions } from '../src/bench/shapes.js';
+import { shapedSubject } from '../src/bench/subjects.js';
+import type { Subject } from '../src/bench/subjects.js';
+import { OneKVError, automaticThreads, hasRelaxedSimd, loadModel } from '../src/node.js';
+import type { CacheType, Projection, SimdLevel } from '../src/node.js';
+import { UsageError } from './arguments.js';
+import type { Command, Values } from './arguments.js';
+import { chartOf } from './bench/chart.js';
+import { comparisonText } from './bench/compare.js';
+import { commit, machine, packageVersion, runElsewhere, watchBusy } from './bench/host.js';
+import { markdownOf, textOf } from './bench/report.js';
+import type { Report } from './bench/report.js';
+import { findModel } from './model-file.js';
+import { Progress } from './progress.js';
+import { cacheTypes, readText, write, writeJson } from './shared.js';
+import { interrupted } from './signals.js';
+
+/** "a,b" as a list of known words. */
+function words<T extends string>(values: Values, name: string, known: readonly T[]):
+  T[] | undefined {
+  return values.text(name)?.split(',').map((word) => {
+    const found = known.find((one) => one === word);
+    if (found !== undefined) return found;
+    throw new UsageError(`--${name}: found ${JSON.stringify(word)}, expected ` +
+      `${known.join(', ')}, or several of them between commas`);
+  });
+}
+
+function integers(values: Values, name: string, most: number): number[] | undefined {
+  return values.text(name)?.split(',').map((word) => {
+    const value = /^\d+$/.test(word) ? Number(word) : 0;
+    if (value >= 1 && value <= most) return value;
+    throw new UsageError(`--${name}: found ${JSON.stringify(word)}, expected integers from 1 to ` +
+      `${most} between commas`);
+  });
+}
+
+const projectionNames = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const satisfies
+  readonly Projection[];
+
+/** The variants of a shape that were asked for: by default those that the paper compares. */
+function variantsOf(shape: string, projections: Projection[] | undefined,
+  kvHeads: number[] | undefined): ShapeOptions[] {
+  if (projections === undefined && kvHeads === undefined) {
+    const paper = paperCaches.filter((cache) => cache.shape === shape);
+    if (paper.length === 0) return [{ projection: 'QKV' }, { projection: 'Q-K=V', kvHeads: 1 }];
+    return paper.map(({ projection, kvHeads: g }) => ({ projection, kvHeads: g }));
+  }
+  return (projections ?? ['QKV']).flatMap((projection) => (kvHeads === undefined ? [{ projection }]
+    : kvHeads.map((g) => ({ projection, kvHeads: g }))));
+}
+
+const dimensions = { layers: 1024, width: 65536, heads: 1024, 'feed-forward': 2 ** 20,
+  vocabulary: 2 ** 20, context: 2 ** 20 } as const;
+
+function dimensionsOf(values: Values): ShapeOptions {
+  const given = Object.entries(dimensions).flatMap(([name, most]) => {
+    const value = values.integer(name, 1, most);
+    return value === undefined ? [] : [[name === 'feed-forward' ? 'feedForward' : name, value]];
+  });
+  return Object.fromEntries(given) as ShapeOptions;
+}
+
+function shapedSubjects(values: Values): Subject[] {
+  const given = dimensionsOf(values);
+  const names = values.texts('shape');
+  if (names.length === 0 && Object.keys(given).length > 0) names.push('custom');
+  const projections = words(values, 'projection', projectionNames);
+  const kvHeads = integers(values, 'kv-heads', 1024);
+  const types = words(values, 'type', shapeTypes) ?? ['q8_0'];
+  if (names.length === 0 && (projections ?? kvHeads ?? values.text('type')) !== undefined) {
+    throw new UsageError('--projection, --kv-heads and --type need a --shape');
+  }
+  try {
+    return names.flatMap((shape) => variantsOf(shape, projections, kvHeads).flatMap((variant) =>
+      types.map((type) => shapedSubject(shapedModel(shape, { ...variant, ...given, type })))));
+  } catch (error) {
+    if (error instanceof OneKVError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+const fileSubject = (path: string): Subject => ({
+  title: basename(path).replace(/\.gguf$/, ''),
+  load: (engine, options) => loadModel(engine, path, options),
+});
+
+/** The pair of models that ships, as far as it is there. */
+function shipped(): Subject[] {
+  return ['stories-qkv', 'stories-q-mqa'].flatMap((name) => {
+    try {
+      return [fileSubject(findModel(name))];
+    } catch {
+      return [];
+    }
+  });
+}
+
+function suitesOf(values: Values): { suites: SuiteName[]; files: string[] } {
+  const isSuite = (word: string) => word === 'all' || suiteNames.some((name) => name === word);
+  const named = values.positionals.filter(isSuite);
+  const suites = named.length === 0 || named.includes('all') ? [...suiteNames]
+    : named as SuiteName[];
+  return { suites, files: values.positionals.filter((word) => !isSuite(word)) };
+}
+
+function readPlan(values: Values): PlanOptions {
+  const { suites, files } = suitesOf(values);
+  const quick = values.flag('quick');
+  const cores = automaticThreads(availableParallelism());
+  const threads = integers(values, 'threads', 32) ?? [cores, 1];
+  const levels = hasRelaxedSimd() ? ['relaxed', 'simd128'] as const : ['simd128'] as const;
+  const text = values.text('text');
+  const context = values.integer('context', 2, 2 ** 20);
+  return {
+    suites, quick,
+    subjects: [...files.map((file) => fileSubject(findModel(file))), ...shapedSubjects(values)],
+    qualitySubjects: shipped(),
+    quality: text === undefined ? undefined : {
+      text: readText(text), tokens: quick ? 4000 : Number.POSITIVE_INFINITY,
+      ...(context === undefined ? {} : { context }),
+    },
+    threads: [...new Set(threads)].sort((a, b) => b - a),
+    simd: words<SimdLevel>(values, 'simd', ['relaxed', 'simd128']) ?? [...levels],
+    cacheTypes: words<CacheType>(values, 'cache-type', cacheTypes),
+    depths: integers(values, 'depths', 2 ** 20)?.sort((a, b) => a - b),
+    pause: async () => {
+      await new Promise((resolve) => { setImmediate(resolve); });
+      interrupted.throwIfAborted();
+    },
+  };
+}
+
+/** "12 s", "3 min". */
+const duration = (seconds: number) =>
+  (seconds < 100 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`);
+
+async function measure(plan: PlanOptions, repeat: number): Promise<Report> {
+  const started = performance.now();
+  const date = new Date().toISOString();
+  const busy = watchBusy();
+  const progress = new Progress('measuring');
+  const models = new Map<string, Report['models'][number]>();
+  const batches = makePlan({ ...plan, onLoad: (title, model) => {
+    models.set(title, { title, hash: model.hash, parameters: model.estimate.parameters });
+  } });
+  const results = await runBatches(batches, {
+    repeat, signal: interrupted,
+    onProgress(done, total, title) {
+      const left = (performance.now() - started) / 1000 / Math.max(done, 1) * (total - done);
+      progress.show(done, total, `${done < 3 ? '' : `${duration(left)} left, `}${title}`);
+    },
+  });
+  progress.clear();
+  if (plan.suites.includes('quality') && plan.quality === undefined) {
+    results.notes.push('quality was left out: it needs --text');
+  }
+  return {
+    format: 'onekv-bench', version: 1, date, package: packageVersion(), commit: commit(),
+    machine: machine(), engine: `Node ${process.version}, V8 ${process.versions.v8}`,
+    options: { suites: plan.suites, quick: plan.quick, repeat, threads: plan.threads,
+      simd: plan.simd, cacheTypes: plan.cacheTypes ?? null, depths: plan.depths ?? null },
+    models: [...models.values()], seconds: (performance.now() - started) / 1000, busy: busy(),
+    ...results,
+  };
+}
+
+function readReport(file: string): Report {
+  let report: Partial<Report>;
+  try {
+    report = JSON.parse(readText(file)) as Partial<Report>;
+  } catch (error) {
+    throw new UsageError(`${file}: ${error instanceof Error ? error.message : error}`);
+  }
+  if (report.format === 'onekv-bench' && report.version === 1) return report as Report;
+  throw new UsageError(`${file}: not a report of onekv bench`);
+}
+
+async function compare(values: Values): Promise<number> {
+  const [before, after, extra] = values.positionals;
+  if (before === undefined || after === undefined || extra !== undefined) {
+    throw new UsageError('--compare takes two reports: before.json after.json');
+  }
+  await write(comparisonText(readReport(before), readReport(after)));
+  return 0;
+}
+
+async function run(values: Values): Promise<number> {
+  if (values.flag('compare')) return compare(values);
+  const plan = readPlan(values);
+  const repeat = values.integer('repeat', 1, 1000) ?? 5;
+  const elsewhere = values.text('simd') === 'simd128' ? undefined : await runElsewhere();
+  if (elsewhere !== undefined) return elsewhere;
+  const report = await measure(plan, repeat);
+  const save = values.text('save');
+  if (save !== undefined) {
+    writeFileSync(`${save}.json`, `${JSON.stringify(report, null, 1)}\n`);
+    writeFileSync(`${save}.md`, markdownOf(report,
+      ['npx onekv bench', ...process.argv.slice(3)].join(' ')));
+  }
+  const plot = values.text('plot');
+  if (plot !== undefined) writeFileSync(plot, chartOf(report));
+  if (values.flag('json')) await writeJson(report);
+  else await write(textOf(report));
+  return report.complete ? 0 : 130;
+}
+
+export const bench: Command = {
+  name: 'bench',
+  summary: 'speed, memory and quality of variants, as tables and data',
+  usage: '[SUITE…] [FILE…] [options]',
+  details: `Suites: ${suiteNames.join(', ')}, or all (default). Without FILE or --shape each ` +
+    'suite has shapes of its own, with random weights. Ctrl-C gives what there is so far. The ' +
+    "report's schema is web/cli/bench/schema.json.",
+  options: [
+    { name: 'quick', help: 'less of everything: two minutes for all' },
+    { name: 'shape', value: 'NAME', multiple: true, help: 'random weights of ' +
+      `${Object.keys(shapes).join(', ')}, or of the dimensions below` },
+    ...Object.keys(dimensions).map((name) =>
+      ({ name, value: 'N', help: name === 'context' ? 'longest sequence' : 'of the shape' })),
+    { name: 'projection', value: 'P,…', help: 'QKV, Q-K=V, Q=K-V, Q=K=V (default: QKV with MHA ' +
+      'and Q-K=V with MQA; all of the paper for its shapes)' },
+    { name: 'kv-heads', value: 'N,…', help: 'default: as many as query heads' },
+    { name: 'type', value: 'T,…', help: 'q8_0 (default), q4_0, f16, f32' },
+    { name: 'threads', value: 'N,…', help: 'default: as many as are chosen by themselves, and 1' },
+    { name: 'simd', value: 'L,…', help: 'relaxed, simd128 (default: what this Node has)' },
+    { name: 'cache-type', value: 'T,…', help: 'f16, f32, i8' },
+    { name: 'depths', value: 'N,…', help: 'speed: tokens before those that are chosen' },
+    { name: 'text', value: 'FILE', help: 'quality: the text; parts between lines <|end|> or ' +
+      '<|endoftext|> are scored one by one' },
+    { name: 'repeat', value: 'N', help: 'measured repetitions (default 5)' },
+    { name: 'json', help: 'the report as JSON on stdout' },
+    { name: 'save', value: 'NAME', help: 'writes NAME.json and NAME.md' },
+    { name: 'plot', value: 'FILE', help: 'writes a chart as SVG' },
+    { name: 'compare', help: 'takes two reports: what changed beyond noise' },
+  ],
+  run,
+};

@@ -1,0 +1,115 @@
+// A run's results as a document (schema.json), as a table for the terminal and as Markdown.
+import type { Results, Row } from '../../src/bench/runner.js';
+import { paperBytes, paperCaches } from '../../src/bench/paper.js';
+import { bytes, digits, table } from '../units.js';
+
+export interface Report extends Results {
+  format: 'onekv-bench';
+  version: 1;
+  /** ISO 8601, UTC. */
+  date: string;
+  /** Of the package; and of the checkout, "+" behind it when there are changes, or null. */
+  package: string;
+  commit: string | null;
+  machine: { cpu: string; architecture: string; cores: number; memoryBytes: number };
+  /** "Node v24.1.0", "Chromium 140". */
+  engine: string;
+  options: Record<string, unknown>;
+  models: { title: string; hash: string; parameters: number }[];
+  seconds: number;
+  /** Of all cores' time during the run; null where it cannot be told. */
+  busy: { own: number; others: number } | null;
+}
+
+/** A value with its unit, as people read it. */
+export function show(value: number, unit: string): string {
+  if (unit === 'bytes') return bytes(value);
+  if (unit === 'per token' || unit === 'bits') return value.toFixed(4);
+  if (unit === 'ms') return value >= 1000 ? `${digits(value / 1000)} s` : `${digits(value)} ms`;
+  if (unit === 'tokens') return String(value);
+  return `${digits(value)} ${unit}`;
+}
+
+const percent = (share: number) => `±${(100 * share).toFixed(1)} %`;
+
+const settingOf = (row: Row) => [
+  ...(row.threads === undefined ? [] : [`${row.threads}t`]), row.simd, row.cacheType,
+].filter(Boolean).join(' ');
+
+/** Heading, then one line a row: what, with what, value, spread. */
+function rowsOf(rows: readonly Row[]): string[][] {
+  return [
+    ['model', 'setting', 'measured', 'median', 'spread'],
+    ...rows.map((row) => [row.model, settingOf(row), row.name,
+      show(row.median, row.unit) + (row.computed === undefined ? '' : ' *'),
+      row.values.length > 1 ? percent(row.spread) : '']),
+  ];
+}
+
+function bySuite(rows: readonly Row[]): Map<string, Row[]> {
+  const suites = new Map<string, Row[]>();
+  for (const row of rows) suites.set(row.suite, [...suites.get(row.suite) ?? [], row]);
+  return suites;
+}
+
+/** Bytes that were measured for the paper's variants at f16, beside what the paper prints. */
+export function paperRows(rows: readonly Row[]): string[][] {
+  const measured = (model: string, name: string) => rows.find((row) => row.model === model &&
+    row.name === name && row.cacheType === 'f16')?.median;
+  const lines = paperCaches.flatMap((cache) => {
+    const { shape, projection, kvHeads, name, printed } = cache;
+    const heads = paperCaches.find((other) => other.shape === shape)?.kvHeads;
+    const words = kvHeads === heads ? 'MHA' : kvHeads === 1 ? 'MQA' : `GQA-${kvHeads}`;
+    const model = `${shape} ${projection} ${words} q8_0`;
+    const short = measured(model, 'cache of 2048');
+    const long = measured(model, 'cache of 32768');
+    const token = measured(model, 'a token');
+    if (short === undefined || long === undefined || token === undefined) return [];
+    const means = paperBytes(cache);
+    return [[`${shape} ${name}`, String(token), bytes(short), bytes(long), printed,
+      Number.isNaN(means) ? '' : bytes(means)]];
+  });
+  return lines.length === 0 ? [] : [
+    ['16 bits an element', 'B a token', 'at 2048', 'at 32768', 'paper prints', 'at 32768'],
+    ...lines,
+  ];
+}
+
+function footnotes({ rows, notes, noise, complete, machine, engine, busy, commit, seconds }:
+  Report): string[] {
+  const computed = [...new Set(rows.map((row) => row.computed).filter(Boolean))];
+  return [
+    ...computed.map((how) => `* computed ${how}`),
+    ...notes,
+    ...(complete ? [] : ['Interrupted: this is what there was.']),
+    `${machine.cpu}, ${machine.cores} cores; ${engine}; ${commit ?? 'no checkout'}; ` +
+      `${Math.round(seconds)} s; noise of a fixed piece of work ${percent(noise)}` +
+      (busy === null ? '' : `; others took ${(100 * busy.others).toFixed(0)} % of the cores`),
+  ];
+}
+
+/** For a terminal. */
+export function textOf(report: Report): string {
+  const parts = [...bySuite(report.rows)].map(([suite, rows]) =>
+    `${suite}\n${table(rowsOf(rows))}`);
+  const paper = paperRows(report.rows);
+  if (paper.length > 0) parts.push(`the paper's cache\n${table(paper)}`);
+  return `${[...parts, footnotes(report).join('\n')].join('\n\n')}\n`;
+}
+
+function markdownTable(rows: readonly (readonly string[])[]): string {
+  const [heading = [], ...rest] = rows;
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
+  return [line(heading), `|${heading.map((_, i) => (i < 1 ? '---|' : '--:|')).join('')}`,
+    ...rest.map(line)].join('\n');
+}
+
+export function markdownOf(report: Report, command: string): string {
+  const parts = [...bySuite(report.rows)].map(([suite, rows]) =>
+    `## ${suite}\n\n${markdownTable(rowsOf(rows))}`);
+  const paper = paperRows(report.rows);
+  if (paper.length > 0) parts.push(`## The paper's cache\n\n${markdownTable(paper)}`);
+  const notes = footnotes(report).map((note) => `- ${note.replace(/^\* /, '\\* ')}`).join('\n');
+  return `${['# OneKV bench', `Made by \`${command}\` on ${report.date.slice(0, 10)}.`, ...parts,
+    notes].join('\n\n')}\n`;
+}
