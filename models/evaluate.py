@@ -1,9 +1,13 @@
 """Held-out loss of a language model, in a form that any runtime can repeat.
 
-Every story is its own document <|endoftext|> story <|endoftext|>: all tokens after the first are
-scored, given what stands before them. A document longer than the context is cut into windows that
-are read afresh. Padding is never scored.
+    python models/evaluate.py --data DATA --out FILE.json [--plot FILE.svg] NAME=CHECKPOINT …
+
+writes loss and perplexity of checkpoints, in all and by position in the context. Every story is its
+own document <|endoftext|> story <|endoftext|>: all tokens after the first are scored, given what
+stands before them. A document longer than the context is cut into windows that are read afresh; a
+position is counted within its window. Padding is never scored.
 """
+import argparse
 import json
 import math
 from pathlib import Path
@@ -12,8 +16,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from order import TokenSet
+from export import load_checkpoint
 from model import IGNORED
+from order import TokenSet
 
 
 def windows(tokens, context):
@@ -60,8 +65,33 @@ def token_losses(model, token_set, stories=None, rows=8, bf16=False):
     return sums, counts
 
 
-def held_out(model, folder, names=None, stories=None, bf16=False):
-    """{file: {loss, perplexity, bits_per_byte, tokens}} for the validation parts of `folder`."""
+EDGES = (0, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
+
+
+def by_position(sums, counts):
+    """[{from, to, tokens, loss, perplexity}]: spans of positions that double, `to` excluded."""
+    rows = []
+    for start, end in zip(EDGES, EDGES[1:]):
+        count = int(counts[start:end].sum())
+        if count:
+            loss = float(sums[start:end].sum() / count)
+            rows.append({"from": start, "to": min(end, len(sums)), "tokens": count, "loss": loss,
+                         "perplexity": math.exp(loss)})
+    return rows
+
+
+def summary(sums, counts, n_bytes=None):
+    """Loss, perplexity and, for n_bytes of text, both per byte."""
+    total, count = float(sums.sum()), int(counts.sum())
+    result = {"loss": total / count, "perplexity": math.exp(total / count), "tokens": count}
+    if n_bytes:
+        result["bits_per_byte"] = total / math.log(2) / n_bytes
+        result["perplexity_per_byte"] = math.exp(total / n_bytes)
+    return result
+
+
+def held_out(model, folder, names=None, stories=None, bf16=False, positions=False):
+    """{file: summary} for the validation parts of `folder`; `positions` adds by_position."""
     folder = Path(folder)
     stats, results = json.loads((folder / "stats.json").read_text()), {}
     for name, entry in sorted(stats["files"].items()):
@@ -70,8 +100,55 @@ def held_out(model, folder, names=None, stories=None, bf16=False):
             continue
         sums, counts = token_losses(
             model, TokenSet(folder, name, "validation"), stories=stories, bf16=bf16)
-        loss = sums.sum() / counts.sum()
-        results[name] = {"loss": loss, "perplexity": math.exp(loss), "tokens": int(counts.sum())}
-        if not stories:
-            results[name]["bits_per_byte"] = sums.sum() / math.log(2) / part["bytes"]
+        results[name] = summary(sums, counts, None if stories else part["bytes"])
+        if positions:
+            results[name]["by_position"] = by_position(sums, counts)
     return results
+
+
+def plot(results, path):
+    """Perplexity over the position, a panel for each file, a line a model."""
+    import matplotlib
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "onekv"       # the same file for the same figures
+    from matplotlib import pyplot
+    files = list(dict.fromkeys(file for result in results.values() for file in result))
+    figure, panels = pyplot.subplots(1, len(files), figsize=(5 * len(files), 4), squeeze=False,
+                                     layout="constrained")
+    for file, panel in zip(files, panels.flat):
+        for name, result in results.items():
+            rows = result[file]["by_position"]
+            panel.plot([row["to"] for row in rows], [row["perplexity"] for row in rows],
+                       marker="o", markersize=3, label=name)
+        panel.set_xscale("log", base=2)
+        panel.set_yscale("log")
+        panel.set_title(file, fontsize=10)
+        panel.set_xlabel("position in the context, to", fontsize=8)
+        panel.set_ylabel("perplexity", fontsize=8)
+        panel.legend(fontsize=7)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Held-out perplexity by position.")
+    parser.add_argument("checkpoints", nargs="+", metavar="NAME=FILE")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
+    parser.add_argument("--file", action="append", help="validation file (default: all)")
+    parser.add_argument("--weights", choices=("last", "average"), default="last")
+    parser.add_argument("--out", type=Path, required=True, help="JSON")
+    parser.add_argument("--plot", type=Path, help="SVG")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {}
+    for name, path in (item.split("=", 1) for item in args.checkpoints):
+        model, _ = load_checkpoint(path, args.weights)
+        results[name] = held_out(model, args.data, args.file, positions=True)
+        print(name, {file: round(entry["perplexity"], 3)
+                     for file, entry in results[name].items()}, flush=True)
+    args.out.write_text(json.dumps(results, indent=1) + "\n")
+    if args.plot:
+        plot(results, args.plot)
+
+
+if __name__ == "__main__":
+    main()

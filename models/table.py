@@ -5,8 +5,8 @@
 
 `run` trains what is not finished, one process per core, from its last checkpoint; it can be stopped
 and started at any time. `collect` evaluates what is finished on all held-out stories and writes
-table.json and rope.json. Invariants: within a table all runs read the same tokens in the same order
-for a seed, with the same schedule; only the named variant differs.
+table.json, rope.json and the tables in README.md. Invariants: within a table all runs read the same
+tokens in the same order for a seed, with the same schedule; only the named variant differs.
 """
 import argparse
 import json
@@ -19,9 +19,10 @@ from pathlib import Path
 
 import torch
 
-from order import TokenSet
-from evaluate import token_losses
+from evaluate import by_position, summary, token_losses
 from export import load_checkpoint
+from order import TokenSet
+from pages import replace_part
 
 SCORED = "tinystories_github"
 TRAINING = {"tokens": 4_000_000, "warmup_tokens": 100_000, "decay_tokens": 1_000_000,
@@ -45,6 +46,10 @@ ROPE = {
     "QKV rope": ({}, 2), "QKV learned": ({"positions": "learned"}, 2),
     "Q-MQA rotate-at-read": (Q_MQA, 2), "Q-MQA learned": (Q_MQA | {"positions": "learned"}, 2),
     "Q-MQA rotate-unrotate": (Q_MQA | {"shared_rope": "rotate-unrotate"}, 2)}
+# Perplexity against QKV in percent, 300M parameters on 10 G tokens (paper, table 4), where a share
+# of the scored tokens is padding.
+PAPER_CHANGE = {"Q-K=V": 3.1, "Q=K-V": 4.9, "Q=K=V": 25.4, "GQA-4": 0.7, "MQA": 1.5,
+                "Q-GQA-4": 3.9, "Q-MQA": 4.8}
 TABLES = {"table": (GPT, TABLE), "rope": (LLAMA, ROPE)}
 
 
@@ -108,12 +113,8 @@ def measure(folder, data):
     model, _ = load_checkpoint(folder / "final.pt", "last")
     sums, counts = token_losses(model, TokenSet(data, SCORED, "validation"))
     stats = json.loads((data / "stats.json").read_text())["files"][SCORED]["validation"]
-    edges = [0] + [edge for edge in (32, 64, 128, 256, 512, 1024) if edge <= len(sums)]
-    result = {
-        "loss": sums.sum() / counts.sum(), "tokens": int(counts.sum()),
-        "bits_per_byte": sums.sum() / math.log(2) / stats["bytes"],
-        "loss_by_position": {f"{a}-{b - 1}": sums[a:b].sum() / counts[a:b].sum()
-                             for a, b in zip(edges, edges[1:])},
+    result = summary(sums, counts, stats["bytes"]) | {
+        "by_position": by_position(sums, counts),
         "parameters": model.parameter_count(),
         "cache_bytes_per_token_f16": 2 * model.config.cached_per_token,
         "training_tokens_per_second": training_speed(folder)}
@@ -131,16 +132,57 @@ def summarise(label, measured, base):
     row = {"variant": label, "seeds": len(measured), "loss": mean(losses),
            "perplexity": mean(map(math.exp, losses)),
            "perplexity_spread": max(map(math.exp, losses)) - min(map(math.exp, losses)),
+           "perplexity_per_byte": mean(entry["perplexity_per_byte"] for _, entry in measured),
            "bits_per_byte": mean(entry["bits_per_byte"] for _, entry in measured),
            "change_percent": mean(changes) if changes else None,
            "change_percent_by_seed": changes}
-    positions = first["loss_by_position"]
-    row["perplexity_by_position"] = {
-        key: math.exp(mean(entry["loss_by_position"][key] for _, entry in measured))
-        for key in positions}
-    for key in ("parameters", "cache_bytes_per_token_f16", "training_tokens_per_second"):
+    spans = zip(*(entry["by_position"] for _, entry in measured))
+    row["perplexity_by_position"] = [
+        {"from": same[0]["from"], "to": same[0]["to"],
+         "perplexity": math.exp(mean(span["loss"] for span in same))} for same in spans]
+    for key in ("parameters", "cache_bytes_per_token_f16"):
         row[key] = first[key]
+    row["training_tokens_per_second"] = mean(
+        entry["training_tokens_per_second"] for _, entry in measured)
     return row
+
+
+def markdown(result, paper):
+    """Lines of one table; `paper` {variant: change in percent at 300M} adds a column."""
+    standard = result["rows"][0]["cache_bytes_per_token_f16"]
+    lines = ["| variant | perplexity per token | per byte | change | paper's | parameters | "
+             "cache B/token, f16 | saved | training tokens/s | seeds |", "|---" * 10 + "|"]
+    for row in result["rows"]:
+        change = "–"
+        if row["change_percent"] is not None and row is not result["rows"][0]:
+            changes = row["change_percent_by_seed"]
+            change = f"{row['change_percent']:+.1f} %"
+            if len(changes) > 1:
+                change += f" ({min(changes):+.1f} to {max(changes):+.1f})"
+        spread = f" ± {row['perplexity_spread'] / 2:.2f}" if row["seeds"] > 1 else ""
+        theirs = paper.get(row["variant"])
+        lines.append(
+            f"| {row['variant']} | {row['perplexity']:.2f}{spread} | "
+            f"{row['perplexity_per_byte']:.4f} | {change} | "
+            f"{'–' if theirs is None else f'{theirs:+.1f} %'} | {row['parameters']:,} | "
+            f"{row['cache_bytes_per_token_f16']} | "
+            f"{100 - 100 * row['cache_bytes_per_token_f16'] / standard:.1f} % | "
+            f"{row['training_tokens_per_second']:,.0f} | {row['seeds']} |")
+    return lines + positions_table(result["rows"])
+
+
+def positions_table(rows):
+    """Change of the perplexity against the first row by position in the context."""
+    base = rows[0]["perplexity_by_position"]
+    heads = [f"{span['from']}–{span['to'] - 1}" for span in base]
+    cells = [f"{span['perplexity']:.2f}" for span in base]
+    lines = ["", f"| position | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|",
+             f"| {rows[0]['variant']}, perplexity | {' | '.join(cells)} |"]
+    for row in rows[1:]:
+        changes = (100 * (span["perplexity"] / same["perplexity"] - 1)
+                   for span, same in zip(row["perplexity_by_position"], base))
+        lines.append(f"| {row['variant']} | {' | '.join(f'{x:+.1f} %' for x in changes)} |")
+    return lines
 
 
 def collect(args):
@@ -159,13 +201,9 @@ def collect(args):
                   "rows": [summarise(label, entries, base) for label, entries in rows.items()]}
         path = args.results / f"{table}.json"
         path.write_text(json.dumps(result, indent=1) + "\n")
-        print(path)
-        for row in result["rows"]:
-            change = "" if row["change_percent"] is None else f"{row['change_percent']:+.1f} %"
-            print(f"| {row['variant']} | {row['perplexity']:.3f} ± "
-                  f"{row['perplexity_spread'] / 2:.3f} | {row['bits_per_byte']:.4f} | {change} | "
-                  f"{row['parameters']:,} | {row['cache_bytes_per_token_f16']} | "
-                  f"{row['training_tokens_per_second']:,.0f} | {row['seeds']} |")
+        lines = markdown(result, PAPER_CHANGE if table == "table" else {})
+        replace_part(Path(__file__).with_name("README.md"), f"{table} of variants", lines)
+        print("\n".join([str(path), *lines]))
 
 
 def main():
