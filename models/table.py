@@ -54,7 +54,7 @@ TABLES = {"table": (GPT, TABLE), "rope": (LLAMA, ROPE)}
 
 
 def run_name(table, label, seed):
-    return f"{table}-{label.replace('=', '').replace(' ', '-').lower()}-{seed}"
+    return f"{table}-{label.replace('=', 'eq').replace(' ', '-').lower()}-{seed}"
 
 
 def configurations():
@@ -75,7 +75,8 @@ def start(configuration, args):
     asked = folder / "asked.json"
     asked.write_text(json.dumps(configuration))
     command = ["nice", "-n", "19", sys.executable, str(Path(__file__).with_name("train.py")),
-               str(asked), "--data", str(args.data), "--out", str(args.out), "--threads", "1"]
+               str(asked), "--data", str(args.data), "--out", str(args.out), "--threads", "1",
+               "--no-compile"]      # at this size compiled steps are slower
     with open(folder / "output.txt", "a", encoding="utf-8") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 

@@ -40,6 +40,10 @@ class EvaluateTest(unittest.TestCase):
 
 
 class TableTest(unittest.TestCase):
+    def test_every_run_has_a_folder_of_its_own(self):
+        runs = list(table.configurations())
+        self.assertEqual(len({settings["name"] for *_, settings in runs}), len(runs))
+
     def setUp(self):
         self.base = {1: 2.5, 2: 2.6}
         self.rows = [

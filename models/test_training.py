@@ -235,17 +235,18 @@ class PaperTest(unittest.TestCase):
     def test_every_variant_has_the_papers_parameters(self):
         for name, counts in self.PARAMETERS.items():
             path = Path(train.__file__).parent / "configs" / f"{name}.json"
-            variants = json.loads(path.read_text())["variants"]
+            variants, names = json.loads(path.read_text())["variants"], set()
             for variant in variants:
                 arguments = argparse.Namespace(config=path, variant=variant, set=[], name=None)
                 settings = train.read_settings(arguments)
                 train.Training(**settings["training"])
+                names.add(settings["name"])
                 with torch.device("meta"):
                     model = Transformer(Config(**settings["model"]))
                 if variant in counts:
                     self.assertEqual(model.parameter_count(), counts[variant], (name, variant))
             self.assertLessEqual(counts.keys(), variants.keys())
-            self.assertEqual(len(variants), 8)
+            self.assertEqual((len(variants), len(names)), (8, 8))
 
 
 def stop_after(run, steps):

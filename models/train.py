@@ -294,7 +294,7 @@ def read_settings(args):
         if args.variant not in variants:
             raise SystemExit(f"--variant: one of {', '.join(variants)}")
         settings["model"] |= variants[args.variant]
-        settings["name"] += "-" + args.variant.lower().replace("=", "")
+        settings["name"] += "-" + args.variant.lower().replace("=", "eq")
     elif args.variant:
         raise SystemExit(f"{args.config} has no variants")
     changes = {key: json.loads(value) for key, value in (s.split("=", 1) for s in args.set)}
