@@ -162,7 +162,7 @@ const command = {
     { name: 'model', value: 'FILE', help: `path or known name (default ${defaultModel})` },
     { name: 'stories', value: 'N', help: 'prompts to use, with those of earlier runs (100)' },
     { name: 'batch', value: 'N', help: `sessions at a time, 1 to 64 (default ${defaultBatch})` },
-    { name: 'max-tokens', value: 'N', help: 'longest story (default 400)' },
+    { name: 'max-tokens', value: 'N', help: 'longest story (default 500)' },
     { name: 'minutes', value: 'M', help: 'stop after this time' },
     { name: 'seed', value: 'S', help: 'of prompts and choices, 0 to 2^28 (default 1)' },
     { name: 'against', value: 'PATH', multiple: true,
@@ -176,7 +176,7 @@ async function synthesize(model, file, values) {
   const rejectedFile = file.replace(/\.jsonl$/, '.rejected.jsonl');
   const seed = values.integer('seed', 0, 2 ** 28) ?? 1;
   const batch = values.integer('batch', 1, 64) ?? defaultBatch;
-  const maxTokens = values.integer('max-tokens', 1, 100000) ?? 400;
+  const maxTokens = values.integer('max-tokens', 1, 100000) ?? 500;
   const minutes = values.number('minutes', 0, 1e6) ?? Number.POSITIVE_INFINITY;
   const taken = readLines(file);
   const earlier = [...taken, ...readLines(rejectedFile)];
