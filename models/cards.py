@@ -1,0 +1,216 @@
+"""Model cards, in the form of the Hugging Face hub, of the models that ship.
+
+    python models/cards.py [--check]
+
+writes cards/NAME.md for every model file beside this program; --check writes nothing and fails
+where a card is not what would be written. Invariants: every figure comes from the model file (its
+keys, tensors and bytes) or from results/losses.json, none is typed here; the same files give the
+same cards.
+"""
+import argparse
+import hashlib
+import json
+import math
+import textwrap
+from pathlib import Path
+
+from gguf import GGUFReader
+
+FOLDER = Path(__file__).resolve().parent
+TWINS = {"stories-q-mqa": "stories-qkv", "digits-keqv": "digits-qkv"}
+PAPER = """    @inproceedings{kayyam2026projections,
+      title = {Do Transformers Need Three Projections?},
+      author = {Kayyam, Ali and Madan Gopal, Anusha and Lewis, M Anthony},
+      booktitle = {ICML}, year = {2026}, note = {arXiv:2606.04032}}"""
+STORY_DATA = {
+    "tinystories_github": "excerpts of TinyStories (Eldan & Li, arXiv 2305.07759; "
+                          "CDLA-Sharing-1.0)",
+    "african_storybook_en": "African Storybook (CC BY, africanstorybook.org)",
+    "fairytaleqa_pd": "old tales of FairytaleQA (public domain; data set Apache-2.0)",
+    "pd_children_books": "children's books in the public domain"}
+
+
+class ModelFile:
+    """What a GGUF file says about itself."""
+
+    def __init__(self, path):
+        reader = GGUFReader(path)
+        self.path = path
+        self.keys = {name: field.contents() for name, field in reader.fields.items()
+                     if not name.startswith("tokenizer.")}
+        self.name = self.keys["general.name"]
+        self.parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
+        self.training = json.loads(self.keys["onekv.training"])
+        self.type = path.name.split(".")[-2]
+
+    def shape(self, key):
+        return self.keys[f"{self.keys['general.architecture']}.{key}"]
+
+    @property
+    def projection(self):
+        return self.keys.get("onekv.attention.projection", "QKV")
+
+    @property
+    def cache_bytes(self):
+        """Of a token in f16."""
+        tensors = 1 if self.projection.endswith("K=V") else 2
+        return (2 * tensors * self.shape("block_count") * self.shape("attention.head_count_kv")
+                * self.shape("attention.key_length"))
+
+
+def paragraph(text):
+    return textwrap.fill(" ".join(text.split()), 100, break_long_words=False,
+                         break_on_hyphens=False)
+
+
+def front_matter(model, pipeline, tags, language, dataset, metric, value):
+    lines = ["---", f"license: {model.keys['general.license']}"]
+    lines += [f"language: {language}"] if language else []
+    lines += ["library_name: onekv", f"pipeline_tag: {pipeline}", "tags:"]
+    lines += [f"- {tag}" for tag in ("gguf", *tags)]
+    lines += ["model-index:", f"- name: {model.name}", "  results:",
+              "  - task:", f"      type: {pipeline}", "    dataset:",
+              f"      name: {dataset}", f"      type: {dataset}", "    metrics:",
+              f"    - type: {metric}", f"      value: {value}", "---", ""]
+    return lines
+
+
+def file_table(model):
+    digest = hashlib.sha256(model.path.read_bytes()).hexdigest()
+    return ["## File", "", "| file | bytes | weights | sha256 |", "|---|---|---|---|",
+            f"| {model.path.name} | {model.path.stat().st_size:,} | {model.type} | `{digest}` |",
+            ""]
+
+
+def shape_table(model, twin):
+    """Rows of both models: what the pair differs in is what it is about."""
+    def row(label, value):
+        return f"| {label} | {value(model)} | {value(twin)} |"
+    return ["", f"| | {model.name} | {twin.name} |", "|---|---|---|",
+            row("projections", lambda m: m.projection),
+            row("query heads, KV heads, width of a head", lambda m: ", ".join(
+                str(m.shape(f"attention.{key}"))
+                for key in ("head_count", "head_count_kv", "key_length"))),
+            row("layers, width, MLP", lambda m: ", ".join(str(m.shape(key)) for key in (
+                "block_count", "embedding_length", "feed_forward_length"))),
+            row("parameters", lambda m: f"{m.parameters:,}")]
+
+
+def settings_list(settings):
+    """The training settings that say most, as one line."""
+    kept = ("optimizer", "rate", "schedule", "warmup_tokens", "decay_tokens", "epochs", "batch",
+            "stages", "weight_decay", "clip", "smoothing", "seed")
+    return ", ".join(f"{key.replace('_', ' ')} {json.dumps(settings[key])}" for key in kept
+                     if key in settings).replace('"', "")
+
+
+def losses_table(name):
+    """What smaller types cost, if losses.py has measured this model."""
+    path = FOLDER / "results" / "losses.json"
+    measured = json.loads(path.read_text())["models"].get(name) if path.exists() else None
+    if not measured:
+        return []
+    lines = ["", "| weights | cache | perplexity | against f32 |", "|---|---|---|---|"]
+    return lines + [f"| {row['weights']} | {row['cache']} | {row['perplexity']:.3f} | "
+                    f"{row['change_percent']:+.2f} % |" for row in measured["rows"]]
+
+
+def story_card(model, twin):
+    record, (scored, result) = model.training, next(iter(model.training["held_out"].items()))
+    matching = record["tokens"] == twin.training["tokens"]
+    data = [f"| {STORY_DATA[file]} | {entry['tokens']:,} | {entry['weight']} |"
+            for file, entry in record["data"].items()]
+    return [
+        *front_matter(model, "text-generation", ("causal-lm", "kv-cache"), "en",
+                      "TinyStories (held-out excerpts)", "perplexity",
+                      f"{result['perplexity']:.3f}"),
+        f"# {model.name}", "",
+        paragraph(model.keys["general.description"] + f" Context {model.shape('context_length')} "
+                  f"tokens. Its twin is {twin.name}" + (", trained on the same tokens in the same "
+                  "order." if matching else ".")),
+        *shape_table(model, twin),
+        f"| cache of a token, f16 | {model.cache_bytes:,} bytes | {twin.cache_bytes:,} bytes |",
+        "", "## Use", "", f"    npx onekv generate {model.name} -p \"Once upon a time\"", "",
+        paragraph("The file is a GGUF; " + (
+            "its layers have no value projection, which the key onekv.attention.projection "
+            "tells: other runtimes read the copy that `models/expand.py` writes."
+            if model.projection != "QKV" else "any runtime that knows llama models reads it.")),
+        "", "## Limits", "",
+        paragraph("It tells short English stories for children and does nothing else: it answers "
+                  "no questions and knows no facts. Stories drift, repeat and contradict "
+                  "themselves. Nothing was done against what its texts, some of them over a "
+                  "hundred years old, may say about people. "
+                  "Unpicked samples are in `models/samples.md`."),
+        "", "## Training", "", "| text | tokens | share read per epoch |", "|---|---|---|", *data,
+        "", paragraph(f"{record['tokens']:,} tokens in {record['steps']:,} steps and "
+                      f"{record['seconds']:,} seconds on a CPU, PyTorch {record['torch']}. "
+                      f"Settings: {settings_list(record['settings'])}."),
+        "", "## Evaluation", "",
+        paragraph(f"Held-out stories ({scored}, {result['tokens']:,} tokens, each story alone, all "
+                  f"tokens scored), PyTorch in f32: loss {result['loss']:.4f}, perplexity "
+                  f"{result['perplexity']:.3f} per token and "
+                  f"{math.exp(result['bits_per_byte'] * math.log(2)):.4f} per byte. The twin: loss "
+                  f"{twin.training['held_out'][scored]['loss']:.4f}. In the onekv engine:"
+                  if losses_table(model.name) else
+                  f"Held-out loss {result['loss']:.4f}, perplexity {result['perplexity']:.3f} on "
+                  f"{result['tokens']:,} tokens."),
+        *losses_table(model.name), ""]
+
+
+def digit_card(model, twin):
+    record = model.training
+    right = record["test_accuracy"]
+    error = math.sqrt(right * (1 - right) / record["test_examples"])
+    return [
+        *front_matter(model, "image-classification", ("vit", "mnist"), None, "MNIST digits",
+                      "accuracy", record["test_accuracy"]),
+        f"# {model.name}", "", paragraph(model.keys["general.description"]),
+        *shape_table(model, twin),
+        f"| right of {record['test_examples']:,} test digits | {record['test_accuracy']:.1%} | "
+        f"{twin.training['test_accuracy']:.1%} |",
+        "", paragraph(f"One seed each; on {record['test_examples']:,} digits the share has a "
+                      f"standard error of {error:.1%}. `models/TASKS.md` compares the variants "
+                      "with several seeds."),
+        "", "## Use", "",
+        paragraph(f"{model.keys['onekv.image.size']} × {model.keys['onekv.image.size']} grey "
+                  f"pixels divided by 255, white on black, in patches of "
+                  f"{model.keys['onekv.image.patch']} in row order; `Model.encode` gives the "
+                  "logits of the ten classes. Digits that are not centred and upright as in MNIST "
+                  "are read worse; anything else gets a digit too."),
+        "", "## Training", "",
+        paragraph(f"Data: {record['data']}; {record['examples']:,} examples, augmented by "
+                  f"{record['augment'].replace('-', ' and ')}. {record['seconds']:.0f} seconds "
+                  f"on a CPU, PyTorch {record['torch']}. Settings: "
+                  f"{settings_list(record['settings'])}."), ""]
+
+
+def card(model, twin):
+    make = story_card if "held_out" in model.training else digit_card
+    lines = make(model, twin) + file_table(model) + [
+        "## Citation", "", PAPER, "",
+        "Written by `python models/cards.py` from the model file and `models/results`."]
+    return "\n".join(lines) + "\n"
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Model cards of the models that ship.")
+    parser.add_argument("--check", action="store_true", help="only compare")
+    args = parser.parse_args()
+    models = {model.name: model for model in map(ModelFile, sorted(FOLDER.glob("*.gguf")))}
+    twins = TWINS | {b: a for a, b in TWINS.items()}
+    stale = []
+    for name, model in models.items():
+        path, text = FOLDER / "cards" / f"{name}.md", card(model, models[twins[name]])
+        if args.check:
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                stale.append(path.name)
+        else:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+            print(path)
+    if stale:
+        raise SystemExit(f"not what models/cards.py writes: {', '.join(stale)}")
+
+
+if __name__ == "__main__":
+    main()
