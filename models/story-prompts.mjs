@@ -59,8 +59,8 @@ const starts = [
 
 const article = (word) => `${/^[aeiou]/.test(word) ? 'an' : 'a'} ${word}`;
 
-const opening = 'Write a very short story of about 120 words for a child of four years, in simple ' +
-  'words and short sentences. Tell only the story, from beginning to end. ';
+const opening = 'Write a very short story of about 120 words for a child of four years, in ' +
+  'simple words and short sentences. Tell only the story, from beginning to end. ';
 
 /**
  * { prompt, start, drawn } of story `number`: what is asked for, the words that the story begins
