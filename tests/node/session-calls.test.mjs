@@ -309,6 +309,9 @@ test('a sliding input that is aborted gives the past back', async () => {
     { signal: controller.signal, onPrefill: () => controller.abort() }));
   assert.equal(error.name, 'AbortError');
   assert.deepEqual(await session.tokens(), tokens);
+  await session.append(input);
+  assert.equal((await session.tokens()).at(-1), 7);
+  assert.ok(session.contextUsage <= 65);
   await session.destroy();
 });
 

@@ -67,10 +67,12 @@ function stepAlone(): Stepper {
   const takeTurn = turnTaker();
   return {
     append: async (session, tokens, signal, onDone) => {
-      for (let at = 0; at < tokens.length; at += prefillPiece) {
+      for (let at = 0; at < tokens.length;) {
         signal?.throwIfAborted();
-        session.append(tokens.subarray(at, at + prefillPiece));
-        onDone(Math.min(tokens.length, at + prefillPiece));
+        const end = Math.min(tokens.length, at + session.piece(prefillPiece));
+        session.append(tokens.subarray(at, end));
+        at = end;
+        onDone(at);
         await takeTurn();
       }
     },

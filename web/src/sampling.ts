@@ -43,6 +43,9 @@ function checkSeed(seed: unknown): bigint {
 
 function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
   if (bias === undefined) return [];
+  if (typeof bias !== 'object' || bias === null) {
+    throw invalidArgument('logitBias', bias, 'a map or an object');
+  }
   const entries = bias instanceof Map ? [...bias as ReadonlyMap<number, number>]
     : Object.entries(bias).map(([token, value]): [number, number] => [Number(token), value]);
   if (entries.length > biasesMax) {
@@ -55,6 +58,13 @@ function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
     }
   }
   return entries;
+}
+
+/** Of an object with other things in it, what is about sampling. */
+export function pickSampling(options: object): SamplingOptions {
+  const names = [...samplingFields, 'logitBias', 'seed'];
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) =>
+    value !== undefined && name !== 'biases' && names.includes(name)));
 }
 
 /**

@@ -98,7 +98,7 @@ export class Scheduler implements Stepper {
     if (jobs.length === 0) return;
     room = this.#piece;
     const requests = jobs.map(({ session, tokens, done }) => {
-      const count = Math.min(room, tokens.length - done);
+      const count = session.piece(Math.min(room, tokens.length - done));
       room -= count;
       return { session, tokens: tokens.subarray(done, done + count) };
     });

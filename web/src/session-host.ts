@@ -7,6 +7,7 @@ import { generate } from './generate.js';
 import type { Model } from './model.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from './protocol.js';
 import { sessionReport } from './reports.js';
+import { pickSampling } from './sampling.js';
 import { readSaved, writeSaved } from './saved.js';
 import type { Saved, Settings } from './saved.js';
 import { Scheduler } from './scheduler.js';
@@ -60,8 +61,9 @@ export class SessionHost {
       tokens: ({ session }) => this.#find(session).session.tokens(),
       setSampling: ({ session, sampling }) => {
         const conversation = this.#find(session);
-        conversation.session.setSampling(sampling ?? {});
-        conversation.settings.sampling = sampling ?? {};
+        const picked = pickSampling(sampling ?? {});
+        conversation.session.setSampling(picked);
+        conversation.settings.sampling = picked;
       },
       save: (args) => this.#save(args),
       sessionMemory: ({ session }) => sessionReport(this.#find(session)),
@@ -118,7 +120,8 @@ export class SessionHost {
     }
     const { contextLength, cacheBytesPerToken } = this.#model;
     const pageBytes = pageTokens * cacheBytesPerToken;
-    if (contextWindow !== undefined || !(contextBytes >= pageBytes)) {
+    const isEnough = typeof contextBytes === 'number' && contextBytes >= pageBytes;
+    if (contextWindow !== undefined || !isEnough) {
       throw invalidArgument('contextBytes', contextBytes,
         `at least ${pageBytes}, and no contextWindow beside it`);
     }
@@ -128,8 +131,8 @@ export class SessionHost {
   async #createSession(options: Args<'createSession'>,
     call: CallContext): Promise<SessionState> {
     const model = this.#model;
-    const { initial, chat: asked, contextWindow: _, contextBytes: __, overflow = 'error',
-      ...sampling } = options;
+    const { initial, chat: asked, overflow = 'error' } = options;
+    const sampling = pickSampling(options);
     const chat = asked ?? model.hasChatTemplate;
     if (typeof chat !== 'boolean') throw invalidArgument('chat', chat, 'a boolean');
     const settings: Settings = { window: this.#windowOf(options), overflow, keep: 0, sampling };
@@ -189,6 +192,9 @@ export class SessionHost {
     const conversation = this.#find(session);
     const { maxTokens, stop, logprobs, constrained } = options ?? {};
     const { tokenizer } = this.#model;
+    if (stop !== undefined && !(Array.isArray(stop) && stop.every((s) => typeof s === 'string'))) {
+      throw invalidArgument('stop', stop, 'an array of strings');
+    }
     const plan = conversation.plan(input, true);
     const started = performance.now();
     await this.#append(conversation, plan, call);

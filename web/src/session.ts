@@ -127,6 +127,14 @@ export class Session {
     this.hasAppended(ids);
   }
 
+  /** How many of `most` tokens to append in one step: a window that slides makes room for what is
+   * kept only, so what fits comes first, and then one token that makes it slide. */
+  piece(most: number): number {
+    if (!this.slides) return most;
+    const room = this.contextLength + 1 - this.length;
+    return Math.min(most, Math.max(1, room));
+  }
+
   /** The item that runs all of the ids but the last, which waits; undefined when there is none to
    * run. ids are checked and not empty. @internal */
   appendItem(ids: Int32Array): StepItem | undefined {

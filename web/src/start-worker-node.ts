@@ -4,9 +4,13 @@ import { Worker } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
 import type { StartWorker } from './worker-client.js';
 
+/** Threads inherit the program's options, and would refuse one that is about its text only. */
+const execArgv = process.execArgv.some((option) => option.startsWith('--input-type'))
+  ? { execArgv: [] } : {};
+
 export const startWorker: StartWorker = (url, listener) => {
   const worker = new Worker(url === undefined ? new URL('./worker-node.js', import.meta.url)
-    : fileURLToPath(new URL(url)));
+    : fileURLToPath(new URL(url)), execArgv);
   worker.unref();
   worker.on('message', (data) => listener.message(data));
   worker.on('messageerror', () => listener.lost('a message of the worker could not be read'));

@@ -1,0 +1,144 @@
+// The life of a worker: what its end does to whoever waits, what it reads from the page, and that
+// a program ends that has left one open.
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { after, before, test } from 'node:test';
+import { OneKV } from '../../dist/src/onekv-node.js';
+import { root } from './support.mjs';
+
+const path = `${root}models/stories-q-mqa.q8_0.gguf`;
+const bytes = readFileSync(path);
+const workerUrl = new URL('workers/failing.mjs', import.meta.url);
+const settle = (promise) => promise.then((value) => ({ value }), (error) => ({ error }));
+
+let server;
+let origin;
+before(async () => {
+  server = createServer((request, response) => {
+    response.setHeader('content-length', bytes.length);
+    response.setHeader('etag', '"1"');
+    response.end(bytes);
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  origin = `http://127.0.0.1:${server.address().port}`;
+});
+after(() => server.close());
+
+for (const [end, said] of [['exit', /the worker ended/], ['throw', /out of order/]]) {
+  test(`a worker ends (${end}): what was pending rejects, another can be had`, async () => {
+    const model = await OneKV.load(path, { workerUrl, threads: 1 });
+    let lost = 0;
+    model.addEventListener('lost', () => { lost += 1; });
+    const { ends } = await model.vocabulary();
+    const endless = { logitBias: Object.fromEntries(ends.map((id) => [id, -Infinity])) };
+    const [session, other] = await Promise.all([0, 1].map(() => model.createSession(endless)));
+    const pending = [session.prompt('Once', { maxTokens: 900 }), session.append('x'),
+      model.memory().then(() => other.prompt('Two', { maxTokens: 900 }))].map(settle);
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+    const fatal = settle(other.append(end));
+    for (const { error } of [...await Promise.all(pending), await fatal]) {
+      assert.equal(error.code, 'WORKER_LOST');
+      assert.match(error.message, said);
+    }
+    assert.equal(lost, 1);
+    await assert.rejects(model.createSession(), { code: 'WORKER_LOST' });
+    await session.destroy();
+    await model.unload();
+    const again = await OneKV.load(path, { threads: 1 });
+    await again.unload();
+  });
+}
+
+test('a worker that cannot be started says so', async () => {
+  const missing = new URL('workers/missing.mjs', import.meta.url);
+  await assert.rejects(OneKV.load(path, { workerUrl: missing }), { code: 'WORKER_LOST' });
+  const { available } = await OneKV.availability({ workerUrl: missing });
+  assert.equal(available.value, false);
+  assert.match(available.reason, /missing/);
+});
+
+test('unload rejects what was pending, and a second one is nothing', async () => {
+  const model = await OneKV.load(path, { threads: 2 });
+  const session = await model.createSession();
+  const pending = settle(session.prompt('Once', { maxTokens: 900 }));
+  await model.unload();
+  await model.unload();
+  assert.equal((await pending).error.code, 'DESTROYED');
+  await assert.rejects(model.memory(), { code: 'DESTROYED' });
+});
+
+test('a page\'s own store is used from the worker', async () => {
+  const kept = new Map();
+  const store = {
+    get: async (key) => kept.get(key),
+    put: async (key, value) => { kept.set(key, value.slice()); },
+    delete: async (key) => { kept.delete(key); },
+    keys: async () => [...kept.keys()],
+  };
+  const first = await OneKV.load(`${origin}/m.gguf`, { store, threads: 1 });
+  await first.unload();
+  const [stored] = await OneKV.models.list({ store });
+  assert.equal(stored.complete, true);
+  assert.equal(stored.bytes, bytes.length);
+  server.removeAllListeners('request');
+  server.on('request', (request, response) => response.writeHead(500).end());
+  const second = await OneKV.load(`${origin}/m.gguf`, { store, threads: 1 });
+  assert.equal(second.hash, first.hash);
+  await second.unload();
+  const failing = { ...store, get: async () => { throw new Error('no disk'); } };
+  const { error } = await settle(OneKV.load(`${origin}/m.gguf`, { store: failing, threads: 1 }));
+  assert.equal(error.code, 'SOURCE_FAILED');
+  assert.equal(await OneKV.models.delete(stored.key, { store }), true);
+  assert.equal(kept.size, 0);
+});
+
+test('a stream is read no faster than it is used, and its error is told', async () => {
+  let pulled = 0;
+  async function* chunks() {
+    for (let at = 0; at < bytes.length; at += 1 << 18) {
+      pulled += 1;
+      yield new Uint8Array(bytes.subarray(at, at + (1 << 18)));
+      if (pulled === 5) throw new Error('the line is cut');
+    }
+  }
+  await assert.rejects(OneKV.load(chunks(), { threads: 1 }), { code: 'SOURCE_FAILED',
+    message: /the line is cut/ });
+  assert.equal(pulled, 5);
+  await assert.rejects(OneKV.load(new Blob(['no model']), { threads: 1 }), { code: 'NOT_GGUF' });
+  let left = false;
+  async function* endless() {
+    try {
+      for (;;) yield new Uint8Array(1000).fill(7);
+    } finally {
+      left = true;
+    }
+  }
+  await assert.rejects(OneKV.load(endless(), { threads: 1 }), { code: 'NOT_GGUF' });
+  await new Promise((resolve) => { setTimeout(resolve, 50); });
+  assert.equal(left, true, 'who stops reading says so');
+});
+
+test('estimate tells what a file takes; availability what there is', async () => {
+  const estimate = await OneKV.estimate(path, { cacheType: 'f32' });
+  assert.equal(estimate.bytesPerToken, 640);
+  assert.equal(estimate.standardBytesPerToken.MHA, 32 * 640);
+  assert.equal(estimate.fileBytes, bytes.length);
+  const { weightBytes, scratchBytes } = estimate;
+  assert.equal(estimate.contextFor(weightBytes + scratchBytes + 640 * 10), 10);
+  assert.equal(estimate.contextFor(weightBytes), 0);
+  assert.equal(estimate.contextFor(1e12), 1024);
+  const there = await OneKV.availability({ threads: 2 });
+  assert.equal(there.available.value, true);
+  assert.equal(there.threads.value, 2);
+  assert.equal(there.store.value, 'none');
+});
+
+test('a program that leaves its model open ends by itself', () => {
+  execFileSync(process.execPath, ['--input-type=module', '-e', `
+    import { OneKV } from 'onekv';
+    const model = await OneKV.load(${JSON.stringify(path)}, { threads: 2 });
+    const session = await model.createSession();
+    await session.prompt('Once', { maxTokens: 3 });`], { cwd: root, timeout: 60_000 });
+});
