@@ -103,6 +103,13 @@ async function browser() {
     ['--test', '--test-reporter=spec', '--test-concurrency=1', ...files]);
 }
 
+/** The tarball as others use it. */
+async function packed() {
+  return runner(fromNodeTest, '', nodePrograms().at(-1),
+    ['--test', '--test-reporter=spec', '--test-concurrency=1',
+      ...filesOf('tests/package', /\.test\.mjs$/)]);
+}
+
 /** Does the work for every item, as many at a time as there are cores; results in their order. */
 async function eachItem(items, work) {
   const results = [];
@@ -181,4 +188,6 @@ export const stages = [
     after: ['wasm', 'ts'], run: node },
   { name: 'browser', what: 'Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
     after: ['wasm', 'ts'], run: browser },
+  { name: 'package', what: 'the tarball, installed, bundled and run in three browsers and Node',
+    needs: ['npm', 'package-tools', 'browsers'], after: ['wasm', 'ts'], run: packed },
 ];

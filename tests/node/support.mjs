@@ -186,3 +186,19 @@ export function tinyLlama({ vocabulary, width = 32 }) {
   ];
   return { keys, tensors };
 }
+
+/**
+ * The bytes of the story model with a chat template, as an ArrayBuffer. The key goes in front of
+ * the others; a comment in the template makes it as long as keeps the tensors aligned.
+ */
+export function chatFile(name = 'stories-q-mqa.q8_0.gguf') {
+  const file = readFileSync(`${root}models/${name}`);
+  const template = "{% for m in messages %}{{ m.role + ': ' + m.content + '\n' }}{% endfor %}" +
+    "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+  const write = (padding) => key(['tokenizer.chat_template', 'string',
+    `${template}{# ${' '.repeat(padding)}#}`]);
+  const added = write(-write(0).length & 31);
+  const counts = Buffer.from(file.subarray(0, 24));
+  counts.writeBigUInt64LE(counts.readBigUInt64LE(16) + 1n, 16);
+  return Uint8Array.from(Buffer.concat([counts, added, file.subarray(24)])).buffer;
+}

@@ -1,9 +1,10 @@
 // Builds what is asked for, and only what has changed:
 //
-//   node wasm/toolchain/build.mjs [wasm] [ts] [native] [clean]     (default: wasm ts)
+//   node wasm/toolchain/build.mjs [wasm] [ts] [native] [docs] [clean]     (default: wasm ts)
 //
 // wasm    build/wasm-*/onekv-{simd128,relaxed}.{mjs,wasm}, copied to dist/wasm/
 // ts      web/src and web/cli to dist/src and dist/cli, and the worker in one file
+// docs    the reference of the package's interface, from its comments, in build/docs/
 // native  the test programs with sanitizers and with optimisation, in build/native-*/
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync,
   rmSync, statSync, writeFileSync } from 'node:fs';
@@ -102,11 +103,20 @@ async function buildNative() {
   for (const preset of ['native-asan', 'native-release']) await buildPreset(preset);
 }
 
+async function buildDocs() {
+  await need('package-tools');
+  const typedoc = join(root, 'tests/package/tools/node_modules/.bin/typedoc');
+  await step('docs', typedoc, ['--options', 'web/docs/typedoc.json']);
+  say('build: docs are in build/docs/index.html');
+}
+
 function clean() {
   for (const name of ['build', 'dist']) rmSync(join(root, name), { recursive: true, force: true });
 }
 
-const targets = { wasm: buildWasm, ts: buildTypeScript, native: buildNative, clean };
+const targets = {
+  wasm: buildWasm, ts: buildTypeScript, native: buildNative, docs: buildDocs, clean,
+};
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
   await main(async () => {

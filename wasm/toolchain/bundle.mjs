@@ -3,7 +3,7 @@
 //   dist/src/xgrammar.js   @mlc-ai/web-xgrammar as a module: as published it is a script that says
 //                          it is a module, which neither Node nor a page can import
 //   dist/src/worker.js     the worker with all that it imports: bare imports resolve in no worker
-import { readFileSync, statSync } from 'node:fs';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Stop, root } from './shell.mjs';
 
@@ -65,11 +65,22 @@ function noticeOf(name) {
   return `${name} ${version}, ${license}`;
 }
 
+/** Bundlers of those who use the package must leave the glue's import alone; minifying loses the
+ * comments that tell them. */
+function tellBundlers(script) {
+  const told = script.replace(/import\((\w+\.href)\)/,
+    'import(/* webpackIgnore: true */ /* @vite-ignore */ $1)');
+  if (told === script) throw new Stop('worker.js: the glue is not imported as expected');
+  return told;
+}
+
 export async function bundleWorker() {
   const { build } = await import('esbuild');
-  await build({
+  const outfile = join(root, 'dist/src/worker.js');
+  const { outputFiles: [output] } = await build({
+    write: false,
     entryPoints: [join(root, 'dist/src/worker-page.js')],
-    outfile: join(root, 'dist/src/worker.js'),
+    outfile,
     bundle: true,
     minify: true,
     format: 'esm',
@@ -79,4 +90,5 @@ export async function bundleWorker() {
       'https://spdx.org/licenses */' },
     logLevel: 'warning',
   });
+  writeFileSync(outfile, tellBundlers(output.text));
 }

@@ -1,6 +1,6 @@
 // Sees to everything that the commands need and that is not in the repository.
 //
-//   node wasm/toolchain/setup.mjs [native fuzz valgrind browsers npm toolchain models]
+//   node wasm/toolchain/setup.mjs [NEED…]        for instance: native browsers npm
 //
 // Without names: all of them. Each need is probed first and nothing is done when it is met, so
 // calling this is always cheap. Programs come from Debian's packages where there is root,
@@ -99,8 +99,8 @@ async function needPrograms(name) {
 }
 
 /** Whether node_modules holds what the lock names. Optional ones may be another machine's. */
-function packagesInstalled() {
-  const read = (file) => JSON.parse(readFileSync(join(root, file), 'utf8')).packages;
+function packagesInstalled(folder) {
+  const read = (file) => JSON.parse(readFileSync(join(folder, file), 'utf8')).packages;
   try {
     const present = read('node_modules/.package-lock.json');
     return Object.entries(read('package-lock.json')).every(([path, { version, optional }]) =>
@@ -110,14 +110,15 @@ function packagesInstalled() {
   }
 }
 
-async function needNpm() {
-  if (packagesInstalled()) return;
+async function needNpm(folder = root) {
+  if (packagesInstalled(folder)) return;
   await withLock(join(root, 'build/npm.lock'), async () => {
-    if (packagesInstalled()) return;
+    if (packagesInstalled(folder)) return;
     say('set-up: installing npm packages');
     // The Node binary for tests exists for one platform; elsewhere npm would refuse the whole lock.
     const force = process.platform === 'linux' && process.arch === 'x64' ? [] : ['--force'];
-    await must('npm ci', 'npm', ['ci', '--no-audit', '--no-fund', ...force]);
+    await must('npm ci', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', ...force],
+      { cwd: folder });
   });
 }
 
@@ -143,7 +144,11 @@ async function needModels() {
   else if (status !== 0) throw new Stop(said.trim());
 }
 
-const others = { npm: needNpm, toolchain: needToolchain, models: needModels };
+/** Bundlers, checkers and typedoc: for the package as others use it. */
+const needPackageTools = () => needNpm(join(root, 'tests/package/tools'));
+
+const others = { npm: () => needNpm(), 'package-tools': needPackageTools,
+  toolchain: needToolchain, models: needModels };
 
 /** Names of all needs. */
 export const needs = [...Object.keys(programs), ...Object.keys(others)];

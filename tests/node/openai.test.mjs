@@ -1,0 +1,194 @@
+// onekv/openai and onekv/prompt-api over a small model that was given a chat template: shapes,
+// reuse of what live sessions hold, and what is refused.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { constrain } from '../../dist/src/constraint.js';
+import { OneKV } from '../../dist/src/onekv-node.js';
+import { openai } from '../../dist/src/openai.js';
+import { languageModel } from '../../dist/src/prompt-api.js';
+import { chatFile } from './support.mjs';
+
+const limit = { timeout: 60_000 };
+let model;
+let client;
+
+before(async () => {
+  model = await OneKV.load(chatFile());
+  client = openai(model, { constrain });
+}, limit);
+after(() => model.unload());
+
+const user = (content) => ({ role: 'user', content });
+const ask = (messages, more = {}) => client.chat.completions.create({
+  messages, temperature: 0, max_tokens: 8, ...more,
+});
+
+async function collect(stream) {
+  const chunks = [];
+  for await (const chunk of stream) chunks.push(chunk);
+  return chunks;
+}
+
+test('a completion, its stream and its log probabilities say the same', limit, async () => {
+  const messages = [{ role: 'system', content: 'Stories.' }, user('Tim had a')];
+  const whole = await ask(messages, { logprobs: true, top_logprobs: 2 });
+  assert.equal(whole.object, 'chat.completion');
+  const [choice] = whole.choices;
+  assert.equal(choice.finish_reason, 'length');
+  assert.equal(choice.message.role, 'assistant');
+  assert.equal(whole.usage.completion_tokens, 8);
+  assert.equal(whole.usage.total_tokens, whole.usage.prompt_tokens + 8);
+  assert.equal(choice.logprobs.content.length, 8);
+  assert.equal(choice.logprobs.content.map(({ token }) => token).join('').trim(),
+    choice.message.content.trim());
+  for (const { token, logprob, bytes, top_logprobs: top } of choice.logprobs.content) {
+    assert.equal(Buffer.from(bytes).toString(), token);
+    assert.equal(top.length, 2);
+    assert.equal(top[0].logprob, logprob, 'the likeliest was taken');
+  }
+  const chunks = await collect(await ask(messages,
+    { stream: true, stream_options: { include_usage: true } }));
+  assert.deepEqual(chunks[0].choices[0].delta, { role: 'assistant', content: '' });
+  assert.equal(chunks.map(({ choices }) => choices[0]?.delta.content ?? '').join(''),
+    choice.message.content);
+  assert.equal(chunks.at(-2).choices[0].finish_reason, 'length');
+  assert.deepEqual(chunks.at(-1).choices, []);
+  assert.equal(chunks.at(-1).usage.total_tokens, whole.usage.total_tokens);
+  assert.equal(chunks[1].usage, null);
+});
+
+test('what a live session holds is not computed again', limit, async () => {
+  const own = openai(model, { sessions: 3 });
+  const create = (messages, more) => own.chat.completions.create(
+    { messages, temperature: 0, max_tokens: 8, ...more });
+  const first = [user('The red dog')];
+  const one = await create(first);
+  assert.equal(one.usage.prompt_tokens_details.cached_tokens, 0);
+  const again = await create(first);
+  assert.equal(again.usage.prompt_tokens_details.cached_tokens, again.usage.prompt_tokens - 1);
+  assert.equal(again.choices[0].message.content, one.choices[0].message.content);
+  const longer = [...first, { role: 'assistant', content: one.choices[0].message.content },
+    user('And then?')];
+  const next = await create(longer);
+  const { cached_tokens: cached } = next.usage.prompt_tokens_details;
+  assert.ok(cached >= one.usage.prompt_tokens, `${cached} of ${next.usage.prompt_tokens}`);
+  // The same as without any reuse.
+  const fresh = openai(model);
+  const alone = await fresh.chat.completions.create(
+    { messages: longer, temperature: 0, max_tokens: 8 });
+  assert.equal(alone.choices[0].message.content, next.choices[0].message.content);
+  // At the same time: sessions of their own, and no more are kept than asked for.
+  const many = await Promise.all(Array.from({ length: 8 }, (_, i) =>
+    create([user(`Number ${i} was`)])));
+  assert.equal(new Set(many.map(({ id }) => id)).size, 8);
+  const kept = (await model.memory()).bySession.length;
+  await own.destroy();
+  await fresh.destroy();
+  const left = (await model.memory()).bySession.length;
+  assert.equal(kept - left, 3 + 1);
+});
+
+test('finish reasons, stop strings and seeds', limit, async () => {
+  const text = (await ask([user('Tim had a')])).choices[0].message.content;
+  const stop = text.trim().split(' ')[2];
+  const stopped = (await ask([user('Tim had a')], { stop: [stop] })).choices[0];
+  assert.equal(stopped.finish_reason, 'stop');
+  assert.equal(stopped.message.content, text.slice(0, text.indexOf(stop)));
+  const warm = (seed) => ask([user('Tim had a')], { temperature: 1.3, seed });
+  const [a, b, c] = [await warm(1), await warm(1), await warm(2)]
+    .map(({ choices }) => choices[0].message.content);
+  assert.equal(a, b);
+  assert.notEqual(a, c);
+});
+
+test('response_format', limit, async () => {
+  const schema = { type: 'object', properties: { n: { type: 'integer', maximum: 9, minimum: 0 } },
+    required: ['n'], additionalProperties: false };
+  const { choices: [{ message, finish_reason: reason }] } = await ask([user('A number')],
+    { response_format: { type: 'json_schema', json_schema: { schema } }, max_tokens: 40 });
+  assert.equal(reason, 'stop');
+  assert.ok(Number.isInteger(JSON.parse(message.content).n));
+  const plain = openai(model);
+  await assert.rejects(plain.chat.completions.create({ messages: [user('A number')],
+    response_format: { type: 'json_object' } }),
+  { code: 'INVALID_ARGUMENT', message: /needs a grammar; give openai\(\) \{ constrain \}/ });
+});
+
+test('leaving a stream or aborting ends the work, and the client goes on', limit, async () => {
+  for await (const chunk of await ask([user('A')], { stream: true, max_tokens: 200 })) {
+    if (chunk.choices[0].delta.content) break;
+  }
+  const controller = new AbortController();
+  const pending = client.chat.completions.create({ messages: [user('B')], max_tokens: 400 },
+    { signal: controller.signal });
+  setTimeout(() => controller.abort(), 30);
+  await assert.rejects(pending, { name: 'AbortError' });
+  assert.equal((await ask([user('A')])).usage.completion_tokens, 8);
+});
+
+test('what cannot be honoured is refused by name', limit, async () => {
+  const refused = (body, message) => assert.rejects(
+    client.chat.completions.create({ messages: [user('x')], ...body }),
+    { name: 'OneKVError', code: 'INVALID_ARGUMENT', message });
+  await refused({ tools: [{ type: 'function' }] }, /^tools: tools are not supported/);
+  await refused({ functions: [{}] }, /^functions: tools/);
+  await refused({ n: 2 }, /^n: found 2/);
+  await refused({ audio: {} }, /^audio: is not supported/);
+  await refused({ top_logprobs: 21 }, /^top_logprobs/);
+  await refused({ messages: 'x' }, /^messages/);
+  await refused({ messages: [{ role: 'tool', content: 'x' }] }, /^messages\[0\]\.role/);
+  await refused({ messages: [user([{ type: 'image_url' }])] }, /image_url/);
+  await client.chat.completions.create({ messages: [user([{ type: 'text', text: 'x' }])], n: 1,
+    tools: [], tool_choice: 'none', user: 'me', max_tokens: 1 });
+});
+
+test('prompt-api: the standard\'s names and errors', limit, async () => {
+  const LanguageModel = languageModel(async () => model, { constrain });
+  assert.equal(await LanguageModel.availability(), 'downloadable');
+  const loads = [];
+  const session = await LanguageModel.create({
+    initialPrompts: [{ role: 'system', content: 'Stories.' }],
+    monitor: (m) => m.addEventListener('downloadprogress', (e) => loads.push([e.loaded, e.total])),
+  });
+  assert.deepEqual([loads[0], loads.at(-1)], [[0, 1], [1, 1]]);
+  assert.equal(await LanguageModel.availability(), 'available');
+  assert.equal(await LanguageModel.availability({ tools: [{}] }), 'unavailable');
+  const before = session.contextUsage;
+  const counted = await session.measureContextUsage('Two');
+  assert.match((await session.prompt('Two', { responseConstraint: /\d\d/ })).trim(), /^\d\d$/);
+  assert.ok(session.contextUsage >= before + counted);
+  const twin = await session.clone();
+  let text = '';
+  for await (const part of session.promptStreaming([{ role: 'user',
+    content: [{ type: 'text', value: 'And' }] }], { responseConstraint: /[a-z]{2,6}/ })) {
+    text += part;
+  }
+  assert.match(text.trim(), /^[a-z]{2,6}$/);
+  await twin.append('Nothing');
+  const long = 'word '.repeat(session.contextWindow);
+  await assert.rejects(session.prompt(long), (error) =>
+    error.name === 'QuotaExceededError' && error.requested > error.quota);
+  session.destroy();
+  await assert.rejects(session.prompt('x'), { code: 'DESTROYED' });
+  await assert.rejects(LanguageModel.create({ tools: [{}] }), { name: 'NotSupportedError' });
+  await assert.rejects(LanguageModel.create({ expectedInputs: [{ type: 'image' }] }),
+    { name: 'NotSupportedError' });
+  await assert.rejects(twin.prompt([{ role: 'user', content: [{ type: 'image', value: 0 }] }]),
+    { name: 'NotSupportedError' });
+  const plain = await languageModel(async () => model).create();
+  await assert.rejects(plain.prompt('x', { responseConstraint: /x/ }),
+    { name: 'NotSupportedError' });
+});
+
+test('prompt-api: a load that failed is tried again', limit, async () => {
+  let tries = 0;
+  const LanguageModel = languageModel(async () => {
+    tries += 1;
+    if (tries === 1) throw new Error('no network');
+    return model;
+  });
+  await assert.rejects(LanguageModel.create(), /no network/);
+  const session = await LanguageModel.create();
+  assert.equal(tries, 2);
+  session.destroy();
+});

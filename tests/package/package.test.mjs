@@ -1,0 +1,201 @@
+// The tarball, as others get it: what is in it, what its types say, what is left of it when little
+// is used, and that it runs in fresh projects, in three browsers under the strict policy and Node.
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import { root, run } from '../../wasm/toolchain/shell.mjs';
+import { launch } from '../browser/drivers.mjs';
+import { serve, strictPolicy } from '../browser/server.mjs';
+import { nodePrograms } from '../stages.mjs';
+import { packAndInstall, projects, tool, toolProgram } from './projects.mjs';
+
+const limit = { timeout: 120_000 };
+const model = join(root, 'models/stories-q-mqa.q8_0.gguf');
+const subpaths = ['onekv', 'onekv/engine', 'onekv/openai', 'onekv/prompt-api', 'onekv/constraint'];
+
+let packed;
+/** Of each project. */
+let sites;
+/** What Node says; the browsers have to say the same. */
+let expected;
+
+before(async () => {
+  packed = await packAndInstall();
+  sites = await serveAll();
+}, limit);
+after(() => Promise.all(Object.values(sites ?? {}).map((site) => site.close())));
+
+const gzipped = (file) => gzipSync(readFileSync(file), { level: 9 }).length;
+const installed = (file) => join(packed.project, 'node_modules/onekv', file);
+
+test('the tarball has what is used, and nothing else', limit, () => {
+  const folders = new Set(packed.files.map((file) => file.split('/').slice(0, 2).join('/')));
+  for (const folder of ['dist/src', 'dist/cli', 'dist/wasm']) assert.ok(folders.has(folder));
+  // npm adds the README of every folder that something is taken from.
+  const expectedFiles = [/^dist\/(src|cli|wasm)\//, /^models\/[^/]+\.gguf$/, /^models\/named\.json$/,
+    /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/];
+  const strange = packed.files.filter((file) =>
+    !expectedFiles.some((pattern) => pattern.test(file)));
+  assert.deepEqual(strange, []);
+});
+
+test('publint and @arethetypeswrong/cli have nothing to say', limit, async () => {
+  const { publint } = await tool('publint');
+  const { messages } = await publint({ pkgDir: installed(''), strict: true });
+  assert.deepEqual(messages, []);
+  // ESM only: what CommonJS would say about it is no fault.
+  const { status, output } = await run(toolProgram('attw'), [packed.tarball, '--profile',
+    'esm-only', '--format', 'ascii']);
+  assert.equal(status, 0, output);
+});
+
+for (const [compiler, program] of Object.entries({
+  'TypeScript 5': () => toolProgram('tsc'),
+  'the current TypeScript': () => join(root, 'node_modules/.bin/tsc'),
+})) {
+  for (const resolution of ['bundler', 'nodenext']) {
+    test(`${compiler} --strict, resolved as ${resolution}, libraries checked`, limit, async () => {
+      const config = `tsconfig.${resolution}.json`;
+      writeFileSync(join(packed.project, config), JSON.stringify({
+        compilerOptions: {
+          strict: true, noEmit: true, exactOptionalPropertyTypes: true, target: 'es2022',
+          module: resolution === 'bundler' ? 'esnext' : resolution, moduleResolution: resolution,
+          lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [],
+        },
+        files: ['types.ts'],
+      }));
+      const { status, output } = await run(program(), ['-p', config], { cwd: packed.project });
+      assert.equal(status, 0, output);
+    });
+  }
+}
+
+/** What a bundler leaves of a module, minified. */
+async function bundled(contents, options = {}) {
+  const { outputFiles, metafile } = await build({
+    stdin: { contents, resolveDir: packed.project }, bundle: true, minify: true, format: 'esm',
+    platform: 'browser', write: false, metafile: true, outdir: 'out', splitting: true,
+    logLevel: 'warning', ...options,
+  });
+  return { text: outputFiles[0].text, inputs: Object.keys(metafile.inputs) };
+}
+
+test('each subpath shakes off what is not used', limit, async () => {
+  for (const name of subpaths) {
+    const { text } = await bundled(`import '${name}'; import * as all from '${name}';`);
+    assert.ok(text.length < 50, `${name}: ${text.length} bytes are left of nothing`);
+  }
+  const page = await bundled("import { OneKV } from 'onekv'; globalThis.x = OneKV;");
+  // Tokenizers, templates and hashes are the worker's.
+  assert.ok(page.inputs.every((file) => !/@huggingface|@noble|xgrammar/.test(file)));
+  const client = await bundled("import { openai } from 'onekv/openai'; globalThis.x = openai;");
+  assert.doesNotMatch(client.text, /WebAssembly|new Worker/);
+});
+
+test('sizes: modules, and what a page loads of JavaScript', limit, async (t) => {
+  for (const level of ['simd128', 'relaxed']) {
+    const bytes = gzipped(installed(`dist/wasm/onekv-${level}.wasm`));
+    t.diagnostic(`onekv-${level}.wasm: ${(bytes / 1024).toFixed(1)} KiB gzipped`);
+    assert.ok(bytes <= 120 * 1024);
+  }
+  const page = await bundled("import { OneKV } from 'onekv'; globalThis.x = OneKV;");
+  const libraries = ['@huggingface/tokenizers', '@huggingface/jinja', '@noble/hashes/*'];
+  const worker = await bundled(readFileSync(installed('dist/src/worker-page.js'), 'utf8')
+    .replaceAll("from './", `from '${installed('dist/src')}/`),
+  { external: [...libraries, 'node:*'] });
+  const glue = readFileSync(installed('dist/wasm/onekv-relaxed.mjs'));
+  const bytes = [page.text, worker.text, glue].map((text) => gzipSync(text, { level: 9 }).length);
+  const sum = bytes.reduce((a, b) => a + b);
+  const all = gzipped(installed('dist/src/worker.js'));
+  t.diagnostic(`JavaScript, gzipped: ${(sum / 1024).toFixed(1)} KiB (page, worker and glue: ` +
+    `${bytes.join(', ')} bytes); the worker with its libraries ${(all / 1024).toFixed(1)} KiB`);
+  assert.ok(sum <= 60 * 1024);
+});
+
+test('Node: the same work, in every Node there is', limit, async () => {
+  const script = join(packed.project, 'node.mjs');
+  writeFileSync(script, `import { work } from './main.js';
+    process.stdout.write(JSON.stringify(await work(process.argv[2], {})));`);
+  for (const program of nodePrograms()) {
+    const { status, output } = await run(program, [script, model], { cwd: packed.project });
+    assert.equal(status, 0, output);
+    const report = JSON.parse(output.slice(output.indexOf('{')));
+    assertReport(report);
+    expected ??= report;
+    assert.equal(report.story, expected.story);
+    assert.deepEqual(report.stored, []);
+  }
+});
+
+test('Node: the program runs where it was installed', limit, async () => {
+  const { status, output } = await run(process.execPath, [installed('dist/cli/onekv.js'),
+    'generate', 'stories-q-mqa', '-p', 'Once upon a time', '--max-tokens', '8']);
+  assert.equal(status, 0, output);
+  assert.match(output, /^Once upon a time/m);
+});
+
+function assertReport(report) {
+  assert.equal(report.error, undefined);
+  assert.ok(report.story.length > 20, report.story);
+  assert.match(report.number, /^ ?\d\d toys$/);
+  assert.equal(report.fileBytes, statSync(model).size);
+  assert.equal(report.bytesPerToken, 320);
+  assert.equal(report.sessions, 2);
+  assert.deepEqual(report.empty, []);
+  assert.ok(report.tokens > 24);
+  assert.equal(report.loads[0], 0);
+  assert.equal(report.loads.at(-1), 1);
+  assert.ok(report.counted > 0);
+}
+
+/** Sites of all projects, under the strict policy; an import map is a script in the page, and has
+ * to be named by its digest. */
+async function serveAll() {
+  const sites = {};
+  for (const [name, make] of Object.entries(projects)) {
+    const folder = await make(packed.project);
+    const page = readFileSync(join(folder, 'index.html'), 'utf8');
+    const map = /<script type="importmap">([^]*?)<\/script>/.exec(page)?.[1];
+    const digest = map && createHash('sha256').update(map).digest('base64');
+    sites[name] = await serve({
+      mounts: { '/': folder, '/models/': join(root, 'models') },
+      isolated: true,
+      strict: digest ? strictPolicy.replace("'self'", `'self' 'sha256-${digest}'`) : true,
+    });
+  }
+  return sites;
+}
+
+async function reportOf(driver, origin) {
+  await driver.open(`${origin}/`);
+  for (const end = performance.now() + 60_000; performance.now() < end;) {
+    const text = await driver.text('#report');
+    if (text) return JSON.parse(text);
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  }
+  throw new Error(`${driver.name}: no report from ${origin}\n${driver.log.join('\n')}`);
+}
+
+for (const browser of ['chromium', 'firefox', 'webkit']) {
+  test(`${browser}: ${Object.keys(projects).join(', ')}`, limit, async (t) => {
+    const driver = await launch(browser);
+    try {
+      for (const name of Object.keys(projects)) {
+        const report = await reportOf(driver, sites[name].origin);
+        assert.deepEqual(report.troubles, [], `${name}: ${driver.log.join('\n')}`);
+        assertReport(report);
+        assert.equal(report.story, expected.story);
+        const [entry] = report.stored;
+        assert.equal(entry.complete, true);
+        assert.equal(entry.bytes, statSync(model).size);
+        t.diagnostic(`${name}: ${report.engine.simd}, ${report.engine.threads} threads`);
+      }
+    } finally {
+      await driver.close();
+    }
+  });
+}
