@@ -26,6 +26,7 @@ export async function makeSite(cacheFolder) {
     '/': join(root, 'tests/browser/page'),
     '/src/': join(folder, 'src'),
     '/wasm/': join(root, 'dist/wasm'),
+    '/dist/': join(root, 'dist'),
     '/golden/': join(root, 'tests/golden'),
     '/models/': join(root, 'models'),
     '/fetched/': cacheFolder,

@@ -151,6 +151,31 @@ async function testChat(visit, abilities, site) {
   assert.equal(report.text, (await inNode({ ...chat, engine: { simd: report.simd } })).text);
 }
 
+/** On the strictest page everything, on the others what depends on them. */
+const apiSteps = {
+  'isolated, strict policy': ['sessions', 'bytes', 'aborts', 'snapshots', 'batches', 'sources',
+    'image', 'two', 'deaths'],
+  'not isolated': ['sessions', 'two', 'deaths'],
+};
+
+/** Each step asserts by itself in the page; text and engine are compared here. */
+async function testApi(visit, { relaxed, threads }, site, steps) {
+  const report = await visit({ api: steps }, {});
+  assert.equal(report.error, undefined, `${report.error}\n${report.told}`);
+  assert.deepEqual(report.troubles, []);
+  assert.deepEqual(report.done, steps);
+  assert.equal(report.isolated, site.isolated === true);
+  const { availability, text } = report;
+  assert.equal(availability.simd.value, relaxed ? 'relaxed' : 'simd128');
+  const hasThreads = threads && site.isolated === true;
+  assert.equal(availability.threads.value > 1, hasThreads && availableParallelism() > 1);
+  assert.equal(availability.threads.reason === undefined, hasThreads);
+  assert.equal(text, (await inNode({ ...story, tokens: 30 })).text);
+  // WebKit's driver does not tell of the console.
+  const warnings = [...report.told.matchAll(/console warn[^\n]*OneKV: ([^\n]*)/g)];
+  if (report.told !== '') assert.equal(warnings.length, hasThreads ? 0 : 1, report.told);
+}
+
 /** Starts servers and browser; gives visit(where) for the tests, which does a job on that site. */
 function setUp(name) {
   let driver;
@@ -187,6 +212,10 @@ export function testBrowser(name, abilities) {
       testGolden(on(where), abilities, site));
     test(`${name}, ${where}: a story, word for word as in Node`, limit, () =>
       testStory(on(where), abilities, site));
+  }
+  for (const where of Object.keys(apiSteps)) {
+    test(`${name}, ${where}: the public API`, limit, () =>
+      testApi(on(where), abilities, sites[where], apiSteps[where]));
   }
   test(`${name}: simd128 on request tells the same story`, limit, () =>
     testSimd128(on('isolated')));

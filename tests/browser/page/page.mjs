@@ -35,8 +35,24 @@ const handlers = {
   report: ({ report }) => setTimeout(finish, 50, report),
 };
 
-const worker = new Worker(new URL('src/worker.js', location.href), { type: 'module' });
-worker.onmessage = ({ data }) => handlers[data.kind](data);
-// A worker that does not load at all says nothing but this.
-worker.onerror = (event) => finish({ error: `worker: ${event.message ?? 'did not load'}` });
-worker.postMessage(JSON.parse(new URLSearchParams(location.search).get('job')));
+/** The synchronous engine, in a worker of this page's own. */
+function runInWorker(job) {
+  const worker = new Worker(new URL('src/worker.js', location.href), { type: 'module' });
+  worker.onmessage = ({ data }) => handlers[data.kind](data);
+  // A worker that does not load at all says nothing but this.
+  worker.onerror = (event) => finish({ error: `worker: ${event.message ?? 'did not load'}` });
+  worker.postMessage(job);
+}
+
+/** The public API, which has workers of its own. */
+async function runApi(job) {
+  const { runSteps } = await import('./api.mjs');
+  return runSteps(job, (text) => handlers.state({ text }));
+}
+
+const job = JSON.parse(new URLSearchParams(location.search).get('job'));
+if (job.api === undefined) runInWorker(job);
+else {
+  runApi(job).catch((error) => ({ error: String(error?.stack ?? error), code: error?.code }))
+    .then((report) => handlers.report({ report }));
+}

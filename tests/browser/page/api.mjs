@@ -1,0 +1,197 @@
+// The public API, used as a page uses it: each step is a user's few lines with what has to come of
+// them. A step that fails throws; the report has what only the driver can judge.
+import { OneKV, OneKVError } from './dist/src/onekv.js';
+
+const address = '/models/stories-q-mqa.q8_0.gguf';
+const prompt = 'Once upon a time';
+const longText = 'The cat sat on the mat. '.repeat(100);
+
+function check(condition, said) {
+  if (!condition) throw new Error(`wrong: ${said}`);
+}
+
+const same = (found, expected, what) =>
+  check(Object.is(found, expected), `${what}: found ${found}, expected ${expected}`);
+
+async function fails(promise, expected, what) {
+  const error = await promise.then(() => undefined, (thrown) => thrown);
+  check(error !== undefined, `${what} succeeded`);
+  const found = error instanceof OneKVError ? error.code : error.name;
+  same(found, expected, `${what}: ${error.message}`);
+}
+
+async function sessions({ model, report }) {
+  const session = await model.createSession();
+  report.text = await session.prompt(prompt, { maxTokens: 30 });
+  const again = await model.createSession();
+  let streamed = '';
+  for await (const text of again.promptStreaming(prompt, { maxTokens: 30 })) streamed += text;
+  same(streamed, report.text, 'the stream');
+  const stream = again.promptStreaming('', { maxTokens: 400 });
+  check(stream instanceof ReadableStream, 'a ReadableStream');
+  for await (const text of stream) if (text !== '') break;
+  check(again.contextUsage < 200, `${again.contextUsage} tokens after break`);
+  const reader = again.promptStreaming('', { maxTokens: 400 }).getReader();
+  await reader.read();
+  await reader.cancel();
+  await again.tokens();
+  check(again.contextUsage < 300, `${again.contextUsage} tokens after cancel`);
+  const ordered = await Promise.all([again.append(' One'), again.append(' two'), again.tokens()]);
+  same((await model.detokenize(ordered[2])).endsWith(' One two'), true, 'calls in order');
+  await Promise.all([session.destroy(), again.destroy()]);
+}
+
+async function bytes({ model }) {
+  const reports = [];
+  const listen = ({ memory }) => reports.push(memory);
+  model.addEventListener('memory', listen);
+  const session = await model.createSession();
+  await session.prompt(prompt, { maxTokens: 80 });
+  model.removeEventListener('memory', listen);
+  const last = reports.at(-1);
+  const own = last.bySession.find(({ session: id }) => id === session.id);
+  same(own.used, 320 * own.tokens, 'bytes used');
+  same(own.standard.MHA, 32 * own.used, 'standard bytes');
+  same(session.contextBytes, own.used, 'contextBytes');
+  same(last.total, last.weights + last.cache + last.scratch + last.sessions + last.tables, 'sum');
+  const round = async () => {
+    const made = await model.createSession({ initialPrompts: prompt });
+    await made.destroy();
+  };
+  await round();
+  const { total, heap } = await model.memory();
+  for (let i = 0; i < 300; i++) await round();
+  const after = await model.memory();
+  same(after.total, total, 'total after many sessions');
+  same(after.heap, heap, 'heap after many sessions');
+  await session.destroy();
+}
+
+async function aborts({ model }) {
+  await fails(OneKV.load(address, { signal: AbortSignal.abort() }), 'AbortError', 'load');
+  for (const delay of [1, 20, 60]) {
+    const controller = new AbortController();
+    setTimeout(() => controller.abort(), delay);
+    await OneKV.load(address, { signal: controller.signal, store: 'none' })
+      .then((loaded) => loaded.unload(), (error) => same(error.name, 'AbortError', 'load'));
+  }
+  const session = await model.createSession({ initialPrompts: prompt });
+  const { contextUsage } = session;
+  const controller = new AbortController();
+  await fails(session.prompt(longText, { signal: controller.signal,
+    onPrefill: () => controller.abort() }), 'AbortError', 'prefill');
+  same(session.contextUsage, contextUsage, 'tokens after an abort');
+  const pending = fails(session.prompt('', { maxTokens: 900 }), 'DESTROYED', 'destroyed');
+  await session.destroy();
+  await pending;
+}
+
+async function snapshots({ model, report }) {
+  const session = await model.createSession({ initialPrompts: longText.slice(0, 1200) });
+  const started = performance.now();
+  const blob = await session.save();
+  report.saveMs = performance.now() - started;
+  report.saveBytes = blob.size;
+  for (const format of ['cache', 'tokens']) {
+    const restored = await model.restore(await session.save({ format }));
+    same(restored.contextUsage, session.contextUsage, format);
+    const [a, b] = await Promise.all([session.clone(), restored.clone()]);
+    const options = { maxTokens: 8 };
+    same(await a.prompt('', options), await b.prompt('', options), `restored as ${format}`);
+    await Promise.all([a, b, restored].map((one) => one.destroy()));
+  }
+  const damaged = new Uint8Array(await blob.arrayBuffer());
+  damaged[damaged.length >> 1] ^= 4;
+  await fails(model.restore(damaged), 'SNAPSHOT_REFUSED', 'a damaged snapshot');
+  await session.destroy();
+}
+
+async function batches({ model }) {
+  const parent = await model.createSession({ initialPrompts: prompt });
+  const all = await Promise.all(Array.from({ length: 24 }, () => parent.clone()));
+  await Promise.all(all.map((session, seed) => session.setSampling({ temperature: 1, seed })));
+  const answers = await model.batch(all).prompt('', { maxTokens: 10 });
+  check(new Set(answers).size > 12, `${new Set(answers).size} different answers`);
+  await Promise.all([parent, ...all].map((session) => session.destroy()));
+}
+
+async function sources() {
+  const whole = await (await fetch(address)).arrayBuffer();
+  const seen = [];
+  const each = [new File([whole], 'a.gguf'), whole, (await fetch(address)).body,
+    new URL(address, location.href)];
+  for (const source of each) {
+    const model = await OneKV.load(source, { store: 'none', threads: 1,
+      monitor: (m) => m.addEventListener('downloadprogress', (e) => seen.push(e.loaded)) });
+    same(model.bytesPerToken, 320, 'bytes per token');
+    await model.unload();
+  }
+  check(seen.length > 4 && seen.at(-1) === whole.byteLength, 'progress to the end');
+  const estimate = await OneKV.estimate(address);
+  same(estimate.bytesPerToken, 320, 'estimate');
+  await fails(OneKV.load('/golden/index.json'), 'NOT_GGUF', 'no model');
+  await fails(OneKV.load('/models/none.gguf'), 'SOURCE_FAILED', 'no file');
+}
+
+async function image() {
+  const model = await OneKV.load('/models/digits-keqv.f16.gguf', { store: 'none' });
+  const canvas = new OffscreenCanvas(280, 280);
+  const context = canvas.getContext('2d');
+  context.fillRect(130, 40, 26, 200);
+  const { best, labels, probabilities } =
+    await model.classify(context.getImageData(0, 0, 280, 280));
+  same(labels[best], '1', `a vertical line (${[...probabilities].map((p) => p.toFixed(2))})`);
+  await model.unload();
+}
+
+/** What two tabs do to each other: both store the same model, both load it from there. */
+async function two() {
+  const store = 'auto';
+  const models = await Promise.all([0, 1].map(() => OneKV.load(address, { store })));
+  const third = await OneKV.load(address, { store });
+  const texts = await Promise.all([...models, third].map(async (model) => {
+    const session = await model.createSession();
+    return session.prompt(prompt, { maxTokens: 12 });
+  }));
+  same(new Set(texts).size, 1, 'texts of three workers');
+  await Promise.all([...models, third].map((model) => model.unload()));
+  for (const { key } of await OneKV.models.list()) await OneKV.models.delete(key);
+}
+
+async function deaths() {
+  for (const end of ['close', 'throw']) {
+    const model = await OneKV.load(address, { store: 'none', threads: 1,
+      workerUrl: new URL('dying-worker.js', location.href) });
+    const lost = new Promise((resolve) => { model.addEventListener('lost', resolve); });
+    const session = await model.createSession({ logitBias: { 0: -Infinity } });
+    const pending = session.prompt(prompt, { maxTokens: 900 });
+    await fails(Promise.all([pending, session.append(end)]), 'WORKER_LOST', end);
+    await lost;
+    await fails(model.createSession(), 'WORKER_LOST', 'a call after the end');
+  }
+  await fails(OneKV.load(address, { workerUrl: '/none.js' }), 'WORKER_LOST', 'no script');
+  const again = await OneKV.load(address, { store: 'none' });
+  const pending = fails(again.createSession(), 'DESTROYED', 'a call while it is unloaded');
+  await again.unload();
+  await pending;
+}
+
+const steps = { sessions, bytes, aborts, snapshots, batches, sources, image, two, deaths };
+
+/** Takes the steps that job.api names, with one model; tell(text) hears which. */
+export async function runSteps(job, tell) {
+  const report = { availability: await OneKV.availability(), done: [] };
+  const model = await OneKV.load(address, { store: 'none' });
+  try {
+    for (const name of job.api) {
+      tell(name);
+      await steps[name]({ model, report }).catch((error) => {
+        throw new Error(`${name}: ${error?.stack ?? error}`, { cause: error });
+      });
+      report.done.push(name);
+    }
+  } finally {
+    await model.unload();
+  }
+  return report;
+}
