@@ -6,6 +6,8 @@ const cell = ({ median, spread }, show = speed) => `${show(median)} ±${percent(
 const megabytes = (x) => `${(x / 1e6).toFixed(0)} MB`;
 const seconds = (x) => `${(x / 1000).toFixed(2)} s`;
 
+const seen = 'decode as the page sees it';
+
 /** Rows of one result: name, wllama, OneKV, how many times better OneKV is. */
 function rows({ figures: { wllama, onekv } }) {
   return Object.keys(onekv).filter((name) => wllama[name] !== undefined).map((name) => {
@@ -28,7 +30,8 @@ function section(result) {
     `| | wllama ${versions.wllama} | OneKV (${onekv.simd}) | ratio |`,
     '|---|---|---|---|', ...rows(result), '',
     `Fetching and hashing the file alone: ${seconds(fetchAndHashMs.median)}; OneKV's load ` +
-      `${(loadMs.median / fetchAndHashMs.median).toFixed(2)} times that.`,
+      `${(loadMs.median / fetchAndHashMs.median).toFixed(2)} times that. Decode as the page sees ` +
+      `OneKV's: ${speed(figures.onekv[seen].median)} tokens/s.`,
     `Other programs took at most ${percent(busy.others)} of the cores' time in a visit, the host ` +
       `${percent(busy.stolen)}.`,
     `${browser}, ${machine.cpu}, ${machine.cores} cores; ${commit}, ${date.slice(0, 16)}Z.`, '',
@@ -40,6 +43,7 @@ export function peersMarkdown(results) {
   return ['# OneKV and wllama on the same files', '',
     'Made by `npm run bench:peers`. Medians of visits that take turns, each in a browser of its',
     'own; ± is half the distance of the quartiles. Of a Q-K=V model wllama runs the expanded form.',
-    'wllama is measured by its own timings. "First decode" follows the load directly.', '',
+    'Both are used through their public interfaces and measured by their own timings, which each',
+    'takes in its worker. "First decode" follows the load directly.', '',
     ...results.flatMap(section)].join('\n');
 }

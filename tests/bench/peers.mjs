@@ -9,7 +9,6 @@
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { build } from 'esbuild';
 import { shapedModel, titleOf } from '../../dist/src/bench/shapes.js';
 import { summarise } from '../../dist/src/bench/statistics.js';
 import { root } from '../../wasm/toolchain/shell.mjs';
@@ -45,23 +44,12 @@ const resultFolder = join(root, 'tests/bench/results');
 const visitTimeout = 240_000;
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
-async function makeSite() {
-  const folder = join(root, 'build/bench');
-  await build({
-    entryPoints: [join(root, 'tests/bench/page/onekv-worker.mjs')],
-    outfile: join(folder, 'src/onekv-worker.js'),
-    bundle: true, format: 'esm', platform: 'browser', target: 'es2022',
-    external: ['node:*'], logLevel: 'warning',
-  });
-  return serve({ isolated: true, mounts: {
-    '/': join(root, 'tests/bench/page'),
-    '/src/': join(folder, 'src'),
-    '/lib/': join(root, 'dist/src'),
-    '/wasm/': join(root, 'dist/wasm'),
-    '/wllama/': join(root, 'node_modules/@wllama/wllama/esm'),
-    '/shapes/': shapeFolder,
-  } });
-}
+const serveSite = () => serve({ isolated: true, mounts: {
+  '/': join(root, 'tests/bench/page'),
+  '/dist/': join(root, 'dist'),
+  '/wllama/': join(root, 'node_modules/@wllama/wllama/esm'),
+  '/shapes/': shapeFolder,
+} });
 
 /** The report of one visit. */
 async function visit(origin, job) {
@@ -141,6 +129,8 @@ function figures(visits, steps) {
       [i === 0 ? 'first decode' : `decode after ${count}`, of((visit) => visit.steps[i].decode)],
       ...(count > 8 ? [[`prefill ${count}`, of((visit) => visit.steps[i].prefill)]] : []),
     ])),
+    ...(visits[0].steps.at(-1).seen === undefined ? {} : {
+      'decode as the page sees it': of((visit) => visit.steps.at(-1).seen) }),
     loadMs: of((visit) => visit.loadMs),
     peakBytes: of((visit) => visit.peakBytes),
     ...(visits[0].fetchAndHashMs === undefined ? {}
@@ -195,7 +185,7 @@ async function main() {
   const { quick } = values;
   const list = (name, all, short) => (values[name] ?? (quick ? short : all)).split(',');
   const repeat = Number(values.repeat ?? (quick ? 3 : 5));
-  const server = await makeSite();
+  const server = await serveSite();
   const results = [];
   try {
     for (const shape of list('shapes', 'S,M', 'S')) {

@@ -30,6 +30,7 @@ test('ratios above 1 are in our favour, whatever the unit', () => {
   const figures = (decode, loadMs) => ({
     'decode after 8': summarise([decode]), loadMs: summarise([loadMs]),
     fetchAndHashMs: summarise([100]),
+    'decode as the page sees it': summarise([180]),
   });
   const text = peersMarkdown([{
     title: 'S QKV MHA q8_0', threads: 2, commit: '0123456789ab', date: '2026-01-01T00:00:00.000Z',

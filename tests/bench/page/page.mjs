@@ -9,20 +9,12 @@
 //
 // The first prompt is measured as it comes after loading, the others follow it. Both engines do
 // their work in workers; this thread only waits. The report is written into #report.
-import { randomIds, textOfIds } from '/lib/bench/random-model.js';
+import { randomIds, textOfIds } from '/dist/src/bench/random-model.js';
+import { measureOneKV } from './onekv.mjs';
 import { measureWllama } from './wllama.mjs';
 
 const element = (id) => document.getElementById(id);
 const say = (text) => { element('state').textContent = text; };
-
-function measureOneKV(job) {
-  const worker = new Worker(new URL('src/onekv-worker.js', location.href), { type: 'module' });
-  return new Promise((resolve, reject) => {
-    worker.onmessage = ({ data }) => (data.error ? reject(new Error(data.error)) : resolve(data));
-    worker.onerror = (event) => reject(new Error(`worker: ${event.message ?? 'did not load'}`));
-    worker.postMessage(job);
-  });
-}
 
 /** How long the file alone takes: to fetch, and to fetch and hash. */
 async function measureFetch(url) {
