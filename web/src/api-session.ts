@@ -154,7 +154,10 @@ export interface Session {
   tokens(options?: SignalOptions): Promise<Int32Array>;
   /** New sampling parameters; random numbers restart at their seed. */
   setSampling(sampling: SamplingOptions, options?: SignalOptions): Promise<void>;
+  /** While an answer comes it takes that as far as it is, and does not wait for its end: a page
+   * that is hidden can save in time. Otherwise it waits for its turn. */
   save(options?: SaveOptions): Promise<Blob>;
+  /** At once, whatever runs. */
   memory(options?: SignalOptions): Promise<SessionMemory>;
   /** Computed anew for this call, in time and bytes of tokens²; at most 2048 tokens. */
   attention(options: AttentionOptions): Promise<AttentionMap>;

@@ -64,6 +64,7 @@ export class Conversation {
   #slides = 0;
   /** Tokens after the last change. */
   #length: number;
+  #answer: { text: string; tokens: number[] } | undefined;
 
   /** Owns the session. */
   constructor(id: number, session: Session, past: Past, settings: Settings) {
@@ -87,9 +88,17 @@ export class Conversation {
     return this.session.model;
   }
 
+  /** With the answer that is on its way, as far as it is. */
   get past(): Past {
     const { chat, messages, text, ends } = this.#past;
-    return { chat, messages: [...messages], text, ends: [...ends] };
+    const past = { chat, messages: [...messages], text, ends: [...ends] };
+    if (this.#answer !== undefined) this.#addTo(past, this.#answer);
+    return past;
+  }
+
+  /** An answer is on its way: between turns the session is whole. */
+  get isAnswering(): boolean {
+    return this.#answer !== undefined;
   }
 
   get messages(): readonly ChatMessage[] {
@@ -202,14 +211,33 @@ export class Conversation {
     this.#past.text = plan.text;
   }
 
-  /** An answer was generated: these tokens stand in the session. */
-  addAnswer(text: string, tokens: readonly number[]): void {
-    if (!this.chat) return;
+  beginAnswer(): void {
+    this.#answer = { text: '', tokens: [] };
+  }
+
+  /** A part of the answer came; its token stands in the session. */
+  growAnswer(text: string, token: number | undefined): void {
+    if (this.#answer === undefined) return;
+    this.#answer.text += text;
+    if (token === undefined) return;
+    this.#answer.tokens.push(token);
+    this.hasGrown(1);
+  }
+
+  /** The answer is whole, or it was ended: what came of it is past. */
+  endAnswer(): void {
+    const answer = this.#answer;
+    this.#answer = undefined;
+    if (answer !== undefined) this.#addTo(this.#past, answer);
+  }
+
+  #addTo(past: Past, { text, tokens }: { text: string; tokens: number[] }): void {
+    if (!past.chat) return;
     const raw = this.model.tokenizer.stream({ special: true, continues: true });
-    this.#past.text += tokens.map((token) => raw.push(token)).join('') + raw.end();
-    const known = this.#past.ends.length === this.#past.messages.length;
-    this.#past.messages.push({ role: 'assistant', content: text });
-    if (known) this.#past.ends.push(this.session.length);
+    past.text += tokens.map((token) => raw.push(token)).join('') + raw.end();
+    const known = past.ends.length === past.messages.length;
+    past.messages.push({ role: 'assistant', content: text });
+    if (known) past.ends.push(this.session.length);
   }
 
   /** Keeps the first `count` tokens, and the messages that are whole in them. */

@@ -7,7 +7,7 @@ import type { ChatMessage } from './chat-template.js';
 import type { CacheType, ModelDescription } from './description.js';
 import { OneKVError, invalidArgument } from './errors.js';
 import { TypedTarget, memoryEvent } from './events.js';
-import type { LoadedModel } from './protocol.js';
+import type { LoadedModel, SessionState } from './protocol.js';
 import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './remote-session.js';
 import type { Pixels } from './image.js';
 import type { WorkerClient } from './worker-client.js';
@@ -38,6 +38,8 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   readonly hasChatTemplate: boolean;
   /** @internal */
   readonly client: WorkerClient;
+  /** Sessions that nobody holds any more are destroyed, some time. */
+  readonly #forgotten: FinalizationRegistry<number>;
   readonly #memoryListeners = new Set<unknown>();
 
   /** @internal */
@@ -54,6 +56,9 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     this.bytesPerToken = loaded.bytesPerToken;
     this.standardBytesPerToken = loaded.standardBytesPerToken;
     this.hasChatTemplate = loaded.hasChatTemplate;
+    this.#forgotten = new FinalizationRegistry((session) => {
+      client.call('destroy', { session }).catch(() => {});
+    });
     client.onMemory = (memory) => this.dispatch(memoryEvent(memory));
     client.onLost = () => this.dispatch(new Event('lost'));
   }
@@ -81,7 +86,14 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   async createSession(options: SessionOptions = {}): Promise<RemoteSession> {
     const state = await this.client.call('createSession', wireSessionOptions(options),
       onPrefill(options));
-    return new RemoteSession(this, state);
+    return this.hold(state);
+  }
+
+  /** The object of a session in the worker. @internal */
+  hold(state: SessionState): RemoteSession {
+    const session = new RemoteSession(this, state);
+    this.#forgotten.register(session, session.id);
+    return session;
   }
 
   async restore(snapshot: Blob | ArrayBuffer | Uint8Array | Response,
@@ -89,7 +101,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     const bytes = await bytesOf(snapshot);
     const state = await this.client.call('restore', { bytes },
       { signal, transfer: [bytes.buffer as ArrayBuffer] });
-    return new RemoteSession(this, state);
+    return this.hold(state);
   }
 
   batch(sessions: readonly Session[]): SessionBatch {

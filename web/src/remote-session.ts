@@ -164,7 +164,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   async clone({ signal }: SignalOptions = {}): Promise<RemoteSession> {
-    return new RemoteSession(this.model, await this.#call('clone', {}, { signal }));
+    return this.model.hold(await this.#call('clone', {}, { signal }));
   }
 
   async truncate(count: number, { signal }: SignalOptions = {}): Promise<void> {

@@ -4,6 +4,7 @@ import { Conversation } from './conversation.js';
 import type { Plan } from './conversation.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from './errors.js';
 import { generate } from './generate.js';
+import type { GenerateResult } from './generate.js';
 import type { Model } from './model.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from './protocol.js';
 import { sessionReport } from './reports.js';
@@ -78,6 +79,13 @@ export class SessionHost {
         this.#conversations.delete(session);
       },
     };
+  }
+
+  /** What a call does changes nothing and sees the session as it is between turns: it need not wait
+   * for an answer that is on its way. */
+  canRunNow(name: string, session: unknown): boolean {
+    if (name === 'sessionMemory') return true;
+    return name === 'save' && this.#conversations.get(session as number)?.isAnswering === true;
   }
 
   get conversations(): Iterable<Conversation> {
@@ -219,25 +227,20 @@ export class SessionHost {
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
   async #stream(conversation: Conversation, parts: ReturnType<typeof generate>,
-    call: CallContext) {
-    let text = '';
-    const tokens: number[] = [];
+    call: CallContext): Promise<GenerateResult> {
+    conversation.beginAnswer();
     try {
       for (;;) {
         const { done, value } = await parts.next();
         if (done === true) return value;
-        text += value.text;
         const { token, ...logprobs } = value.choice ?? { token: undefined };
-        if (token !== undefined) {
-          tokens.push(token);
-          conversation.hasGrown(1);
-        }
-        const { length } = conversation.session;
-        call.notice({ type: 'part', part: { text: value.text, token, ...logprobs }, length,
-          cached: conversation.session.memory().tokens, slides: conversation.slides });
+        conversation.growAnswer(value.text, token);
+        const { session, slides } = conversation;
+        call.notice({ type: 'part', part: { text: value.text, token, ...logprobs },
+          length: session.length, cached: session.memory().tokens, slides });
       }
     } finally {
-      if (!this.#model.engine.isBroken) conversation.addAnswer(text, tokens);
+      if (!this.#model.engine.isBroken) conversation.endAnswer();
     }
   }
 

@@ -121,6 +121,10 @@ export class WorkerClient {
     if (message.state !== undefined) options.onState?.(message.state);
     if (message.kind === 'aborted') reject(options.signal?.reason);
     else reject(new OneKVError(message.code, message.message));
+    // Nothing works any more in a worker whose engine broke down.
+    if (message.kind === 'error' && message.code === 'WASM_FAILED') {
+      this.#lose(new OneKVError('WORKER_LOST', message.message));
+    }
   }
 
   #settle(id: number, pending: Pending): void {

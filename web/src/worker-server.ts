@@ -1,7 +1,8 @@
 // The worker's end of the protocol: takes messages, has calls carried out, sends what comes of it.
 //
-// Calls on one session run one after the other; a call that is aborted before its turn does
-// nothing. Messages are hostile until they are checked: what cannot be answered is dropped.
+// Calls on one session run one after the other, but for those that only look (canRunNow); a call
+// that is aborted before its turn does nothing. Messages are hostile until they are checked: what
+// cannot be answered is dropped.
 import { OneKVError, invalidArgument, reasonOf } from './errors.js';
 import { ModelHost } from './model-host.js';
 import type { Loading } from './model-host.js';
@@ -93,7 +94,8 @@ export class WorkerServer {
       const context = this.#context(running);
       const work = () => handler(args, context);
       if (name === 'destroy') this.#cancelOthers(running);
-      const result = await (session === undefined ? work() : this.#inOrder(running, work));
+      const isFree = session === undefined || this.#host.sessions.canRunNow(name, session);
+      const result = await (isFree ? work() : this.#inOrder(running, work));
       if (name === 'watchMemory') this.#watchesMemory = (args as { on: unknown }).on === true;
       if (result instanceof Uint8Array) this.#transfer.push(result.buffer as ArrayBuffer);
       this.#send({ kind: 'result', id, result });

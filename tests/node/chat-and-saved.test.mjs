@@ -1,0 +1,126 @@
+// Chats and saved sessions in a worker: the past as messages, as cache and as tokens.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { OneKV } from '../../dist/src/onekv-node.js';
+import { root, withKeys } from './support.mjs';
+
+const path = `${root}models/stories-q-mqa.q8_0.gguf`;
+const prompt = 'Once upon a time';
+/** Marks turns with letters that the vocabulary has. */
+const template = '{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}' +
+  '{% if add_generation_prompt %}[assistant] {% endif %}';
+
+let model;
+let chatModel;
+
+before(async () => {
+  model = await OneKV.load(path, { threads: 1, batch: 32 });
+  chatModel = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string', template]]),
+    { threads: 1 });
+});
+after(() => Promise.all([model.unload(), chatModel.unload()]));
+
+test('a session is saved and restored, as cache and as tokens', async () => {
+  const session = await model.createSession({ temperature: 0.8, seed: 9 });
+  await session.prompt(prompt, { maxTokens: 40 });
+  const caches = await session.save();
+  const tokens = await session.save({ format: 'tokens' });
+  assert.ok(tokens.size < caches.size / 10);
+  const restored = await model.restore(caches);
+  assert.deepEqual(await restored.tokens(), await session.tokens());
+  const expected = await session.prompt('', { maxTokens: 10 });
+  assert.equal(await restored.prompt('', { maxTokens: 10 }), expected);
+  const anew = await model.restore(new Response(tokens));
+  assert.equal(anew.contextUsage, 44);
+  await anew.setSampling({ seed: 1 });
+  await session.truncate(44);
+  await session.setSampling({ seed: 1 });
+  assert.equal(await anew.prompt('', { maxTokens: 10 }),
+    await session.prompt('', { maxTokens: 10 }));
+  await assert.rejects(chatModel.restore(caches), { code: 'SNAPSHOT_REFUSED' });
+  await Promise.all([session, restored, anew].map((one) => one.destroy()));
+});
+
+test('save and memory do not wait for an answer that is on its way', async () => {
+  const session = await chatModel.createSession({ logitBias: { 0: -Infinity } });
+  const controller = new AbortController();
+  const answer = session.generate('Tell me.', { maxTokens: 900, signal: controller.signal });
+  const parts = [];
+  let saved;
+  let memory;
+  for await (const { text } of answer) {
+    parts.push(text);
+    if (parts.length < 10) continue;
+    [saved, memory] = await Promise.all([session.save(), session.memory()]);
+    break;
+  }
+  assert.ok(memory.tokens < 300, `${memory.tokens} tokens`);
+  const restored = await chatModel.restore(saved);
+  assert.equal(restored.contextUsage < 300, true);
+  const [question, said] = restored.messages;
+  assert.deepEqual(question, { role: 'user', content: 'Tell me.' });
+  assert.ok(said.content.startsWith(parts.join('')));
+  const { cachedTokens } = await restored.generate('More', { maxTokens: 2 }).result;
+  assert.ok(cachedTokens >= 20, `${cachedTokens}`);
+  await Promise.all([session.destroy(), restored.destroy()]);
+});
+
+test('a damaged snapshot is refused, whatever is wrong with it', async () => {
+  const session = await model.createSession({ initialPrompts: prompt });
+  for (const format of ['cache', 'tokens']) {
+    const bytes = new Uint8Array(await (await session.save({ format })).arrayBuffer());
+    const wrong = [0, 1, 7, 8, 15, bytes.length - 1].map((n) => bytes.slice(0, n));
+    for (let at = 0; at < bytes.length; at += 3) {
+      const damaged = bytes.slice();
+      damaged[at] ^= 1 << at % 8;
+      wrong.push(damaged);
+    }
+    for (const one of wrong) {
+      await assert.rejects(model.restore(one), { code: 'SNAPSHOT_REFUSED' });
+    }
+  }
+  assert.ok((await session.prompt('', { maxTokens: 3 })).length > 0, 'the session goes on');
+  await session.destroy();
+});
+
+test('a chat keeps its past in the cache', async () => {
+  const session = await chatModel.createSession({
+    initialPrompts: [{ role: 'system', content: 'Be kind.' }] });
+  assert.deepEqual(session.messages, [{ role: 'system', content: 'Be kind.' }]);
+  const first = session.generate('Who are you?', { maxTokens: 6 });
+  const { text, promptTokens, cachedTokens } = await first.result;
+  assert.ok(cachedTokens > 0 && cachedTokens < promptTokens);
+  const before = session.contextUsage;
+  const second = session.generate('And now?', { maxTokens: 6 });
+  const { cachedTokens: kept } = await second.result;
+  assert.equal(kept, before, 'nothing is computed twice');
+  assert.deepEqual(session.messages.map(({ role }) => role),
+    ['system', 'user', 'assistant', 'user', 'assistant']);
+  assert.equal(session.messages[2].content, text);
+  const all = await chatModel.detokenize(await session.tokens());
+  assert.match(all, /^\[system\] Be kind\.\n\[user\] Who are you\?\n\[assistant\]/);
+  assert.ok(all.includes('\n[user] And now?\n[assistant]'));
+  await session.destroy();
+});
+
+test('a chat with a stop string, a clone, a cut and a restored past', async () => {
+  const session = await chatModel.createSession();
+  const answer = session.generate('Tell me.', { maxTokens: 30, stop: [' a', 'e'] });
+  const { reason, text } = await answer.result;
+  assert.equal(reason, 'stop');
+  assert.doesNotMatch(text, /e| a/);
+  const clone = await session.clone();
+  const restored = await chatModel.restore(await session.save({ format: 'tokens' }));
+  const answers = await Promise.all([session, clone, restored].map((one) =>
+    one.prompt('More', { maxTokens: 5 })));
+  assert.deepEqual(answers, [answers[0], answers[0], answers[0]]);
+  assert.deepEqual(clone.messages, session.messages);
+  assert.deepEqual(restored.messages, session.messages);
+  const usage = await session.measureContextUsage('Again');
+  const { contextUsage } = session;
+  await session.append('Again');
+  assert.ok(session.contextUsage - contextUsage <= usage);
+  await session.truncate(contextUsage - 1);
+  assert.deepEqual(session.messages.map(({ role }) => role), ['user', 'assistant', 'user']);
+  await Promise.all([session, clone, restored].map((one) => one.destroy()));
+});
