@@ -1,0 +1,37 @@
+// The suites of onekv bench in a page's worker. The job: { suites, quick, repeat }.
+import { Engine, hasRelaxedSimd } from '../../../dist/src/index.js';
+import { makePlan } from '../../../dist/src/bench/plan.js';
+import { runBatches } from '../../../dist/src/bench/runner.js';
+
+/** What this page can start: both of two threads, or one. */
+async function findThreads() {
+  const engine = await Engine.open({ threads: 2 });
+  const { threads, notes } = engine;
+  engine.destroy();
+  return { threads: [...new Set([threads, 1])], notes };
+}
+
+async function run({ suites, quick, repeat }) {
+  const { threads, notes } = await findThreads();
+  const models = new Map();
+  const started = performance.now();
+  const batches = makePlan({
+    suites, quick, threads, subjects: [], qualitySubjects: [], quality: undefined,
+    simd: hasRelaxedSimd() ? ['relaxed', 'simd128'] : ['simd128'],
+    cacheTypes: undefined, depths: undefined, pause: async () => {},
+    onLoad: (title, { hash, estimate }) => {
+      models.set(title, { title, hash, parameters: estimate.parameters });
+    },
+  });
+  const results = await runBatches(batches, {
+    repeat,
+    onProgress: (done, total, title) => postMessage({ progress: `${done} of ${total}: ${title}` }),
+  });
+  return { ...results, notes: [...notes, ...results.notes], models: [...models.values()],
+    options: { suites, quick, repeat, threads }, seconds: (performance.now() - started) / 1000 };
+}
+
+addEventListener('message', async ({ data }) => {
+  const failed = (error) => ({ error: String(error?.stack ?? error) });
+  postMessage({ report: await run(data).catch(failed) });
+});
