@@ -5,7 +5,7 @@
 //
 // Story `number` has its own prompt and its own random numbers, both functions of (seed, number).
 // What is good goes to STORIES.jsonl, a line each with its text and where it comes from (data.py
-// reads the file as it is); what is not goes to STORIES.rejected.jsonl with the reason. Both files
+// reads the file as it is); what is not goes to STORIES.jsonl.rejected with the reason. Both files
 // together say what is done, so the same command continues. Near-duplicates of any story before, in
 // these files or in --against, are not taken.
 import { appendFileSync, existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
@@ -173,7 +173,7 @@ const command = {
 
 /** Tells the stories that are not done; gives the tally. */
 async function synthesize(model, file, values) {
-  const rejectedFile = file.replace(/\.jsonl$/, '.rejected.jsonl');
+  const rejectedFile = `${file}.rejected`;
   const seed = values.integer('seed', 0, 2 ** 28) ?? 1;
   const batch = values.integer('batch', 1, 64) ?? defaultBatch;
   const maxTokens = values.integer('max-tokens', 1, 100000) ?? 500;

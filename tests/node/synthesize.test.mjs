@@ -94,7 +94,7 @@ const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
 test('a run continues, and every story says where it comes from', { skip: !existsSync(smollm2) &&
   'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
   const file = join(scratch, 'stories.jsonl');
-  const rejected = join(scratch, 'stories.rejected.jsonl');
+  const rejected = `${file}.rejected`;
   const run = (stories) => promisify(execFile)(process.execPath, [
     join(root, 'models/synthesize.mjs'), file, '--stories', stories, '--max-tokens', '12',
     '--batch', '2', '--threads', '1']);
