@@ -17,8 +17,10 @@ layer, over held-out stories read from their start:
 - asymmetry of the maps: |S - S'| / |S + S'| (Frobenius) of each head's scores before the mask, mean
   over heads and stories: 0 for Q = K without a mask, about 1 for unrelated Q and K.
 
-Writes analysis/NAME.json and, by matplotlib, analysis/PLOT.svg. Invariants: attention is computed
-here from the model's own projections, and its output must be that of the model.
+The same model before training is the control: K and V are two views of one input, so much of their
+similarity needs no learning. Writes analysis/NAME.json and, by matplotlib, analysis/PLOT.svg, and
+the table in README.md. Invariants: attention is computed here from the model's own projections, and
+its output must be that of the model.
 """
 import argparse
 import json
@@ -30,8 +32,9 @@ import torch
 
 from evaluate import windows
 from export import load_checkpoint
-from model import causal_mask, rotate, spread
+from model import Transformer, causal_mask, rotate, spread
 from order import TokenSet
+from pages import replace_part
 from table import configurations
 
 SCORED = "tinystories_github"
@@ -130,6 +133,10 @@ def analyse(model, token_set, stories, length):
     return len(chosen), [layer.result() for layer in layers]
 
 
+def mean_of(layers):
+    return {key: float(np.mean([row[key] for row in layers])) for key in layers[0]}
+
+
 PLOTS = (("cosine_kv", "cosine of K and V rows"), ("cka_kv", "linear CKA of K and V"),
          ("effective_rank_k", "effective rank of K / width"),
          ("effective_rank_v", "effective rank of V / width"),
@@ -138,7 +145,7 @@ PLOTS = (("cosine_kv", "cosine of K and V rows"), ("cka_kv", "linear CKA of K an
 
 
 def plot(results, path):
-    """One panel a measure: layers across, a line a model."""
+    """One panel a measure: layers across, a line a model, dotted its mean before training."""
     import matplotlib
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "onekv"       # the same file for the same figures
@@ -148,7 +155,10 @@ def plot(results, path):
         for name, result in results.items():
             rows = result["layers"]
             heights = [row[key] / (row["widest_rank"] if "width" in title else 1) for row in rows]
-            panel.plot(range(len(rows)), heights, marker="o", markersize=3, label=name)
+            line, = panel.plot(range(len(rows)), heights, marker="o", markersize=3, label=name)
+            before = result["untrained"][key] / (
+                result["untrained"]["widest_rank"] if "width" in title else 1)
+            panel.axhline(before, color=line.get_color(), linewidth=0.8, linestyle=":")
         panel.set_title(title, fontsize=10)
         panel.set_xlabel("layer", fontsize=8)
         panel.set_xticks(range(max(len(result["layers"]) for result in results.values())))
@@ -157,11 +167,27 @@ def plot(results, path):
     figure.savefig(path, metadata={"Date": None})
 
 
+def markdown(results):
+    """Lines of a table: means over layers, in brackets those before training."""
+    heads = ("cosine K, V", "CKA K, V", "effective rank K", "V", "of at most", "maps", "asymmetry")
+    keys = ("cosine_kv", "cka_kv", "effective_rank_k", "effective_rank_v", "widest_rank",
+            "effective_rank_map", "asymmetry_map")
+    lines = [f"| model | {' | '.join(heads)} |", "|---" * (1 + len(heads)) + "|"]
+    for name, result in results.items():
+        mean, before = result["mean"], result["untrained"]
+        cells = [f"{mean[key]:.0f}" if key == "widest_rank" else
+                 f"{mean[key]:.1f} ({before[key]:.1f})" if "rank" in key else
+                 f"{mean[key]:.2f} ({before[key]:.2f})" for key in keys]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
 def main():
     parser = argparse.ArgumentParser(description="Keys, values and attention maps by layer.")
     parser.add_argument("checkpoints", nargs="*", metavar="NAME=FILE")
     parser.add_argument("--table", type=Path, metavar="RUNS", help="folder of table.py's runs")
-    parser.add_argument("--plot", required=True, help="name of the plot")
+    parser.add_argument("--plot", required=True, choices=("stories", "table"),
+                        help="name of the plot, and part of README.md")
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "analysis")
     parser.add_argument("--weights", choices=("last", "average"), default="last")
@@ -180,19 +206,23 @@ def main():
     for name, path in chosen.items():
         model, state = load_checkpoint(path, args.weights)
         length = min(args.length, model.config.context)
-        stories, layers = analyse(
-            model, TokenSet(args.data, SCORED, "validation"), args.stories, length)
+        token_set = TokenSet(args.data, SCORED, "validation")
+        stories, layers = analyse(model, token_set, args.stories, length)
+        torch.manual_seed(0)
+        _, control = analyse(Transformer(model.config).eval(), token_set, args.stories, length)
         results[name] = {
             "projection": model.config.projection, "kv_heads": model.config.kv_heads,
             "heads": model.config.heads, "positions": model.config.positions,
             "tokens_read": state["tokens"], "stories": stories, "length": length,
-            "mean": {key: float(np.mean([row[key] for row in layers])) for key in layers[0]},
-            "layers": layers}
+            "mean": mean_of(layers), "untrained": mean_of(control), "layers": layers}
         path = args.out / f"{name.replace(' ', '-')}.json"
         path.write_text(json.dumps(results[name], indent=1) + "\n")
-        mean = (f"{key} {value:.3f}" for key, value in results[name]["mean"].items())
-        print(f"{name}: {', '.join(mean)}", flush=True)
+        for kind in ("mean", "untrained"):
+            line = (f"{key} {value:.3f}" for key, value in results[name][kind].items())
+            print(f"{name}, {kind}: {', '.join(line)}", flush=True)
     plot(results, args.out / f"{args.plot}.svg")
+    replace_part(Path(__file__).with_name("README.md"), f"analysis of {args.plot}",
+                 markdown(results))
 
 
 if __name__ == "__main__":

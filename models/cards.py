@@ -104,19 +104,24 @@ def settings_list(settings):
                      if key in settings).replace('"', "")
 
 
-def losses_table(name):
-    """What smaller types cost, if losses.py has measured this model."""
-    path = FOLDER / "results" / "losses.json"
-    measured = json.loads(path.read_text())["models"].get(name) if path.exists() else None
-    if not measured:
-        return []
-    lines = ["", "| weights | cache | perplexity | against f32 |", "|---|---|---|---|"]
-    return lines + [f"| {row['weights']} | {row['cache']} | {row['perplexity']:.3f} | "
-                    f"{row['change_percent']:+.2f} % |" for row in measured["rows"]]
+def evaluation(model):
+    """Loss of PyTorch and of the engine (losses.py) with each type of weights and cache."""
+    measured = json.loads((FOLDER / "results" / "losses.json").read_text())
+    found = measured["models"][model.name]
+    result = found["pytorch"]
+    return [
+        "## Evaluation", "",
+        paragraph(f"Held-out stories ({measured['scored']}, {result['tokens']:,} tokens, each "
+                  f"story alone, all tokens scored), PyTorch in f32: loss {result['loss']:.4f}, "
+                  f"perplexity {result['perplexity']:.3f} per token and "
+                  f"{2 ** result['bits_per_byte']:.4f} per byte. In the onekv engine:"),
+        "", "| weights | cache | perplexity | against f32 |", "|---|---|---|---|",
+        *(f"| {row['weights']} | {row['cache']} | {row['perplexity']:.3f} | "
+          f"{round(row['change_percent'], 2) + 0.0:+.2f} % |" for row in found["rows"]), ""]
 
 
 def story_card(model, twin):
-    record, (scored, result) = model.training, next(iter(model.training["held_out"].items()))
+    record, result = model.training, next(iter(model.training["held_out"].values()))
     matching = record["tokens"] == twin.training["tokens"]
     data = [f"| {STORY_DATA[file]} | {entry['tokens']:,} | {entry['weight']} |"
             for file, entry in record["data"].items()]
@@ -145,16 +150,7 @@ def story_card(model, twin):
         "", paragraph(f"{record['tokens']:,} tokens in {record['steps']:,} steps and "
                       f"{record['seconds']:,} seconds on a CPU, PyTorch {record['torch']}. "
                       f"Settings: {settings_list(record['settings'])}."),
-        "", "## Evaluation", "",
-        paragraph(f"Held-out stories ({scored}, {result['tokens']:,} tokens, each story alone, all "
-                  f"tokens scored), PyTorch in f32: loss {result['loss']:.4f}, perplexity "
-                  f"{result['perplexity']:.3f} per token and "
-                  f"{math.exp(result['bits_per_byte'] * math.log(2)):.4f} per byte. The twin: loss "
-                  f"{twin.training['held_out'][scored]['loss']:.4f}. In the onekv engine:"
-                  if losses_table(model.name) else
-                  f"Held-out loss {result['loss']:.4f}, perplexity {result['perplexity']:.3f} on "
-                  f"{result['tokens']:,} tokens."),
-        *losses_table(model.name), ""]
+        "", *evaluation(model)]
 
 
 def digit_card(model, twin):

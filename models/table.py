@@ -75,8 +75,7 @@ def start(configuration, args):
     asked = folder / "asked.json"
     asked.write_text(json.dumps(configuration))
     command = ["nice", "-n", "19", sys.executable, str(Path(__file__).with_name("train.py")),
-               str(asked), "--data", str(args.data), "--out", str(args.out), "--threads", "1",
-               "--no-compile"]      # at this size compiled steps are slower
+               str(asked), "--data", str(args.data), "--out", str(args.out), "--threads", "1"]
     with open(folder / "output.txt", "a", encoding="utf-8") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 

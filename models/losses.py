@@ -1,0 +1,115 @@
+"""What smaller weights and caches cost in held-out loss, for the models that ship.
+
+    npm run build
+    python models/losses.py --data DATA --run stories-q-mqa=RUNS/NAME --run stories-qkv=RUNS/NAME
+
+The loss of the engine (`onekv eval --documents`) with weights in f32, f16, q8_0 and q4_0 and caches
+in f32, f16 and i8, and PyTorch's in f32 on the same tokens, which the engine must agree with to
+0.1 %. Writes results/losses.json and the table in README.md. Invariants: the q8_0 weights are the
+file that ships, and it must hold the weights of the run's checkpoint.
+"""
+import argparse
+import json
+import math
+import subprocess
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from gguf import GGUFReader
+
+from engine import ROOT, evaluate_documents
+from evaluate import held_out
+from export import load_checkpoint, write_gguf
+from pages import replace_part
+
+FOLDER = Path(__file__).resolve().parent
+SCORED = "tinystories_github"
+AGREEMENT = 1e-3
+# (weights, cache); the first pair is what the others are compared with.
+PAIRS = (("f32", "f32"), ("f16", "f32"), ("q8_0", "f32"), ("q4_0", "f32"), ("f32", "f16"),
+         ("f32", "i8"), ("q8_0", "f16"), ("q8_0", "i8"), ("q4_0", "i8"))
+
+
+def check_same_weights(shipped, exported):
+    """SystemExit unless both files hold the same tensors, byte by byte."""
+    a, b = ({tensor.name: tensor for tensor in GGUFReader(path).tensors}
+            for path in (shipped, exported))
+    differing = sorted(a.keys() ^ b.keys()) + [
+        name for name in a.keys() & b.keys() if not np.array_equal(a[name].data, b[name].data)]
+    if differing:
+        raise SystemExit(f"{shipped} is not the run's checkpoint: {differing[0]} differs")
+
+
+def measure(name, folder, args, scratch):
+    """{"pytorch": …, "rows": [{weights, cache, loss, …}]} of one model."""
+    model, state = load_checkpoint(folder / "final.pt", args.weights)
+    results = held_out(model, args.data, [SCORED])[SCORED]
+    print(f"{name}: PyTorch {results['loss']:.5f}", flush=True)
+    files = {}
+    for kind in dict.fromkeys(weights for weights, _ in PAIRS):
+        files[kind] = scratch / f"{name}.{kind}.gguf"
+        write_gguf(model, files[kind], kind, name, args.data / "tokenizer.json")
+    shipped = FOLDER / f"{name}.q8_0.gguf"
+    check_same_weights(shipped, files["q8_0"])
+    files["q8_0"] = shipped
+    text, rows = args.data / f"{SCORED}.validation.txt", []
+    for weights, cache in PAIRS:
+        found = evaluate_documents(files[weights], text, cache, *args.option)
+        if found["tokens"] != results["tokens"]:
+            raise SystemExit(f"{found['tokens']} tokens scored, PyTorch scored {results['tokens']}")
+        rows.append({"weights": weights, "cache": cache, "loss": found["lossPerToken"],
+                     "perplexity": found["perplexityPerToken"],
+                     "bits_per_byte": found["bitsPerByte"], "hash": found["hash"],
+                     "file_bytes": files[weights].stat().st_size})
+        print(f"  weights {weights} cache {cache}: {found['lossPerToken']:.5f}", flush=True)
+    distance = math.expm1(rows[0]["loss"] - results["loss"])
+    if abs(distance) > AGREEMENT:
+        raise SystemExit(f"{name}: the engine's f32 perplexity is {100 * distance:+.3f} % from "
+                         "PyTorch's")
+    for row in rows:
+        row["change_percent"] = 100 * math.expm1(row["loss"] - rows[0]["loss"])
+    return {"tokens_read": state["tokens"], "pytorch": results,
+            "engine_to_pytorch_percent": 100 * distance, "rows": rows}
+
+
+def table(models):
+    """Lines of the table: a row a pair, a column pair a model."""
+    names = list(models)
+    lines = ["| weights | cache | " + " | ".join(f"{name}: perplexity | change" for name in names)
+             + " |", "|---" * (2 + 2 * len(names)) + "|"]
+    cells = [f"{models[name]['pytorch']['perplexity']:.4f} | "
+             f"{-models[name]['engine_to_pytorch_percent']:+.4f} %" for name in names]
+    lines.append(f"| f32, PyTorch | – | {' | '.join(cells)} |")
+    for number, (weights, cache) in enumerate(PAIRS):
+        rows = [models[name]["rows"][number] for name in names]
+        cells = [f"{row['perplexity']:.4f} | " + (f"{round(row['change_percent'], 3) + 0.0:+.3f} %"
+                                                 if number else "–") for row in rows]
+        lines.append(f"| {weights} | {cache} | {' | '.join(cells)} |")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Held-out loss by type of weights and cache.")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
+    parser.add_argument("--run", action="append", required=True, metavar="NAME=FOLDER",
+                        help="shipped model and the run that it was exported from")
+    parser.add_argument("--weights", choices=("last", "average"), default="last")
+    parser.add_argument("--option", action="append", default=[], metavar="--X=Y",
+                        help="passed on to onekv eval")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, check=True,
+                            capture_output=True, text=True).stdout.strip()
+    models = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for name, folder in (item.split("=", 1) for item in args.run):
+            models[name] = measure(name, Path(folder), args, Path(scratch))
+    results = {"commit": commit, "scored": SCORED, "options": args.option, "models": models}
+    (FOLDER / "results" / "losses.json").write_text(json.dumps(results, indent=1) + "\n")
+    replace_part(FOLDER / "README.md", "losses", table(models))
+
+
+if __name__ == "__main__":
+    main()
