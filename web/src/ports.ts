@@ -67,7 +67,8 @@ export function serveStore(store: ModelStore): MessagePort {
       const call = store[method] as (...values: unknown[]) => Promise<unknown>;
       answer({ value: await call.apply(store, [...args]) });
     } catch (error) {
-      answer({ error: reasonOf(error) });
+      // The name tells that there is no room.
+      answer({ error: reasonOf(error), name: error instanceof Error ? error.name : 'Error' });
     }
   };
   // In Node: the program does not wait for it.
@@ -86,9 +87,9 @@ export function storeOf(port: MessagePort): ModelStore {
   const calls = storeMethods.map((method) => [method, (...args: unknown[]) =>
     new Promise((resolve, reject) => {
       const id = next++;
-      waiting.set(id, ({ value, error }) => {
+      waiting.set(id, ({ value, error, name }) => {
         if (error === undefined) resolve(value);
-        else reject(new Error(error));
+        else reject(Object.assign(new Error(error), { name }));
       });
       port.postMessage({ id, method, args } satisfies StoreAsk);
     })]);

@@ -40,7 +40,9 @@ export interface StoreAsk {
 export interface StoreAnswer {
   id: number;
   value?: unknown;
+  /** The error's message and name. */
   error?: string;
+  name?: string;
 }
 
 export type WireInput = { text: string } | { messages: readonly ChatMessage[] } |

@@ -63,6 +63,9 @@ function wireSource(platform: Platform, source: ModelSource,
   return { port, name: 'a stream' };
 }
 
+/** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
+const graceMs = 1000;
+
 /** Opens a worker and uses it. Failing or aborted, it is ended; else it is whoever's `use` gave it
  * to. */
 async function withWorker<T>(platform: Platform, options: WorkerOptions,
@@ -70,7 +73,12 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
   const { signal, simd, threads, wasmUrl, workerUrl } = options;
   signal?.throwIfAborted();
   const client = new WorkerClient(platform.startWorker, workerUrl);
-  const abort = () => void client.end(new OneKVError('WORKER_LOST', 'the call was aborted'));
+  let grace = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const abort = () => {
+    const end = () => void client.end(new OneKVError('WORKER_LOST', 'the call was aborted'));
+    timer = setTimeout(end, grace);
+  };
   signal?.addEventListener('abort', abort);
   const lock = platform.watchesLock && globalThis.navigator?.locks !== undefined
     ? `onekv-${crypto.randomUUID()}` : undefined;
@@ -79,12 +87,14 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
       : new URL(wasmUrl, globalThis.location?.href).href;
     const opened = await client.call('open', { simd, threads, wasmUrl: base, lock });
     if (lock !== undefined) client.watch(lock);
+    grace = graceMs;
     return await use(client, opened);
   } catch (error) {
     await client.end(new OneKVError('WORKER_LOST', reasonOf(error)));
     signal?.throwIfAborted();
     throw error;
   } finally {
+    clearTimeout(timer);
     signal?.removeEventListener('abort', abort);
   }
 }
@@ -100,10 +110,12 @@ async function load(platform: Platform, source: ModelSource,
     source: wireSource(platform, source, transfer),
     options: { cacheType, contextLength, batch, integrity, store: wireStore(store, transfer) },
   };
-  if (persist === true) await persistStorage();
+  // Not waited for: the browser may ask the user, who may take long.
+  if (persist === true) void persistStorage().catch(() => {});
   return withWorker(platform, options, async (client, opened) => {
     const loaded = await client.call('load', args, {
       transfer,
+      signal: options.signal,
       onNotice: (notice) => {
         if (notice.type !== 'progress') return;
         target.dispatchEvent(progressEvent(notice.loaded, notice.total));
