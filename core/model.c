@@ -34,6 +34,10 @@ const onekv_config *onekv_model_config(const onekv_model *model) { return &model
 
 uint64_t onekv_model_hash(const onekv_model *model) { return model->hash; }
 
+void onekv_model_use_threads(onekv_model *model, size_t n_threads) {
+  model->n_threads = n_threads;
+}
+
 const char *onekv_model_level(const onekv_model *model) { return model->kernels.name; }
 
 size_t onekv_model_cache_bytes_per_token(const onekv_model *model) {

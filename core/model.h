@@ -10,6 +10,7 @@ struct onekv_model {
   onekv_config config;
   kernel_table kernels;
   onekv_pool *pool;
+  size_t n_threads; /* most threads of its steps; 0: all active ones */
   size_t n_context; /* longest session: the file's or less */
   weights_plan plan;
   forward_scratch scratch;

@@ -77,6 +77,9 @@ onekv_status onekv_model_close(onekv_model *model);
 const onekv_config *onekv_model_config(const onekv_model *model);
 uint64_t onekv_model_hash(const onekv_model *model);        /* of the file's bytes */
 const char *onekv_model_level(const onekv_model *model);    /* "scalar", "simd128", "relaxed" */
+/* Lets the model's steps use at most n_threads of the pool's active threads; 0, as a model opens:
+ * all of them. Results do not depend on it. */
+void onekv_model_use_threads(onekv_model *model, size_t n_threads);
 size_t onekv_model_cache_bytes_per_token(const onekv_model *model);
 
 typedef struct onekv_memory {

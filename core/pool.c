@@ -26,6 +26,7 @@ enum {
 struct onekv_pool {
   memory_ledger memory;
   size_t n_active; /* the caller's own */
+  size_t n_limit;  /* 0: none */
   size_t n_started;
   atomic_size_t n_alive;
   atomic_uint call;
@@ -167,12 +168,17 @@ size_t onekv_pool_activate(onekv_pool *pool, size_t n_threads) {
   return pool->n_active;
 }
 
-size_t pool_n_active(const onekv_pool *pool) { return pool->n_active; }
+void pool_limit(onekv_pool *pool, size_t n_threads) { pool->n_limit = n_threads; }
+
+size_t pool_n_active(const onekv_pool *pool) {
+  bool is_limited = pool->n_limit > 0 && pool->n_limit < pool->n_active;
+  return is_limited ? pool->n_limit : pool->n_active;
+}
 
 size_t pool_n_most(const onekv_pool *pool) { return pool->n_started + 1; }
 
 void pool_run(onekv_pool *pool, pool_task task, void *context) {
-  size_t n_threads = pool->n_active;
+  size_t n_threads = pool_n_active(pool);
   if (n_threads == 1) {
     task(context, 0, 1);
     return;

@@ -33,11 +33,15 @@ size_t onekv_pool_n_alive(const onekv_pool *pool);
 /* Uses min(n_threads, alive) threads from now on and returns that number; 0: all alive ones. */
 size_t onekv_pool_activate(onekv_pool *pool, size_t n_threads);
 
+/* Lets tasks run on at most n_threads of the active ones (0: on all of them) until it is called
+ * again: for models that fewer threads run faster. */
+void pool_limit(onekv_pool *pool, size_t n_threads);
+
 typedef void (*pool_task)(void *context, size_t thread_index, size_t n_threads);
 
-/* Runs the task on every active thread and returns when all have finished. */
+/* Runs the task on every active thread within the limit and returns when all have finished. */
 void pool_run(onekv_pool *pool, pool_task task, void *context);
-size_t pool_n_active(const onekv_pool *pool);
+size_t pool_n_active(const onekv_pool *pool); /* threads that run the next task */
 
 /* Threads that the pool may ever use: bounds thread indices. */
 size_t pool_n_most(const onekv_pool *pool);

@@ -7,6 +7,7 @@
 /* Runs one batch and counts its rows as present in their caches. */
 static void run_batch(onekv_model *model, const forward_batch *batch) {
   forward_model view = model_view(model);
+  pool_limit(model->pool, model->n_threads);
   forward(&view, &model->scratch, batch);
   for (size_t s = 0; s < batch->n_slices; s++) {
     const sequence_slice *slice = &batch->slices[s];

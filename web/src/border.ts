@@ -34,6 +34,7 @@ export interface Exports {
   _onekv_model_config(model: number): I32;
   _onekv_model_hash(model: number): bigint;
   _onekv_model_level(model: number): I32;
+  _onekv_model_use_threads(model: number, threads: number): void;
   _onekv_model_cache_bytes_per_token(model: number): I32;
   _onekv_model_trim(model: number): void;
   _onekv_model_top(model: number, logits: number, count: number): I32;

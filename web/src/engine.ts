@@ -47,11 +47,13 @@ function coreCount(): number {
 
 export class Engine {
   readonly #module: WasmModule;
+  readonly #choosesThreads: boolean;
   readonly #owned = new Set<{ destroy(): void }>();
   #destroyed = false;
 
-  private constructor(module: WasmModule) {
+  private constructor(module: WasmModule, choosesThreads: boolean) {
     this.#module = module;
+    this.#choosesThreads = choosesThreads;
   }
 
   /**
@@ -60,7 +62,8 @@ export class Engine {
    * where it is not there), WASM_FAILED, OUT_OF_MEMORY.
    */
   static async open(options: EngineOptions = {}): Promise<Engine> {
-    return new Engine(await startModule(options, coreCount()));
+    const module = await startModule(options, coreCount());
+    return new Engine(module, (options.threads ?? 'auto') === 'auto');
   }
 
   /** Instructions in use. */
@@ -71,6 +74,11 @@ export class Engine {
   /** Threads in use, the calling one included. */
   get threads(): number {
     return this.#module.threads;
+  }
+
+  /** Each model finds out by itself how many of the threads to use. */
+  get choosesThreads(): boolean {
+    return this.#choosesThreads;
   }
 
   /** Why simd, threads or memory are less than they could be; empty when they are not. */

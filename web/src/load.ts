@@ -4,6 +4,7 @@ import { OneKVError, reasonOf } from './errors.js';
 import type { Model } from './model.js';
 import { StartAgain } from './download.js';
 import { openHeader, openSource } from './model-source.js';
+import { warmUp } from './warm-up.js';
 import type { ModelSource, OpenedSource, SourceOptions } from './model-source.js';
 
 export interface LoadProgress {
@@ -38,14 +39,22 @@ async function feed(loader: Loader, opened: OpenedSource, options: LoadOptions,
 
 /**
  * Reads a GGUF file into the engine; the model is the caller's to destroy. No copy of the file is
- * kept, but in options.store. Errors name the source: those of the format (core/status.h),
- * SOURCE_FAILED, INTEGRITY_FAILED, INVALID_ARGUMENT, OUT_OF_MEMORY.
+ * kept, but in options.store. Ends with a short warm-up (warm-up.ts). Errors name the source:
+ * those of the format (core/status.h), SOURCE_FAILED, INTEGRITY_FAILED, INVALID_ARGUMENT,
+ * OUT_OF_MEMORY.
  */
 export async function loadModel(engine: Engine, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
   return withLoader(engine, openSource, source, options, async (loader, opened) => {
     await feed(loader, opened, options, () => false);
-    return loader.finish();
+    const model = loader.finish();
+    try {
+      await warmUp(model, options.signal);
+      return model;
+    } catch (error) {
+      model.destroy();
+      throw error;
+    }
   });
 }
 

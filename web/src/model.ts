@@ -95,11 +95,13 @@ export class Model {
   #tokenizer: Tokenizer | undefined;
   #template: ChatTemplate | undefined;
   #handle: number;
+  #threads: number;
 
   /** @internal */
   constructor(engine: Engine, handle: number, parts: ModelParts) {
     this.#engine = engine;
     this.#handle = handle;
+    this.#threads = engine.threads;
     this.description = parts.description;
     this.estimate = parts.estimate;
     this.name = parts.name;
@@ -135,6 +137,17 @@ export class Model {
   /** Kernels in use: 'simd128' or 'relaxed'. */
   get level(): string {
     return this.border.text(this.border.exports._onekv_model_level(this.handle));
+  }
+
+  /** Most threads that its steps use. With threads 'auto' loading measures which is fastest. */
+  get threads(): number {
+    return this.#threads;
+  }
+
+  /** Error: INVALID_ARGUMENT when the engine has fewer. */
+  useThreads(threads: number): void {
+    this.#threads = checkInteger('threads', threads, 1, this.#engine.threads);
+    this.border.exports._onekv_model_use_threads(this.handle, threads);
   }
 
   /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */

@@ -1,0 +1,62 @@
+// What loading ends with: nothing of the warm-up is left, and the number of threads is chosen only
+// where it was left open.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { loadModel } from '../../dist/src/node.js';
+import { goldenNames, goldenPath, readGolden, withEngine } from './support.mjs';
+
+const causal = 'llama-keqv-mqa';
+const others = ['vit-keqv-mqa', 'encoder-qkv-gqa', 'gpt2-qkv-mha'];
+
+test('no trace of the warm-up', () => withEngine({ threads: undefined }, async (engine) => {
+  for (const name of [causal, ...others]) {
+    assert.ok(goldenNames.includes(name));
+    const model = await loadModel(engine, goldenPath(name));
+    const { cache, cachePooled, openSessions, sessions } = model.memory();
+    assert.deepEqual([cache, cachePooled, openSessions, sessions], [0, 0, 0, 0], name);
+    assert.ok(model.threads >= 1 && model.threads <= engine.threads, name);
+    model.destroy();
+  }
+}));
+
+test('threads that were asked for are used', () => withEngine({ threads: 2 }, async (engine) => {
+  assert.equal(engine.choosesThreads, false);
+  const model = await loadModel(engine, goldenPath(causal));
+  assert.equal(model.threads, 2);
+}));
+
+test('any number of threads: the same bits', () => withEngine({ threads: 3 }, async (engine) => {
+  const { tokens } = readGolden(causal);
+  const model = await loadModel(engine, goldenPath(causal));
+  const rows = [1, 2, 3, 1].map((threads) => {
+    model.useThreads(threads);
+    assert.equal(model.threads, threads);
+    const session = model.openSession();
+    session.append(tokens);
+    return session.logits();
+  });
+  for (const row of rows) assert.deepEqual(row, rows[0]);
+  for (const threads of [0, 4, 1.5]) {
+    assert.throws(() => model.useThreads(threads), { code: 'INVALID_ARGUMENT' });
+  }
+}));
+
+test('models keep their own number', () => withEngine({ threads: 2 }, async (engine) => {
+  const first = await loadModel(engine, goldenPath(causal));
+  const second = await loadModel(engine, goldenPath(causal));
+  first.useThreads(1);
+  assert.deepEqual([first.threads, second.threads], [1, 2]);
+}));
+
+test('an abort ends the warm-up', () => withEngine({ threads: undefined }, async (engine) => {
+  const abort = new AbortController();
+  const loading = loadModel(engine, goldenPath(causal), {
+    signal: abort.signal,
+    onProgress: ({ loaded, total }) => {
+      if (loaded === total) abort.abort(new Error('enough'));
+    },
+  });
+  await assert.rejects(loading, { message: 'enough' });
+  const model = await loadModel(engine, goldenPath(causal));
+  assert.equal(model.memory().openSessions, 0);
+}));
