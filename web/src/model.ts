@@ -87,9 +87,10 @@ export class Model {
   /** What images the model takes, if it takes any. */
   readonly image: ImageShape | undefined;
   readonly estimate: ModelEstimate;
-  readonly #engine: Engine;
+  readonly engine: Engine;
   readonly #batch: number;
-  readonly #contextLength: number;
+  /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */
+  readonly contextLength: number;
   readonly #textKeys: TextKeys | undefined;
   readonly #sessions = new Set<Session>();
   #tokenizer: Tokenizer | undefined;
@@ -99,7 +100,7 @@ export class Model {
 
   /** @internal */
   constructor(engine: Engine, handle: number, parts: ModelParts) {
-    this.#engine = engine;
+    this.engine = engine;
     this.#handle = handle;
     this.#threads = engine.threads;
     this.description = parts.description;
@@ -109,23 +110,19 @@ export class Model {
     this.image = parts.image;
     this.#textKeys = parts.textKeys;
     this.#batch = parts.batch;
-    this.#contextLength = parts.contextLength;
+    this.contextLength = parts.contextLength;
     engine.own(this);
   }
 
   /** @internal */
   get border(): Border {
-    return this.#engine.border;
+    return this.engine.border;
   }
 
   /** Its address; refuses when destroyed. @internal */
   get handle(): number {
     if (this.#handle === 0) throw new OneKVError('DESTROYED', 'the model was destroyed');
     return this.#handle;
-  }
-
-  get engine(): Engine {
-    return this.#engine;
   }
 
   /** A fingerprint of the file's bytes, 16 hexadecimal digits. Snapshots are bound to it. */
@@ -146,13 +143,8 @@ export class Model {
 
   /** Error: INVALID_ARGUMENT when the engine has fewer. */
   useThreads(threads: number): void {
-    this.#threads = checkInteger('threads', threads, 1, this.#engine.threads);
+    this.#threads = checkInteger('threads', threads, 1, this.engine.threads);
     this.border.exports._onekv_model_use_threads(this.handle, threads);
-  }
-
-  /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */
-  get contextLength(): number {
-    return this.#contextLength;
   }
 
   /** Bytes that a token adds to the cache. */
@@ -392,7 +384,7 @@ export class Model {
     const { border } = this;
     if (!border.isBroken) border.check(border.exports._onekv_model_close(this.#handle));
     this.#handle = 0;
-    this.#engine.disown(this);
+    this.engine.disown(this);
   }
 
   /** @internal */
