@@ -1,8 +1,10 @@
 // The tarball, as others get it: what is in it, what its types say, what is left of it when little
 // is used, and that it runs in fresh projects, in three browsers under the strict policy and Node.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, statSync, writeFileSync } from 'node:fs';
+import { once } from 'node:events';
+import { cpSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -10,6 +12,7 @@ import { build } from 'esbuild';
 import { root, run } from '../../wasm/toolchain/shell.mjs';
 import { launch } from '../browser/drivers.mjs';
 import { serve, strictPolicy } from '../browser/server.mjs';
+import { chatFile } from '../node/support.mjs';
 import { nodePrograms } from '../stages.mjs';
 import { packAndInstall, projects, tool, toolProgram } from './projects.mjs';
 
@@ -199,3 +202,110 @@ for (const browser of ['chromium', 'firefox', 'webkit']) {
     }
   });
 }
+
+/** The examples with the installed package: their import map is for the checkout. */
+async function serveExamples() {
+  const folder = join(packed.project, 'examples');
+  cpSync(join(root, 'web/examples'), folder, { recursive: true });
+  const page = join(folder, 'index.html');
+  writeFileSync(page, readFileSync(page, 'utf8')
+    .replaceAll('../../dist/', '../node_modules/onekv/dist/'));
+  const mounts = { '/': packed.project, '/models/': join(root, 'models') };
+  const { origin, close } = await serve({ mounts, isolated: true });
+  return { folder, address: `${origin}/examples/`, close };
+}
+
+/** A page with the first program of the README, as it stands there. */
+function writeReadmePage(folder) {
+  const readme = readFileSync(installed('README.md'), 'utf8');
+  const [, program] = /^```js\n([^]*?)^```$/m.exec(readme);
+  writeFileSync(join(folder, 'readme.js'), program);
+  const imports = { onekv: '../node_modules/onekv/dist/src/onekv.js' };
+  writeFileSync(join(folder, 'readme.html'), '<!doctype html><html><body>' +
+    `<script type="importmap">${JSON.stringify({ imports })}</script>` +
+    '<script type="module" src="readme.js"></script></body></html>');
+}
+
+/** What each example has written in the end. */
+const written = {
+  story: /^, there .{100,}\n\n\d+ bytes of cache; standard attention: \d+\n$/s,
+  json: /^(\{"name":"(Tim|Lily|Tom)","age":\d,"likes":\[.*\]\}\n){3}$/,
+  many: /^\d\d+ different ends, .*\nbytes of cache: \d+ before, \d+ after; standard attention: \d+/,
+  pack: /^\d\d tokens were there at once\.\n./,
+  suspend: /^A new story: Once upon a time.*\nSaved \d+ bytes in [\d.]+ ms/s,
+};
+
+/** Opens an example and gives what it wrote when it is done. */
+async function runExample(driver, address) {
+  await driver.open(address);
+  for (const end = performance.now() + 60_000; performance.now() < end;) {
+    const state = await driver.text('#state');
+    if (state) {
+      assert.equal(state, 'done');
+      return driver.text('#output');
+    }
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  }
+  throw new Error(`${address} does not end\n${driver.log.join('\n')}`);
+}
+
+test('the examples of web/examples/ and of the README', limit, async () => {
+  const { folder, address, close } = await serveExamples();
+  const { status, output } = await run(process.execPath, ['pack.mjs', model, 'prompt.pack'],
+    { cwd: folder });
+  assert.equal(status, 0, output);
+  const driver = await launch('chromium');
+  try {
+    for (const [name, pattern] of Object.entries(written)) {
+      assert.match(await runExample(driver, `${address}?name=${name}`), pattern, name);
+    }
+    const again = await runExample(driver, `${address}?name=suspend`);
+    assert.match(again, /^Going on after \d\d tokens: /);
+    assert.deepEqual(driver.log.filter((line) => /error/.test(line)), []);
+    writeReadmePage(folder);
+    await driver.open(`${address}readme.html`);
+    const isDone = () => driver.log.some((line) => /bytes of cache/.test(line));
+    for (const end = performance.now() + 30_000; !isDone() && performance.now() < end;) {
+      await new Promise((resolve) => { setTimeout(resolve, 50); });
+    }
+    assert.match(driver.log.at(-1), /^console log: \d+ bytes of cache; standard attention: \d+$/);
+    assert.ok((await driver.text('body')).length > 100);
+  } finally {
+    await driver.close();
+    await close();
+  }
+});
+
+test('the example of a server: OpenAI\'s protocol in Node', limit, async () => {
+  writeFileSync(join(packed.project, 'chat.gguf'), Buffer.from(chatFile()));
+  const child = spawn(process.execPath, ['examples/server.mjs', 'chat.gguf'],
+    { cwd: packed.project, stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const [line] = await once(child.stdout, 'data');
+    const ask = (body) => fetch(String(line).trim(),
+      { method: 'POST', body: JSON.stringify(body) });
+    const messages = [{ role: 'user', content: 'Tim had a' }];
+    const whole = await (await ask({ messages, temperature: 0, max_tokens: 8 })).json();
+    assert.equal(whole.usage.completion_tokens, 8);
+    const streamed = await ask({ messages, temperature: 0, max_tokens: 8, stream: true });
+    const parts = (await streamed.text()).trim().split('\n\n')
+      .map((part) => part.replace(/^data: /, ''));
+    assert.equal(parts.pop(), '[DONE]');
+    assert.equal(parts.map((part) => JSON.parse(part).choices[0].delta.content ?? '').join(''),
+      whole.choices[0].message.content);
+    const refused = await ask({ messages, tools: [{}] });
+    assert.equal(refused.status, 400);
+    assert.match((await refused.json()).error.message, /tools are not supported/);
+  } finally {
+    child.kill();
+  }
+});
+
+test('npm run docs: every name of the interface, without a warning', limit, async () => {
+  const { status, output } = await run('npm', ['run', 'docs']);
+  assert.equal(status, 0, output);
+  const index = readFileSync(join(root, 'build/docs/modules.html'), 'utf8');
+  for (const name of ['onekv', 'openai', 'prompt-api', 'constraint']) {
+    assert.ok(index.includes(name), name);
+  }
+});

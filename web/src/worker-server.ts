@@ -152,16 +152,19 @@ export class WorkerServer {
 
   #context(running: Running): CallContext {
     const { id, controller: { signal } } = running;
+    // One for all questions: each would listen to the signal until the call is over.
+    let aborted: Promise<never> | undefined;
     return {
       signal,
       notice: (notice: Notice) => this.#send({ kind: 'notice', id, notice }),
       ask: async () => {
+        aborted ??= whenAborted(signal);
         const answer = new Promise<Uint32Array | undefined>((resolve, reject) => {
           running.allow = resolve;
           running.refuse = reject;
         });
         this.#send({ kind: 'notice', id, notice: { type: 'ask' } });
-        return Promise.race([answer, whenAborted(signal)]);
+        return Promise.race([answer, aborted]);
       },
     };
   }
