@@ -40,8 +40,8 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
       arena_take(arena, scratch->n_logits_max, config->n_outputs * sizeof(float));
   scratch->tiles = arena_take(arena, attention_scratch_floats(config, scratch->n_threads_max),
                               sizeof(float));
-  scratch->rows =
-      arena_take(arena, scratch->n_threads_max, MATMUL_ROWS * widest * sizeof(float));
+  matmul_scratch_make(largest(n, scratch->n_logits_max), widest, scratch->n_threads_max, arena,
+                      &scratch->matmul);
   if (config->position == ONEKV_ROPE) {
     rope_tables_make(&config->rope, n_context, weights->rope_frequencies, arena,
                      &scratch->rope);
@@ -50,7 +50,8 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
 
 static void product(const forward_model *model, forward_scratch *scratch, const matrix *w,
                     const float *x, size_t n_rows, float *y) {
-  matmul(model->pool, model->kernels, w, x, n_rows, y, scratch->rows);
+  matmul_product one = {w, y};
+  matmul(model->pool, model->kernels, &one, 1, x, n_rows, &scratch->matmul);
 }
 
 static void normalise(const forward_model *model, const norm_weights *norm, const float *x,
@@ -139,15 +140,17 @@ static void project(const forward_model *model, forward_scratch *scratch,
                     const layer_weights *layer, size_t n_rows) {
   const onekv_config *config = model->config;
   size_t n_kv_heads = config->n_kv_heads;
-  product(model, scratch, &layer->key, scratch->normed, n_rows, scratch->keys);
+  matmul_product products[3] = {{&layer->key, scratch->keys}};
+  size_t n_products = 1;
   if (!config_shares_kv(config)) {
-    product(model, scratch, &layer->value, scratch->normed, n_rows, scratch->values);
+    products[n_products++] = (matmul_product){&layer->value, scratch->values};
   }
-  if (config_shares_qk(config)) {
-    copy_keys_to_queries(config, scratch, n_rows);
-  } else {
-    product(model, scratch, &layer->query, scratch->normed, n_rows, scratch->queries);
+  if (!config_shares_qk(config)) {
+    products[n_products++] = (matmul_product){&layer->query, scratch->queries};
   }
+  matmul(model->pool, model->kernels, products, n_products, scratch->normed, n_rows,
+         &scratch->matmul);
+  if (config_shares_qk(config)) copy_keys_to_queries(config, scratch, n_rows);
   normalise_heads(model, scratch->queries, n_rows * config->n_heads, layer->query_norm);
   rotate(model, scratch, scratch->queries, config->n_heads, n_rows, false);
   if (config_makes_keys_at_read(config)) return;
@@ -213,10 +216,11 @@ static void mlp(const forward_model *model, forward_scratch *scratch, const laye
   const kernel_table *kernels = model->kernels;
   size_t n = n_rows * model->config->n_feed_forward;
   const float *hidden = scratch->up;
-  product(model, scratch, &layer->up, scratch->normed, n_rows, scratch->up);
+  matmul_product products[2] = {{&layer->up, scratch->up}, {&layer->gate, scratch->gate}};
+  matmul(model->pool, kernels, products, model->config->activation == ONEKV_SWIGLU ? 2 : 1,
+         scratch->normed, n_rows, &scratch->matmul);
   switch (model->config->activation) {
     case ONEKV_SWIGLU:
-      product(model, scratch, &layer->gate, scratch->normed, n_rows, scratch->gate);
       kernels->f32_silu_multiply(scratch->gate, scratch->up, n);
       hidden = scratch->gate;
       break;

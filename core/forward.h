@@ -26,7 +26,7 @@ typedef struct forward_scratch {
   float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
   float *logits;  /* [logit rows][n_outputs] */
   float *tiles;   /* [attention_scratch_floats] */
-  float *rows;    /* [threads][MATMUL_ROWS × widest matrix] */
+  matmul_scratch matmul;
 } forward_scratch;
 
 /* Carves all buffers from the arena (counting when it has no base), for positions below

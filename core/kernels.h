@@ -14,7 +14,7 @@
 #ifndef ONEKV_KERNELS_H
 #define ONEKV_KERNELS_H
 
-#include "tensor.h"
+#include "packed.h"
 
 typedef struct kernel_table {
   const char *name; /* "scalar", "simd128", "relaxed" */
@@ -28,6 +28,26 @@ typedef struct kernel_table {
   void (*f32_matmul)(const float *w, size_t w_stride, size_t n_rows, const float *x,
                      size_t x_stride, size_t n_tokens, size_t n_columns, float *y,
                      size_t y_stride);
+
+  /* Rounds one row of activations; packed.h has the arrays' shapes. A block with a NaN or an
+   * infinity gets that as its scale and zeros as values. Exact: same result in all variants. */
+  void (*packed_encode)(const float *x, size_t n_columns, int16_t *values, float *scales,
+                        int32_t *sums);
+
+  /* y[t][r] = sum over blocks b of w · x for the 16 rows of a strip, block after block:
+   *   y = y + float(i) · (scale[r] · x.scale), for halves twice;
+   *   y = y + minimum[r] · (float(x.sum) · x.scale), in the forms that have minima;
+   * where i is the exact sum over the block's (half's) columns, of (value - 8) · x in U4.
+   * Never fused: same result in all variants. y_stride in floats. */
+  void (*packed_matmul[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
+                                           size_t n_tokens, float *y, size_t y_stride);
+
+  /* The same for one token, out of parts and corrections, which packed_split makes of values. All
+   * NULL where packed_matmul is as fast. */
+  void (*packed_split)(const int16_t *values, size_t n_columns, uint8_t *parts,
+                       int32_t *corrections);
+  void (*packed_decode[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
+                                           float *y);
 
   /* y[c] = (x[c] - mean) / sqrt(variance + epsilon) · gain[c] + bias[c]; bias may be NULL.
    * y may be x. */
@@ -94,9 +114,13 @@ void kernels_select(kernel_table *table, kernels_level level);
 /* The variants' own fill-in functions; a build lacks those it has no instructions for. */
 void kernels_fill_scalar(kernel_table *table);
 void kernels_fill_scalar_dequantize(kernel_table *table);  /* dequantize_scalar.c */
+void kernels_fill_scalar_packed(kernel_table *table);      /* kernels_packed_scalar.c */
 void kernels_fill_simd128(kernel_table *table);
 void kernels_fill_simd128_exact(kernel_table *table);      /* kernels_exact_simd128.c */
 void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */
+void kernels_fill_simd128_packed(kernel_table *table);     /* kernels_packed_simd128.c */
 void kernels_fill_relaxed(kernel_table *table);
+void kernels_fill_relaxed_packed(kernel_table *table);     /* kernels_packed_relaxed.c */
+void kernels_fill_relaxed_decode(kernel_table *table);     /* its part, fast or not */
 
 #endif

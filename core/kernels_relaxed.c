@@ -11,5 +11,6 @@
 
 void kernels_fill_relaxed(kernel_table *table) {
   KERNEL(fill)(table);
+  kernels_fill_relaxed_packed(table);
   table->name = "relaxed";
 }

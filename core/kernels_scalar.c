@@ -167,6 +167,7 @@ static void i8_decode_scalar(const int8_t *x, size_t n, float scale, float *out)
 void kernels_fill_scalar(kernel_table *table) {
   table->name = "scalar";
   kernels_fill_scalar_dequantize(table);
+  kernels_fill_scalar_packed(table);
   table->f32_matmul = f32_matmul_scalar;
   table->f32_layer_norm = f32_layer_norm_scalar;
   table->f32_rms_norm = f32_rms_norm_scalar;

@@ -13,4 +13,5 @@ void kernels_fill_simd128(kernel_table *table) {
   table->name = "simd128";
   kernels_fill_simd128_exact(table);
   kernels_fill_simd128_dequantize(table);
+  kernels_fill_simd128_packed(table);
 }

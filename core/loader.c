@@ -9,7 +9,7 @@
 
 #include <string.h>
 
-enum { HEADER_BYTES_FIRST = 1 << 16, LOGITS_DEFAULT = 8, ROWS_OF_PREFILL = 32 };
+enum { HEADER_BYTES_FIRST = 1 << 16, LOGITS_DEFAULT = 8, ROWS_OF_PREFILL = 48 };
 
 struct onekv_loader {
   onekv_model *model; /* its ledger counts the loader and the header too */
@@ -30,6 +30,10 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
   if ((unsigned)options->cache_type >= ONEKV_CACHE_TYPE_COUNT) {
     return error_set(error, ONEKV_INVALID_ARGUMENT, "options.cache_type: found %d, expected 0 to 2",
                      (int)options->cache_type);
+  }
+  if ((unsigned)options->arithmetic > ONEKV_F32) {
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 or 1",
+                     (int)options->arithmetic);
   }
   memory_ledger memory;
   onekv_loader *loader = NULL;
@@ -101,7 +105,7 @@ static onekv_status read_header(onekv_loader *loader, onekv_error *error) {
   onekv_status status = config_read(loader->file, &model->config, error);
   if (status != ONEKV_OK) return status;
   status = weights_plan_open(&model->memory, loader->file, &model->config, &model->kernels,
-                             &model->plan, error);
+                             loader->options.arithmetic == ONEKV_INTEGER, &model->plan, error);
   if (status != ONEKV_OK) return status;
   return set_sizes(loader, error);
 }

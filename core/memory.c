@@ -29,14 +29,19 @@ void memory_init(memory_ledger *memory, const onekv_allocator *allocator) {
   }
 }
 
-void *memory_take(memory_ledger *memory, memory_kind kind, size_t n_bytes) {
+void *memory_take_raw(memory_ledger *memory, memory_kind kind, size_t n_bytes) {
   if (n_bytes == 0 || n_bytes > SIZE_MAX - memory->n_bytes_total) return NULL;
   void *block = memory->allocator.allocate(memory->allocator.context, n_bytes);
   if (block == NULL) return NULL;
-  memset(block, 0, n_bytes);
   memory->n_bytes[kind] += n_bytes;
   memory->n_bytes_total += n_bytes;
   if (memory->n_bytes_total > memory->n_bytes_peak) memory->n_bytes_peak = memory->n_bytes_total;
+  return block;
+}
+
+void *memory_take(memory_ledger *memory, memory_kind kind, size_t n_bytes) {
+  void *block = memory_take_raw(memory, kind, n_bytes);
+  if (block != NULL) memset(block, 0, n_bytes);
   return block;
 }
 

@@ -39,6 +39,8 @@ void memory_init(memory_ledger *memory, const onekv_allocator *allocator);
 /* n_bytes > 0 of zeroed memory, aligned to 16 bytes, or NULL. Released with the same n_bytes
  * and kind. */
 void *memory_take(memory_ledger *memory, memory_kind kind, size_t n_bytes);
+/* The same with whatever was there: for what is written as a whole before it is read. */
+void *memory_take_raw(memory_ledger *memory, memory_kind kind, size_t n_bytes);
 void memory_give_back(memory_ledger *memory, memory_kind kind, void *block, size_t n_bytes);
 
 /* Overflow-checked sizes: false, and *out untouched, when the result does not fit. */

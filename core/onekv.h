@@ -24,11 +24,19 @@ typedef struct onekv_loader onekv_loader;
 typedef struct onekv_model onekv_model;
 typedef struct onekv_session onekv_session;
 
+/* How quantised matrices are multiplied. */
+typedef enum onekv_arithmetic {
+  ONEKV_INTEGER, /* packed for integer kernels; each input row is rounded to 15 bits and a sign for
+                    each 32 columns, which moves a product by up to 2^-15 of their largest */
+  ONEKV_F32    /* rows of the file, decoded and multiplied as f32: slower, nothing is rounded */
+} onekv_arithmetic;
+
 /* Zero means default for every field but the pool. */
 typedef struct onekv_model_options {
   onekv_pool *pool;           /* required; outlives the model */
   onekv_allocator allocator;  /* default: malloc and free */
   kernels_level level;        /* default: the best of this build */
+  onekv_arithmetic arithmetic; /* default: integer */
   onekv_cache_type cache_type; /* default: f16 */
   size_t n_context;           /* longest session; default and maximum: the file's */
   size_t n_logits_max;        /* rows of logits of one step; default 8 */
@@ -202,7 +210,8 @@ void onekv_attention_softmax(float *scores, size_t n);
 size_t onekv_session_save_bytes(const onekv_session *session);
 void onekv_session_save(const onekv_session *session, uint8_t *out); /* [save_bytes] */
 
-/* A session like the one saved, on a model of the same hash and cache type. The bytes may be
+/* A session like the one saved, on a model of the same hash and cache type; arithmetic and SIMD
+ * level may be others, as they only round the cached numbers another way. The bytes may be
  * hostile. Errors: SNAPSHOT_REFUSED with the reason, OUT_OF_MEMORY. */
 onekv_status onekv_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes,
                                    onekv_session **out, onekv_error *error);

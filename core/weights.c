@@ -1,4 +1,4 @@
-/* Weights: names to views, and a stream of bytes to where the views point.
+/* Weights: names to views. The stream of bytes that fills them is in weights_feed.c.
  *
  * `bind` walks over all tensors that the description asks for. It runs twice: once with an arena
  * that only counts, to check the file and learn the size, and once with the block in hand, to
@@ -49,12 +49,10 @@ static void check_shape(tensor_binder *binder, const gguf_tensor *tensor, size_t
                              n_rows, n_columns);
 }
 
-static void add_piece(tensor_binder *binder, const gguf_tensor *tensor, size_t skipped_bytes,
-                      size_t n_bytes, void *destination, bool to_f32) {
+static void add_piece(tensor_binder *binder, const weights_piece *piece) {
   weights_plan *plan = binder->plan;
   if (binder->arena.base == NULL || binder->status != ONEKV_OK) return;
-  plan->pieces[plan->n_pieces++] = (weights_piece){
-      tensor->offset + skipped_bytes, n_bytes, destination, tensor->type, to_f32};
+  plan->pieces[plan->n_pieces++] = *piece;
 }
 
 /* n elements of a vector, from element `first` of the tensor, as f32. */
@@ -70,7 +68,11 @@ static float *bind_part(tensor_binder *binder, const gguf_tensor *tensor, size_t
     return NULL;
   }
   float *out = arena_take(&binder->arena, n, sizeof *out);
-  add_piece(binder, tensor, first * element_bytes, n * element_bytes, out, true);
+  add_piece(binder, &(weights_piece){.source_offset = tensor->offset + first * element_bytes,
+                                     .source_bytes = n * element_bytes,
+                                     .destination = (uint8_t *)out,
+                                     .type = tensor->type,
+                                     .kind = PIECE_TO_F32});
   return out;
 }
 
@@ -94,24 +96,57 @@ static norm_weights bind_norm(tensor_binder *binder, const char *stem, size_t n)
   return norm;
 }
 
-/* Rows [first, first + n_rows) of a tensor. */
+/* Rows [first, first + n_rows) of a tensor as the file has them. */
 static matrix bind_rows(tensor_binder *binder, const gguf_tensor *tensor, size_t first,
                         size_t n_rows) {
   matrix out = {.type = tensor->type, .n_rows = n_rows, .n_columns = tensor->n_columns};
   out.row_bytes = tensor->n_bytes / tensor->n_rows;
   out.rows = arena_take(&binder->arena, n_rows, out.row_bytes);
-  add_piece(binder, tensor, first * out.row_bytes, n_rows * out.row_bytes, out.rows, false);
+  add_piece(binder, &(weights_piece){.source_offset = tensor->offset + first * out.row_bytes,
+                                     .source_bytes = n_rows * out.row_bytes,
+                                     .destination = out.rows,
+                                     .type = tensor->type});
   return out;
 }
 
-/* A table of rows that are looked up: there is no bias that could be added. */
-static matrix bind_table(tensor_binder *binder, const char *name, size_t n_rows,
-                         size_t n_columns) {
+/* The same as a factor: packed in strips, if its type can be. */
+static matrix bind_factor(tensor_binder *binder, const gguf_tensor *tensor, size_t first,
+                          size_t n_rows) {
+  packed_form form = binder->plan->packs ? packed_form_of(tensor->type) : PACKED_NONE;
+  if (form == PACKED_NONE) return bind_rows(binder, tensor, first, n_rows);
+  matrix out = {
+      .type = tensor->type, .form = form, .n_rows = n_rows, .n_columns = tensor->n_columns};
+  size_t source_bytes = tensor->n_bytes / tensor->n_rows;
+  size_t n_blocks = tensor->n_columns / PACKED_COLUMNS;
+  size_t n_strips = (n_rows + PACKED_ROWS - 1) / PACKED_ROWS;
+  if (!size_multiply(n_blocks, packed_block_bytes(form), &out.row_bytes)) {
+    binder->arena.overflow = true;
+  }
+  out.rows = arena_take(&binder->arena, n_strips, out.row_bytes);
+  add_piece(binder, &(weights_piece){.source_offset = tensor->offset + first * source_bytes,
+                                     .source_bytes = n_rows * source_bytes,
+                                     .destination = out.rows,
+                                     .type = tensor->type,
+                                     .kind = PIECE_PACK,
+                                     .n_columns = tensor->n_columns,
+                                     .strip_bytes = out.row_bytes});
+  if (out.rows == NULL) return out;
+  uint8_t *last = out.rows + (n_strips - 1) * out.row_bytes;
+  for (size_t row = n_rows; row < n_strips * PACKED_ROWS; row++) {
+    packed_clear(form, row % PACKED_ROWS, n_blocks, last);
+  }
+  return out;
+}
+
+/* A tensor of rows that are multiplied, or only looked up; without a bias. */
+static matrix bind_tensor(tensor_binder *binder, const char *name, size_t n_rows,
+                          size_t n_columns, bool is_factor) {
   matrix out = {0};
   const gguf_tensor *tensor = find(binder, name, true);
   if (tensor == NULL) return out;
   check_shape(binder, tensor, n_rows, n_columns);
-  return binder->status == ONEKV_OK ? bind_rows(binder, tensor, 0, n_rows) : out;
+  if (binder->status != ONEKV_OK) return out;
+  return is_factor ? bind_factor(binder, tensor, 0, n_rows) : bind_rows(binder, tensor, 0, n_rows);
 }
 
 /* "{stem}.weight" and, where there is one, "{stem}.bias". */
@@ -119,7 +154,7 @@ static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows
                           size_t n_columns) {
   tensor_name name;
   text_format(name.text, sizeof name.text, "%s.weight", stem);
-  matrix out = bind_table(binder, name.text, n_rows, n_columns);
+  matrix out = bind_tensor(binder, name.text, n_rows, n_columns, true);
   text_format(name.text, sizeof name.text, "%s.bias", stem);
   out.bias = bind_vector(binder, name.text, n_rows, false);
   return out;
@@ -140,7 +175,7 @@ static void bind_fused_projections(tensor_binder *binder, size_t n, layer_weight
     check_shape(binder, bias, 1, n_query + 2 * n_key);
   }
   for (size_t i = 0, first = 0; i < 3 && binder->status == ONEKV_OK; first += n_rows[i++]) {
-    *parts[i] = bind_rows(binder, weight, first, n_rows[i]);
+    *parts[i] = bind_factor(binder, weight, first, n_rows[i]);
     if (bias != NULL) parts[i]->bias = bind_part(binder, bias, first, n_rows[i]);
   }
 }
@@ -209,7 +244,8 @@ static void bind_all(tensor_binder *binder) {
   weights->layers = layers;
   if (config->n_vocabulary > 0) {
     weights->token_embedding =
-        bind_table(binder, "token_embd.weight", config->n_vocabulary, config->n_embedding);
+        bind_tensor(binder, "token_embd.weight", config->n_vocabulary, config->n_embedding,
+                    !config->has_separate_head);
   } else {
     weights->input_projection =
         bind_matrix(binder, "input_proj", config->n_embedding, config->n_features);
@@ -219,7 +255,7 @@ static void bind_all(tensor_binder *binder) {
   }
   if (config->position == ONEKV_LEARNED) {
     weights->position_embedding =
-        bind_table(binder, "position_embd.weight", config->n_context, config->n_embedding);
+        bind_tensor(binder, "position_embd.weight", config->n_context, config->n_embedding, false);
   } else if (config->position == ONEKV_ROPE) {
     weights->rope_frequencies =
         bind_vector(binder, "rope_freqs.weight", config->rope.n_rotated / 2, false);
@@ -250,9 +286,10 @@ static void refuse_unused(tensor_binder *binder) {
 
 onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
                                const onekv_config *config, const kernel_table *kernels,
-                               weights_plan *plan, onekv_error *error) {
+                               bool packs, weights_plan *plan, onekv_error *error) {
   memset(plan, 0, sizeof *plan);
   plan->kernels = kernels;
+  plan->packs = packs;
   plan->n_tensors = file->n_tensors;
   /* A fused projection becomes three pieces, its bias too. */
   plan->n_pieces_max = file->n_tensors + 4 * config->n_layers;
@@ -284,7 +321,7 @@ onekv_status weights_plan_allocate(memory_ledger *memory, const gguf *file,
                                    const onekv_config *config, weights_plan *plan,
                                    onekv_error *error) {
   size_t n_bytes = plan->weights.n_bytes;
-  plan->block = memory_take(memory, MEMORY_WEIGHTS, n_bytes);
+  plan->block = memory_take_raw(memory, MEMORY_WEIGHTS, n_bytes);
   if (plan->block == NULL) {
     return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for %zu bytes of weights", n_bytes);
   }
@@ -292,45 +329,6 @@ onekv_status weights_plan_allocate(memory_ledger *memory, const gguf *file,
   bind_all(&binder);
   qsort(plan->pieces, plan->n_pieces, sizeof *plan->pieces, by_source_offset);
   return binder.status;
-}
-
-/* Bytes [done, done + n) of a piece. */
-static void feed_piece(weights_plan *plan, const weights_piece *piece, size_t done,
-                       const uint8_t *bytes, size_t n) {
-  if (!piece->to_f32) {
-    memcpy(piece->destination + done, bytes, n);
-    return;
-  }
-  size_t element_bytes = tensor_type_describe(piece->type).block_bytes;
-  float *out = (float *)(void *)piece->destination;
-  for (size_t i = 0; i < n; i++) {
-    plan->remainder[plan->n_remainder++] = bytes[i];
-    if (plan->n_remainder < element_bytes) continue;
-    plan->n_remainder = 0;
-    plan->kernels->dequantize[piece->type](plan->remainder, 1, &out[(done + i) / element_bytes]);
-  }
-}
-
-void weights_feed(weights_plan *plan, const uint8_t *bytes, size_t n) {
-  size_t start = plan->n_fed;
-  size_t end = start + n;
-  while (plan->next_piece < plan->n_pieces) {
-    const weights_piece *piece = &plan->pieces[plan->next_piece];
-    size_t piece_end = piece->source_offset + piece->source_bytes;
-    size_t from = piece->source_offset > start ? piece->source_offset : start;
-    size_t to = piece_end < end ? piece_end : end;
-    if (from < to) {
-      feed_piece(plan, piece, from - piece->source_offset, bytes + (from - start), to - from);
-    }
-    if (piece_end > end) break;
-    plan->next_piece++;
-  }
-  plan->n_fed = end;
-}
-
-/* Before the first byte of weights there are no pieces yet: that is not complete. */
-bool weights_complete(const weights_plan *plan) {
-  return plan->block != NULL && plan->next_piece == plan->n_pieces;
 }
 
 void weights_plan_close(memory_ledger *memory, weights_plan *plan) {

@@ -3,7 +3,8 @@
  * weights_plan names every tensor that the description asks for, checks type and shape, refuses
  * what is missing or left over, and sizes one block of memory. weights_feed then takes the data
  * section's bytes in file order and puts each tensor where it belongs; no second copy of the
- * file ever exists. Matrices keep the file's element type, row by row; vectors become f32. */
+ * file ever exists. Quantised matrices that are multiplied are packed block by block as they
+ * arrive (packed.h), other matrices and tables keep the file's rows; vectors become f32. */
 #ifndef ONEKV_WEIGHTS_H
 #define ONEKV_WEIGHTS_H
 
@@ -12,11 +13,13 @@
 
 /* A weight matrix [n_rows][n_columns] as in y = W x + b. */
 typedef struct matrix {
-  tensor_type type;
+  tensor_type type; /* of the file */
+  packed_form form;
   size_t n_rows;
   size_t n_columns;
-  size_t row_bytes;
-  uint8_t *rows;     /* [n_rows][row_bytes]; NULL: the model has no such matrix */
+  size_t row_bytes; /* of a row of the file, or of a strip of packed rows */
+  uint8_t *rows;    /* [n_rows][row_bytes], packed: [⌈n_rows / 16⌉][row_bytes]; NULL: the model has
+                       no such matrix */
   const float *bias; /* [n_rows] or NULL */
 } matrix;
 
@@ -54,19 +57,26 @@ typedef struct model_weights {
   size_t n_bytes; /* of everything above: MEMORY_WEIGHTS */
 } model_weights;
 
+typedef enum piece_kind { PIECE_COPY, PIECE_TO_F32, PIECE_PACK } piece_kind;
+
 /* Where the bytes of the data section go: one piece a run of rows of a tensor. */
 typedef struct weights_piece {
   size_t source_offset; /* in the data section */
   size_t source_bytes;
   uint8_t *destination;
-  tensor_type type;     /* decoded to f32 when to_f32, else copied */
-  bool to_f32;
+  tensor_type type;
+  piece_kind kind;
+  size_t n_columns; /* of a row, and the bytes of a strip: only for PIECE_PACK */
+  size_t strip_bytes;
 } weights_piece;
+
+enum { WEIGHTS_BLOCK_BYTES_MAX = 256 }; /* at least a block of any type */
 
 typedef struct weights_plan {
   model_weights weights;
   uint8_t *block; /* the one allocation that all views point into */
   const kernel_table *kernels;
+  bool packs; /* else all matrices keep the file's rows */
   size_t n_pieces;
   size_t n_pieces_max;
   weights_piece *pieces; /* [n_pieces_max]; the first n_pieces are by source_offset */
@@ -74,15 +84,16 @@ typedef struct weights_plan {
   bool *is_used; /* [n_tensors] of the file's tensors */
   size_t n_fed;          /* bytes of the data section seen so far */
   size_t next_piece;
-  uint8_t remainder[4]; /* an f32, f16 or bf16 that was cut between two feeds */
+  uint8_t remainder[WEIGHTS_BLOCK_BYTES_MAX]; /* a block that was cut between two feeds */
   size_t n_remainder;
 } weights_plan;
 
 /* Checks the table against the description and counts; allocates nothing but the plan's list of
- * pieces. Errors: MISSING_TENSOR, BAD_TENSOR, UNKNOWN_TENSOR, OUT_OF_MEMORY. */
+ * pieces. packs: quantised matrices are packed. Errors: MISSING_TENSOR, BAD_TENSOR,
+ * UNKNOWN_TENSOR, OUT_OF_MEMORY. */
 onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
                                const onekv_config *config, const kernel_table *kernels,
-                               weights_plan *plan, onekv_error *error);
+                               bool packs, weights_plan *plan, onekv_error *error);
 
 /* Takes the memory for the weights (plan->weights.n_bytes) and points all views into it; the
  * same file and config as before. Error: OUT_OF_MEMORY. */

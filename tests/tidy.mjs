@@ -15,7 +15,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The level of each part of core; a file includes headers of its own level or below. */
 const levels = {
   0: ['status', 'tensor', 'memory', 'pool', 'bytes', 'f16', 'hash'],
-  1: ['kernels', 'simd128', 'dequantize', 'gguf', 'sampler'],
+  1: ['kernels', 'simd128', 'dequantize', 'packed', 'gguf', 'sampler'],
   2: ['config', 'rope', 'attention', 'kv_cache', 'weights', 'matmul'],
   3: ['forward'],
   4: ['onekv', 'model', 'loader', 'session', 'snapshot', 'step', 'inspect'],

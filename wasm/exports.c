@@ -24,8 +24,8 @@ int js_error_status(void);
 int js_threads_open(size_t n_threads);
 size_t js_threads_alive(void);
 size_t js_threads_use(size_t n_threads);
-onekv_loader *js_loader_open(int level, int cache_type, size_t n_context, size_t n_logits_max,
-                             int header_only);
+onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t n_context,
+                             size_t n_logits_max, int header_only);
 int js_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes);
 int js_loader_describe(const onekv_loader *loader);
 int js_loader_find(const onekv_loader *loader, const char *key);
@@ -162,11 +162,12 @@ size_t js_threads_alive(void) { return onekv_pool_n_alive(threads); }
 size_t js_threads_use(size_t n_threads) { return onekv_pool_activate(threads, n_threads); }
 
 /* NULL on failure, here and below: js_error_message has the reason. */
-onekv_loader *js_loader_open(int level, int cache_type, size_t n_context, size_t n_logits_max,
-                             int header_only) {
+onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t n_context,
+                             size_t n_logits_max, int header_only) {
   onekv_model_options options = {
       .pool = threads,
       .level = (kernels_level)level,
+      .arithmetic = (onekv_arithmetic)arithmetic,
       .cache_type = (onekv_cache_type)cache_type,
       .n_context = n_context,
       .n_logits_max = n_logits_max,

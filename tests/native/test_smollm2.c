@@ -24,6 +24,7 @@ static const char *const REFERENCE = "tests/golden/smollm2-greedy.json";
 
 /* Of a logit; logits reach 44. */
 static const double TOLERANCE = 1e-3;
+static const double TOLERANCE_INTEGER = 0.02;
 static const double TOLERANCE_F16_CACHE = 0.03;
 static const double TOLERANCE_I8_CACHE = 1.5;
 
@@ -63,29 +64,36 @@ static double check_file(subject tested, const char *path, const char *kind, siz
 }
 
 static subject open_subject(const char *path, onekv_pool *pool, kernels_level level,
-                            onekv_cache_type cache_type, double tolerance) {
-  onekv_model_options options = {.pool = pool, .level = level, .cache_type = cache_type,
-                                 .n_context = N_CONTEXT, .n_logits_max = N_ROWS_MAX};
+                            onekv_arithmetic arithmetic, onekv_cache_type cache_type,
+                            double tolerance) {
+  onekv_model_options options = {.pool = pool, .level = level, .arithmetic = arithmetic,
+                                 .cache_type = cache_type, .n_context = N_CONTEXT,
+                                 .n_logits_max = N_ROWS_MAX};
   return (subject){load_file(path, &options), tolerance};
 }
 
 /* Every level reads the short recording; the best one reads and decodes all. */
-static void check_level(const char *path, onekv_pool *pool, kernels_level level) {
-  subject tested = open_subject(path, pool, level, ONEKV_CACHE_F32, TOLERANCE);
+static void check_level(const char *path, onekv_pool *pool, kernels_level level,
+                        onekv_arithmetic arithmetic) {
+  bool is_exact = arithmetic == ONEKV_F32;
+  subject tested = open_subject(path, pool, level, arithmetic, ONEKV_CACHE_F32,
+                                is_exact ? TOLERANCE : TOLERANCE_INTEGER);
   bool is_best = level == KERNELS_BEST && !IS_SANITIZED;
   const char *name = onekv_model_level(tested.model);
   size_t n = is_best ? N_RECORDINGS_MAX : 1;
   double distance = check_file(tested, LLAMA_CPP, "exact", n, is_best ? N_DECODED : 1);
-  printf("%s: %g from llama.cpp\n", name, distance);
+  const char *how = is_exact ? "f32" : "integer";
+  printf("%s, %s: %g from llama.cpp\n", name, how, distance);
   if (is_best) {
-    printf("%s: %g from the reference\n", name, check_file(tested, REFERENCE, NULL, n, 0));
+    distance = check_file(tested, REFERENCE, NULL, n, 0);
+    printf("%s, %s: %g from the reference\n", name, how, distance);
   }
   CHECK(onekv_model_close(tested.model) == ONEKV_OK);
 }
 
 static void check_cache(const char *path, onekv_pool *pool, const char *name,
                         onekv_cache_type cache_type, double tolerance) {
-  subject tested = open_subject(path, pool, KERNELS_BEST, cache_type, tolerance);
+  subject tested = open_subject(path, pool, KERNELS_BEST, ONEKV_F32, cache_type, tolerance);
   double distance = check_file(tested, LLAMA_CPP, "exact", N_RECORDINGS_MAX, 0);
   printf("%s cache: %g from llama.cpp\n", name, distance);
   CHECK(onekv_model_close(tested.model) == ONEKV_OK);
@@ -99,9 +107,11 @@ int main(void) {
   }
   onekv_pool *pool = NULL;
   CHECK(onekv_pool_open(NULL, 2, &pool) == ONEKV_OK);
-  check_level(path, pool, KERNELS_SCALAR);
-  check_level(path, pool, KERNELS_SIMD128);
-  check_level(path, pool, KERNELS_BEST);
+  check_level(path, pool, KERNELS_SCALAR, ONEKV_F32);
+  check_level(path, pool, KERNELS_SIMD128, ONEKV_F32);
+  check_level(path, pool, KERNELS_BEST, ONEKV_F32);
+  check_level(path, pool, KERNELS_SIMD128, ONEKV_INTEGER);
+  check_level(path, pool, KERNELS_BEST, ONEKV_INTEGER);
   if (CHECKS_CACHES) {
     check_cache(path, pool, "f16", ONEKV_CACHE_F16, TOLERANCE_F16_CACHE);
     check_cache(path, pool, "i8", ONEKV_CACHE_I8, TOLERANCE_I8_CACHE);

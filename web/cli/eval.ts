@@ -133,7 +133,8 @@ async function run(values: Values): Promise<number> {
     const about = { tokens: sum.tokens, textBytes, ...documents, ...settings };
     if (values.flag('json')) {
       const cacheType = values.text('cache-type') ?? 'f16';
-      await writeJson({ model: path, hash: model.hash, cacheType,
+      const arithmetic = values.text('arithmetic') ?? 'integer';
+      await writeJson({ model: path, hash: model.hash, cacheType, arithmetic,
         ...about, ...results, loadMs, ms, engine: engineReport(engine) });
       return 0;
     }

@@ -20,6 +20,8 @@ export const engineOptions: readonly Option[] = [
 export const modelOptions: readonly Option[] = [
   { name: 'cache-type', value: 'TYPE', help: 'element type of the cache: f16, f32 or i8 ' +
     '(default f16)' },
+  { name: 'arithmetic', value: 'A', help: 'integer (default) or f32: how quantised matrices are ' +
+    'multiplied' },
   { name: 'context', value: 'N', help: "longest context in tokens (default: the file's)" },
 ];
 
@@ -48,6 +50,7 @@ export interface Loaded {
 export async function openModel(values: Values, signal: AbortSignal): Promise<Loaded> {
   const path = findModel(values.file());
   const cacheType = values.choice('cache-type', cacheTypes);
+  const arithmetic = values.choice('arithmetic', ['integer', 'f32']);
   const contextLength = values.integer('context', 1, 2 ** 31 - 1);
   const engine = await Engine.open(readEngineOptions(values));
   const progress = new Progress('loading');
@@ -57,6 +60,7 @@ export async function openModel(values: Values, signal: AbortSignal): Promise<Lo
       signal,
       onProgress: ({ loaded, total }) => progress.show(loaded, total),
       ...(cacheType === undefined ? {} : { cacheType }),
+      ...(arithmetic === undefined ? {} : { arithmetic }),
       ...(contextLength === undefined ? {} : { contextLength }),
     });
     return { engine, model, path, loadMs: performance.now() - started };

@@ -6,7 +6,7 @@
 // last call that was awaited. Sessions are in api-session.ts.
 import type { Session, SessionBatch, SessionOptions } from './api-session.js';
 import type { ChatMessage } from './chat-template.js';
-import type { CacheType, ModelDescription } from './description.js';
+import type { Arithmetic, CacheType, ModelDescription } from './description.js';
 import type { ModelSource } from './model-source.js';
 import type { StoreChoice, StoredModel } from './store.js';
 import type { SimdLevel } from './wasm-module.js';
@@ -43,6 +43,8 @@ export interface LoadOptions extends WorkerOptions {
   persist?: boolean;
   /** Element type of the cache; default 'f16'. */
   cacheType?: CacheType;
+  /** How quantised matrices are multiplied; default 'integer'. */
+  arithmetic?: Arithmetic;
   /** Longest session in tokens; default and maximum: the file's. */
   contextLength?: number;
   /** Sessions that advance in one step, 1 to 64; default 8. Each costs a row of logits of working

@@ -20,8 +20,8 @@ export interface Exports {
   _js_threads_open(threads: number): I32;
   _js_threads_alive(): I32;
   _js_threads_use(threads: number): I32;
-  _js_loader_open(level: number, cacheType: number, context: number, logits: number,
-    headerOnly: number): I32;
+  _js_loader_open(level: number, arithmetic: number, cacheType: number, context: number,
+    logits: number, headerOnly: number): I32;
   _js_loader_feed(loader: number, bytes: number, count: number): I32;
   _onekv_loader_has_header(loader: number): I32;
   _onekv_loader_config(loader: number): I32;

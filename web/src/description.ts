@@ -9,6 +9,12 @@ export type CacheType = 'f16' | 'f32' | 'i8';
 /** In the order of core/kv_cache.h. */
 export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
 
+/** How quantised matrices are multiplied: 'integer' (packed, each input row rounded to 15 bits and
+ * a sign) or 'f32' (decoded, nothing rounded, slower and smaller). */
+export type Arithmetic = 'integer' | 'f32';
+/** In the order of core/onekv.h. */
+export const arithmetics = ['integer', 'f32'] as const satisfies readonly Arithmetic[];
+
 export interface ModelDescription {
   /** general.architecture of the file. */
   architecture: string;

@@ -5,8 +5,8 @@
 // and refuses to be used after that.
 import { configFields, estimateFields, stagingBytes } from './border.js';
 import type { Border } from './border.js';
-import { architectureOf, cacheTypes, describe } from './description.js';
-import type { CacheType, ModelDescription } from './description.js';
+import { architectureOf, arithmetics, cacheTypes, describe } from './description.js';
+import type { Arithmetic, CacheType, ModelDescription } from './description.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from './errors.js';
 import type { ImageShape } from './image.js';
 import { loaderMetadata } from './metadata.js';
@@ -19,6 +19,8 @@ import type { EngineOptions, SimdLevel, WasmModule } from './wasm-module.js';
 export interface ModelOptions {
   /** Element type of the cache; default 'f16'. */
   cacheType?: CacheType;
+  /** How quantised matrices are multiplied; default 'integer'. */
+  arithmetic?: Arithmetic;
   /** Longest session in tokens; default and maximum: the file's. */
   contextLength?: number;
   /** Sessions that one step can advance together, 1 to 64; default 8. Each costs a row of logits
@@ -145,12 +147,14 @@ export class Loader {
   constructor(engine: Engine, options: ModelOptions) {
     const { border } = engine;
     const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
+    const arithmetic = checkOneOf('arithmetic', options.arithmetic ?? 'integer', arithmetics);
     const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
     this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
     this.#contextLength = context;
     this.#engine = engine;
     this.#handle = border.checkHandle(border.exports._js_loader_open(
-      0, cacheTypes.indexOf(type), context, this.#batch, options.headerOnly === true ? 1 : 0));
+      0, arithmetics.indexOf(arithmetic), cacheTypes.indexOf(type), context, this.#batch,
+      options.headerOnly === true ? 1 : 0));
     engine.own(this);
   }
 

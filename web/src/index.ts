@@ -9,7 +9,7 @@ export { Session } from './session.js';
 export type { SessionMemory, SessionOptions } from './session.js';
 export type { SamplingOptions } from './sampling.js';
 export { headsName } from './description.js';
-export type { CacheType, ModelDescription, Projection } from './description.js';
+export type { Arithmetic, CacheType, ModelDescription, Projection } from './description.js';
 export { Metadata } from './metadata.js';
 export type { MetadataScalar, MetadataValue } from './metadata.js';
 export { loadModel, readHeader } from './load.js';

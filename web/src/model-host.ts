@@ -50,7 +50,7 @@ function openWireStore(store: WireStore): StoreChoice {
 
 function readModelOptions(options: WireModelOptions, call: CallContext,
   notes: string[]): LoadOptions {
-  const { cacheType, contextLength, batch, store, integrity } = options ?? {};
+  const { cacheType, arithmetic, contextLength, batch, store, integrity } = options ?? {};
   return {
     signal: call.signal,
     onNote: (note) => {
@@ -58,6 +58,7 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
     },
     onProgress: ({ loaded, total }) => call.notice({ type: 'progress', loaded, total: total ?? 0 }),
     ...(cacheType === undefined ? {} : { cacheType }),
+    ...(arithmetic === undefined ? {} : { arithmetic }),
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(batch === undefined ? {} : { batch }),
     ...(integrity === undefined ? {} : { integrity }),

@@ -11,7 +11,7 @@ import type { Classification, EngineReport, Estimate, MemoryReport, SessionMemor
   Vocabulary } from './api.js';
 import type { AttentionMap, GeneratedPart, GenerationResult } from './api-session.js';
 import type { ChatMessage } from './chat-template.js';
-import type { CacheType, ModelDescription } from './description.js';
+import type { Arithmetic, CacheType, ModelDescription } from './description.js';
 import type { ErrorCode } from './errors.js';
 import type { Pixels } from './image.js';
 import type { SamplingOptions } from './sampling.js';
@@ -50,6 +50,7 @@ export type WireInput = { text: string } | { messages: readonly ChatMessage[] } 
 
 export interface WireModelOptions {
   cacheType?: CacheType | undefined;
+  arithmetic?: Arithmetic | undefined;
   contextLength?: number | undefined;
   batch?: number | undefined;
   store?: WireStore | undefined;

@@ -101,14 +101,15 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
 
 async function load(platform: Platform, source: ModelSource,
   options: LoadOptions): Promise<RemoteModel> {
-  const { monitor, persist, integrity, store = platform.store, cacheType, contextLength,
-    batch } = options;
+  const { monitor, persist, integrity, store = platform.store, cacheType, arithmetic,
+    contextLength, batch } = options;
   const target = new EventTarget();
   monitor?.(target as Parameters<typeof monitor>[0]);
   const transfer: Transferable[] = [];
   const args: { source: WireSource; options: WireModelOptions } = {
     source: wireSource(platform, source, transfer),
-    options: { cacheType, contextLength, batch, integrity, store: wireStore(store, transfer) },
+    options: { cacheType, arithmetic, contextLength, batch, integrity,
+      store: wireStore(store, transfer) },
   };
   // Not waited for: the browser may ask the user, who may take long.
   if (persist === true) void persistStorage().catch(() => {});
