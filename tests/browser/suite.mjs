@@ -159,7 +159,7 @@ const apiSteps = {
 };
 
 /** Each step asserts by itself in the page; text and engine are compared here. */
-async function testApi(visit, { relaxed, threads }, site, steps) {
+async function testApi(t, visit, { relaxed, threads }, site, steps) {
   const report = await visit({ api: steps }, {});
   assert.equal(report.error, undefined, `${report.error}\n${report.told}`);
   assert.deepEqual(report.troubles, []);
@@ -171,6 +171,8 @@ async function testApi(visit, { relaxed, threads }, site, steps) {
   assert.equal(availability.threads.value > 1, hasThreads && availableParallelism() > 1);
   assert.equal(availability.threads.reason === undefined, hasThreads);
   assert.equal(text, (await inNode({ ...story, tokens: 30 })).text);
+  const { saveMs, saveBytes } = report;
+  if (saveMs !== undefined) t.diagnostic(`saving ${saveBytes} bytes took ${saveMs.toFixed(1)} ms`);
   // WebKit's driver does not tell of the console.
   const warnings = [...report.told.matchAll(/console warn[^\n]*OneKV: ([^\n]*)/g)];
   if (report.told !== '') assert.equal(warnings.length, hasThreads ? 0 : 1, report.told);
@@ -214,8 +216,8 @@ export function testBrowser(name, abilities) {
       testStory(on(where), abilities, site));
   }
   for (const where of Object.keys(apiSteps)) {
-    test(`${name}, ${where}: the public API`, limit, () =>
-      testApi(on(where), abilities, sites[where], apiSteps[where]));
+    test(`${name}, ${where}: the public API`, limit, (t) =>
+      testApi(t, on(where), abilities, sites[where], apiSteps[where]));
   }
   test(`${name}: simd128 on request tells the same story`, limit, () =>
     testSimd128(on('isolated')));

@@ -88,6 +88,11 @@ export class Session {
     return this.#inCache() + (this.#last === undefined ? 0 : 1);
   }
 
+  /** Tokens in the cache: all but one that waits. */
+  get cached(): number {
+    return this.#inCache();
+  }
+
   /** Window in tokens. */
   get contextLength(): number {
     return this.#border.address(this.#border.exports._onekv_session_n_context(this.#open()));
