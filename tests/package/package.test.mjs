@@ -14,7 +14,7 @@ import { launch } from '../browser/drivers.mjs';
 import { serve, strictPolicy } from '../browser/server.mjs';
 import { chatFile } from '../node/support.mjs';
 import { nodePrograms } from '../stages.mjs';
-import { packAndInstall, projects, tool, toolProgram } from './projects.mjs';
+import { packAndInstall, projects, serveWithVite, tool, toolProgram } from './projects.mjs';
 
 const limit = { timeout: 120_000 };
 const model = join(root, 'models/stories-q-mqa.q8_0.gguf');
@@ -56,25 +56,24 @@ test('publint and @arethetypeswrong/cli have nothing to say', limit, async () =>
   assert.equal(status, 0, output);
 });
 
-for (const [compiler, program] of Object.entries({
-  'TypeScript 5': () => toolProgram('tsc'),
-  'the current TypeScript': () => join(root, 'node_modules/.bin/tsc'),
-})) {
-  for (const resolution of ['bundler', 'nodenext']) {
-    test(`${compiler} --strict, resolved as ${resolution}, libraries checked`, limit, async () => {
-      const config = `tsconfig.${resolution}.json`;
-      writeFileSync(join(packed.project, config), JSON.stringify({
-        compilerOptions: {
-          strict: true, noEmit: true, exactOptionalPropertyTypes: true, target: 'es2022',
-          module: resolution === 'bundler' ? 'esnext' : resolution, moduleResolution: resolution,
-          lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [],
-        },
-        files: ['types.ts'],
-      }));
-      const { status, output } = await run(program(), ['-p', config], { cwd: packed.project });
-      assert.equal(status, 0, output);
-    });
-  }
+for (const [compiler, resolution, program] of [
+  ['TypeScript 5', 'nodenext', () => toolProgram('tsc')],
+  ['the current TypeScript', 'nodenext', () => join(root, 'node_modules/.bin/tsc')],
+  ['the current TypeScript', 'bundler', () => join(root, 'node_modules/.bin/tsc')],
+]) {
+  test(`${compiler} --strict, resolved as ${resolution}, libraries checked`, limit, async () => {
+    const config = `tsconfig.${resolution}.json`;
+    writeFileSync(join(packed.project, config), JSON.stringify({
+      compilerOptions: {
+        strict: true, noEmit: true, exactOptionalPropertyTypes: true, target: 'es2022',
+        module: resolution === 'bundler' ? 'esnext' : resolution, moduleResolution: resolution,
+        lib: ['es2023', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [],
+      },
+      files: ['types.ts'],
+    }));
+    const { status, output } = await run(program(), ['-p', config], { cwd: packed.project });
+    assert.equal(status, 0, output);
+  });
 }
 
 /** What a bundler leaves of a module, minified. */
@@ -202,6 +201,20 @@ for (const browser of ['chromium', 'firefox', 'webkit']) {
     }
   });
 }
+
+test('chromium: the development server of Vite', limit, async () => {
+  const models = installed('models');
+  const site = await serveWithVite(packed.project, models);
+  const driver = await launch('chromium');
+  try {
+    const report = await reportOf(driver, site.origin);
+    assert.deepEqual(report.troubles, [], driver.log.join('\n'));
+    assertReport(report);
+  } finally {
+    await driver.close();
+    await site.close();
+  }
+});
 
 /** The examples with the installed package: their import map is for the checkout. */
 async function serveExamples() {
