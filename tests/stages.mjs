@@ -12,6 +12,7 @@ import { availableParallelism } from 'node:os';
 import { basename, delimiter, join } from 'node:path';
 import { root, run } from '../wasm/toolchain/shell.mjs';
 import { buildPreset, buildTypeScript, buildWasm } from '../wasm/toolchain/build.mjs';
+import { buildDemo } from '../web/demo/build.mjs';
 import { fromCtest, fromNodeTest, fromPlain, total } from './summaries.mjs';
 
 const wrapper = join(root, 'wasm/toolchain/emcc-env');
@@ -110,6 +111,13 @@ async function packed() {
       ...filesOf('tests/package', /\.test\.mjs$/)]);
 }
 
+/** The demo page, built as a host would get it. */
+async function demo() {
+  await buildDemo();
+  return runner(fromNodeTest, '', nodePrograms().at(-1), ['--test', '--test-reporter=spec',
+    '--test-concurrency=1', ...filesOf('tests/demo', /\.test\.mjs$/)]);
+}
+
 /** Does the work for every item, as many at a time as there are cores; results in their order. */
 async function eachItem(items, work) {
   const results = [];
@@ -190,4 +198,6 @@ export const stages = [
     after: ['wasm', 'ts'], run: browser },
   { name: 'package', what: 'the tarball, installed, bundled and run in three browsers and Node',
     needs: ['npm', 'package-tools', 'browsers'], after: ['wasm', 'ts'], run: packed },
+  { name: 'demo', what: 'the demo page in Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
+    after: ['wasm', 'ts'], run: demo },
 ];

@@ -60,7 +60,8 @@ function pageActions(page) {
     press: (key) => page.keyboard.press(key),
     drag: async (selector, points) => {
       const element = await page.$(selector);
-      await element.evaluate((node) => node.scrollIntoView({ block: 'center' }));
+      await element.evaluate((node) =>
+        node.scrollIntoView({ block: 'center', behavior: 'instant' }));
       const { x, y } = await element.boundingBox();
       const [[fromX, fromY]] = points;
       await page.mouse.move(x + fromX, y + fromY);
@@ -71,14 +72,14 @@ function pageActions(page) {
   };
 }
 
-async function launchChromium() {
+async function launchChromium({ args = [] }) {
   const { chromium } = await import('playwright-core');
   const browser = await chromium.launch({
     executablePath: onPath('chromium'),
     timeout: launchTimeout,
     // No sandbox: it does not start for root. The rest keeps Chromium from calling home.
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   });
   const page = await browser.newPage();
   const log = [];
@@ -186,7 +187,8 @@ function miniBrowser() {
 function webDriverActions(driver, By, Key) {
   const inView = async (selector) => {
     const element = await driver.findElement(By.css(selector));
-    await driver.executeScript('arguments[0].scrollIntoView({ block: "center" })', element);
+    await driver.executeScript(
+      'arguments[0].scrollIntoView({ block: "center", behavior: "instant" })', element);
     return element;
   };
   const keys = { Enter: Key.ENTER, Tab: Key.TAB, ArrowLeft: Key.ARROW_LEFT,
@@ -255,10 +257,11 @@ async function launchWebKit() {
 
 const launchers = { chromium: launchChromium, firefox: launchFirefox, webkit: launchWebKit };
 
-/** Starts chromium, firefox or webkit; in the error, which one did not start. */
-export async function launch(name) {
+/** Starts chromium, firefox or webkit; in the error, which one did not start. Options: args, more
+ * of them for Chromium. */
+export async function launch(name, options = {}) {
   try {
-    return { name, ...(await launchers[name]()) };
+    return { name, ...(await launchers[name](options)) };
   } catch (error) {
     throw new Error(`${name} does not start: ${error.message}`, { cause: error });
   }

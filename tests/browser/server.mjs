@@ -50,13 +50,14 @@ export function parseRange(header, size) {
   return start <= end ? { start, end } : null;
 }
 
-function answer(request, response, { mounts, headers, alone }) {
+function answer(request, response, { mounts, headers, alone, seen }) {
   let path;
   try {
     path = decodeURIComponent(new URL(request.url, 'http://localhost').pathname);
   } catch {
     return response.writeHead(400).end();
   }
+  seen(path);
   // Every browser asks for it; a 404 would be one more line on its console.
   if (path === '/favicon.ico') return response.writeHead(204, headers).end();
   if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -87,9 +88,12 @@ function answer(request, response, { mounts, headers, alone }) {
 /**
  * Serves until close() is called. Options: mounts, isolated (COOP and COEP), strict (the content
  * security policy above, or that of the string), alone (scripts under this path may start no
- * worker), port (default: any that is free). Gives { origin, close }.
+ * worker), port (default: any that is free), seen (hears every path that is asked for). Gives
+ * { origin, close }.
  */
-export async function serve({ mounts, isolated = false, strict = false, alone, port = 0 }) {
+export async function serve({
+  mounts, isolated = false, strict = false, alone, port = 0, seen = () => {},
+}) {
   const headers = {
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
@@ -97,7 +101,7 @@ export async function serve({ mounts, isolated = false, strict = false, alone, p
     ...(strict ? { 'Content-Security-Policy': strict === true ? strictPolicy : strict } : {}),
   };
   const server = createServer((request, response) =>
-    answer(request, response, { mounts, headers, alone }));
+    answer(request, response, { mounts, headers, alone, seen }));
   await new Promise((resolve, reject) => {
     server.once('error', reject).listen(port, '127.0.0.1', resolve);
   });

@@ -76,11 +76,14 @@ export class Branch {
     if (!isToken) {
       const last = this.pieces.length - 1;
       if (last >= 0) this.pieces[last] += text;
-      this.#buttons().at(-1)?.append(text);
+      const button = this.#buttons().at(-1);
+      button?.append(text);
+      if (text.trim() !== '') button?.removeAttribute('aria-label');
       return;
     }
     this.#words.append(h('span', { class: 'word', role: 'button',
-      tabindex: this.pieces.length === 0 ? 0 : -1 }, text));
+      tabindex: this.pieces.length === 0 ? 0 : -1,
+      'aria-label': text.trim() === '' ? 'a space' : undefined }, text));
     this.pieces.push(text);
   }
 

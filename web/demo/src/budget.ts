@@ -66,7 +66,8 @@ export function startBudget(): void {
       value), slider,
     h('div', { class: 'row' }, field('Shape', shape), field('Cache type', type),
       h('label', { class: 'choice' }, weights, 'count the weights too')),
-    h('div', { class: 'scroll' }, h('table', { class: 'budget-table' },
+    h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'What each gets' },
+      h('table', { class: 'budget-table' },
       h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'attention'),
         h('th', { scope: 'col', class: 'num' }, 'a token'),
         h('th', { scope: 'col' }, 'tokens of context'), conversationsHead)), body)), says);

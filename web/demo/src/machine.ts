@@ -24,7 +24,8 @@ function rows(able: Availability): HTMLElement[] {
 
 export async function startMachine(): Promise<void> {
   const root = find('#machine .shown');
-  const place = h('div', { class: 'scroll', id: 'abilities' },
+  const place = h('div', { class: 'scroll', id: 'abilities', tabindex: 0, role: 'region',
+    'aria-label': 'What this browser can do' },
     h('p', { class: 'soft' }, 'Finding out …'));
   root.append(place);
   try {

@@ -1,4 +1,5 @@
 // The page: what is seen at once starts at once, each part below when it comes near the screen.
+import './language.js';
 import { Attention } from './attention.js';
 import { startBudget } from './budget.js';
 import { Digits } from './digits.js';

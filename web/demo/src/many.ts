@@ -11,8 +11,11 @@ const stories = 64;
 /** At least; a story ends where a page does, so that no page is half empty. */
 const tokensEach = 72;
 const pageTokens = 32;
+/** More than two pages, which all have in common. */
 const prompt = 'Once upon a time there was a little girl who lived with her mother in a small ' +
-  'house near a big forest. One day she went into the garden and saw';
+  'house near a big forest. She had a red ball, a blue hat and a brown dog, and she loved all of ' +
+  'them very much. Every day they went out to play under the big tree. One day they went into ' +
+  'the garden and saw';
 
 /** Tokens to write after that many. */
 const fill = (before: number) =>
@@ -119,9 +122,11 @@ export class Many {
       const ours = new Set(sessions.map(({ id }) => id));
       const standard = memory.bySession.filter(({ session }) => ours.has(session))
         .reduce((sum, session) => sum + session.standard.MHA, 0);
-      setText(this.#cells.cache, bytes(memory.cacheUsed));
-      this.#cells.cache.title = exactBytes(memory.cacheUsed);
-      setText(this.#cells.standard, bytes(standard));
+      for (const [name, value] of [['cache', memory.cacheUsed], ['standard', standard]] as const) {
+        setText(this.#cells[name], bytes(value));
+        this.#cells[name].title = exactBytes(value);
+        this.#cells[name].dataset['bytes'] = String(value);
+      }
       setText(this.#cells.ratio, `${ratio(standard / memory.cacheUsed)}×`);
     };
     model.addEventListener('memory', listen);

@@ -29,6 +29,11 @@ export class Pane {
       stat('first token', this.#first), stat('tokens', this.#tokens)), this.#story);
   }
 
+  /** Tokens written so far. */
+  get count(): number {
+    return this.#count;
+  }
+
   get text(): string {
     return this.#written.data + this.#waiting;
   }
@@ -96,6 +101,7 @@ export class Pane {
 
   fail(text: string): void {
     this.end();
+    if (this.#story.querySelector('progress') !== null) this.#story.replaceChildren();
     this.#story.append(h('p', { class: 'hint error', role: 'alert' }, text));
     this.#root.dataset['failed'] = 'yes';
   }

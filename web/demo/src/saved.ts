@@ -1,7 +1,7 @@
-// One conversation, kept in this browser: IndexedDB takes a Blob as it is, in every browser.
+// One conversation, kept in this browser. As bytes: WebKit keeps no Blob in a private window.
 
 export interface Kept {
-  blob: Blob;
+  bytes: ArrayBuffer;
   /** The prompt, and each token's text after it. */
   prompt: string;
   pieces: string[];

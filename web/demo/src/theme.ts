@@ -2,7 +2,6 @@
 import { find } from './dom.js';
 
 const names = { auto: 'Auto', light: 'Light', dark: 'Dark' } as const;
-const spoken = { auto: 'as the system', light: 'light', dark: 'dark' } as const;
 type Theme = keyof typeof names;
 const order: readonly Theme[] = ['auto', 'light', 'dark'];
 const key = 'onekv-theme';
@@ -30,7 +29,7 @@ export function startTheme(changed: () => void): void {
     if (theme === 'auto') delete document.documentElement.dataset['theme'];
     else document.documentElement.dataset['theme'] = theme;
     button.textContent = names[theme];
-    button.setAttribute('aria-label', `Colours: ${spoken[theme]}`);
+    button.setAttribute('aria-label', `Colours: ${names[theme]}`);
     button.dataset['theme'] = theme;
     changed();
   };

@@ -7,6 +7,7 @@ import type { Origin } from './branch.js';
 import { find, h, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
 import { bytes, count, milliseconds } from './format.js';
+import { language } from './language.js';
 import { lease } from './library.js';
 import type { Lease } from './library.js';
 import { keep, kept } from './saved.js';
@@ -168,7 +169,8 @@ export class Travel {
     if (branch === undefined) return;
     const begun = performance.now();
     const blob = await branch.session.save();
-    await keep({ blob, prompt: branch.prompt, pieces: branch.pieces, savedAt: Date.now() });
+    await keep({ bytes: await blob.arrayBuffer(), prompt: branch.prompt, pieces: branch.pieces,
+      savedAt: Date.now() });
     this.#tellState(`Saved ${branch.name.toLowerCase()}, cache and all: ${bytes(blob.size)} in ` +
       `${milliseconds(performance.now() - begun)}. Reload the page and restore it.`);
     await this.#offer();
@@ -178,8 +180,8 @@ export class Travel {
     const found = await kept().catch(() => undefined);
     this.#restore.disabled = found === undefined;
     if (found === undefined) return;
-    const when = new Date(found.savedAt).toLocaleTimeString([], { timeStyle: 'short' });
-    this.#restore.title = `${bytes(found.blob.size)}, saved at ${when}`;
+    const when = new Date(found.savedAt).toLocaleTimeString(language, { timeStyle: 'short' });
+    this.#restore.title = `${bytes(found.bytes.byteLength)}, saved at ${when}`;
   }
 
   async #bringBack(): Promise<void> {
@@ -187,7 +189,7 @@ export class Travel {
     if (found === undefined) return;
     const model = await this.#model();
     const begun = performance.now();
-    const session = await model.restore(found.blob);
+    const session = await model.restore(found.bytes);
     const took = performance.now() - begun;
     await this.#clear();
     const branch = this.#add(session, found.prompt, session.contextUsage - found.pieces.length);

@@ -1,0 +1,66 @@
+// The folder that is copied to a host: its sizes, its policy, and the arithmetic of budgets.
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+import { site } from '../../web/demo/build.mjs';
+import { root } from '../../wasm/toolchain/shell.mjs';
+
+const assets = readdirSync(join(site, 'assets')).map((name) => join(site, 'assets', name));
+const gzipped = (files) => files.reduce((sum, file) =>
+  sum + gzipSync(readFileSync(file)).length, 0);
+
+test('JavaScript stays under 150 KB gzipped', (t) => {
+  const size = gzipped(assets.filter((file) => /\.m?js$/.test(file)));
+  t.diagnostic(`${(size / 1000).toFixed(0)} KB`);
+  assert.ok(size < 150_000, `${size} bytes`);
+});
+
+test('the first story takes less than 12 MB', (t) => {
+  const models = ['stories-q-mqa.q8_0.gguf', 'stories-qkv.q8_0.gguf']
+    .map((name) => join(site, 'models', name));
+  const page = [...assets, join(site, 'index.html')];
+  const size = [...models, ...page].reduce((sum, file) => sum + statSync(file).size, 0);
+  t.diagnostic(`${(size / 1e6).toFixed(1)} MB`);
+  assert.ok(size < 12e6, `${size} bytes`);
+});
+
+test('the page has a strict policy and nothing inline', () => {
+  const html = readFileSync(join(site, 'index.html'), 'utf8');
+  assert.match(html, /script-src 'self' 'wasm-unsafe-eval';/);
+  assert.doesNotMatch(html, /unsafe-inline|'unsafe-eval'|<style|<script>| style=| on[a-z]+="/);
+  assert.doesNotMatch(html, /\{\{[\w.]+\}\}/);
+});
+
+test('what the service worker keeps is there', () => {
+  const { files } = JSON.parse(readFileSync(join(site, 'precache.json'), 'utf8'));
+  assert.ok(files.includes('index.html'));
+  for (const file of files) assert.ok(statSync(join(site, file)).isFile(), file);
+  assert.ok(!files.some((file) => file.endsWith('.gguf')));
+});
+
+/** The module as JavaScript. */
+async function load(path) {
+  const { outputFiles } = await build({
+    entryPoints: [join(root, path)], bundle: true, format: 'esm', write: false,
+  });
+  const text = Buffer.from(outputFiles[0].contents).toString('base64');
+  return import(`data:text/javascript;base64,${text}`);
+}
+
+test('budgets: bytes of a token are those of the paper’s Table 7', async () => {
+  const { paperShapes, bytesPerToken, buy } = await load('web/demo/src/budget-math.ts');
+  const [small, large] = paperShapes;
+  assert.deepEqual(small.variants.map((variant) => bytesPerToken(small, variant, 'f16')),
+    [81_920, 40_960, 20_480, 10_240, 5_120, 2_560]);
+  const of = (name) => large.variants.find((variant) => variant.name === name);
+  // 1.2B at 32,768 tokens: 5,632 and 88 MiB, 64 : 1 (the paper's 5,900 are decimal megabytes).
+  assert.equal(bytesPerToken(large, of('QKV'), 'f16') * 32_768, 5_632 * 2 ** 20);
+  assert.equal(bytesPerToken(large, of('Q-K=V + MQA'), 'f16') * 32_768, 88 * 2 ** 20);
+  assert.equal(bytesPerToken(small, small.variants[5], 'i8'), 20 * (64 + 4));
+  assert.deepEqual(buy(small, small.variants[0], 'f16', 1e9, false),
+    { bytesPerToken: 81_920, cacheBytes: 1e9, tokens: 12_207, conversations: 5 });
+  assert.equal(buy(small, small.variants[0], 'f16', 1e8, true).tokens, 0);
+});

@@ -1,0 +1,4 @@
+// The demo page in Firefox.
+import { testDemo } from './suite.mjs';
+
+testDemo('firefox');

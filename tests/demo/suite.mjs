@@ -1,0 +1,251 @@
+// What every browser goes through, as a person would: click, type, draw, drop, reload.
+//
+// One browser, one page, one test after the other; a test may use what an earlier one left.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { servePage, visit } from './visitor.mjs';
+
+const limit = { timeout: 240_000 };
+const duetDone = "document.querySelector('#duet').dataset.state === 'done'";
+const cell = (row, column) => `.figures tbody tr:nth-child(${row}) td:nth-child(${column})`;
+/** Bytes of a token of the shipped models, from their shapes: layers × heads × row bytes. */
+const perToken = { f32: [640, 20_480], f16: [320, 10_240], i8: [180, 5_760] };
+
+/** Both sides' sessions as the models themselves report them. */
+const memories = `Promise.all(['one', 'std'].map(async (side) => {
+  const { session, model } = onekvDemo.duet[side];
+  const { bySession } = await model.memory();
+  return bySession.find((entry) => entry.session === session.id);
+}))`;
+
+async function testFirstPaint(person, page) {
+  await person.come(page.address);
+  assert.match(await person.text('h1'), /32.times smaller/);
+  assert.equal(await person.text('.ratio-number'), '32');
+  assert.match(await person.text('.ratio-says'), /by the files’ headers/);
+  assert.deepEqual(page.asked.filter((path) => path.endsWith('.gguf')), []);
+}
+
+async function testDuet(person, page) {
+  await person.click('#run');
+  await person.until(duetDone);
+  const [one, std] = await person.evaluate(memories);
+  assert.equal(await person.number(cell(1, 2)), one.used);
+  assert.equal(await person.number(cell(1, 3)), std.used);
+  assert.equal(await person.number(cell(2, 2)), one.tokens);
+  assert.deepEqual([one.used / one.tokens, std.used / std.tokens], perToken.f16);
+  assert.equal(std.used * one.tokens, 32 * one.used * std.tokens, '32 : 1 exactly');
+  assert.equal(std.standard.MHA, std.used, 'the twin is what is counted for standard attention');
+  assert.equal(await person.text('.ratio-number'), '32');
+  assert.match(await person.text('.ratio-says'), /measured/);
+  for (const side of ['one', 'std']) {
+    assert.ok((await person.text(`#pane-${side} .story`)).length > 60);
+    assert.ok(await person.number(`#pane-${side} .stats div:nth-child(1) dd`) > 0);
+    assert.match(await person.text(`#pane-${side} .stats div:nth-child(2) dd`), / m?s$/);
+  }
+  assert.ok(await person.evaluate('onekvDemo.duet.meter.plot.points') > 2);
+  const strangers = await person.evaluate(`performance.getEntriesByType('resource')
+    .map(({ name }) => name).filter((name) => !name.startsWith(location.origin))`);
+  assert.deepEqual(strangers, []);
+  assert.equal(page.asked.filter((path) => path.endsWith('.gguf')).length >= 2, true);
+}
+
+async function testBaselines(person) {
+  for (const [name, ratio] of [['GQA-8', '16'], ['GQA-3', '6'], ['MQA', '2'], ['MHA', '32']]) {
+    await person.click(`input[name="baseline"][value="${name}"]`);
+    assert.equal(await person.text('.ratio-number'), ratio, name);
+  }
+}
+
+/** Another cache type runs both anew; Stop ends them early. */
+async function testCacheTypes(person) {
+  for (const type of ['f32', 'i8']) {
+    await person.click(`input[name="cache"][value="${type}"]`);
+    await person.until("document.querySelector('#duet').dataset.state === 'running'");
+    await person.until(`onekvDemo.duet.one.model?.cacheType === '${type}' &&
+      onekvDemo.duet.one.reading?.tokens > 12 && onekvDemo.duet.std.reading?.tokens > 12`);
+    await person.click('#stop');
+    await person.until(duetDone);
+    const [one, std] = await person.evaluate(memories);
+    assert.deepEqual([one.used / one.tokens, std.used / std.tokens], perToken[type]);
+    assert.equal(await person.text('.ratio-number'), '32');
+  }
+}
+
+async function testBudget(person) {
+  const row = (name) => `.budget-table tr[data-variant="${name}"]`;
+  const tokens = async (name) =>
+    Number(await person.evaluate(`document.querySelector('${row(name)}').dataset.tokens`));
+  assert.equal(await tokens('QKV'), Math.floor(500e6 / 81_920));
+  assert.equal(await tokens('Q-K=V + MQA'), Math.floor(500e6 / 2_560));
+  await person.click('#budget-weights');
+  assert.equal(await tokens('QKV'), Math.floor((500e6 - 305_534_976 * 34 / 32) / 81_920));
+  await person.click('#budget-weights');
+}
+
+async function testMany(person) {
+  await person.click('#many-run');
+  await person.until("document.querySelector('#many-stop').disabled === false");
+  await person.until("document.querySelector('#many-stop').disabled === true");
+  const texts = await person.evaluate('onekvDemo.many.tiles.map(({ text }) => text)');
+  assert.equal(texts.length, 64);
+  assert.ok(texts.every((text) => text.length > 20));
+  assert.ok(new Set(texts).size > 60, 'a story each');
+  const bytes = await person.evaluate(`['cache', 'standard'].map((name) => Number(
+    document.querySelector('#many-' + name).dataset.bytes))`);
+  // More than 32: the prompt's pages are there once. Less than if nothing else were.
+  assert.ok(bytes[1] / bytes[0] > 32 && bytes[1] / bytes[0] < 64, String(bytes));
+  assert.equal(bytes[0] % (32 * 320), 0, 'whole pages');
+}
+
+const words = (branch) => `onekvDemo.travel.branches[${branch}].pieces`;
+const travelDone = "!document.querySelector('.lanes').hasAttribute('aria-busy') && " +
+  "document.querySelector('.branch .facts')?.textContent.length > 0";
+
+async function testTravel(person) {
+  await person.click('#travel-run');
+  await person.until(travelDone);
+  const told = await person.evaluate(words(0));
+  await person.click('.branch .word:nth-of-type(42)');
+  await person.until(`${travelDone} && ${words(0)}.join('') !== ${JSON.stringify(told.join(''))}`);
+  const again = await person.evaluate(words(0));
+  assert.deepEqual(again.slice(0, 40), told.slice(0, 40));
+  assert.notDeepEqual(again, told);
+
+  await person.click('input[name="travel-mode"][value="branch"]');
+  await person.evaluate('onekvDemo.travel.branches[0].focus(60)');
+  await person.press('ArrowRight');
+  await person.press('Enter');
+  await person.until(`onekvDemo.travel.branches.length === 2 && ${travelDone}`);
+  const [origin, branch] = [await person.evaluate(words(0)), await person.evaluate(words(1))];
+  assert.deepEqual(branch.slice(0, 61), origin.slice(0, 61));
+  const facts = await person.evaluate(`[...document.querySelectorAll('.branch')].map((element) =>
+    ({ own: Number(element.dataset.own), used: Number(element.dataset.used) }))`);
+  assert.equal(facts[1].own % (32 * 320), 0);
+  assert.ok(facts[1].own < facts[1].used, 'it costs less than it holds');
+}
+
+async function testSave(person) {
+  const saved = await person.evaluate('onekvDemo.travel.branches[0].text');
+  await person.click('#travel-save');
+  await person.until("/^Saved/.test(document.querySelector('#travel-says').textContent)");
+  await person.evaluate('location.reload()').catch(() => {});
+  await person.until("Boolean(globalThis.onekvDemo) && onekvDemo.travel.branches.length === 0 && " +
+    "!document.querySelector('#travel-restore').disabled");
+  await person.click('#travel-restore');
+  await person.until(travelDone);
+  assert.equal(await person.evaluate('onekvDemo.travel.branches[0].text'), saved);
+  assert.match(await person.text('#travel-says'), /^Restored .* without computing/);
+}
+
+async function testAttention(person) {
+  await person.click('#attention-run');
+  await person.until("document.querySelectorAll('.map[data-asymmetry]').length === 2");
+  const [own, keys] = await person.evaluate(`[...document.querySelectorAll('.map')].map((map) =>
+    Number(map.dataset.asymmetry))`);
+  assert.ok(own > 0.05, `asymmetry ${own}`);
+  assert.ok(keys < 1e-3, `keys with keys are symmetric, found ${keys}`);
+  assert.match(await person.text('#attention-says'), /looks at .*%/);
+}
+
+async function testDigits(person) {
+  await person.drag('#digit', [[120, 30], [120, 60], [120, 100], [120, 140], [120, 180],
+    [120, 205]]);
+  const best = "[...document.querySelectorAll('.answer')].map(({ dataset }) => dataset.best)";
+  await person.until(`${best}.every(Boolean)`);
+  assert.deepEqual(await person.evaluate(best), ['1', '1']);
+  let right = 0;
+  for (let digit = 0; digit < 10; digit += 1) {
+    await person.click(`[aria-label="Draw a ${digit}"]`);
+    await person.until(`${best}.every(Boolean)`);
+    const answers = await person.evaluate(best);
+    right += answers.filter((answer) => answer === String(digit)).length;
+  }
+  assert.ok(right >= 18, `${right} of 20 strokes are read right`);
+}
+
+/** No driver drops files: the event is made, with a file as a file manager would give it. */
+const drop = (make) => `(async () => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([${make}], 'mine.gguf'));
+  document.querySelector('#own-drop').dispatchEvent(
+    new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  return true;
+})()`;
+
+async function testOwn(person, page) {
+  const model = `${page.address}models/stories-qkv.q8_0.gguf`;
+  await person.type('#own-url', model);
+  await person.click('#own-inspect');
+  await person.until("Boolean(document.querySelector('#own-verdict'))");
+  assert.match(await person.text('.facts-list'), /QKV, MHA: 16 of 16 heads.*10,240 B of cache/);
+  assert.match(await person.text('#own-verdict'), /^It fits/);
+  await person.evaluate(drop(`await (await fetch('models/stories-q-mqa.q8_0.gguf')).blob()`));
+  await person.until("/320 B of cache/.test(document.querySelector('#own .found').textContent)");
+  await person.click('#own-load');
+  await person.until("Boolean(document.querySelector('#own-say'))");
+  await person.type('#own-say', 'Once upon a time');
+  await person.click('#own-send');
+  await person.until("document.querySelector('.log .model p')?.textContent.length > 40");
+  await person.click('#own-send');
+  await person.until("document.querySelector('#own-send').textContent === 'Send'");
+  assert.equal(await person.text('#own .ratio-number'), '32');
+  assert.match(await person.text('#own .ratio-says'), /counted/);
+}
+
+async function testProblems(person, page) {
+  const error = "document.querySelector('#own .found .error')?.textContent";
+  await person.evaluate(drop("'this is no model at all, only text'"));
+  assert.match(await person.until(error), /no GGUF file/i);
+  await person.type('#own-url', `${page.address}models/none.gguf`);
+  await person.click('#own-inspect');
+  assert.match(await person.until(`/404/.test(${error}) && ${error}`), /could not be read/);
+  await person.evaluate(drop(
+    `(await (await fetch('models/stories-q-mqa.q8_0.gguf')).blob()).slice(0, 900000)`));
+  await person.until("Boolean(document.querySelector('#own-load'))");
+  await person.click('#own-load');
+  assert.match(await person.until(error), /ends too early|damaged/);
+}
+
+async function testMachine(person) {
+  await person.evaluate("document.querySelector('#machine').scrollIntoView()");
+  await person.until("Boolean(document.querySelector('#abilities table'))");
+  assert.match(await person.text('[data-ability="runs here"]'), /yes/);
+  assert.match(await person.text('[data-ability="threads"]'), /\d/);
+}
+
+/** Defines the tests of one browser; more(…) adds those that only this one can do. */
+export function testDemo(name, more = () => {}) {
+  let person;
+  let page;
+  before(async () => {
+    page = await servePage();
+    person = await visit(name);
+  }, limit);
+  after(async () => {
+    // A browser that does not end would keep this process; its exit ends the browser.
+    setTimeout(() => process.exit(1), 30_000).unref();
+    await person?.close();
+    await page?.close();
+  });
+  const tests = {
+    'the page can be read before any model is loaded': testFirstPaint,
+    'both models run, and the meter shows what they hold': testDuet,
+    'the baseline can be switched': testBaselines,
+    'the cache type can be switched, and a run stopped': testCacheTypes,
+    'a budget buys what arithmetic says': testBudget,
+    'sixty-four stories share their prompt': testMany,
+    'a word cuts the story, or branches it': testTravel,
+    'a story is restored after a reload': testSave,
+    'attention is drawn, with its asymmetry': testAttention,
+    'drawn digits are read by both models': testDigits,
+    'a visitor’s model is looked at, loaded and talked to': testOwn,
+    'what goes wrong is said where it is seen': testProblems,
+    'the machine is described': testMachine,
+  };
+  for (const [what, work] of Object.entries(tests)) {
+    test(`${name}: ${what}`, limit, () => work(person, page));
+  }
+  more(() => person, () => page);
+  test(`${name}: nothing went wrong unseen`, () => person.assertQuiet());
+}

@@ -1,0 +1,4 @@
+// The demo page in WebKitGTK.
+import { testDemo } from './suite.mjs';
+
+testDemo('webkit');
