@@ -34,9 +34,6 @@ const nouns = list(`
   ball, cake, hat, boat, kite, drum, lamp, key, box, bell, flower, ladder, spoon, blanket,
   bucket, mirror, apple, button, shell, rope, crayon, map, basket, balloon, feather, stone,
   wagon, puzzle, scarf, candle, whistle, seed, bridge, swing, jar, tent, cookie, puddle, rainbow`);
-const verbs = list(`
-  jump, share, hide, find, build, climb, sing, paint, dig, wait, help, push, carry, dance,
-  clean, fix, count, catch, lose, draw, bake, plant, whisper, roll, float, knock, listen`);
 const adjectives = list(`
   red, tiny, happy, sad, loud, soft, brave, old, shiny, cold, kind, angry, heavy, round, sleepy,
   sticky, lucky, gentle, dirty, clever, lonely, warm, quiet, proud, messy`);
@@ -47,6 +44,7 @@ const turns = list(`
   something breaks and is mended, a race is not won by the fastest, somebody learns to wait, a
   stranger turns out to be kind, somebody tells the truth, there is a surprise at the end, a
   mistake leads to something good, somebody shares the last one`);
+
 const starts = [
   ({ name, kind }) => `Once upon a time, there was ${kind} named ${name}.`,
   ({ name, kind, place }) => `One day, ${kind} named ${name} was at ${place}.`,
@@ -59,8 +57,7 @@ const starts = [
 
 const article = (word) => `${/^[aeiou]/.test(word) ? 'an' : 'a'} ${word}`;
 
-const opening = 'Write a very short story of about 120 words for a child of four years, in ' +
-  'simple words and short sentences. Tell only the story, from beginning to end. ';
+const opening = 'Write a short story for a small child. Use simple words and short sentences. ';
 
 /**
  * { prompt, start, drawn } of story `number`: what is asked for, the words that the story begins
@@ -71,10 +68,9 @@ export function storyPrompt(seed, number) {
   const pick = (words) => words[Math.floor(random() * words.length)];
   const drawn = {
     name: pick(names), kind: pick(heroes), other: pick(others), place: pick(places),
-    adjective: pick(adjectives), noun: pick(nouns), verb: pick(verbs), turn: pick(turns),
+    adjective: pick(adjectives), noun: pick(nouns), turn: pick(turns),
   };
-  const prompt = `${opening}The story is about ${drawn.kind} named ${drawn.name} and ` +
-    `${drawn.other}, at ${drawn.place}, with ${article(drawn.adjective)} ${drawn.noun}. ` +
-    `In it, ${drawn.turn}. Somebody has to ${drawn.verb}.`;
+  const prompt = `${opening}It is about ${drawn.kind} named ${drawn.name} and ${drawn.other} at ` +
+    `${drawn.place}. There is ${article(drawn.adjective)} ${drawn.noun}, and ${drawn.turn}.`;
   return { prompt, start: pick(starts)(drawn), drawn };
 }

@@ -12,15 +12,15 @@ import { appendFileSync, existsSync, readFileSync, readdirSync, statSync } from 
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { UsageError, helpOf, parse } from '../dist/cli/arguments.js';
-import { splitDocuments } from '../dist/cli/eval.js';
 import { findModel } from '../dist/cli/model-file.js';
 import { engineOptions, note, readEngineOptions } from '../dist/cli/shared.js';
 import { interrupted } from '../dist/cli/signals.js';
+import { splitDocuments } from '../dist/src/bench/perplexity.js';
 import { Engine, loadModel } from '../dist/src/node.js';
 import { NearDuplicates } from './near-duplicates.mjs';
 import { storyPrompt } from './story-prompts.mjs';
 
-const sampling = { temperature: 0.6, topP: 0.9, repetitionPenalty: 1.05 };
+const sampling = { temperature: 0.5, topP: 0.9, repetitionPenalty: 1.1 };
 const mostOverlap = 0.3;
 const defaultModel = 'smollm2-135m-instruct';
 const defaultBatch = 16;
@@ -32,14 +32,16 @@ export function tidyStory(text) {
     .split('\n').map((line) => line.replace(/ +/g, ' ').trim()).filter(Boolean).join('\n');
 }
 
+const taskWords = new RegExp('\\b(as an ai|smollm|language model|(this|the|short) story|' +
+  'paragraph|vocabulary)\\b|[*#<>{}[\\]]|^title', 'i');
+
 /** Why a story is not taken; undefined when it is. */
 export function fault(story, ended) {
   if (!ended) return 'not ended';
   const words = story.split(/\s+/).filter(Boolean);
   if (words.length < 60) return 'short';
   if (/[^\x20-\x7e\n]/.test(story)) return 'characters';
-  if (/\b(as an ai|smollm|language model|short story|paragraph|vocabulary)\b|[*#<>{}[\]]|^title/i
-    .test(story)) return 'about the task';
+  if (taskWords.test(story)) return 'about the task';
   if (!/[.!?]["']?$/.test(story)) return 'not ended';
   const sentences = story.toLowerCase().split(/[.!?\n]+/).map((s) => s.trim())
     .filter((s) => s.split(' ').length >= 4);
@@ -136,11 +138,13 @@ function* jobsOf(model, seed, done, last) {
 class Tally {
   #started = performance.now();
   tokens = 0;
+  stories = 0;
   taken = 0;
   reasons = {};
 
   count(tokens, reason) {
     this.tokens += tokens;
+    this.stories += 1;
     if (reason === undefined) this.taken += 1;
     else this.reasons[reason] = (this.reasons[reason] ?? 0) + 1;
   }
@@ -199,7 +203,7 @@ async function synthesize(model, file, values) {
       `${JSON.stringify(reason === undefined ? { text: story, ...about }
         : { reason, ...about })}\n`);
     tally.count(tokens, reason);
-    if (tally.taken % 20 === 0) note(`${job.number}: ${tally}`);
+    if (tally.stories % 20 === 0) note(`${job.number}: ${tally}`);
     if (interrupted.aborted || performance.now() > end) break;
   }
   return tally;
