@@ -86,7 +86,7 @@ async function streamText(session: Session, ids: number[], most: number,
 function heading({ model, path, engine }: Loaded): string {
   const { parameters } = model.estimate;
   return `${model.name ?? path}: ${variant(model.description)}, ${count(parameters)} parameters; ` +
-    `${engine.simd}, ${engine.threads} thread${engine.threads === 1 ? '' : 's'}`;
+    `${engine.simd}, ${model.threads} thread${model.threads === 1 ? '' : 's'}`;
 }
 
 function sums(session: Session, result: GenerateResult): string {

@@ -138,6 +138,7 @@ export interface OneKVStatic {
 /** What runs the model, and why it is not better. */
 export interface EngineReport {
   simd: SimdLevel;
+  /** That steps use. With 'auto' loading measures whether fewer than there are are faster. */
   threads: number;
   isolated: boolean;
   /** One line for each thing that is less than it could be. */

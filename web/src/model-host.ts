@@ -160,8 +160,9 @@ export class ModelHost {
     const model = this.#model;
     this.#sessions = new SessionHost(model, this.#onTurn);
     const { description, estimate, name, labels, hash, contextLength, hasChatTemplate } = model;
+    const { threads } = model;
     return {
-      description, name, labels, hash, contextLength, hasChatTemplate, notes,
+      description, name, labels, hash, contextLength, hasChatTemplate, threads, notes,
       cacheType: options?.cacheType ?? 'f16',
       bytesPerToken: model.cacheBytesPerToken,
       standardBytesPerToken: standardBytes(estimate.standardBytesPerToken,

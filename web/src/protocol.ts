@@ -96,6 +96,8 @@ export interface LoadedModel {
   bytesPerToken: number;
   standardBytesPerToken: StandardBytes;
   hasChatTemplate: boolean;
+  /** That its steps use: the engine's, or fewer that were found to be faster. */
+  threads: number;
   /** What went less well than it could: the model was not stored. */
   notes: readonly string[];
 }

@@ -46,7 +46,8 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   constructor(client: WorkerClient, loaded: LoadedModel, engine: EngineReport) {
     super();
     this.client = client;
-    this.engine = { ...engine, notes: [...engine.notes, ...loaded.notes] };
+    const notes = [...engine.notes, ...loaded.notes];
+    this.engine = { ...engine, threads: loaded.threads, notes };
     this.description = loaded.description;
     this.name = loaded.name;
     this.labels = loaded.labels;
