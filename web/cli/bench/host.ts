@@ -36,7 +36,10 @@ export async function runElsewhere(): Promise<number | undefined> {
   return new Promise((resolve) => {
     // A Ctrl-C reaches the child too, which ends in order.
     child.once('error', () => resolve(undefined));
-    child.once('exit', (status) => resolve(status ?? 1));
+    child.once('exit', (status, signal) => {
+      if (signal !== null) process.stderr.write(`onekv: the other Node was ended by ${signal}\n`);
+      resolve(status ?? 1);
+    });
   });
 }
 

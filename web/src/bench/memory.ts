@@ -30,20 +30,24 @@ function measureCache(model: Model, positions: number): number {
   }
 }
 
+/** What a wasm memory holds, less some room for everything else. */
+const memoryMost = 2 ** 32 - 2 ** 26;
+
 /** The same, computed where it does not fit; then the labels say how. */
 function cacheBytes(model: Model, positions: number, labels: Labels): number {
+  const expected = model.memory().total + positions * model.cacheBytesPerToken;
   try {
-    return measureCache(model, positions);
+    // Not tried in vain: pages are cleared as they are taken, and gigabytes of them are seen.
+    if (expected <= memoryMost) return measureCache(model, positions);
   } catch (error) {
     if (!(error instanceof OneKVError && error.code === 'OUT_OF_MEMORY')) throw error;
-    labels.computed = 'from the bytes of 2048 positions: it does not fit into 4 GiB';
-    return measureCache(model, 2048) / 2048 * positions;
   }
+  labels.computed = 'from the bytes of 2048 positions: it does not fit into 4 GiB';
+  return measureCache(model, 2048) / 2048 * positions;
 }
 
 /** Weights, working memory, bytes a token, and the cache. */
-export function memoryBatch(contender: Contender): Batch {
-  const stable = new Stable();
+function memoryBatch(contender: Contender, stable: Stable, isLast: boolean): Batch {
   const bytes = (name: string, value: (model: Model, labels: Labels) => number): Case => {
     const labels: Labels = { suite: 'memory', ...labelsOf(contender), name, unit: 'bytes',
       better: 'less' };
@@ -61,6 +65,16 @@ export function memoryBatch(contender: Contender): Batch {
     open: async () => {
       await stable.load(contender);
     },
-    close: () => stable.close(),
+    close: () => {
+      if (isLast) stable.close();
+      else stable.unload(contender);
+    },
   };
+}
+
+/** One engine serves them all: a memory of gigabytes is not always given back at once. */
+export function memoryBatches(contenders: readonly Contender[]): Batch[] {
+  const stable = new Stable();
+  return contenders.map((contender, i) =>
+    memoryBatch(contender, stable, i === contenders.length - 1));
 }

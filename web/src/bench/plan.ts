@@ -3,7 +3,7 @@ import type { CacheType, Projection } from '../description.js';
 import type { Model } from '../model.js';
 import type { SimdLevel } from '../wasm-module.js';
 import { kernelBatches } from './kernels.js';
-import { memoryBatch } from './memory.js';
+import { memoryBatches } from './memory.js';
 import { paperCaches } from './paper.js';
 import { qualityBatch } from './quality.js';
 import type { QualityOptions } from './quality.js';
@@ -125,14 +125,15 @@ function paperSubjects(type: ShapeType): Subject[] {
     shaped(shape, { projection, kvHeads, type }));
 }
 
-function memoryBatches(options: PlanOptions): Batch[] {
+function bytesBatches(options: PlanOptions): Batch[] {
   const { quick, subjects } = options;
   const every = options.cacheTypes ?? (quick ? ['f16'] as const : ['f16', 'f32', 'i8'] as const);
   const at = (measured: readonly Subject[], cacheTypes: readonly CacheType[]) =>
-    cross(options, measured, { ...best(options), threads: [1], cacheTypes }).map(memoryBatch);
-  if (subjects.length > 0) return at(subjects, every);
-  if (quick) return at(twinsOf('S'), every);
-  return [...at(paperSubjects('q8_0'), every), ...at(paperSubjects('q4_0'), ['f16'])];
+    cross(options, measured, { ...best(options), threads: [1], cacheTypes });
+  if (subjects.length > 0) return memoryBatches(at(subjects, every));
+  if (quick) return memoryBatches(at(twinsOf('S'), every));
+  const paper = [...at(paperSubjects('q8_0'), every), ...at(paperSubjects('q4_0'), ['f16'])];
+  return memoryBatches(paper);
 }
 
 function qualityBatches(options: PlanOptions): Batch[] {
@@ -148,7 +149,7 @@ function qualityBatches(options: PlanOptions): Batch[] {
 
 const makers: Record<SuiteName, (options: PlanOptions) => Batch[]> = {
   quality: qualityBatches,
-  memory: memoryBatches,
+  memory: bytesBatches,
   speed: speedBatches,
   batch: sessionBatches,
   load: loadBatches,

@@ -73,6 +73,12 @@ export class Stable {
     return model;
   }
 
+  /** Destroys the model, if it was loaded. */
+  unload(contender: Contender): void {
+    this.#models.get(contender)?.destroy();
+    this.#models.delete(contender);
+  }
+
   close(): void {
     for (const engine of this.#engines.values()) engine.destroy();
     this.#engines.clear();
