@@ -82,8 +82,9 @@ function footnotes({ rows, notes, noise, complete, machine, engine, busy, commit
     ...computed.map((how) => `* computed ${how}`),
     ...notes,
     ...(complete ? [] : ['Interrupted: this is what there was.']),
-    `${machine.cpu}, ${machine.cores} cores; ${engine}; ${commit ?? 'no checkout'}; ` +
-      `${Math.round(seconds)} s; noise of a fixed piece of work ${percent(noise)}` +
+    `${machine.cpu}, ${machine.cores} cores; ${engine}`,
+    `${commit ?? 'no checkout'}; ${Math.round(seconds)} s; noise of a fixed piece of work ` +
+      percent(noise) +
       (busy === null ? '' : `; others took ${(100 * busy.others).toFixed(0)} % of the cores`),
   ];
 }
