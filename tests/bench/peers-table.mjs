@@ -30,8 +30,8 @@ function section(result) {
     `| | wllama ${versions.wllama} | OneKV (${onekv.simd}) | ratio |`,
     '|---|---|---|---|', ...rows(result), '',
     `Fetching and hashing the file alone: ${seconds(fetchAndHashMs.median)}; OneKV's load ` +
-      `${(loadMs.median / fetchAndHashMs.median).toFixed(2)} times that. Decode as the page sees ` +
-      `OneKV's: ${speed(figures.onekv[seen].median)} tokens/s.`,
+      `${(loadMs.median / fetchAndHashMs.median).toFixed(2)} times that.`,
+    `Decode as the page sees OneKV's: ${speed(figures.onekv[seen].median)} tokens/s.`,
     `Other programs took at most ${percent(busy.others)} of the cores' time in a visit, the host ` +
       `${percent(busy.stolen)}.`,
     `${browser}, ${machine.cpu}, ${machine.cores} cores; ${commit}, ${date.slice(0, 16)}Z.`, '',

@@ -25,7 +25,8 @@ const usage = `usage: node tests/bench/peers.mjs [options]
   --threads N,…      default 1,2
   --repeat N         visits of each engine (default 5)
   --quick            shape S, 2 threads, 3 visits
-  --no-save          print the table of this run only`;
+  --no-save          print the table of this run only
+  --table            no run: peers.md anew from the results that are there`;
 
 const engines = ['wllama', 'onekv'];
 const variants = {
@@ -166,22 +167,27 @@ function saved() {
     .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')));
 }
 
+function writeTable() {
+  writeFileSync(join(resultFolder, 'peers.md'), peersMarkdown(saved()));
+}
+
 function save(result) {
   const folder = join(resultFolder, 'peers');
   mkdirSync(folder, { recursive: true });
   const { shape, variant, threads } = result;
   writeFileSync(join(folder, `${shape.toLowerCase()}-${variant}-${threads}t.json`),
     `${JSON.stringify(result, null, 1)}\n`);
-  writeFileSync(join(resultFolder, 'peers.md'), peersMarkdown(saved()));
+  writeTable();
 }
 
 async function main() {
   const { values } = parseArgs({ options: {
     shapes: { type: 'string' }, variants: { type: 'string' }, threads: { type: 'string' },
     repeat: { type: 'string' }, quick: { type: 'boolean' }, 'no-save': { type: 'boolean' },
-    help: { type: 'boolean' },
+    table: { type: 'boolean' }, help: { type: 'boolean' },
   } });
   if (values.help) return console.log(usage);
+  if (values.table) return writeTable();
   const { quick } = values;
   const list = (name, all, short) => (values[name] ?? (quick ? short : all)).split(',');
   const repeat = Number(values.repeat ?? (quick ? 3 : 5));
