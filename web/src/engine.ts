@@ -242,9 +242,12 @@ export class Loader {
   }
 
   #image(): ImageShape | undefined {
-    const [size, patch, channels] = ['size', 'patch', 'channels'].map((name) =>
-      checkInteger(`onekv.image.${name}`, this.metadata.number(`onekv.image.${name}`) ?? 0,
-        0, 4096)) as [number, number, number];
+    const [size, patch, channels] = ['size', 'patch', 'channels'].map((name) => {
+      const key = `onekv.image.${name}`;
+      const value = this.metadata.number(key) ?? 0;
+      if (Number.isInteger(value) && value >= 0 && value <= 4096) return value;
+      throw new OneKVError('BAD_KEY', `${key}: found ${value}, expected at most 4096`);
+    }) as [number, number, number];
     return size * patch * channels > 0 ? { size, patch, channels } : undefined;
   }
 
