@@ -32,8 +32,8 @@ export function tidyStory(text) {
     .split('\n').map((line) => line.replace(/ +/g, ' ').trim()).filter(Boolean).join('\n');
 }
 
-const taskWords = new RegExp('\\b(as an ai|smollm|language model|(this|the|short) story|' +
-  'paragraph|vocabulary)\\b|[*#<>{}[\\]]|^title', 'i');
+const taskWords = new RegExp('\\b(as an ai|smollm|language model|(this|short) story|' +
+  'the story (is|begins|ends)|paragraph|vocabulary)\\b|[*#<>{}[\\]]|^title', 'i');
 
 /** Why a story is not taken; undefined when it is. */
 export function fault(story, ended) {
