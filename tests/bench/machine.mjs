@@ -18,7 +18,9 @@ export function machine() {
 /** The commit, with "+" behind it when the checkout differs from it. */
 export function commit() {
   const git = (...args) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
-  const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
+  // Results of a run before this one are no change.
+  const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.',
+    ':!tests/bench/results') !== '';
   return git('rev-parse', '--short=12', 'HEAD') + (changed ? '+' : '');
 }
 

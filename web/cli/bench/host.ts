@@ -61,7 +61,9 @@ export function commit(): string | null {
   const git = (...args: string[]) => execFileSync('git', args,
     { cwd: packageFolder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   try {
-    const changed = git('status', '--porcelain', '--untracked-files=no') !== '';
+    // Results of a run before this one are no change.
+    const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.',
+      ':!tests/bench/results') !== '';
     return git('rev-parse', '--short=12', 'HEAD') + (changed ? '+' : '');
   } catch {
     return null;
