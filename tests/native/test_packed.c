@@ -11,6 +11,7 @@
 #include "check.h"
 #include "core/f16.h"
 #include "core/kernels.h"
+#include "packed_bench.h"
 
 enum { ROWS = PACKED_ROWS, TOKENS_MAX = 13 };
 
@@ -281,14 +282,17 @@ static void test_table(const kernel_table *table) {
   }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+  bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
   kernels_select(&scalar, KERNELS_SCALAR);
+  if (bench) bench_limits();
   check_seed(20261122);
   for (int level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
     kernel_table table;
     kernels_select(&table, (kernels_level)level);
     printf("kernels: %s\n", table.name);
-    test_table(&table);
+    test_table(&table); /* first right, then fast */
+    if (bench && level > KERNELS_SCALAR) bench_packed(&table);
 #if ONEKV_HAVE_RELAXED
     /* The dot products, also where they are not the faster way. */
     if (level == KERNELS_RELAXED && table.packed_split == NULL) {

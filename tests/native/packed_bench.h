@@ -1,0 +1,12 @@
+/* Timings of the integer products, printed on request (`test_packed --bench`), never in a test. */
+#ifndef ONEKV_PACKED_BENCH_H
+#define ONEKV_PACKED_BENCH_H
+
+#include "core/kernels.h"
+
+void bench_packed(const kernel_table *table);
+
+/* What this machine and engine can do at best: reading memory, i16 products out of registers. */
+void bench_limits(void);
+
+#endif
