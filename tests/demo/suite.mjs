@@ -212,6 +212,10 @@ async function testMachine(person) {
   await person.until("Boolean(document.querySelector('#abilities table'))");
   assert.match(await person.text('[data-ability="runs here"]'), /yes/);
   assert.match(await person.text('[data-ability="threads"]'), /\d/);
+  await person.click('#bench-run');
+  await person.until("/of \\d+:/.test(document.querySelector('#bench-says').textContent)");
+  await person.click('#bench-run');
+  assert.equal(await person.text('#bench-says'), 'Stopped.');
 }
 
 /** Defines the tests of one browser; more(…) adds those that only this one can do. */

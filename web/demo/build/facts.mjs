@@ -72,16 +72,18 @@ function readSuggested() {
   return { file, bytes, sha256, url: sources.find(({ url }) => url).url };
 }
 
-/** { models, table, tasks, suggested }: see web/demo/src/facts.d.ts for the shape. */
+/** What the page states; web/demo/src/facts.d.ts has the shape. */
 export async function readFacts() {
   const onekv = await import('../../../dist/src/node.js');
+  const { commit, packageVersion } = await import('../../../dist/cli/bench/host.js');
   const engine = await onekv.Engine.open({ threads: 1 });
   try {
     const models = {};
     for (const [name, path] of Object.entries(shippedFiles)) {
       models[name] = await readShipped(onekv, engine, path);
     }
-    return { models, table: readTable(), tasks: readTasks(), suggested: readSuggested() };
+    return { models, table: readTable(), tasks: readTasks(), suggested: readSuggested(),
+      version: packageVersion(), commit: commit() };
   } finally {
     engine.destroy();
   }

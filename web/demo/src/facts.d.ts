@@ -41,6 +41,9 @@ declare module 'virtual:facts' {
     /** undefined until models/table.py has collected. */
     table: TableRow[] | undefined;
     tasks: { suite: string; rows: TaskRow[] }[];
+    /** Of the package, and of the checkout that the page was built from. */
+    version: string;
+    commit: string | null;
     suggested: { file: string; bytes: number; sha256: string; url: string };
   };
   export default facts;

@@ -1,6 +1,7 @@
 // What this browser lets a page do, and why it is not more.
 import { OneKV } from 'onekv';
 import type { Ability, Availability } from 'onekv';
+import { Bench } from './bench.js';
 import { find, h } from './dom.js';
 import type { Child } from './dom.js';
 import { explain } from './errors.js';
@@ -27,7 +28,7 @@ export async function startMachine(): Promise<void> {
   const place = h('div', { class: 'scroll', id: 'abilities', tabindex: 0, role: 'region',
     'aria-label': 'What this browser can do' },
     h('p', { class: 'soft' }, 'Finding out …'));
-  root.append(place);
+  root.append(place, new Bench().element);
   try {
     const able = await OneKV.availability();
     place.replaceChildren(h('table', {}, h('caption', { class: 'sr' }, 'Abilities'),
