@@ -12,7 +12,7 @@ import { policy } from './build/page-texts.mjs';
 
 const folder = join(root, 'web/demo/screenshots');
 const widths = { phone: [390, 844], tablet: [820, 1180], desktop: [1360, 900] };
-const quality = 82;
+const quality = 68;
 const patience = { timeout: 120_000 };
 
 /** What a person does until a part shows something, and the part that is then pictured. */

@@ -101,9 +101,9 @@ export class Plot {
     };
     return {
       width: this.element.clientWidth, height: this.#height(),
-      legend: { show: false }, cursor: { show: false }, padding: [8, 4, 0, 0],
+      legend: { show: false }, cursor: { show: false }, padding: [8, 16, 0, 0],
       scales: {
-        x: { time: false, range: (_u, _min, max) => [0, Math.max(1, max || 0)] },
+        x: { time: false, range: (_u, _min, max) => [0, max || 1] },
         y: { range: (_u, _min, max) => [0, Math.max(1000, (max || 0) * 1.05)] },
       },
       axes: [
