@@ -53,9 +53,9 @@ testDemo('chromium', (person) => {
     await page.focus('#prompt');
     await page.keyboard.press('Tab');
     assert.equal(await page.evaluate(() => document.activeElement?.id), 'run');
+    const runs = await person().evaluate('onekvDemo.duet.runs');
     await page.keyboard.press('Enter');
-    await person().until("document.querySelector('#duet').dataset.state === 'running'");
-    await person().until(duetDone);
+    await person().until(`onekvDemo.duet.runs > ${runs} && ${duetDone}`);
   });
 
   const long = Number(process.env.ONEKV_LONG ?? 2200);

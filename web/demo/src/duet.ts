@@ -111,6 +111,8 @@ export class Duet {
   #running: Promise<void> = Promise.resolve();
   #started = 0;
   #hasRun = false;
+  /** Runs begun so far. */
+  runs = 0;
 
   constructor() {
     find('#ask').addEventListener('submit', (event) => {
@@ -159,6 +161,7 @@ export class Duet {
   async #work({ signal }: AbortController): Promise<void> {
     const { settings } = this;
     this.#buttons(true);
+    this.runs += 1;
     this.#hasRun = true;
     announce('Loading both models');
     const failed = await this.#together((side) => side.load(settings.cacheType));
