@@ -111,6 +111,6 @@ export function markdownOf(report: Report, command: string): string {
   const paper = paperRows(report.rows);
   if (paper.length > 0) parts.push(`## The paper's cache\n\n${markdownTable(paper)}`);
   const notes = footnotes(report).map((note) => `- ${note.replace(/^\* /, '\\* ')}`).join('\n');
-  return `${['# OneKV bench', `Made by \`${command}\` on ${report.date.slice(0, 10)}.`, ...parts,
+  return `${['# OneKV bench', `Made by \`${command}\`\non ${report.date.slice(0, 10)}.`, ...parts,
     notes].join('\n\n')}\n`;
 }
