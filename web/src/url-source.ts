@@ -102,7 +102,7 @@ export async function openUrl(url: URL, options: SourceOptions): Promise<OpenedS
       onNote(notStored(error));
       return undefined;
     });
-  const recorder = new Recorder(kept, onNote);
+  const recorder = new Recorder(kept, expected !== undefined, onNote);
   return {
     name, totalBytes: download.totalBytes,
     chunks: joined(saved, recorder, download, name, expected),
