@@ -24,8 +24,21 @@ interface Settings {
   /** Tokens to write; Infinity: to the end of the window. */
   length: number;
   slides: boolean;
+  /** Tokens a second, for reading along; Infinity: as fast as it goes. */
+  pace: number;
   seed: number;
 }
+
+/** Tokens that are asked for at once when there is a pace. */
+const burst = 4;
+
+const wait = (ms: number, signal: AbortSignal) => new Promise<void>((resolve, reject) => {
+  const timer = setTimeout(resolve, ms);
+  signal.addEventListener('abort', () => {
+    clearTimeout(timer);
+    reject(signal.reason);
+  }, { once: true });
+});
 
 /** One model with its pane. */
 class Side {
@@ -87,12 +100,29 @@ class Side {
     });
     this.session = session;
     this.pane.begin(settings.prompt);
-    const room = session.contextWindow;
-    const maxTokens = Math.min(settings.length, settings.slides ? Infinity : room);
-    for await (const part of session.generate(settings.prompt, { maxTokens, signal })) {
-      this.pane.add(part.text, part.token !== undefined);
-    }
+    await this.#write(session, settings, signal);
     this.report = await model.memory({ signal });
+  }
+
+  /** With a pace the tokens are asked for in bursts, each when its time has come: the cache must
+   * not grow ahead of the text that is shown. */
+  async #write(session: Session, { prompt, length, slides, pace }: Settings,
+    signal: AbortSignal): Promise<void> {
+    const total = Math.min(length, slides ? Infinity : session.contextWindow);
+    const isPaced = pace < Infinity;
+    const started = performance.now();
+    for (let written = 0, more = true; more && written < total;) {
+      const generation = session.generate(written === 0 ? prompt : { tokens: [] },
+        { maxTokens: Math.min(total - written, isPaced ? burst : Infinity), signal });
+      for await (const part of generation) this.pane.add(part.text, part.token !== undefined);
+      const { tokens, decodeMs, reason } = await generation.result;
+      written += tokens.length;
+      more = reason === 'length';
+      this.pane.took(tokens.length, decodeMs);
+      if (more && isPaced) {
+        await wait(started + 1000 * written / pace - performance.now(), signal);
+      }
+    }
   }
 }
 
@@ -136,6 +166,7 @@ export class Duet {
       baseline: data.get('baseline') as Baseline,
       length: length === 'full' ? Infinity : chosen,
       slides: chosen >= 10_000,
+      pace: chosen >= 10_000 ? Infinity : Number(find<HTMLSelectElement>('#pace').value),
       seed: Math.max(0, Math.floor(Number(find<HTMLInputElement>('#seed').value) || 0)),
     };
   }
@@ -221,7 +252,7 @@ export class Duet {
     const { simd, threads, isolated } = this.one.model.engine;
     setText(find('#engine-note'), `Each model runs in a worker of its own: ${simd} SIMD, ` +
       `${threads} ${threads === 1 ? 'thread' : 'threads'}${isolated ? '' : ', not isolated'}. ` +
-      'They share this machine, so each is slower than it would be alone.');
+      'They share this machine. Tokens/s is the speed while a model computes, whatever the pace.');
   }
 
   #conclude(stopped: boolean): void {

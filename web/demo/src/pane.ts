@@ -18,6 +18,9 @@ export class Pane {
   #started = 0;
   #firstAt = 0;
   #count = 0;
+  /** Tokens whose computing was timed, and the milliseconds that it took. */
+  #timed = 0;
+  #timedMs = 0;
 
   constructor(root: HTMLElement, hint: string) {
     this.#root = root;
@@ -56,6 +59,8 @@ export class Pane {
     this.#waiting = '';
     this.#count = 0;
     this.#firstAt = 0;
+    this.#timed = 0;
+    this.#timedMs = 0;
     this.#started = performance.now();
     for (const value of [this.#speed, this.#first, this.#tokens]) setText(value, '–');
     this.#story.replaceChildren(this.#given, this.#written);
@@ -75,6 +80,18 @@ export class Pane {
     this.#frame ||= requestAnimationFrame(() => this.#flush());
   }
 
+  /** The worker's own time for `tokens` of those added. */
+  took(tokens: number, ms: number): void {
+    this.#timed += tokens;
+    this.#timedMs += ms;
+  }
+
+  /** Tokens per second: by the worker's time as soon as it is known. */
+  get #rate(): number {
+    if (this.#timedMs > 0) return 1000 * this.#timed / this.#timedMs;
+    return 1000 * (this.#count - 1) / (performance.now() - this.#firstAt);
+  }
+
   /** Writes what has come since the last frame. */
   #flush(): void {
     cancelAnimationFrame(this.#frame);
@@ -89,9 +106,8 @@ export class Pane {
       this.#given.textContent = '… ';
     }
     if (atEnd) story.scrollTop = story.scrollHeight;
-    const seconds = (performance.now() - this.#firstAt) / 1000;
     setText(this.#tokens, count(this.#count));
-    if (this.#count > 1) setText(this.#speed, perSecond((this.#count - 1) / seconds));
+    if (this.#count > 1) setText(this.#speed, perSecond(this.#rate));
   }
 
   end(): void {
