@@ -167,7 +167,7 @@ async function valgrind() {
   return together(await eachItem(tests, async ({ name, command }) => {
     // No cache folder, no large models: with one of those a test would take hours here.
     const { status, output, seconds } = await run('valgrind', ['--quiet', '--error-exitcode=99',
-      '--leak-check=full', '--errors-for-leak-kinds=definite', ...command],
+      '--leak-check=full', '--errors-for-leak-kinds=definite', ...command, '--short'],
     { timeoutSeconds, env: { ONEKV_CACHE: join(root, 'build/no-cache') } });
     const skipped = status === 77 ? 1 : 0;
     const failed = status === 0 || skipped ? 0 : 1;

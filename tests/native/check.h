@@ -14,6 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether a test was asked for its short form (--short), as under valgrind: every path, few sizes. */
+static inline bool check_is_short(int argc, char **argv) {
+  return argc > 1 && strcmp(argv[1], "--short") == 0;
+}
+
 static struct {
   size_t n_passed;
   size_t n_failed;

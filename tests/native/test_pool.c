@@ -12,7 +12,7 @@
 #include <sched.h>
 #include <time.h>
 
-enum { CALLS = 100000, THREADS = 3 };
+enum { CALLS = 100000, CALLS_SHORT = 5000, THREADS = 3 };
 
 typedef struct tally {
   size_t n_runs[POOL_THREADS_MAX]; /* of each thread index */
@@ -26,13 +26,13 @@ static void count_run(void *context, size_t thread_index, size_t n_threads) {
   t->n_threads[thread_index] = n_threads + t->call;
 }
 
-static void check_calls(onekv_pool *pool) {
+static void check_calls(onekv_pool *pool, size_t n_calls) {
   tally t = {{0}, {0}, 0};
   size_t expected[THREADS] = {0};
   size_t n_wrong = 0;
   size_t n_active = onekv_pool_activate(pool, 0);
   CHECK(n_active == THREADS && pool_n_active(pool) == THREADS && pool_n_most(pool) == THREADS);
-  for (size_t i = 0; i < CALLS; i++) {
+  for (size_t i = 0; i < n_calls; i++) {
     /* Long runs with the same threads, and changes at every call. */
     if (i / 1000 % 2 == 0 || i % 200 == 0) {
       n_active = onekv_pool_activate(pool, 1 + check_random_below(THREADS));
@@ -194,7 +194,7 @@ int main(int argc, char **argv) {
   }
   check_seed(3);
   onekv_pool *pool = open_pool(THREADS);
-  check_calls(pool);
+  check_calls(pool, check_is_short(argc, argv) ? CALLS_SHORT : CALLS);
   check_sleepers(pool);
   check_late_workers(pool);
   onekv_pool_close(pool);
