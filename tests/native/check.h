@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Whether a test was asked for its short form (--short), as under valgrind: all paths, few sizes. */
+/* Whether the short form of a test was asked for (--short), as under valgrind. */
 static inline bool check_is_short(int argc, char **argv) {
   return argc > 1 && strcmp(argv[1], "--short") == 0;
 }
