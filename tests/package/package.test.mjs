@@ -40,7 +40,8 @@ test('the tarball has what is used, and nothing else', limit, () => {
   for (const folder of ['dist/src', 'dist/cli', 'dist/wasm']) assert.ok(folders.has(folder));
   // npm adds the README of every folder that something is taken from.
   const expectedFiles = [/^dist\/(src|cli|wasm)\//, /^models\/([^/]+\.gguf|named\.json)$/,
-    /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/];
+    /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
+    /^(CHANGELOG|THIRD_PARTY_NOTICES)\.md$/, /^licenses\/[A-Za-z0-9.-]+\.txt$/];
   const strange = packed.files.filter((file) =>
     !expectedFiles.some((pattern) => pattern.test(file)));
   assert.deepEqual(strange, []);

@@ -1,0 +1,107 @@
+// npm run release:check: what must hold before a version is published.
+//
+//   node tests/release.mjs [--only NAME,…]     the steps of the table at the end, in its order
+//
+// The tree has to be committed, because the second build is that of a fresh clone in another
+// folder. "everything" is the whole test run: its package stage has the budgets of sizes.
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Stop, main, must, root, say } from '../wasm/toolchain/shell.mjs';
+import { choose } from './run.mjs';
+
+const read = (folder, file) => readFileSync(join(folder, file));
+const build = (folder, ...targets) =>
+  must(`building ${targets.join(' and ')}`, process.execPath,
+    ['wasm/toolchain/build.mjs', ...targets], { cwd: folder });
+
+/** Does work in a new folder outside of the checkout, and removes it. */
+async function elsewhere(work) {
+  const folder = mkdtempSync(join(tmpdir(), 'onekv-release-'));
+  try {
+    return await work(folder);
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+async function committed() {
+  const { output } = await must('git status', 'git', ['status', '--porcelain']);
+  if (output !== '') throw new Stop(`not committed:\n${output}`);
+  const { version } = JSON.parse(read(root, 'package.json'));
+  if (!read(root, 'CHANGELOG.md').includes(`\n## ${version}`)) {
+    throw new Stop(`CHANGELOG.md has nothing about ${version}`);
+  }
+  return `version ${version}`;
+}
+
+/** Digests of what a build has left in dist/wasm, by file. */
+function digests(folder) {
+  const names = readdirSync(join(folder, 'dist/wasm')).sort();
+  return Object.fromEntries(names.map((name) =>
+    [name, createHash('sha256').update(read(folder, `dist/wasm/${name}`)).digest('hex')]));
+}
+
+/** Two builds from nothing, in two places. */
+async function reproducible() {
+  await build(root, 'clean');
+  await build(root, 'wasm');
+  const here = digests(root);
+  const there = await elsewhere(async (folder) => {
+    await must('git clone', 'git', ['clone', '--quiet', '--shared', root, folder]);
+    await build(folder, 'wasm');
+    return digests(folder);
+  });
+  const names = Object.keys(here);
+  if (names.length === 0) throw new Stop('nothing was built');
+  const different = names.filter((name) => here[name] !== there[name]);
+  if (different.length > 0) throw new Stop(`other bytes in another folder: ${different}`);
+  return names.map((name) => `${name} ${here[name]}`).join('\n   ');
+}
+
+/** The tables of the README against the result files that they are made of. */
+async function figures() {
+  await must('the figures of README.md', process.execPath, ['tests/bench/readme.mjs', '--check']);
+  return 'README.md says what the result files say';
+}
+
+async function everything() {
+  await must('npm test', process.execPath, ['tests/run.mjs'], { live: true });
+  return 'all stages';
+}
+
+/** The tarball that the package stage has packed, where no file of the checkout can help it. */
+async function installed() {
+  const packed = join(root, 'build/package');
+  const tarball = readdirSync(packed).find((name) => name.endsWith('.tgz'));
+  if (!tarball) throw new Stop(`no tarball in ${packed}: the package stage makes it`);
+  return elsewhere(async (folder) => {
+    writeFileSync(join(folder, 'package.json'), '{ "name": "fresh", "private": true }');
+    await must('npm install', 'npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund',
+      '--prefer-offline', join(packed, tarball)], { cwd: folder });
+    const { output } = await must('onekv', join(folder, 'node_modules/.bin/onekv'),
+      ['generate', 'stories-q-mqa', '-p', 'Once upon a time', '--max-tokens', '8', '--seed', '1'],
+      { cwd: folder });
+    if (!/^Once upon a time/m.test(output)) throw new Stop(`no story:\n${output}`);
+    return tarball;
+  });
+}
+
+const steps = [
+  { name: 'committed', after: [], run: committed },
+  { name: 'figures', after: [], run: figures },
+  { name: 'reproducible', after: [], run: reproducible },
+  { name: 'everything', after: [], run: everything },
+  { name: 'installed', after: [], run: installed },
+];
+
+await main(async () => {
+  const [option, names] = process.argv.slice(2);
+  if (option !== undefined && (option !== '--only' || !names)) {
+    throw new Stop('usage: node tests/release.mjs [--only NAME,…]');
+  }
+  for (const { name, run } of choose(steps, names?.split(',') ?? [])) {
+    say(`== ${name}\n   ${await run()}`);
+  }
+});
