@@ -1,0 +1,129 @@
+// The tables of README.md, made of the result files that are committed:
+//
+//   node tests/bench/readme.mjs [--check]     writes them, or says which are not as they should be
+//
+// A table stands between <!-- begin NAME --> and <!-- end NAME -->. Run it after a benchmark whose
+// results are committed. Files that are not there yet give no rows.
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Stop, main, root, say } from '../../wasm/toolchain/shell.mjs';
+
+const results = 'tests/bench/results';
+const readJson = (path) => JSON.parse(readFileSync(join(root, path), 'utf8'));
+const jsonFiles = (folder, pattern) => (existsSync(join(root, folder))
+  ? readdirSync(join(root, folder)) : []).filter((name) => pattern.test(name)).sort()
+  .map((name) => readJson(`${folder}/${name}`));
+
+/** Three digits, and no more than were measured. */
+const rate = (x) => (x >= 99.95 ? Math.round(x) : x.toFixed(1));
+const times = (x) => `${x.toFixed(1)} ×`;
+const bytes = (x) => (x < 1e6 ? `${(x / 1e3).toPrecision(3)} KB`
+  : x < 1e9 ? `${(x / 1e6).toPrecision(3)} MB` : `${(x / 1e9).toPrecision(3)} GB`);
+
+const table = (heads, rows) => [`| ${heads.join(' | ')} |`,
+  `|${heads.map((_, i) => (i === 0 ? '---' : '--:')).join('|')}|`,
+  ...rows.map((row) => `| ${row.join(' | ')} |`)];
+
+const shown = ['q8_0 f16', 'q8_0 i8', 'q4_0 i8'];
+
+/** Perplexity of the shipped pair, by types of weights and cache; those that say something. */
+function quality() {
+  const { models } = readJson('models/results/losses.json');
+  const names = Object.keys(models).sort((a, b) => (a < b ? 1 : -1));
+  const cells = (weights, cache) => names.map((name) => models[name].rows
+    .find((row) => row.weights === weights && row.cache === cache).perplexity.toFixed(2));
+  const [one] = names;
+  return table(['weights', 'cache', ...names], [
+    ['PyTorch f32', '', ...names.map((name) => models[name].pytorch.perplexity.toFixed(2))],
+    ...models[one].rows.filter(({ weights, cache }) => shown.includes(`${weights} ${cache}`))
+      .map(({ weights, cache }) => [weights, cache, ...cells(weights, cache)]),
+  ]);
+}
+
+/** Perplexity by variant: many small models, as far as they have been trained. */
+function variants() {
+  const path = 'models/results/table.json';
+  if (!existsSync(join(root, path))) return ['No results are committed yet.'];
+  return table(['variant', 'perplexity', '±', 'against QKV', 'cache of a token, f16', 'seeds'],
+    readJson(path).rows.map((row) => [row.variant, row.perplexity?.toFixed(2) ?? '',
+      row.perplexity_spread?.toFixed(2) ?? '',
+      row.change_percent == null ? '' : `${row.change_percent.toFixed(1)} %`,
+      bytes(row.cache_bytes_per_token_f16),
+      Array.isArray(row.seeds) ? row.seeds.length : row.seeds]));
+}
+
+/** Bytes of the cache of the paper's smaller model, by variant. */
+function memory() {
+  const { rows } = readJson(`${results}/memory-paper-300M.json`);
+  const find = (model, cacheType, name) => rows.find((row) => row.model === model &&
+    row.cacheType === cacheType && row.name === name).median;
+  const models = [...new Set(rows.map((row) => row.model))];
+  const whole = find(models[0], 'f16', 'cache of 32768');
+  return table(['variant', 'a token, f16', '32 Ki tokens, f16', 'of QKV', '32 Ki tokens, i8'],
+    models.map((model) => {
+      const cache = find(model, 'f16', 'cache of 32768');
+      return [model.replace(/^paper-300M | q8_0$/g, ''), bytes(find(model, 'f16', 'a token')),
+        bytes(cache), whole === cache ? '1' : `1/${Math.round(whole / cache)}`,
+        bytes(find(model, 'i8', 'cache of 32768'))];
+    }));
+}
+
+/** OneKV beside wllama, a row a result. */
+function peers() {
+  const pair = ({ wllama, onekv }, name) => (wllama[name] === undefined ? ['', '']
+    : [`${rate(wllama[name].median)} → ${rate(onekv[name].median)}`,
+      times(onekv[name].median / wllama[name].median)]);
+  const names = ['decode after 8', 'decode after 512', 'prefill 512'];
+  return table(['tokens/s: wllama → OneKV', ...names.flatMap((name) => [name, '']),
+    'load / fetch and hash', 'others’ share of the cores'],
+  jsonFiles(`${results}/peers`, /\.json$/).map(({ title, threads, figures, busy }) => [
+    `${title}, ${threads}t`, ...names.flatMap((name) => pair(figures, name)),
+    times(figures.onekv.loadMs.median / figures.onekv.fetchAndHashMs.median),
+    `${(100 * busy.others).toFixed(0)} %`]));
+}
+
+/** Speed in each engine, f16 cache, at the highest number of threads and SIMD level. */
+function speed() {
+  const reports = jsonFiles(results, /^(browser|speed)-.*\.json$/)
+    .map((report) => ({ ...report, rows: report.rows.filter((row) => row.suite === 'speed') }));
+  const names = [...new Set(reports.flatMap(({ rows }) => rows.map(({ name }) => name)))];
+  const rows = reports.flatMap((report) => {
+    const most = Math.max(...report.rows.map(({ threads }) => threads));
+    const level = report.rows.some(({ simd }) => simd === 'relaxed') ? 'relaxed' : 'simd128';
+    const kept = report.rows.filter(({ threads, simd, cacheType }) =>
+      threads === most && simd === level && cacheType === 'f16');
+    return [...new Set(kept.map(({ model }) => model))].map((model) => [
+      `${report.engine.split(/[/,]| \w+\//)[0]}, ${most}t, ${level}: ${model}`,
+      ...names.map((name) => {
+        const found = kept.find((row) => row.model === model && row.name === name);
+        return found ? `${rate(found.median)} ±${(100 * found.spread).toFixed(0)} %` : '';
+      })]);
+  });
+  return table(['tokens/s', ...names], rows);
+}
+
+const tables = { quality, variants, memory, peers, speed };
+
+/** The text with every table as it should be. */
+function withTables(text) {
+  return Object.entries(tables).reduce((whole, [name, make]) => {
+    const begin = `<!-- begin ${name} -->\n`;
+    const end = `<!-- end ${name} -->`;
+    const from = whole.indexOf(begin);
+    const to = whole.indexOf(end);
+    if (from < 0 || to < from) throw new Stop(`README.md has no place for the table ${name}`);
+    return `${whole.slice(0, from + begin.length)}${make().join('\n')}\n${whole.slice(to)}`;
+  }, text);
+}
+
+await main(() => {
+  const file = join(root, 'README.md');
+  const text = readFileSync(file, 'utf8');
+  const right = withTables(text);
+  if (text === right) return say('README.md: its tables are those of the result files');
+  if (process.argv[2] === '--check') {
+    throw new Stop('README.md: other figures than the result files: node tests/bench/readme.mjs');
+  }
+  writeFileSync(file, right);
+  return say('README.md: tables written');
+});
