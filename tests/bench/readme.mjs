@@ -45,11 +45,10 @@ function variants() {
   const path = 'models/results/table.json';
   if (!existsSync(join(root, path))) return ['No results are committed yet.'];
   return table(['variant', 'perplexity', '±', 'against QKV', 'cache of a token, f16', 'seeds'],
-    readJson(path).rows.map((row) => [row.variant, row.perplexity?.toFixed(2) ?? '',
-      row.perplexity_spread?.toFixed(2) ?? '',
-      row.change_percent == null ? '' : `${row.change_percent.toFixed(1)} %`,
-      bytes(row.cache_bytes_per_token_f16),
-      Array.isArray(row.seeds) ? row.seeds.length : row.seeds]));
+    readJson(path).rows.map((row) => [row.variant, row.perplexity.toFixed(2),
+      row.seeds > 1 ? (row.perplexity_spread / 2).toFixed(2) : '',
+      row.change_percent === null ? '' : `${row.change_percent.toFixed(1)} %`,
+      bytes(row.cache_bytes_per_token_f16), row.seeds]));
 }
 
 /** Bytes of the cache of the paper's smaller model, by variant. */
