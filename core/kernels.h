@@ -43,7 +43,7 @@ typedef struct kernel_table {
                                            size_t n_tokens, float *y, size_t y_stride);
 
   /* The same for one token, out of parts and corrections, which packed_split makes of values. All
-   * NULL where packed_matmul is as fast. */
+   * NULL where packed_matmul is as fast, or where the engine's dot product errs. */
   void (*packed_split)(const int16_t *values, size_t n_columns, uint8_t *parts,
                        int32_t *corrections);
   void (*packed_decode[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
@@ -121,6 +121,6 @@ void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128
 void kernels_fill_simd128_packed(kernel_table *table);     /* kernels_packed_simd128.c */
 void kernels_fill_relaxed(kernel_table *table);
 void kernels_fill_relaxed_packed(kernel_table *table);     /* kernels_packed_relaxed.c */
-void kernels_fill_relaxed_decode(kernel_table *table);     /* its part, fast or not */
+void kernels_fill_relaxed_decode(kernel_table *table);     /* its part, also if slow */
 
 #endif

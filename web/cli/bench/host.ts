@@ -29,7 +29,7 @@ function newerNode(): string | undefined {
 export async function runElsewhere(): Promise<number | undefined> {
   if (hasRelaxedSimd() || process.env['ONEKV_BENCH_CHILD'] !== undefined) return undefined;
   const newer = newerNode();
-  const flags = newer === undefined ? ['--experimental-wasm-relaxed-simd'] : [];
+  const flags = newer === undefined ? ['--experimental-wasm-relaxed-simd', '--no-liftoff'] : [];
   const child = spawn(newer ?? process.execPath, [...flags, ...process.argv.slice(1)], {
     stdio: 'inherit', env: { ...process.env, ONEKV_BENCH_CHILD: '1' },
   });
