@@ -110,9 +110,13 @@ test('destroy ends what runs and what waits', async () => {
   const session = await model.createSession();
   const other = await model.createSession();
   const going = other.prompt(prompt, { maxTokens: 30 });
-  const calls = [session.prompt(prompt, { maxTokens: 900 }), session.append('x'), session.save(),
+  const calls = [session.prompt(prompt, { maxTokens: 900 }), session.append('x'),
     session.tokens()].map(settle);
+  // It does not wait for the answer, so it may be done before the end comes.
+  const saving = settle(session.save());
   await session.destroy();
+  const { error: unsaved } = await saving;
+  assert.ok(unsaved === undefined || unsaved.code === 'DESTROYED');
   for (const { error } of await Promise.all(calls)) assert.equal(error.code, 'DESTROYED');
   await assert.rejects(session.prompt('more'), { code: 'DESTROYED' });
   await session.destroy();
