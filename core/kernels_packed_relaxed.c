@@ -33,12 +33,6 @@ SIMD_INLINE v128_t dot_add(v128_t a, v128_t b, v128_t c) {
 }
 #endif
 
-#if defined(__clang__)
-#define ROLLED _Pragma("clang loop unroll(disable)")
-#else
-#define ROLLED _Pragma("GCC unroll 1")
-#endif
-
 enum {
   VECTORS = PACKED_ROWS / 4, /* of a column group */
   GROUP_BYTES = 16 * VECTORS,

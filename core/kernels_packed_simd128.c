@@ -10,12 +10,6 @@
 #include "kernels.h"
 #include "simd128.h"
 
-#if defined(__clang__)
-#define ROLLED _Pragma("clang loop unroll(disable)")
-#else
-#define ROLLED _Pragma("GCC unroll 1")
-#endif
-
 enum {
   VECTORS = PACKED_ROWS / 4, /* of a column group */
   GROUP_BYTES = 16 * VECTORS,

@@ -84,4 +84,11 @@ SIMD_INLINE v128_t f32x4_sum_each(v128_t a, v128_t b, v128_t c, v128_t d) {
   return wasm_f32x4_add(wasm_f32x4_add(lane_0, lane_1), wasm_f32x4_add(lane_2, lane_3));
 }
 
+/* In front of a loop that is to stay rolled. */
+#if defined(__clang__)
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
+
 #endif
