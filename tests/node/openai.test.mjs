@@ -118,11 +118,21 @@ test('leaving a stream or aborting ends the work, and the client goes on', limit
   for await (const chunk of await ask([user('A')], { stream: true, max_tokens: 200 })) {
     if (chunk.choices[0].delta.content) break;
   }
-  const controller = new AbortController();
+  // Aborted from where it certainly runs, not after a time in which a quick machine is done: before
+  // anything came back, and at the first piece of text.
+  const early = new AbortController();
   const pending = client.chat.completions.create({ messages: [user('B')], max_tokens: 400 },
-    { signal: controller.signal });
-  setTimeout(() => controller.abort(), 30);
+    { signal: early.signal });
+  early.abort();
   await assert.rejects(pending, { name: 'AbortError' });
+  const controller = new AbortController();
+  const stream = await client.chat.completions.create(
+    { messages: [user('B')], max_tokens: 400, stream: true }, { signal: controller.signal });
+  await assert.rejects(async () => {
+    for await (const chunk of stream) {
+      if (chunk.choices[0].delta.content) controller.abort();
+    }
+  }, { name: 'AbortError' });
   assert.equal((await ask([user('A')])).usage.completion_tokens, 8);
 });
 
