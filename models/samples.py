@@ -7,7 +7,6 @@ nothing is tried twice: the same files give the same page.
 """
 import subprocess
 import textwrap
-import textwrap
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent

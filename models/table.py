@@ -11,6 +11,7 @@ tokens in the same order for a seed, with the same schedule; only the named vari
 import argparse
 import json
 import math
+import signal
 import statistics
 import subprocess
 import sys
@@ -84,6 +85,7 @@ def run(args):
     """Keep args.jobs processes busy until all is trained or the minutes are over."""
     waiting = [c for *_, c in configurations() if not (args.out / c["name"] / "final.pt").exists()]
     running, end = {}, time.monotonic() + args.minutes * 60 if args.minutes else math.inf
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the runs are saved"))
     try:
         while (waiting or running) and time.monotonic() < end:
             while waiting and len(running) < args.jobs:
