@@ -23,8 +23,8 @@ const tiny = ['--layers', '2', '--width', '64', '--heads', '4', '--feed-forward'
   '--vocabulary', '600', '--context', '256', '--threads', '1', '--cache-type', 'f16'];
 
 /** Runs the command line; gives { status, stdout, stderr }. */
-function onekv(args, onStart = () => {}) {
-  const child = spawn(process.execPath, [join(root, 'dist/cli/onekv.js'), ...args], {
+function onekv(args, onStart = () => {}, nodeArgs = []) {
+  const child = spawn(process.execPath, [...nodeArgs, join(root, 'dist/cli/onekv.js'), ...args], {
     // This very Node: the other one is tested by itself.
     env: { ...process.env, ONEKV_BENCH_CHILD: '1' },
   });
@@ -127,11 +127,22 @@ test('sessions, loading and perplexity', async () => {
   assert.ok(Math.abs(off) < 1e-9, `off by ${off}`);
 });
 
+/** Shows progress on a pipe as on a terminal. */
+const asTerminal = 'data:text/javascript,process.stderr.isTTY = true';
+
 test('an interrupt gives what there is', async () => {
-  const { status, stdout } = await onekv(['bench', 'speed', ...tiny, '--depths', '8', '--json',
-    '--repeat', '1000', '--simd', 'simd128'], (child) => {
-    setTimeout(() => child.kill('SIGINT'), 2500);
-  });
+  const args = ['bench', 'speed', ...tiny, '--depths', '8', '--json', '--repeat', '1000',
+    '--simd', 'simd128'];
+  const { status, stdout } = await onekv(args, (child) => {
+    let steps = 0;
+    // Each line is a step: opening, a warm-up round of all cases, and then measurements.
+    child.stderr.on('data', (bytes) => {
+      const before = steps;
+      steps += String(bytes).split('\r').length - 1;
+      // A second interrupt would end it at once.
+      if (before <= 20 && steps > 20) child.kill('SIGINT');
+    });
+  }, ['--import', asTerminal]);
   assert.equal(status, 130);
   const found = JSON.parse(stdout);
   check(found, schema);

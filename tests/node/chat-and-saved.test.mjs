@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
-import { root, withKeys } from './support.mjs';
+import { endless, root, withKeys, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;
 const prompt = 'Once upon a time';
@@ -15,8 +15,8 @@ let chatModel;
 
 before(async () => {
   model = await OneKV.load(path, { threads: 1, batch: 32 });
-  chatModel = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string', template]]),
-    { threads: 1 });
+  const chatFile = withKeys(path, [['tokenizer.chat_template', 'string', template]]);
+  chatModel = await OneKV.load(withWindow(chatFile), { threads: 1 });
 });
 after(() => Promise.all([model.unload(), chatModel.unload()]));
 
@@ -42,21 +42,20 @@ test('a session is saved and restored, as cache and as tokens', async () => {
 });
 
 test('save and memory do not wait for an answer that is on its way', async () => {
-  const session = await chatModel.createSession({ logitBias: { 0: -Infinity } });
-  const controller = new AbortController();
-  const answer = session.generate('Tell me.', { maxTokens: 900, signal: controller.signal });
+  const session = await chatModel.createSession(endless);
+  const answer = session.generate('Tell me.');
   const parts = [];
   let saved;
   let memory;
   for await (const { text } of answer) {
     parts.push(text);
     if (parts.length < 10) continue;
+    // That they come at all shows it: the answer has no end.
     [saved, memory] = await Promise.all([session.save(), session.memory()]);
     break;
   }
-  assert.ok(memory.tokens < 300, `${memory.tokens} tokens`);
+  assert.ok(memory.tokens > 10, `${memory.tokens} tokens`);
   const restored = await chatModel.restore(saved);
-  assert.equal(restored.contextUsage < 300, true);
   const [question, said] = restored.messages;
   assert.deepEqual(question, { role: 'user', content: 'Tell me.' });
   assert.ok(said.content.startsWith(parts.join('')));

@@ -1,5 +1,6 @@
 // What the tests of the package share: golden models, engines at every SIMD level this Node has,
 // and GGUF files made by hand.
+import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Engine, hasRelaxedSimd } from '../../dist/src/node.js';
@@ -186,6 +187,22 @@ export function tinyLlama({ vocabulary, width = 32 }) {
   ];
   return { keys, tensors };
 }
+
+/**
+ * The same bytes, of a llama, with a window of that many tokens. With one so long that filling it
+ * takes minutes, inputs and answers end when they are aborted, however quick or busy the machine.
+ */
+export function withWindow(bytes, tokens = 1 << 17) {
+  const file = Buffer.from(bytes);
+  const name = 'llama.context_length';
+  const at = file.indexOf(name) + name.length;
+  assert.equal(file.readUInt32LE(at), typeIds.u32);
+  file.writeUInt32LE(tokens, at + 4);
+  return Uint8Array.from(file).buffer;
+}
+
+/** Sessions of the story models that never end a text by themselves. */
+export const endless = { logitBias: { 0: -Infinity } };
 
 /**
  * The bytes of the story model with a chat template, as an ArrayBuffer. The key goes in front of

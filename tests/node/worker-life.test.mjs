@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
-import { root } from './support.mjs';
+import { endless, root, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;
 const bytes = readFileSync(path);
@@ -28,15 +28,14 @@ after(() => server.close());
 
 for (const [end, said] of [['exit', /the worker ended/], ['throw', /out of order/]]) {
   test(`a worker ends (${end}): what was pending rejects, another can be had`, async () => {
-    const model = await OneKV.load(path, { workerUrl, threads: 1 });
+    const model = await OneKV.load(withWindow(bytes), { workerUrl, threads: 1 });
     let lost = 0;
     model.addEventListener('lost', () => { lost += 1; });
-    const { ends } = await model.vocabulary();
-    const endless = { logitBias: Object.fromEntries(ends.map((id) => [id, -Infinity])) };
     const [session, other] = await Promise.all([0, 1].map(() => model.createSession(endless)));
-    const pending = [session.prompt('Once', { maxTokens: 900 }), session.append('x'),
-      model.memory().then(() => other.prompt('Two', { maxTokens: 900 }))].map(settle);
-    await new Promise((resolve) => { setTimeout(resolve, 50); });
+    const answers = [session.generate('Once'), other.generate('Two')];
+    const pending = [...answers.map(({ result }) => result), session.append('x')].map(settle);
+    // Both are on their way.
+    for (const answer of answers) await answer[Symbol.asyncIterator]().next();
     const fatal = settle(other.append(end));
     for (const { error } of [...await Promise.all(pending), await fatal]) {
       assert.equal(error.code, 'WORKER_LOST');
@@ -60,9 +59,9 @@ test('a worker that cannot be started says so', async () => {
 });
 
 test('unload rejects what was pending, and a second one is nothing', async () => {
-  const model = await OneKV.load(path, { threads: 2 });
-  const session = await model.createSession();
-  const pending = settle(session.prompt('Once', { maxTokens: 900 }));
+  const model = await OneKV.load(withWindow(bytes), { threads: 2 });
+  const session = await model.createSession(endless);
+  const pending = settle(session.prompt('Once'));
   await model.unload();
   await model.unload();
   assert.equal((await pending).error.code, 'DESTROYED');
@@ -107,17 +106,17 @@ test('a stream is read no faster than it is used, and its error is told', async 
     message: /the line is cut/ });
   assert.equal(pulled, 5);
   await assert.rejects(OneKV.load(new Blob(['no model']), { threads: 1 }), { code: 'NOT_GGUF' });
-  let left = false;
-  async function* endless() {
+  let leave;
+  const left = new Promise((resolve) => { leave = resolve; });
+  async function* nonsense() {
     try {
       for (;;) yield new Uint8Array(1000).fill(7);
     } finally {
-      left = true;
+      leave('who stops reading says so');
     }
   }
-  await assert.rejects(OneKV.load(endless(), { threads: 1 }), { code: 'NOT_GGUF' });
-  await new Promise((resolve) => { setTimeout(resolve, 50); });
-  assert.equal(left, true, 'who stops reading says so');
+  await assert.rejects(OneKV.load(nonsense(), { threads: 1 }), { code: 'NOT_GGUF' });
+  assert.ok(await left);
 });
 
 test('estimate tells what a file takes; availability what there is', async () => {
