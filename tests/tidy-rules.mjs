@@ -23,7 +23,8 @@ const isC = ({ path }) => /\.[ch]$/.test(path);
 const isCore = ({ path }) => /^core\/[^/]+\.[ch]$/.test(path);
 /** Made by a program, or data: length and layout are not ours to choose. */
 const isData = ({ path }) =>
-  /^tests\/(golden|fuzz\/corpus)\/(?!.*\.(md|py|mjs)$)|^package-lock\.json$/.test(path);
+  ['package-lock.json', 'models/validation.txt'].includes(path) ||
+  /^tests\/(golden|fuzz\/corpus)\/(?!.*\.(md|py|mjs)$)/.test(path);
 const isWritten = (file) => !isData(file) && (isSource(file) || isMarkdown(file) ||
   /\.(json|txt|yml|yaml|toml)$|(^|\/)\.[a-z-]+$|^LICENSE$/.test(file.path));
 

@@ -11,7 +11,12 @@ import { compareReports, comparisonText } from '../../dist/cli/bench/compare.js'
 import { markdownOf, paperRows, textOf } from '../../dist/cli/bench/report.js';
 import { paperBytes, paperCaches } from '../../dist/src/bench/paper.js';
 import { measurePeaks } from '../../dist/src/bench/peaks.js';
+import { readGguf } from '../../dist/src/bench/gguf-reader.js';
+import { randomModel } from '../../dist/src/bench/random-model.js';
+import { halfValue } from '../../dist/src/bench/random-rows.js';
+import { requantised } from '../../dist/src/bench/requantise.js';
 import { runBatches } from '../../dist/src/bench/runner.js';
+import { shapedModel } from '../../dist/src/bench/shapes.js';
 import { summarise } from '../../dist/src/bench/statistics.js';
 import { levels, root } from './support.mjs';
 
@@ -173,7 +178,7 @@ function made(rows, noise = 0.01) {
     format: 'onekv-bench', version: 1, date: '2026-01-01T00:00:00.000Z', package: '1.0.0',
     commit: null, machine: { cpu: 'a <CPU>', architecture: 'x64', cores: 2, memoryBytes: 1 },
     engine: 'Node', options: {}, models: [], seconds: 1, busy: null, notes: [], noise,
-    complete: true,
+    complete: true, timings: [],
     rows: Object.entries(rows).map(([name, [values, better = 'more', more = {}]]) => ({
       suite: 'speed', model: 'm', name, unit: 'tokens/s', better, hashes: [],
       ...summarise(values), ...more })),
@@ -218,6 +223,42 @@ test("the paper's units, set right, are 2 bytes an element", () => {
   }));
   assert.deepEqual(paperRows(rows)[1],
     ['paper-300M Q-MQA', '2560', '5.24 MB', '83.9 MB', '0.08 GB', '81.9 MB']);
+});
+
+test('Q8_0 becomes Q4_0 in every matrix, and nothing else changes', async () => {
+  const chunks = [];
+  const made = shapedModel('tiny', { layers: 1, width: 64, heads: 4, feedForward: 96,
+    vocabulary: 600, context: 64 });
+  for await (const chunk of randomModel(made).chunks) chunks.push(chunk);
+  const before = new Uint8Array(Buffer.concat(chunks));
+  chunks.length = 0;
+  for await (const chunk of requantised(before, 'made').chunks) chunks.push(chunk);
+  const after = readGguf(new Uint8Array(Buffer.concat(chunks)));
+  let blocks = 0;
+  readGguf(before).tensors.forEach(({ name, type, dimensions, data }, i) => {
+    const other = after.tensors[i];
+    assert.equal(other.name, name);
+    const count = dimensions.reduce((product, n) => product * n, 1);
+    if (type !== 8) {
+      assert.deepEqual(other.data.slice(0, 4 * count), data.slice(0, 4 * count), name);
+      return;
+    }
+    assert.equal(other.type, 2);
+    for (let at = 0; at < count; at += 32, blocks++) {
+      const from = Buffer.from(data.subarray(at / 32 * 34, at / 32 * 34 + 34));
+      const to = Buffer.from(other.data.subarray(at / 32 * 18, at / 32 * 18 + 18));
+      const scale = halfValue(from.readUInt16LE(0));
+      const step = halfValue(to.readUInt16LE(0));
+      for (let j = 0; j < 32; j++) {
+        const nibble = j < 16 ? to[2 + j] & 15 : to[2 + j - 16] >> 4;
+        const off = step * (nibble - 8) - scale * from.readInt8(2 + j);
+        // Half a step; a whole one at the end that has no 8.
+        const most = Math.abs(step) * (nibble === 15 ? 1.02 : 0.52);
+        assert.ok(Math.abs(off) <= most, `${name}: off by ${off}`);
+      }
+    }
+  });
+  assert.ok(blocks > 1000);
 });
 
 test('a batch that fails is a note, and the next one runs', async () => {

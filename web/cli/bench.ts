@@ -1,11 +1,12 @@
 // onekv bench: the project's claims as data, measured here and now.
-import { writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { paperCaches } from '../src/bench/paper.js';
 import { makePlan, suiteNames } from '../src/bench/plan.js';
 import type { PlanOptions, SuiteName } from '../src/bench/plan.js';
-import { runBatches } from '../src/bench/runner.js';
+import { requantised } from '../src/bench/requantise.js';
+import { expectedSeconds, runBatches } from '../src/bench/runner.js';
 import { shapeTypes, shapedModel, shapes } from '../src/bench/shapes.js';
 import type { ShapeOptions } from '../src/bench/shapes.js';
 import { shapedSubject } from '../src/bench/subjects.js';
@@ -16,12 +17,13 @@ import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { chartOf } from './bench/chart.js';
 import { comparisonText } from './bench/compare.js';
-import { commit, machine, packageVersion, runElsewhere, watchBusy } from './bench/host.js';
+import { commit, machine, packageVersion, runElsewhere, validationText, watchBusy }
+  from './bench/host.js';
 import { markdownOf, textOf } from './bench/report.js';
 import type { Report } from './bench/report.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { cacheTypes, readText, write, writeJson } from './shared.js';
+import { cacheTypes, note, readText, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 
 /** "a,b" as a list of known words. */
@@ -94,15 +96,28 @@ const fileSubject = (path: string): Subject => ({
   load: (engine, options) => loadModel(engine, path, options),
 });
 
-/** The pair of models that ships, as far as it is there. */
-function shipped(): Subject[] {
+const smallerSubject = (path: string): Subject => ({
+  title: basename(path).replace(/q8_0\.gguf$/, 'q4_0'),
+  load: (engine, options) => loadModel(engine, requantised(readFileSync(path), path), options),
+});
+
+/** The pair of models that ships, as far as it is there; the weights as they are and in q4_0. */
+function shipped(quick: boolean): Subject[] {
   return ['stories-qkv', 'stories-q-mqa'].flatMap((name) => {
     try {
-      return [fileSubject(findModel(name))];
+      const path = findModel(name);
+      return [fileSubject(path), ...(quick ? [] : [smallerSubject(path)])];
     } catch {
       return [];
     }
   });
+}
+
+/** Held-out text for the shipped models: --text, or the checkout's. */
+function qualityText(values: Values): string | undefined {
+  const given = values.text('text');
+  if (given !== undefined) return readText(given);
+  return existsSync(validationText) ? readText(validationText) : undefined;
 }
 
 function suitesOf(values: Values): { suites: SuiteName[]; files: string[] } {
@@ -119,14 +134,14 @@ function readPlan(values: Values): PlanOptions {
   const cores = automaticThreads(availableParallelism());
   const threads = integers(values, 'threads', 32) ?? [cores, 1];
   const levels = hasRelaxedSimd() ? ['relaxed', 'simd128'] as const : ['simd128'] as const;
-  const text = values.text('text');
+  const text = qualityText(values);
   const context = values.integer('context', 2, 2 ** 20);
   return {
     suites, quick,
     subjects: [...files.map((file) => fileSubject(findModel(file))), ...shapedSubjects(values)],
-    qualitySubjects: shipped(),
+    qualitySubjects: shipped(quick),
     quality: text === undefined ? undefined : {
-      text: readText(text), tokens: quick ? 4000 : Number.POSITIVE_INFINITY,
+      text, tokens: quick ? 4000 : Number.POSITIVE_INFINITY,
       ...(context === undefined ? {} : { context }),
     },
     threads: [...new Set(threads)].sort((a, b) => b - a),
@@ -144,6 +159,14 @@ function readPlan(values: Values): PlanOptions {
 const duration = (seconds: number) =>
   (seconds < 100 ? `${Math.ceil(seconds)} s` : `${Math.round(seconds / 60)} min`);
 
+/** What is left, from what was done and what was expected at first. */
+function timeLeft(started: number, done: number, total: number): string {
+  const passed = (performance.now() - started) / 1000;
+  // At first one measurement says little about all the others.
+  const factor = (passed + 10) / (done + 10);
+  return `${duration((total - done) * factor)} left`;
+}
+
 async function measure(plan: PlanOptions, repeat: number): Promise<Report> {
   const started = performance.now();
   const date = new Date().toISOString();
@@ -153,16 +176,17 @@ async function measure(plan: PlanOptions, repeat: number): Promise<Report> {
   const batches = makePlan({ ...plan, onLoad: (title, model) => {
     models.set(title, { title, hash: model.hash, parameters: model.estimate.parameters });
   } });
+  const expected = expectedSeconds(batches, repeat);
+  if (expected > 60) note(`this takes about ${duration(expected)} on two quiet cores`);
   const results = await runBatches(batches, {
     repeat, signal: interrupted,
     onProgress(done, total, title) {
-      const left = (performance.now() - started) / 1000 / Math.max(done, 1) * (total - done);
-      progress.show(done, total, `${done < 3 ? '' : `${duration(left)} left, `}${title}`);
+      progress.show(done, total, `${timeLeft(started, done, total)}, ${title}`);
     },
   });
   progress.clear();
   if (plan.suites.includes('quality') && plan.quality === undefined) {
-    results.notes.push('quality was left out: it needs --text');
+    results.notes.push('quality was left out: outside of a checkout it needs --text');
   }
   return {
     format: 'onekv-bench', version: 1, date, package: packageVersion(), commit: commit(),
@@ -235,8 +259,8 @@ export const bench: Command = {
     { name: 'simd', value: 'L,…', help: 'relaxed, simd128 (default: what this Node has)' },
     { name: 'cache-type', value: 'T,…', help: 'f16, f32, i8' },
     { name: 'depths', value: 'N,…', help: 'speed: tokens before those that are chosen' },
-    { name: 'text', value: 'FILE', help: 'quality: the text; parts between lines <|end|> or ' +
-      '<|endoftext|> are scored one by one' },
+    { name: 'text', value: 'FILE', help: 'quality: the text (default: models/validation.txt of ' +
+      'a checkout); parts between lines <|end|> or <|endoftext|> are scored one by one' },
     { name: 'repeat', value: 'N', help: 'measured repetitions (default 5)' },
     { name: 'json', help: 'the report as JSON on stdout' },
     { name: 'save', value: 'NAME', help: 'writes NAME.json and NAME.md' },

@@ -10,6 +10,9 @@ import type { Report } from './report.js';
 
 const packageFolder = fileURLToPath(new URL('../../../', import.meta.url));
 
+/** Stories that the shipped models have not read; only a checkout has it. */
+export const validationText = join(packageFolder, 'models/validation.txt');
+
 /** The newer Node of a development dependency, where it is installed. */
 function newerNode(): string | undefined {
   try {

@@ -30,19 +30,28 @@ export function show(value: number, unit: string): string {
   return `${digits(value)} ${unit}`;
 }
 
-const percent = (share: number) => `±${(100 * share).toFixed(1)} %`;
+const percent = (share: number) => `±${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
 const settingOf = (row: Row) => [
   ...(row.threads === undefined ? [] : [`${row.threads}t`]), row.simd, row.cacheType,
 ].filter(Boolean).join(' ');
 
-/** Heading, then one line a row: what, with what, value, spread. */
+const cellOf = (row: Row | undefined) => (row === undefined ? '' : show(row.median, row.unit) +
+  (row.computed === undefined ? '' : ' *') +
+  (row.values.length > 1 ? ` ${percent(row.spread)}` : ''));
+
+/** Heading, then one line a model and setting with all that was measured of it. */
 function rowsOf(rows: readonly Row[]): string[][] {
+  const names = [...new Set(rows.map(({ name }) => name))];
+  const lines = new Map<string, Row[]>();
+  for (const row of rows) {
+    const key = JSON.stringify([row.model, settingOf(row)]);
+    lines.set(key, [...lines.get(key) ?? [], row]);
+  }
   return [
-    ['model', 'setting', 'measured', 'median', 'spread'],
-    ...rows.map((row) => [row.model, settingOf(row), row.name,
-      show(row.median, row.unit) + (row.computed === undefined ? '' : ' *'),
-      row.values.length > 1 ? percent(row.spread) : '']),
+    ['model', 'setting', ...names],
+    ...[...lines].map(([key, line]) => [...JSON.parse(key) as string[],
+      ...names.map((name) => cellOf(line.find((row) => row.name === name)))]),
   ];
 }
 
@@ -70,7 +79,7 @@ export function paperRows(rows: readonly Row[]): string[][] {
       Number.isNaN(means) ? '' : bytes(means)]];
   });
   return lines.length === 0 ? [] : [
-    ['16 bits an element', 'B a token', 'at 2048', 'at 32768', 'paper prints', 'at 32768'],
+    ['16 bits an element', 'B a token', 'at 2048', 'at 32768', 'paper prints', 'which is'],
     ...lines,
   ];
 }

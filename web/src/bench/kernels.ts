@@ -5,6 +5,7 @@
 // tokens multiply with them (operations a second). Attention: what 4096 positions more take.
 import type { CacheType } from '../description.js';
 import type { SimdLevel } from '../wasm-module.js';
+import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
 import { measurePeaks } from './peaks.js';
 import type { Peaks } from './peaks.js';
 import { measureDecode, measurePrefill, sessionsAt } from './rates.js';
@@ -62,6 +63,7 @@ function matricesBatch({ simd }: Level, quick: boolean): Batch {
   const cases = contenders.flatMap((contender): Case[] => [
     {
       labels: labelsFor(contender, '1 token', 'GB/s'),
+      seconds: chooseSeconds(contender, 8, quick ? 8 : 16),
       run() {
         const model = stable.model(contender);
         const [session] = sessionsAt(model, [8]);
@@ -72,6 +74,7 @@ function matricesBatch({ simd }: Level, quick: boolean): Batch {
     },
     {
       labels: labelsFor(contender, `${many} tokens`, 'GOP/s'),
+      seconds: readSeconds(contender, many),
       run() {
         const model = stable.model(contender);
         const { value, hash } = measurePrefill(model, many);
@@ -82,6 +85,7 @@ function matricesBatch({ simd }: Level, quick: boolean): Batch {
   return {
     title: 'kernels: matrices',
     cases,
+    seconds: contenders.reduce((sum, { subject }) => sum + loadSeconds(subject), 0),
     async open() {
       for (const contender of contenders) await stable.load(contender);
     },
@@ -105,8 +109,10 @@ function attentionBatch({ simd }: Level, quick: boolean): Batch {
   const decode = quick ? 8 : 16;
   return {
     title: 'kernels: attention',
+    seconds: contenders.reduce((sum, contender) => sum + readSeconds(contender, deep), 0),
     cases: contenders.map((contender) => ({
       labels: labelsFor(contender, `${deep} positions`, 'GFLOP/s'),
+      seconds: chooseSeconds(contender, deep, decode),
       run() {
         const [near, far] = sessions.get(contender)!.map((session) =>
           1 / measureDecode(session, decode).value);

@@ -4,6 +4,7 @@
 // their pages without running the model, which is all that a cache's size depends on; a context
 // shorter than the positions asked for takes several sessions. What does not fit into the 4 GiB
 // of a wasm memory is computed from the page size that was measured, and its row says so.
+import { loadSeconds, reserveSeconds } from './costs.js';
 import type { Model } from '../model.js';
 import { OneKVError } from '../errors.js';
 import type { Batch, Case, Labels } from './runner.js';
@@ -48,20 +49,23 @@ function cacheBytes(model: Model, positions: number, labels: Labels): number {
 
 /** Weights, working memory, bytes a token, and the cache. */
 function memoryBatch(contender: Contender, stable: Stable, isLast: boolean): Batch {
-  const bytes = (name: string, value: (model: Model, labels: Labels) => number): Case => {
+  const bytes = (name: string, positions: number,
+    value: (model: Model, labels: Labels) => number): Case => {
     const labels: Labels = { suite: 'memory', ...labelsOf(contender), name, unit: 'bytes',
       better: 'less' };
-    return { labels, exact: true, run: () => ({ value: value(stable.model(contender), labels) }) };
+    return { labels, exact: true, seconds: reserveSeconds(contender, positions),
+      run: () => ({ value: value(stable.model(contender), labels) }) };
   };
   return {
     title: `memory: ${contender.subject.title}, ${contender.setting.cacheType}`,
     cases: [
-      bytes('weights', (model) => model.memory().weights),
-      bytes('working memory', (model) => model.memory().scratch),
-      bytes('a token', (model) => measureCache(model, 2048) / 2048),
-      ...memoryPositions.map((positions) => bytes(`cache of ${positions}`,
+      bytes('weights', 0, (model) => model.memory().weights),
+      bytes('working memory', 0, (model) => model.memory().scratch),
+      bytes('a token', 2048, (model) => measureCache(model, 2048) / 2048),
+      ...memoryPositions.map((positions) => bytes(`cache of ${positions}`, positions,
         (model, labels) => cacheBytes(model, positions, labels))),
     ],
+    seconds: loadSeconds(contender.subject),
     open: async () => {
       await stable.load(contender);
     },

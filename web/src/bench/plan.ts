@@ -119,7 +119,7 @@ function loadBatches(options: PlanOptions): Batch[] {
   return cross(options, measured, { ...best(options), cacheTypes: ['f16'] }).map(loadBatch);
 }
 
-/** The paper's variants of its models. The cache does not ask for the weights' type. */
+/** The paper's variants of its models. */
 function paperSubjects(type: ShapeType): Subject[] {
   return paperCaches.map(({ shape, projection, kvHeads }) =>
     shaped(shape, { projection, kvHeads, type }));
@@ -132,8 +132,7 @@ function bytesBatches(options: PlanOptions): Batch[] {
     cross(options, measured, { ...best(options), threads: [1], cacheTypes });
   if (subjects.length > 0) return memoryBatches(at(subjects, every));
   if (quick) return memoryBatches(at(twinsOf('S'), every));
-  const paper = [...at(paperSubjects('q8_0'), every), ...at(paperSubjects('q4_0'), ['f16'])];
-  return memoryBatches(paper);
+  return memoryBatches(at([...paperSubjects('q8_0'), ...paperSubjects('q4_0')], every));
 }
 
 function qualityBatches(options: PlanOptions): Batch[] {

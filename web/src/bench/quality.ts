@@ -17,6 +17,9 @@ export interface QualityOptions {
   pause: Pause;
 }
 
+/** Characters of text that the shipped models read in a second, about. */
+const charactersPerSecond = 30e3;
+
 interface Found extends Score {
   textBytes: number;
 }
@@ -68,6 +71,7 @@ export function qualityBatch(contender: Contender, options: QualityOptions): Bat
   const figure = (name: string, unit: string, value: (sum: Found) => number): Case => ({
     labels: { ...labels, name, unit },
     exact: true,
+    seconds: Math.min(options.text.length, 4 * options.tokens) / charactersPerSecond / 3,
     async run() {
       found ??= await score(stable.model(contender), options);
       return { value: value(found) };

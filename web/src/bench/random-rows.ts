@@ -37,6 +37,14 @@ export function halfBits(value: number): number {
   return sign | ((rounded - 0x38000000) >>> 13);
 }
 
+/** The number of finite binary16 bits. */
+export function halfValue(bits: number): number {
+  const exponent = (bits >>> 10) & 31;
+  const fraction = bits & 1023;
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1024 + fraction) * 2 ** (exponent - 25);
+  return bits >>> 15 === 1 ? -size : size;
+}
+
 /** Fills with mulberry32's numbers. */
 function fillRandom(words: Int32Array, key: number): void {
   let state = key;

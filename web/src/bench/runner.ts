@@ -33,6 +33,8 @@ export interface Case {
   labels: Labels;
   /** Bytes and perplexities are what they are: one run, no warm-up. */
   exact?: boolean;
+  /** What one run takes, about; default 1. */
+  seconds?: number;
   /** undefined: there is nothing to measure (a note says why). */
   run(): Outcome | undefined | Promise<Outcome | undefined>;
 }
@@ -41,6 +43,8 @@ export interface Batch {
   /** For progress. */
   title: string;
   cases: readonly Case[];
+  /** What opening takes, about; default 1. */
+  seconds?: number;
   /** Gets ready what the cases need. */
   open(): Promise<void>;
   close(): void;
@@ -51,8 +55,16 @@ export interface Row extends Labels, Summary {
   hashes: string[];
 }
 
+/** What a batch took, and what was expected of it. */
+export interface Timing {
+  title: string;
+  seconds: number;
+  expected: number;
+}
+
 export interface Results {
   rows: Row[];
+  timings: Timing[];
   /** What is off, or was left out. */
   notes: string[];
   /** Spread of a fixed piece of work that ran between the measurements, in parts of its median. */
@@ -65,9 +77,19 @@ export interface RunOptions {
   /** Measured repetitions, at least 1. */
   repeat: number;
   signal?: AbortSignal;
-  /** done of total steps. */
+  /** done of total, in seconds that were expected. */
   onProgress?: (done: number, total: number, title: string) => void;
 }
+
+const roundsOf = (one: Case, repeat: number) => (one.exact === true ? 1 : repeat + 1);
+
+/** Seconds that a batch will take, about. */
+export const batchSeconds = ({ cases, seconds = 1 }: Batch, repeat: number) => seconds +
+  cases.reduce((sum, one) => sum + roundsOf(one, repeat) * (one.seconds ?? 1), 0);
+
+/** Seconds that a run will take, about. */
+export const expectedSeconds = (batches: readonly Batch[], repeat: number) =>
+  batches.reduce((sum, batch) => sum + batchSeconds(batch, repeat), 0);
 
 interface Taken {
   labels: Labels;
@@ -95,12 +117,12 @@ class Runner {
   readonly #fixed: number[] = [];
   readonly notes: string[] = [];
   readonly rows: Row[] = [];
+  readonly timings: Timing[] = [];
   #done = 0;
 
   constructor(batches: readonly Batch[], options: RunOptions) {
     this.#options = options;
-    this.#total = batches.reduce((sum, batch) => sum + 1 +
-      batch.cases.reduce((all, one) => all + this.#roundsOf(one), 0), 0);
+    this.#total = expectedSeconds(batches, options.repeat);
     for (let i = 0; i < 3; i++) fixedWork();
   }
 
@@ -108,15 +130,13 @@ class Runner {
     return this.#fixed.length < 2 ? 0 : summarise(this.#fixed).spread;
   }
 
-  #roundsOf(one: Case): number {
-    return one.exact === true ? 1 : this.#options.repeat + 1;
-  }
-
-  async #step(title: string): Promise<void> {
+  /** Tells how far the run is, lets interrupts in, and works. */
+  async #step(title: string, seconds: number, work: () => Promise<void>): Promise<void> {
     this.#options.onProgress?.(this.#done, this.#total, title);
-    this.#done += 1;
     await turn();
     this.#options.signal?.throwIfAborted();
+    await work();
+    this.#done += seconds;
   }
 
   async #once(one: Case, taken: Taken, counts: boolean): Promise<void> {
@@ -137,25 +157,31 @@ class Runner {
     }
   }
 
-  async batch({ title, cases, open, close }: Batch): Promise<void> {
+  async batch(batch: Batch): Promise<void> {
+    const { title, cases, open, close, seconds = 1 } = batch;
+    const { repeat } = this.#options;
+    const started = performance.now();
+    const before = this.#done;
+    const expected = batchSeconds(batch, repeat);
     const taken = new Map(cases.map((one) => [one,
       { labels: one.labels, values: [], hashes: new Set<string>() } as Taken]));
     try {
-      await this.#step(title);
-      await open();
-      const rounds = Math.max(0, ...cases.map((one) => this.#roundsOf(one)));
+      await this.#step(title, seconds, open);
+      const rounds = Math.max(0, ...cases.map((one) => roundsOf(one, repeat)));
       for (let round = 0; round < rounds; round++) {
         const order = round % 2 === 0 ? cases : [...cases].reverse();
         for (const one of order) {
-          if (round >= this.#roundsOf(one)) continue;
-          await this.#step(title);
-          await this.#once(one, taken.get(one) as Taken, one.exact === true || round > 0);
+          if (round >= roundsOf(one, repeat)) continue;
+          await this.#step(title, one.seconds ?? 1, () =>
+            this.#once(one, taken.get(one) as Taken, one.exact === true || round > 0));
         }
         this.#fixed.push(fixedWork());
       }
     } finally {
       this.#finish(taken);
       close();
+      this.#done = before + expected;
+      this.timings.push({ title, seconds: (performance.now() - started) / 1000, expected });
     }
   }
 }
@@ -177,5 +203,6 @@ export async function runBatches(batches: readonly Batch[], options: RunOptions)
       runner.notes.push(`${batch.title}: ${error instanceof Error ? error.message : error}`);
     }
   }
-  return { rows: runner.rows, notes: runner.notes, noise: runner.noise, complete };
+  const { rows, notes, noise, timings } = runner;
+  return { rows, notes, noise, timings, complete };
 }

@@ -3,6 +3,7 @@ import type { Engine } from '../engine.js';
 import { loadModel } from '../load.js';
 import type { Model } from '../model.js';
 import type { Session } from '../session.js';
+import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
 import { greedy, measureDecode, measurePrefill } from './rates.js';
 import { randomIds, randomModel } from './random-model.js';
 import type { Batch, Case, Outcome } from './runner.js';
@@ -55,6 +56,13 @@ class Depths {
   }
 }
 
+/** Loading all of them, and reading for those that differ in more than threads. */
+function openSeconds(contenders: readonly Contender[], deepest: number): number {
+  const most = Math.max(...contenders.map(({ setting }) => setting.threads));
+  return contenders.reduce((sum, contender) => sum + loadSeconds(contender.subject) +
+    (contender.setting.threads === most ? readSeconds(contender, deepest) : 0), 0);
+}
+
 const perSecond = { unit: 'tokens/s', better: 'more' } as const;
 
 /** Prefill and decode of all contenders in turn. */
@@ -67,6 +75,7 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
     const labels = { suite: 'speed', ...labelsOf(contender), ...perSecond };
     const prefill: Case = {
       labels: { ...labels, name: `prefill ${options.prefill}` },
+      seconds: readSeconds(contender, options.prefill),
       run: () => (fits(contender, options.prefill)
         ? measurePrefill(stable.model(contender), options.prefill) : undefined),
     };
@@ -74,6 +83,7 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
       ...(options.prefill > 0 ? [prefill] : []),
       ...options.depths.map((depth, i): Case => ({
         labels: { ...labels, name: `decode after ${depth}` },
+        seconds: chooseSeconds(contender, depth, options.decode),
         run: () => (fits(contender, depth + options.decode + 1)
           ? measureDecode(held.at(contender, i), options.decode) : undefined),
       })),
@@ -83,6 +93,7 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
     title: `speed: ${contenders.map(({ subject }) => subject.title)
       .filter((title, i, all) => all.indexOf(title) === i).join(', ')}`,
     cases,
+    seconds: openSeconds(contenders, options.depths.at(-1) ?? 0),
     async open() {
       for (const contender of contenders) {
         await stable.load(contender);
@@ -123,8 +134,11 @@ export function sessionsBatch(contender: Contender, counts: readonly number[],
     cases: counts.map((count): Case => ({
       labels: { suite: 'batch', ...labelsOf(contender), ...perSecond,
         name: `${count} session${count === 1 ? '' : 's'}` },
+      seconds: Math.max(readSeconds(contender, count * steps),
+        chooseSeconds(contender, 8, steps)),
       run: () => measureSessions(sessions.slice(0, count), steps),
     })),
+    seconds: loadSeconds(contender.subject) + readSeconds(contender, 8 * most),
     async open() {
       const model = await stable.load(contender, { batch: most });
       const { vocabulary } = model.description;
@@ -161,6 +175,8 @@ interface Loaded {
 export function loadBatch({ subject, setting }: Contender): Batch {
   const labels = { suite: 'load', ...labelsOf({ subject, setting }), better: 'less' } as const;
   let ready = subject;
+  // Without making the weights, and not for the first time.
+  const packing = loadSeconds(subject) / 2;
   const load = async <T>(use: (loaded: Loaded) => T): Promise<T> => {
     const stable = new Stable();
     try {
@@ -175,13 +191,16 @@ export function loadBatch({ subject, setting }: Contender): Batch {
   const bytes = (name: string, value: (loaded: Loaded) => number): Case => ({
     labels: { ...labels, name, unit: 'bytes' },
     exact: true,
+    seconds: packing,
     run: async () => ({ value: await load(value) }),
   });
   return {
     title: `load: ${subject.title}`,
+    seconds: loadSeconds(subject),
     cases: [
       {
         labels: { ...labels, name: 'load', unit: 'ms' },
+        seconds: packing,
         run: async () => ({ value: await load(({ milliseconds }) => milliseconds) }),
       },
       bytes('weights in memory', ({ model }) => model.memory().weights),
