@@ -62,6 +62,7 @@ async function reproducible() {
 
 /** The tables of the README against the result files that they are made of. */
 async function figures() {
+  await build(root, 'ts');
   await must('the figures of README.md', process.execPath, ['tests/bench/readme.mjs', '--check']);
   return 'README.md says what the result files say';
 }

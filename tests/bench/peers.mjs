@@ -1,8 +1,9 @@
-// OneKV beside wllama in headless Chromium, on the same files: npm run bench:peers [-- options]
+// OneKV beside wllama and ONNX Runtime Web in headless Chromium: npm run bench:peers
 //
 // Every visit is a browser of its own that opens one page, which loads the file and measures
 // (page/page.mjs). The engines take turns, and so does the one that begins. Of Q-K=V files wllama
-// gets the expanded form, the same model for a runtime that knows only QKV.
+// gets the expanded form, the same model for a runtime that knows only QKV; so does ONNX Runtime,
+// in the translation of onnx-model.mjs.
 //
 // Results: one JSON a file and thread count in tests/bench/results/peers/, and peers.md, the table
 // of all of them, made anew at each run.
@@ -15,6 +16,7 @@ import { root } from '../../wasm/toolchain/shell.mjs';
 import { launch } from '../browser/drivers.mjs';
 import { serve } from '../browser/server.mjs';
 import { busyShares, commit, machine, rendererPeak, startWatch } from './machine.mjs';
+import { writeOnnx } from './onnx-model.mjs';
 import { peersMarkdown } from './peers-table.mjs';
 import { shapeFolder, writeShape } from './shape.mjs';
 
@@ -24,11 +26,12 @@ const usage = `usage: node tests/bench/peers.mjs [options]
   --variants V,…     qkv-mha, keqv-mqa (default both)
   --threads N,…      default 1,2
   --repeat N         visits of each engine (default 5)
+  --engines E,…      of wllama, onnx, onekv (default all; onekv is always one)
   --quick            shape S, 2 threads, 3 visits
   --no-save          print the table of this run only
   --table            no run: peers.md anew from the results that are there`;
 
-const engines = ['wllama', 'onekv'];
+const allEngines = ['wllama', 'onnx', 'onekv'];
 const variants = {
   'qkv-mha': {},
   'keqv-mqa': { projection: 'Q-K=V', kvHeads: 1 },
@@ -49,6 +52,7 @@ const serveSite = () => serve({ isolated: true, mounts: {
   '/': join(root, 'tests/bench/page'),
   '/dist/': join(root, 'dist'),
   '/wllama/': join(root, 'node_modules/@wllama/wllama/esm'),
+  '/ort/': join(root, 'node_modules/onnxruntime-web/dist'),
   '/shapes/': shapeFolder,
 } });
 
@@ -81,10 +85,10 @@ async function prepare(shape, variant) {
   const model = shapedModel(shape, variants[variant]);
   const standard = shapedModel(shape, { ...variants[variant],
     expand: model.projection !== 'QKV' });
-  const files = {};
-  for (const [engine, form] of [['wllama', standard], ['onekv', model]]) {
-    files[engine] = (await writeShape(form)).slice(shapeFolder.length + 1);
-  }
+  const paths = { wllama: await writeShape(standard), onnx: await writeOnnx(standard, 'int8'),
+    onekv: await writeShape(model) };
+  const files = Object.fromEntries(Object.entries(paths)
+    .map(([engine, path]) => [engine, path.slice(shapeFolder.length + 1)]));
   return { model, files };
 }
 
@@ -102,7 +106,7 @@ function progress(total) {
   };
 }
 
-async function measure(origin, { shape, variant, threads, repeat }) {
+async function measure(origin, { shape, variant, threads, repeat, engines }) {
   const { model, files } = await prepare(shape, variant);
   const steps = prompts[shape];
   const context = Math.max(...steps.map(({ count, tokens }) => count + tokens)) + 64;
@@ -141,17 +145,18 @@ function figures(visits, steps) {
 
 function report(measured, started) {
   const { visits, ...rest } = measured;
+  const engines = Object.keys(visits);
   const all = engines.flatMap((engine) => visits[engine]);
   const share = (name) => Math.max(...all.map(({ busy }) => busy[name]));
-  const wllama = JSON.parse(readFileSync(join(root,
-    'node_modules/@wllama/wllama/package.json'), 'utf8'));
+  const version = (name) => JSON.parse(readFileSync(join(root, 'node_modules', name,
+    'package.json'), 'utf8')).version;
   return {
     what: 'peers', date: started, commit: commit(), machine: machine(),
     browser: `Chromium ${all[0].browser}`,
-    versions: { wllama: wllama.version, 'llama.cpp': visits.wllama[0].version },
+    versions: { wllama: version('@wllama/wllama'), onnx: version('onnxruntime-web'),
+      'llama.cpp': visits.wllama?.[0].version },
     onekv: { simd: visits.onekv[0].simd, threads: visits.onekv[0].threads,
       notes: visits.onekv[0].notes },
-    wllama: { threads: visits.wllama[0].threads },
     // Of the worst visit.
     busy: { others: share('others'), stolen: share('stolen') },
     ...rest,
@@ -183,22 +188,25 @@ function save(result) {
 async function main() {
   const { values } = parseArgs({ options: {
     shapes: { type: 'string' }, variants: { type: 'string' }, threads: { type: 'string' },
-    repeat: { type: 'string' }, quick: { type: 'boolean' }, 'no-save': { type: 'boolean' },
-    table: { type: 'boolean' }, help: { type: 'boolean' },
+    repeat: { type: 'string' }, engines: { type: 'string' }, quick: { type: 'boolean' },
+    'no-save': { type: 'boolean' }, table: { type: 'boolean' }, help: { type: 'boolean' },
   } });
   if (values.help) return console.log(usage);
   if (values.table) return writeTable();
   const { quick } = values;
-  const list = (name, all, short) => (values[name] ?? (quick ? short : all)).split(',');
+  const list = (name, all, short = all) => (values[name] ?? (quick ? short : all)).split(',');
+  const asked = list('engines', allEngines.join());
+  const engines = allEngines.filter((name) => name === 'onekv' || asked.includes(name));
   const repeat = Number(values.repeat ?? (quick ? 3 : 5));
   const server = await serveSite();
   const results = [];
   try {
     for (const shape of list('shapes', 'S,M', 'S')) {
-      for (const variant of list('variants', Object.keys(variants).join(), 'qkv-mha,keqv-mqa')) {
+      for (const variant of list('variants', Object.keys(variants).join())) {
         for (const threads of list('threads', '1,2', '2').map(Number)) {
           const started = new Date().toISOString();
-          const measured = await measure(server.origin, { shape, variant, threads, repeat });
+          const measured = await measure(server.origin,
+            { shape, variant, threads, repeat, engines });
           results.push(report(measured, started));
           if (!values['no-save']) save(results.at(-1));
         }

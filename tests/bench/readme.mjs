@@ -6,6 +6,9 @@
 // results are committed. Files that are not there yet give no rows.
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { headsName } from '../../dist/src/description.js';
+import { paperBytes, paperCaches } from '../../dist/src/bench/paper.js';
+import { shapes } from '../../dist/src/bench/shapes.js';
 import { Stop, main, root, say } from '../../wasm/toolchain/shell.mjs';
 
 const results = 'tests/bench/results';
@@ -51,30 +54,41 @@ function variants() {
       bytes(row.cache_bytes_per_token_f16), row.seeds]));
 }
 
-/** Bytes of the cache of the paper's smaller model, by variant. */
+/** Bytes of the cache of the paper's models, by variant; an asterisk: computed. */
 function memory() {
-  const { rows } = readJson(`${results}/memory-paper-300M.json`);
-  const find = (model, cacheType, name) => rows.find((row) => row.model === model &&
-    row.cacheType === cacheType && row.name === name).median;
-  const models = [...new Set(rows.map((row) => row.model))];
-  const whole = find(models[0], 'f16', 'cache of 32768');
-  return table(['variant', 'a token, f16', '32 Ki tokens, f16', 'of QKV', '32 Ki tokens, i8'],
+  const { rows } = readJson(`${results}/memory-paper.json`);
+  const models = [...new Set(rows.map((row) => row.model))].filter((name) => / q8_0$/.test(name));
+  return table(['', '2 Ki tokens, f16', '32 Ki, f16', 'of QKV', 'the paper at 32K', '32 Ki, i8'],
     models.map((model) => {
-      const cache = find(model, 'f16', 'cache of 32768');
-      return [model.replace(/^paper-300M | q8_0$/g, ''), bytes(find(model, 'f16', 'a token')),
-        bytes(cache), whole === cache ? '1' : `1/${Math.round(whole / cache)}`,
-        bytes(find(model, 'i8', 'cache of 32768'))];
+      const find = (cacheType, name) => rows.find((row) => row.model === model &&
+        row.cacheType === cacheType && row.name === name);
+      const [shape] = model.split(' ');
+      const whole = rows.find((row) => row.model === `${shape} QKV MHA q8_0` &&
+        row.cacheType === 'f16' && row.name === 'a token').median;
+      const part = whole / find('f16', 'a token').median;
+      const printed = paperCaches.find((cache) =>
+        `${cache.shape} ${cache.projection} ${headsName(headsOf(shape), cache.kvHeads)} q8_0` ===
+        model);
+      const cell = (found) => bytes(found.median) + (found.computed ? ' *' : '');
+      const long = [find('f16', 'cache of 32768'), find('i8', 'cache of 32768')].map(cell);
+      return [model.replace(/^paper-| q8_0$/g, ''), cell(find('f16', 'cache of 2048')), long[0],
+        part === 1 ? '1' : `1/${Math.round(part)}`, paperCell(printed), long[1]];
     }));
 }
 
-/** OneKV beside wllama, a row a result. */
+const headsOf = (shape) => shapes[shape].heads;
+const paperCell = (cache) => (Number.isNaN(paperBytes(cache)) ? 'not given'
+  : bytes(paperBytes(cache)));
+
+/** OneKV beside wllama and ONNX Runtime Web, a row a result. */
 function peers() {
-  const pair = ({ wllama, onekv }, name) => (wllama[name] === undefined ? ['', '']
-    : [`${rate(wllama[name].median)} → ${rate(onekv[name].median)}`,
-      times(onekv[name].median / wllama[name].median)]);
+  const pair = ({ wllama, onnx = {}, onekv }, name) => (wllama[name] === undefined ? ['', '']
+    : [[wllama, onnx, onekv].map((one) => (one[name] ? rate(one[name].median) : '–')).join(' · '),
+      [wllama, onnx].filter((one) => one[name])
+        .map((one) => times(onekv[name].median / one[name].median)).join(' · ')]);
   const names = ['decode after 8', 'decode after 512', 'prefill 512'];
-  return table(['tokens/s: wllama → OneKV', ...names.flatMap((name) => [name, '']),
-    'load / fetch and hash', 'others’ share of the cores'],
+  return table(['tokens/s: wllama · ONNX Runtime Web · OneKV', ...names.flatMap((name) =>
+    [name, '']), 'load / fetch and hash', 'others’ share of the cores'],
   jsonFiles(`${results}/peers`, /\.json$/).map(({ title, threads, figures, busy }) => [
     `${title}, ${threads}t`, ...names.flatMap((name) => pair(figures, name)),
     times(figures.onekv.loadMs.median / figures.onekv.fetchAndHashMs.median),

@@ -41,6 +41,7 @@ test('ratios above 1 are in our favour, whatever the unit', () => {
     onekv: { simd: 'relaxed' }, busy: { others: 0.01, stolen: 0 },
     figures: { wllama: figures(50, 1000), onekv: figures(200, 250) },
   }]);
+  assert.match(text, /^\| \| wllama 3 \| OneKV \(relaxed\) \| to wllama \|$/m);
   assert.match(text, /\| decode after 8, tokens\/s \| 50\.0 ±0 % \| 200 ±0 % \| 4\.00 × \|/);
   assert.match(text, /\| 1\.00 s ±0 % \| 0\.25 s ±0 % \| 4\.00 × \|/);
   assert.match(text, /OneKV's load 2\.50 times that/);

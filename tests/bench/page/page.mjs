@@ -1,16 +1,17 @@
 // Runs in the page: one visit of tests/bench/peers.mjs. The job of the address (?job=JSON):
 //
-//   engine    'onekv' or 'wllama'
-//   url       the GGUF file
+//   engine    'onekv', 'wllama' or 'onnx'
+//   url       the GGUF or ONNX file
 //   threads   threads asked for
 //   context   tokens that the longest step needs
 //   vocabulary, seed, prompts  [{ count, tokens }]: read that many random tokens, then choose
 //             `tokens`; each is measured. No prompt begins like another, so no cache answers.
 //
-// The first prompt is measured as it comes after loading, the others follow it. Both engines do
+// The first prompt is measured as it comes after loading, the others follow it. All engines do
 // their work in workers; this thread only waits. The report is written into #report.
 import { randomIds, textOfIds } from '/dist/src/bench/random-model.js';
 import { measureOneKV } from './onekv.mjs';
+import { measureOnnx } from './onnx.mjs';
 import { measureWllama } from './wllama.mjs';
 
 const element = (id) => document.getElementById(id);
@@ -25,9 +26,11 @@ async function measureFetch(url) {
   return { fetchMs: fetched - started, fetchAndHashMs: performance.now() - started };
 }
 
+const engines = { onekv: measureOneKV, onnx: measureOnnx, wllama: measureWllama };
+
 async function run(job) {
   say(`${job.engine} on ${job.url}`);
-  const report = await (job.engine === 'wllama' ? measureWllama(job) : measureOneKV(job));
+  const report = await engines[job.engine](job);
   return { isolated: globalThis.crossOriginIsolated, ...report,
     ...(job.fetch ? await measureFetch(job.url) : {}) };
 }

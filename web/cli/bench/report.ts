@@ -114,12 +114,24 @@ function markdownTable(rows: readonly (readonly string[])[]): string {
     ...rest.map(line)].join('\n');
 }
 
+/** A command as code, on several lines where it is long. */
+function commandText(command: string): string {
+  const lines: string[] = [];
+  for (const word of command.split(' ')) {
+    const longer = `${lines.at(-1) ?? ''} ${word}`;
+    if (lines.length > 0 && longer.length < 90) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return `    ${lines.join(' \\\n      ')}`;
+}
+
 export function markdownOf(report: Report, command: string): string {
   const parts = [...bySuite(report.rows)].map(([suite, rows]) =>
     `## ${suite}\n\n${markdownTable(rowsOf(rows))}`);
   const paper = paperRows(report.rows);
   if (paper.length > 0) parts.push(`## The paper's cache\n\n${markdownTable(paper)}`);
   const notes = footnotes(report).map((note) => `- ${note.replace(/^\* /, '\\* ')}`).join('\n');
-  return `${['# OneKV bench', `Made by \`${command}\`\non ${report.date.slice(0, 10)}.`, ...parts,
+  const made = `Made on ${report.date.slice(0, 10)} by`;
+  return `${['# OneKV bench', made, commandText(command), ...parts,
     notes].join('\n\n')}\n`;
 }
