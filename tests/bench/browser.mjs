@@ -52,7 +52,8 @@ async function measure(origin, name, job, late) {
         const { own, others } = busyShares(watch);
         const rest = machine();
         return { format: 'onekv-bench', version: 1, date, package: packageVersion(),
-          commit: commit(), machine: rest, engine: `${names[name]} ${driver.version}`,
+          commit: commit(), machine: rest,
+          engine: `${names[name]} ${driver.version.replace(/^\w+\//, '')}`,
           busy: { own, others }, ...found };
       }
       const state = await driver.text('#state');

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { chartOf } from '../../dist/cli/bench/chart.js';
 import { compareReports, comparisonText } from '../../dist/cli/bench/compare.js';
+import { drawPng, findChromium } from '../../dist/cli/bench/picture.js';
 import { markdownOf, paperRows, textOf } from '../../dist/cli/bench/report.js';
 import { paperBytes, paperCaches } from '../../dist/src/bench/paper.js';
 import { measurePeaks } from '../../dist/src/bench/peaks.js';
@@ -208,6 +209,19 @@ test('charts and tables show every row, escaped', () => {
   assert.equal(svg.match(/<rect /g).length, 3);
   assert.match(textOf(found), /4\.00 tokens\/s \*/);
   assert.match(markdownOf(found, 'npx onekv bench'), /\\\* computed from 2/);
+});
+
+test('a chart becomes a picture of its size', (t) => {
+  const chromium = findChromium();
+  if (chromium === undefined) return t.skip('no Chromium on PATH');
+  const svg = chartOf(made({ a: [[1, 2, 3]], b: [[4], 'less'] }));
+  const file = join(folder, 'chart.png');
+  drawPng(svg, file, chromium);
+  const bytes = readFileSync(file);
+  assert.equal(bytes.toString('latin1', 1, 4), 'PNG');
+  const [, width, height] = /width="(\d+)" height="(\d+)"/.exec(svg).map(Number);
+  assert.deepEqual([bytes.readUInt32BE(16), bytes.readUInt32BE(20)], [2 * width, 2 * height]);
+  return undefined;
 });
 
 test("the paper's units, set right, are 2 bytes an element", () => {

@@ -19,6 +19,7 @@ import { chartOf } from './bench/chart.js';
 import { comparisonText } from './bench/compare.js';
 import { commit, machine, packageVersion, runElsewhere, validationText, watchBusy }
   from './bench/host.js';
+import { drawPng, findChromium } from './bench/picture.js';
 import { markdownOf, textOf } from './bench/report.js';
 import type { Report } from './bench/report.js';
 import { findModel } from './model-file.js';
@@ -218,8 +219,20 @@ async function compare(values: Values): Promise<number> {
   return 0;
 }
 
+/** What writes the chart, found before anything is measured. */
+function plotter(file: string): (report: Report) => void {
+  if (!file.endsWith('.png')) return (report) => writeFileSync(file, chartOf(report));
+  const chromium = findChromium();
+  if (chromium === undefined) {
+    throw new UsageError(`${file}: a PNG is drawn by Chromium or Chrome, and none is on PATH; ` +
+      'an SVG needs nothing');
+  }
+  return (report) => drawPng(chartOf(report), file, chromium);
+}
+
 async function run(values: Values): Promise<number> {
   if (values.flag('compare')) return compare(values);
+  const plot = values.texts('plot').map(plotter);
   const plan = readPlan(values);
   const repeat = values.integer('repeat', 1, 1000) ?? 5;
   const elsewhere = values.text('simd') === 'simd128' ? undefined : await runElsewhere();
@@ -231,8 +244,7 @@ async function run(values: Values): Promise<number> {
     writeFileSync(`${save}.md`, markdownOf(report,
       ['npx onekv bench', ...process.argv.slice(3)].join(' ')));
   }
-  const plot = values.text('plot');
-  if (plot !== undefined) writeFileSync(plot, chartOf(report));
+  for (const draw of plot) draw(report);
   if (values.flag('json')) await writeJson(report);
   else await write(textOf(report));
   return report.complete ? 0 : 130;
@@ -264,7 +276,8 @@ export const bench: Command = {
     { name: 'repeat', value: 'N', help: 'measured repetitions (default 5)' },
     { name: 'json', help: 'the report as JSON on stdout' },
     { name: 'save', value: 'NAME', help: 'writes NAME.json and NAME.md' },
-    { name: 'plot', value: 'FILE', help: 'writes a chart as SVG' },
+    { name: 'plot', value: 'FILE', multiple: true,
+      help: 'writes a chart as SVG, or as PNG where Chromium is there' },
     { name: 'compare', help: 'takes two reports: what changed beyond noise' },
   ],
   run,

@@ -32,7 +32,8 @@ export function show(value: number, unit: string): string {
 
 const percent = (share: number) => `±${(100 * share).toFixed(share < 0.0995 ? 1 : 0)} %`;
 
-const settingOf = (row: Row) => [
+/** "2t relaxed f16". */
+export const settingOf = (row: Row) => [
   ...(row.threads === undefined ? [] : [`${row.threads}t`]), row.simd, row.cacheType,
 ].filter(Boolean).join(' ');
 
