@@ -155,15 +155,35 @@ test('two hundred sessions share a prompt until they differ', async () => {
   const cloned = await model.memory();
   const sharedPages = Math.ceil(shared / 32) * page;
   assert.equal(cloned.cacheUsed - before.cacheUsed, sharedPages);
-  const answers = await model.batch(sessions).prompt(' One day', { maxTokens: 12 });
+  const warnings = [];
+  const warn = (warning) => warnings.push(warning.message);
+  process.on('warning', warn);
+  const { signal } = new AbortController();
+  const answers = await model.batch(sessions).prompt(' One day', { maxTokens: 12, signal });
   assert.ok(new Set(answers).size > 150, `${new Set(answers).size} different answers`);
   const { cacheUsed, bySession } = await model.memory();
   const own = bySession.reduce((sum, session) => sum + session.own, 0);
   const whole = Math.floor(shared / 32) * page;
   assert.equal(cacheUsed - before.cacheUsed, own - before.cacheUsed + whole);
   assert.ok(cacheUsed < bySession.reduce((sum, session) => sum + session.pages, 0) / 4);
+  // One signal for all of them, and no word of listeners that leak.
+  await Promise.all(sessions.map((session) => session.append('.', { signal })));
+  await new Promise(setImmediate);
+  process.off('warning', warn);
+  assert.deepEqual(warnings, []);
   await Promise.all([parent, ...sessions].map((session) => session.destroy()));
   assert.equal((await model.memory()).cacheUsed, before.cacheUsed);
+});
+
+test('one signal ends all calls that it was given to', async () => {
+  const controller = new AbortController();
+  const { signal } = controller;
+  const sessions = await Promise.all([0, 1, 2].map(() => model.createSession(endless)));
+  const answers = sessions.map((session) => session.generate(prompt, { signal }));
+  for (const answer of answers) await answer[Symbol.asyncIterator]().next();
+  controller.abort(new Error('all of you'));
+  for (const { result } of answers) await assert.rejects(result, { message: 'all of you' });
+  await Promise.all(sessions.map((session) => session.destroy()));
 });
 
 test('a batch: one input each, the first failure ends all, an early leave too', async () => {

@@ -1,5 +1,6 @@
 // An answer as it comes out of a worker: parts, a result, and the way to cancel it.
 import type { GeneratedPart, Generation, GenerationResult } from './api-session.js';
+import { onAbort } from './on-abort.js';
 
 export type StartAnswer = (signal: AbortSignal,
   onPart: (part: GeneratedPart) => void) => Promise<GenerationResult>;
@@ -13,15 +14,13 @@ export class Answer implements Generation {
 
   /** Starts at once. Aborting `signal` is passed on with its reason. */
   constructor(start: StartAnswer, signal: AbortSignal | undefined) {
-    const abort = () => this.#controller.abort(signal?.reason);
-    if (signal?.aborted === true) abort();
-    else signal?.addEventListener('abort', abort);
+    const release = onAbort(signal, () => this.#controller.abort(signal?.reason));
     this.result = start(this.#controller.signal, (part) => {
       this.#parts.push(part);
       this.#wake();
     });
     const over = () => {
-      signal?.removeEventListener('abort', abort);
+      release();
       this.#isOver = true;
       this.#wake();
     };

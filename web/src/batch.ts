@@ -3,6 +3,7 @@
 import type { GeneratedPart, PromptInput, PromptOptions, Session, SessionBatch }
   from './api-session.js';
 import { invalidArgument } from './errors.js';
+import { onAbort } from './on-abort.js';
 
 type Part = GeneratedPart & { index: number };
 
@@ -60,9 +61,7 @@ export class Batch implements SessionBatch {
     const inputs = this.#sessions.map((_, index) => this.#inputOf(input, index));
     const { signal } = options;
     const controller = new AbortController();
-    const abort = () => controller.abort(signal?.reason);
-    if (signal?.aborted === true) abort();
-    else signal?.addEventListener('abort', abort);
+    const release = onAbort(signal, () => controller.abort(signal?.reason));
     const parts = new Parts();
     const works = this.#sessions.map((session, index) => parts.add(index,
       session.generate(inputs[index] as PromptInput, { ...options, signal: controller.signal })));
@@ -70,7 +69,7 @@ export class Batch implements SessionBatch {
       yield* parts;
       return undefined;
     } finally {
-      signal?.removeEventListener('abort', abort);
+      release();
       // Those that have ended do not mind; after a failure or an early leave the rest ends now.
       controller.abort();
       await Promise.all(works);

@@ -3,6 +3,7 @@ import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions } 
 import { OneKVError, invalidArgument, reasonOf } from './errors.js';
 import { progressEvent } from './events.js';
 import type { ModelSource } from './model-source.js';
+import { onAbort } from './on-abort.js';
 import { deleteModel, listModels, persistStorage } from './models.js';
 import { serveStore, serveStream } from './ports.js';
 import type { Result, WireModelOptions, WireSource, WireStore } from './protocol.js';
@@ -64,7 +65,7 @@ function wireSource(platform: Platform, source: ModelSource,
 }
 
 /** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
-const graceMs = 1000;
+const graceMs = 3000;
 
 /** Opens a worker and uses it. Failing or aborted, it is ended; else it is whoever's `use` gave it
  * to. */
@@ -75,11 +76,10 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
   const client = new WorkerClient(platform.startWorker, workerUrl);
   let grace = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;
-  const abort = () => {
+  const release = onAbort(signal, () => {
     const end = () => void client.end(new OneKVError('WORKER_LOST', 'the call was aborted'));
     timer = setTimeout(end, grace);
-  };
-  signal?.addEventListener('abort', abort);
+  });
   const lock = platform.watchesLock && globalThis.navigator?.locks !== undefined
     ? `onekv-${crypto.randomUUID()}` : undefined;
   try {
@@ -95,7 +95,7 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
     throw error;
   } finally {
     clearTimeout(timer);
-    signal?.removeEventListener('abort', abort);
+    release();
   }
 }
 

@@ -1,6 +1,7 @@
 // The page's end of the protocol: calls become promises, and the end of the worker, however it
 // comes, becomes their error.
 import { OneKVError } from './errors.js';
+import { onAbort } from './on-abort.js';
 import type { Args, CallMessage, CallName, FromWorker, Notice, Result, SessionState, ToWorker }
   from './protocol.js';
 import type { MemoryReport } from './api.js';
@@ -65,9 +66,7 @@ export class WorkerClient {
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     const id = this.#next++;
     return new Promise((resolve, reject) => {
-      const abort = () => this.#handle.post({ kind: 'abort', id }, []);
-      signal?.addEventListener('abort', abort);
-      const release = () => signal?.removeEventListener('abort', abort);
+      const release = onAbort(signal, () => this.#handle.post({ kind: 'abort', id }, []));
       try {
         const message = { kind: 'call', id, name, args } as unknown as CallMessage;
         this.#handle.post(message, options.transfer ?? []);

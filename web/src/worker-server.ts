@@ -6,6 +6,7 @@
 import { OneKVError, invalidArgument, reasonOf } from './errors.js';
 import { ModelHost } from './model-host.js';
 import type { Loading } from './model-host.js';
+import { onAbort } from './on-abort.js';
 import type { CallContext, CallMessage, CallName, FromWorker, Notice } from './protocol.js';
 
 /** How often memory is told while sessions work, in milliseconds. */
@@ -29,9 +30,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
 /** Rejects when the signal is aborted, and never resolves. */
 function whenAborted(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
-    const abort = () => reject(signal.reason);
-    if (signal.aborted) abort();
-    else signal.addEventListener('abort', abort, { once: true });
+    onAbort(signal, () => reject(signal.reason));
   });
 }
 
