@@ -102,6 +102,29 @@ test('a chat keeps its past in the cache', async () => {
   await session.destroy();
 });
 
+test('an answer goes on from its prefix', async () => {
+  const session = await chatModel.createSession();
+  const asked = [{ role: 'user', content: 'Who are you?' },
+    { role: 'assistant', content: 'I am a', prefix: true }];
+  const whole = await chatModel.tokenize(asked);
+  assert.match(await chatModel.detokenize(whole), /\[assistant\] I am a$/);
+  assert.equal(await session.measureContextUsage(asked), whole.length);
+  const { text, promptTokens } = await session.generate(asked, { maxTokens: 5 }).result;
+  assert.equal(promptTokens, whole.length);
+  assert.doesNotMatch(text, /I am a/);
+  assert.deepEqual(session.messages.at(-1), { role: 'assistant', content: `I am a${text}` });
+  // All of it is in the cache for the next turn.
+  const { contextUsage } = session;
+  const next = await session.generate('And now?', { maxTokens: 2 }).result;
+  assert.equal(next.cachedTokens, contextUsage);
+  const [user, prefix] = asked;
+  for (const wrong of [[prefix, user], [{ ...user, prefix: true }], [{ ...prefix, prefix: 'x' }]]) {
+    await assert.rejects(session.prompt(wrong), { code: 'INVALID_ARGUMENT', message: /prefix/ });
+  }
+  await assert.rejects(session.append(asked), { code: 'INVALID_ARGUMENT', message: /prefix/ });
+  await session.destroy();
+});
+
 test('a chat with a stop string, a clone, a cut and a restored past', async () => {
   const session = await chatModel.createSession();
   const answer = session.generate('Tell me.', { maxTokens: 30, stop: [' a', 'e'] });

@@ -192,6 +192,56 @@ test('prompt-api: the standard\'s names and errors', limit, async () => {
     { name: 'NotSupportedError' });
 });
 
+test('prompt-api: prefixes of answers, and what is told of a constraint', limit, async () => {
+  const LanguageModel = languageModel(async () => model, { constrain });
+  const session = await LanguageModel.create({ samplingMode: 'most-predictable' });
+  assert.equal(session.samplingMode, 'most-predictable');
+  const asked = [{ role: 'user', content: 'Tim had a' },
+    { role: 'assistant', content: ' The answer is', prefix: true }];
+  const answer = await session.prompt(asked, { responseConstraint: /( \d){3}/,
+    omitResponseConstraintInput: true });
+  assert.match(answer, /^( \d){3}$/);
+  assert.deepEqual(session.onekv.messages, [{ role: 'user', content: 'Tim had a' },
+    { role: 'assistant', content: ` The answer is${answer}` }]);
+  const told = async (responseConstraint) => {
+    await session.prompt([asked[0], asked[1]], { responseConstraint });
+    return session.onekv.messages.at(-2).content;
+  };
+  assert.equal(await told(/ \d/),
+    'Tim had a\n\nAnswer with text that matches this regular expression:  \\d');
+  assert.equal(await told({ enum: [1] }),
+    'Tim had a\n\nAnswer in JSON of this schema: {"enum":[1]}');
+  const usage = (options) => session.measureContextUsage('x', options);
+  const responseConstraint = { enum: [1] };
+  assert.equal(await usage({ responseConstraint, omitResponseConstraintInput: true }),
+    await usage({}));
+  assert.ok(await usage({ responseConstraint }) > await usage({}) + 10);
+  const circular = {};
+  circular.self = circular;
+  const [user, assistant] = asked;
+  for (const [input, options, name] of [
+    ['x', { omitResponseConstraintInput: true }, 'TypeError'],
+    ['x', { responseConstraint: circular }, 'NotSupportedError'],
+    [[assistant, user], {}, 'SyntaxError'], [[{ ...user, prefix: true }], {}, 'SyntaxError'],
+    [[{ role: 'system', content: 'x' }], {}, 'TypeError'],
+    [[{ role: 'user', content: [{ type: 'text', value: 7 }] }], {}, 'TypeError'],
+  ]) await assert.rejects(session.prompt(input, options), { name });
+  await assert.rejects(session.append(asked), { name: 'NotSupportedError' });
+  await assert.rejects(LanguageModel.create({ initialPrompts: asked }),
+    { name: 'NotSupportedError' });
+  session.destroy();
+});
+
+test('prompt-api: one signal ends all sessions of it', limit, async () => {
+  const LanguageModel = languageModel(async () => model);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const sessions = await Promise.all([0, 1, 2].map(() => LanguageModel.create({ signal })));
+  sessions[2].destroy();
+  controller.abort();
+  for (const session of sessions) await assert.rejects(session.prompt('x'), { code: 'DESTROYED' });
+});
+
 test('prompt-api: a load that failed is tried again', limit, async () => {
   let tries = 0;
   const LanguageModel = languageModel(async () => {

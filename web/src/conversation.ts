@@ -18,6 +18,8 @@ export interface Plan {
   ids: Int32Array;
   messages: ChatMessage[];
   text: string;
+  /** Beginning of the answer that will follow; text ends with it. */
+  prefix?: string;
 }
 
 /** What a conversation is beside its session, as plain data. */
@@ -34,12 +36,24 @@ export interface Past {
 export function checkMessages(messages: unknown): ChatMessage[] {
   if (!Array.isArray(messages)) throw invalidArgument('messages', messages, 'an array');
   return messages.map((message: unknown, i) => {
-    const { role, content } = (message ?? {}) as Partial<ChatMessage>;
+    const { role, content, prefix } = (message ?? {}) as Partial<ChatMessage>;
     if (typeof role !== 'string' || typeof content !== 'string') {
       throw invalidArgument(`message ${i}`, message, '{ role, content }, both strings');
     }
-    return { role, content };
+    if (prefix === undefined || prefix === false) return { role, content };
+    if (prefix === true && role === 'assistant' && i === messages.length - 1) {
+      return { role, content, prefix };
+    }
+    throw invalidArgument(`message ${i}: prefix`, prefix,
+      'true on the last message only, of the role assistant');
   });
+}
+
+/** Checked messages without the prefix of an answer, and that; '' when there is none. */
+export function splitPrefix(messages: ChatMessage[]): { whole: ChatMessage[]; prefix: string } {
+  const last = messages.at(-1);
+  return last?.prefix === true ? { whole: messages.slice(0, -1), prefix: last.content }
+    : { whole: messages, prefix: '' };
 }
 
 /** A rendered chat as tokens. Its template may have written the first token itself. */
@@ -151,25 +165,29 @@ export class Conversation {
     const { session, model } = this;
     const { tokenizer } = model;
     const before = this.#past.messages;
-    const added = 'text' in input ? checkMessages([{ role: 'user', content: input.text }])
-      : checkMessages('messages' in input ? input.messages : undefined);
-    const messages = [...before, ...added];
-    const text = model.chatTemplate.render(messages, { addGenerationPrompt: answers });
+    const { whole, prefix } = splitPrefix('text' in input
+      ? checkMessages([{ role: 'user', content: input.text }])
+      : checkMessages('messages' in input ? input.messages : undefined));
+    if (prefix !== '' && !answers) {
+      throw invalidArgument('prefix', true, 'none: no answer follows');
+    }
+    const messages = [...before, ...whole];
+    const text = model.chatTemplate.render(messages, { addGenerationPrompt: answers }) + prefix;
     const past = this.#past.text;
     if (session.length > 0 && text.startsWith(past)) {
       const ids = tokenizer.encode(text.slice(past.length), { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text };
+      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
     }
     if (this.#slides > 0) {
       // What slid out cannot be cut back to: only what the new messages add can follow.
       const old = model.chatTemplate.render([...before], { addGenerationPrompt: false });
       const more = text.startsWith(old) ? text.slice(old.length) : text;
       const ids = tokenizer.encode(more, { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text };
+      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
     }
     const ids = Int32Array.from(encodeChat(tokenizer, text));
     const keep = commonStart(session.tokens(), ids);
-    return { keep, ids: ids.subarray(keep), messages, text };
+    return { keep, ids: ids.subarray(keep), messages, text, prefix };
   }
 
   /** Cuts the session to what a plan keeps. */
@@ -211,8 +229,9 @@ export class Conversation {
     this.#past.text = plan.text;
   }
 
-  beginAnswer(): void {
-    this.#answer = { text: '', tokens: [] };
+  /** The message will begin with the plan's prefix. */
+  beginAnswer({ prefix = '' }: Plan): void {
+    this.#answer = { text: prefix, tokens: [] };
   }
 
   /** A part of the answer came; its token stands in the session. */

@@ -3,7 +3,7 @@
 //
 // Arguments come from a message and are checked here or by the objects they are given to.
 import type { Classification } from './api.js';
-import { checkMessages, encodeChat } from './conversation.js';
+import { checkMessages, encodeChat, splitPrefix } from './conversation.js';
 import { Engine } from './engine.js';
 import { OneKVError, invalidArgument } from './errors.js';
 import { imageRows } from './image.js';
@@ -191,8 +191,8 @@ export class ModelHost {
     const model = this.#loaded;
     if (typeof input === 'object' && input !== null) {
       if ('messages' in input) {
-        const text = model.chatTemplate.render(checkMessages(input.messages));
-        return encodeChat(model.tokenizer, text);
+        const { whole, prefix } = splitPrefix(checkMessages(input.messages));
+        return encodeChat(model.tokenizer, model.chatTemplate.render(whole) + prefix);
       }
       if ('text' in input && typeof input.text === 'string') {
         return model.tokenizer.encode(input.text, { special, begin: false });

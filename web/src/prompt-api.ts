@@ -11,10 +11,14 @@ import type { PromptInput, PromptOptions, Session, TokenConstraint } from './api
 import type { ChatMessage } from './chat-template.js';
 import type { ResponseConstraint } from './constraint.js';
 import { checkOneOf } from './errors.js';
+import { onAbort } from './on-abort.js';
 
 export interface LanguageModelMessage {
   role: 'system' | 'user' | 'assistant';
   content: string | readonly { type: 'text'; value: string }[];
+  /** true: the answer goes on from this content. Only on the last message of a prompt, of the role
+   * 'assistant' (SyntaxError). */
+  prefix?: boolean;
 }
 
 export type LanguageModelPrompt = string | readonly LanguageModelMessage[];
@@ -24,6 +28,11 @@ export interface Expected {
   languages?: readonly string[];
 }
 
+const temperatures = { 'most-predictable': 0, predictable: 0.4, balanced: 0.7, creative: 1,
+  'most-creative': 1.3 };
+
+export type SamplingMode = keyof typeof temperatures;
+
 export interface LanguageModelCoreOptions {
   /** Only 'text'; languages are taken as they are. */
   expectedInputs?: readonly Expected[];
@@ -32,6 +41,8 @@ export interface LanguageModelCoreOptions {
   tools?: readonly unknown[];
   temperature?: number;
   topK?: number;
+  /** Stands for a temperature. */
+  samplingMode?: SamplingMode;
 }
 
 export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
@@ -44,8 +55,10 @@ export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
 
 export interface LanguageModelPromptOptions {
   signal?: AbortSignal;
-  /** Needs options.constrain of languageModel(). It is not added to the prompt's text. */
+  /** Needs options.constrain of languageModel(). The prompt tells the model of it. */
   responseConstraint?: ResponseConstraint;
+  /** Keeps the prompt from telling of it; default false. */
+  omitResponseConstraintInput?: boolean;
 }
 
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
@@ -76,22 +89,53 @@ function textOf({ content }: LanguageModelMessage): string {
   if (typeof content === 'string') return content;
   return content.map(({ type, value }) => {
     if (type !== 'text') throw unsupported(`content of type ${String(type)}`);
+    if (typeof value !== 'string') throw new TypeError('content of type text is no text');
     return value;
   }).join('');
 }
 
-function messagesOf(input: LanguageModelPrompt): ChatMessage[] {
+/** Errors: those of the standard. `isFirst`: nothing was said before. */
+function messagesOf(input: LanguageModelPrompt, isFirst: boolean): ChatMessage[] {
   if (typeof input === 'string') return [{ role: 'user', content: input }];
-  return input.map((message) => {
-    if ('prefix' in message && message.prefix === true) throw unsupported('prefix');
+  if (input.length === 0) return [{ role: 'user', content: '' }];
+  return input.map((message, i) => {
     const role = checkOneOf('role', message.role, ['system', 'user', 'assistant']);
-    return { role, content: textOf(message) };
+    if (role === 'system' && !(isFirst && i === 0)) {
+      throw new TypeError('only the first message of a session can be of the role system');
+    }
+    const content = textOf(message);
+    if (message.prefix !== true) return { role, content };
+    if (role === 'assistant' && i === input.length - 1) return { role, content, prefix: true };
+    throw new DOMException('only the last message can be a prefix, of the role assistant',
+      'SyntaxError');
   });
 }
 
+/** What a model is told of a constraint. Error: NotSupportedError. */
+function constraintText(constraint: ResponseConstraint): string {
+  if (constraint === true) return 'Answer in JSON.';
+  if (constraint instanceof RegExp) {
+    return `Answer with text that matches this regular expression: ${constraint.source}`;
+  }
+  try {
+    return `Answer in JSON of this schema: ${JSON.stringify(constraint)}`;
+  } catch {
+    throw unsupported('a responseConstraint that is no JSON');
+  }
+}
+
+/** The text at the end of what the user says last: templates may not take two messages in a row. */
+function withText(messages: ChatMessage[], text: string): ChatMessage[] {
+  const at = messages.findLastIndex(({ role }) => role === 'user');
+  const { content = '' } = messages[at] ?? {};
+  const user = { role: 'user', content: content === '' ? text : `${content}\n\n${text}` };
+  if (at >= 0) return messages.with(at, user);
+  const end = messages.at(-1)?.prefix === true ? messages.length - 1 : messages.length;
+  return messages.toSpliced(end, 0, user);
+}
+
 /** Messages; for a model that knows no turns, their text. */
-function inputOf(model: Model, input: LanguageModelPrompt): ChatMessage[] | string {
-  const messages = messagesOf(input);
+function inputOf(model: Model, messages: ChatMessage[]): ChatMessage[] | string {
   return model.hasChatTemplate ? messages : messages.map(({ content }) => content).join('\n');
 }
 
@@ -128,14 +172,19 @@ export class LanguageModelSession extends EventTarget {
   /** The session underneath. */
   readonly onekv: Session;
   oncontextoverflow: ((event: Event) => void) | null = null;
+  readonly samplingMode: SamplingMode | null;
   readonly #settings: LanguageModelSettings;
+  /** Ends what the signal of create() would do. */
+  #release = () => {};
   /** Tokens of the window that are left beside the initial prompts. */
   readonly #quota: number;
 
   /** @internal */
-  constructor(session: Session, settings: LanguageModelSettings, quota: number) {
+  constructor(session: Session, settings: LanguageModelSettings, quota: number,
+    samplingMode: SamplingMode | null) {
     super();
     this.onekv = session;
+    this.samplingMode = samplingMode;
     this.#settings = settings;
     this.#quota = quota;
     session.addEventListener('contextoverflow', () => {
@@ -155,7 +204,7 @@ export class LanguageModelSession extends EventTarget {
 
   async prompt(input: LanguageModelPrompt,
     options: LanguageModelPromptOptions = {}): Promise<string> {
-    const taken = await this.#fitting(input, options.signal);
+    const taken = await this.#fitting(input, options);
     return this.onekv.prompt(taken, await this.#promptOptions(options));
   }
 
@@ -165,7 +214,7 @@ export class LanguageModelSession extends EventTarget {
     let isCancelled = false;
     return new ReadableStream<string>({
       start: async () => {
-        const taken = await this.#fitting(input, options.signal);
+        const taken = await this.#fitting(input, options);
         const stream = this.onekv.promptStreaming(taken, await this.#promptOptions(options));
         reader = stream.getReader();
         if (isCancelled) await reader.cancel();
@@ -183,20 +232,30 @@ export class LanguageModelSession extends EventTarget {
   }
 
   async append(input: LanguageModelPrompt, options: { signal?: AbortSignal } = {}): Promise<void> {
-    await this.onekv.append(await this.#fitting(input, options.signal), options);
+    if (Array.isArray(input) && input.at(-1)?.prefix === true) {
+      throw unsupported('prefix without an answer');
+    }
+    await this.onekv.append(await this.#fitting(input, options), options);
   }
 
   async measureContextUsage(input: LanguageModelPrompt,
-    options: { signal?: AbortSignal } = {}): Promise<number> {
-    return this.onekv.measureContextUsage(inputOf(this.onekv.model, input), options);
+    options: LanguageModelPromptOptions = {}): Promise<number> {
+    return this.#measure(this.#inputOf(input, options), options.signal);
   }
 
   async clone(options: { signal?: AbortSignal } = {}): Promise<LanguageModelSession> {
-    return new LanguageModelSession(await this.onekv.clone(options), this.#settings, this.#quota);
+    return new LanguageModelSession(await this.onekv.clone(options), this.#settings, this.#quota,
+      this.samplingMode);
   }
 
   destroy(): void {
+    this.#release();
     void this.onekv.destroy();
+  }
+
+  /** @internal */
+  destroyOnAbort(signal: AbortSignal | undefined): void {
+    this.#release = onAbort(signal, () => void this.onekv.destroy());
   }
 
   async #promptOptions({ signal, responseConstraint }: LanguageModelPromptOptions):
@@ -212,13 +271,28 @@ export class LanguageModelSession extends EventTarget {
     };
   }
 
-  /** The input as the session takes it. Error: QuotaExceededError, when no sliding can make room
-   * for it. */
+  /** The input as the session takes it. */
+  #inputOf(input: LanguageModelPrompt,
+    { responseConstraint, omitResponseConstraintInput = false }: LanguageModelPromptOptions):
+  PromptInput {
+    if (omitResponseConstraintInput && responseConstraint === undefined) {
+      throw new TypeError('omitResponseConstraintInput needs a responseConstraint');
+    }
+    const messages = messagesOf(input, this.onekv.contextUsage === 0);
+    return inputOf(this.onekv.model, responseConstraint === undefined ||
+      omitResponseConstraintInput ? messages
+      : withText(messages, constraintText(responseConstraint)));
+  }
+
+  #measure(input: PromptInput, signal: AbortSignal | undefined): Promise<number> {
+    return this.onekv.measureContextUsage(input, signal === undefined ? {} : { signal });
+  }
+
+  /** The same. Error: QuotaExceededError, when no sliding can make room for it. */
   async #fitting(input: LanguageModelPrompt,
-    signal: AbortSignal | undefined): Promise<PromptInput> {
-    const taken = inputOf(this.onekv.model, input);
-    const requested = await this.onekv.measureContextUsage(taken,
-      signal === undefined ? {} : { signal });
+    options: LanguageModelPromptOptions): Promise<PromptInput> {
+    const taken = this.#inputOf(input, options);
+    const requested = await this.#measure(taken, options.signal);
     if (requested > this.#quota) throw quotaExceeded(requested, this.#quota);
     return taken;
   }
@@ -256,8 +330,14 @@ export function languageModel(load: LoadModel,
       if (model !== undefined) return 'downloading';
       return await settings.available?.() === false ? 'unavailable' : 'downloadable';
     },
-    async create({ signal, monitor, initialPrompts, temperature, topK, ...core } = {}) {
+    async create({ signal, monitor, initialPrompts, temperature, topK, samplingMode,
+      ...core } = {}) {
       checkCore(core);
+      if (samplingMode !== undefined) {
+        checkOneOf('samplingMode', samplingMode, Object.keys(temperatures));
+      }
+      const initial = initialPrompts && messagesOf(initialPrompts, true);
+      if (initial?.at(-1)?.prefix === true) throw unsupported('prefix in initialPrompts');
       signal?.throwIfAborted();
       const relay = new ProgressRelay();
       monitor?.(relay as DownloadMonitor);
@@ -272,14 +352,15 @@ export function languageModel(load: LoadModel,
       const session = await loaded.createSession({
         overflow: 'slide',
         ...(signal === undefined ? {} : { signal }),
+        ...(samplingMode === undefined ? {} : { temperature: temperatures[samplingMode] }),
         ...(temperature === undefined ? {} : { temperature }),
         ...(topK === undefined ? {} : { topK }),
-        ...(initialPrompts === undefined ? {}
-          : { initialPrompts: inputOf(loaded, initialPrompts) }),
+        ...(initial === undefined ? {} : { initialPrompts: inputOf(loaded, initial) }),
       });
-      signal?.addEventListener('abort', () => void session.destroy(), { once: true });
-      return new LanguageModelSession(session, settings,
-        session.contextWindow - session.contextUsage);
+      const named = new LanguageModelSession(session, settings,
+        session.contextWindow - session.contextUsage, samplingMode ?? null);
+      named.destroyOnAbort(signal);
+      return named;
     },
   };
 }

@@ -16,7 +16,8 @@ import type { CallOptions, WorkerClient } from './worker-client.js';
 export function wireInput(input: PromptInput): WireInput {
   if (typeof input === 'string') return { text: input };
   if (Array.isArray(input)) {
-    return { messages: input.map(({ role, content }: ChatMessage) => ({ role, content })) };
+    return { messages: input.map(({ role, content, prefix }: ChatMessage) =>
+      ({ role, content, ...(prefix === undefined ? {} : { prefix }) })) };
   }
   if (typeof input === 'object' && input !== null && 'tokens' in input) {
     const ids = Array.from(input.tokens);

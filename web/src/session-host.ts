@@ -219,16 +219,16 @@ export class SessionHost {
         mask: (logits: Float32Array) => { if (mask !== undefined) applyMask(logits, mask); },
       } : {}),
     });
-    const result = await this.#stream(conversation, parts, call);
+    const result = await this.#stream(conversation, plan, parts, call);
     const { promptTokens: _, ...rest } = result;
     return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
       cachedTokens: plan.keep, state: this.state(session) as SessionState };
   }
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
-  async #stream(conversation: Conversation, parts: ReturnType<typeof generate>,
+  async #stream(conversation: Conversation, plan: Plan, parts: ReturnType<typeof generate>,
     call: CallContext): Promise<GenerateResult> {
-    conversation.beginAnswer();
+    conversation.beginAnswer(plan);
     try {
       for (;;) {
         const { done, value } = await parts.next();
