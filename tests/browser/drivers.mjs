@@ -2,7 +2,10 @@
 //
 //   launch(name) → { name, version, open(url), text(selector), screenshot(file), log, close(),
 //                    evaluate(expression), click(selector), type(selector, text), press(key),
-//                    drag(selector, points) }
+//                    drag(selector, points), newTab() }
+//
+// newTab opens a second page of the same profile and gives { open, text, evaluate }; WebKit's
+// driver does one thing at a time, whichever page it is in.
 //
 // evaluate gives the value of an expression in the page, awaited. type replaces what a field holds;
 // press sends a key by its DOM name to what has the focus; drag's points are [x, y] from the
@@ -55,6 +58,11 @@ function listen(page, log) {
 /** What Playwright and Puppeteer do alike. */
 function pageActions(page) {
   return {
+    // Not locator(): it waits for the element.
+    text: async (selector) => {
+      const element = await page.$(selector);
+      return element ? element.evaluate((node) => node.textContent) : null;
+    },
     evaluate: (expression) => page.evaluate(expression),
     click: (selector) => page.click(selector),
     press: (key) => page.keyboard.press(key),
@@ -81,18 +89,20 @@ async function launchChromium({ args = [] }) {
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
       '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args],
   });
-  const page = await browser.newPage();
+  const context = await browser.newContext();
+  const page = await context.newPage();
   const log = [];
-  listen(page, log);
-  page.on('crash', () => log.push('the page crashed'));
+  const tabOf = (tab) => {
+    listen(tab, log);
+    tab.on('crash', () => log.push('the page crashed'));
+    return { open: (url) => tab.goto(url, { waitUntil: 'commit' }), ...pageActions(tab) };
+  };
   return {
     version: browser.version(),
     log,
-    open: (url) => page.goto(url, { waitUntil: 'commit' }),
-    // Not locator(): it waits for the element.
-    text: async (selector) => (await page.$(selector))?.textContent() ?? null,
+    ...tabOf(page),
+    newTab: async () => tabOf(await context.newPage()),
     screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
-    ...pageActions(page),
     type: (selector, text) => page.fill(selector, text),
     page,
     close: () => browser.close(),
@@ -111,17 +121,19 @@ async function launchFirefox() {
   const end = endWithUs(browser.process().pid);
   const page = await browser.newPage();
   const log = [];
-  listen(page, log);
+  const tabOf = (tab) => {
+    listen(tab, log);
+    return {
+      open: (url) => tab.goto(url, { waitUntil: 'domcontentloaded', timeout: launchTimeout }),
+      ...pageActions(tab),
+    };
+  };
   return {
     version: await browser.version(),
     log,
-    open: (url) => page.goto(url, { waitUntil: 'domcontentloaded', timeout: launchTimeout }),
-    text: async (selector) => {
-      const element = await page.$(selector);
-      return element ? element.evaluate((node) => node.textContent) : null;
-    },
+    ...tabOf(page),
+    newTab: async () => tabOf(await browser.newPage()),
     screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
-    ...pageActions(page),
     type: async (selector, text) => {
       await page.click(selector, { clickCount: 3 });
       await page.keyboard.type(text);
@@ -221,6 +233,43 @@ function webDriverActions(driver, By, Key) {
   };
 }
 
+/** What a page of WebDriver does; `at` is run before everything, one thing after the other. */
+function webDriverTab(driver, By, at) {
+  const { evaluate } = webDriverActions(driver, By, {});
+  return {
+    open: (url) => at(() => driver.get(url)),
+    text: (selector) => at(async () => {
+      const [element] = await driver.findElements(By.css(selector));
+      return element ? element.getAttribute('textContent') : null;
+    }),
+    evaluate: (expression) => at(() => evaluate(expression)),
+  };
+}
+
+/** Turns of the pages: gives the function that opens a page and gives its tab. */
+async function webDriverTabs(driver, By) {
+  let last = Promise.resolve();
+  const handles = [await driver.getWindowHandle()];
+  const tabOf = (handle) => webDriverTab(driver, By, (work) => {
+    const turn = last.then(async () => {
+      // Asked for only where there are several: a dialog or a load may be in the way.
+      if (handles.length > 1) await driver.switchTo().window(handle);
+      return work();
+    });
+    last = turn.catch(() => {});
+    return turn;
+  });
+  return {
+    first: tabOf(handles[0]),
+    newTab: async () => {
+      await last;
+      await driver.switchTo().newWindow('tab');
+      handles.push(await driver.getWindowHandle());
+      return tabOf(handles.at(-1));
+    },
+  };
+}
+
 async function launchWebKit() {
   const { Builder, By, Key } = await import('selenium-webdriver');
   const log = [];
@@ -234,16 +283,14 @@ async function launchWebKit() {
     },
   }).build();
   const version = (await driver.getCapabilities()).get('browserVersion');
+  const { first, newTab } = await webDriverTabs(driver, By);
   return {
     version,
     log,
-    open: (url) => driver.get(url),
-    text: async (selector) => {
-      const [element] = await driver.findElements(By.css(selector));
-      return element ? element.getAttribute('textContent') : null;
-    },
     screenshot: async (file) => writeFileSync(file, await driver.takeScreenshot(), 'base64'),
     ...webDriverActions(driver, By, Key),
+    ...first,
+    newTab,
     close: async () => {
       try {
         await driver.quit();

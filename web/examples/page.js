@@ -18,6 +18,6 @@ if (names.includes(name)) {
     await run((text) => output.append(text));
     state.textContent = 'done';
   } catch (error) {
-    state.textContent = `failed: ${error.stack ?? error}`;
+    state.textContent = `failed: ${error}\n${error.stack}`;
   }
 }
