@@ -83,7 +83,7 @@ test('speed and memory of both variants of a shape', async () => {
     ['custom QKV MHA q8_0', 'custom Q-K=V MQA q8_0']);
   const speed = found.rows.filter(({ suite }) => suite === 'speed');
   assert.deepEqual([...new Set(speed.map((row) => row.name))],
-    ['prefill 128', 'decode after 8', 'decode after 100']);
+    ['prefill 128', 'prefill after 8', 'prefill after 100', 'decode after 8', 'decode after 100']);
   for (const row of speed) {
     assert.equal(row.values.length, 2);
     assert.equal(row.hashes.length, 1, `${row.model}, ${row.name}`);

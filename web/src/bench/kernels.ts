@@ -40,6 +40,7 @@ function peaksBatch({ simd }: Level): Batch {
     labels: { suite: 'kernels', model: "the engine's peak", threads: 1, simd, name: title, unit,
       better: 'none' },
     exact: true,
+    seconds: 0.1,
     async run() {
       peaks ??= await measurePeaks(simd);
       return { value: peaks[name] };

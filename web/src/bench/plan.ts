@@ -42,6 +42,13 @@ const twins: readonly { projection: Projection; kvHeads?: number }[] = [
   { projection: 'QKV' }, { projection: 'Q-K=V', kvHeads: 1 },
 ];
 
+/** The variants between them, for a shape of 6 heads. */
+const others: readonly { projection: Projection; kvHeads?: number }[] = [
+  { projection: 'Q-K=V' }, { projection: 'Q=K-V' }, { projection: 'Q=K=V' },
+  { projection: 'QKV', kvHeads: 2 }, { projection: 'QKV', kvHeads: 1 },
+  { projection: 'Q-K=V', kvHeads: 2 },
+];
+
 const shaped = (shape: string, options: ShapeOptions = {}) =>
   shapedSubject(shapedModel(shape, options));
 const twinsOf = (shape: string, options: ShapeOptions = {}) =>
@@ -82,25 +89,27 @@ const best = ({ threads, simd }: PlanOptions) => ({
 
 function speedBatches(options: PlanOptions): Batch[] {
   const { quick, threads, simd } = options;
-  const sizes = quick ? { prefill: 128, decode: 16 } : { prefill: 512, decode: 32 };
+  const sizes = quick ? { prefill: 128, read: 128, decode: 16 }
+    : { prefill: 512, read: 128, decode: 32 };
   const depths = options.depths ?? (quick ? [128, 1024] : [128, 1024, 4096, 16384]);
   const speeds = { ...sizes, depths };
-  const cacheTypes = options.cacheTypes ?? ['f16'];
-  const all = { threads, simd, cacheTypes };
+  const f16 = options.cacheTypes ?? ['f16'] as const;
   if (options.subjects.length > 0) {
-    return [speedBatch(cross(options, options.subjects, all), speeds)];
+    return [speedBatch(cross(options, options.subjects, { threads, simd, cacheTypes: f16 }),
+      speeds)];
   }
   const small = twinsOf('S');
-  if (quick) return [speedBatch(cross(options, small, { ...all, ...best(options) }), speeds)];
+  const fastest = { ...best(options), cacheTypes: f16 };
+  if (quick) return [speedBatch(cross(options, small, fastest), speeds)];
+  const every = options.cacheTypes ?? ['f16', 'f32', 'i8'] as const;
+  // A level a batch: all of its caches of 16 Ki tokens are in memory at the same time.
+  const deep = simd.map((level, i) => speedBatch([
+    ...cross(options, small, { threads, simd: [level], cacheTypes: every }),
+    ...(i === 0 ? cross(options, others.map((variant) => shaped('S', variant)), fastest) : []),
+  ], speeds));
   const shallow = { ...speeds, depths: depths.filter((depth) => depth <= 1024) };
-  const caches = { ...best(options), cacheTypes: ['f16', 'f32', 'i8'] as const };
-  return [
-    speedBatch(cross(options, small, all), speeds),
-    // Other caches where a cache matters.
-    ...(options.cacheTypes === undefined ? [speedBatch(cross(options, small, caches),
-      { ...sizes, prefill: 0, depths: depths.filter((depth) => depth === 4096) })] : []),
-    speedBatch(cross(options, twinsOf('M'), all), shallow),
-  ];
+  return [...deep,
+    speedBatch(cross(options, twinsOf('M'), { threads, simd, cacheTypes: f16 }), shallow)];
 }
 
 function sessionBatches(options: PlanOptions): Batch[] {

@@ -32,6 +32,20 @@ export function measurePrefill(model: Model, count: number, seed = 1): Rate {
   }
 }
 
+/** Reads `count` random tokens into a copy of the session, which stays as it is. */
+export function measureReading(session: Session, count: number): Rate {
+  const ids = randomIds(count, session.model.description.vocabulary, count);
+  const copy = session.clone();
+  try {
+    const started = performance.now();
+    copy.append(ids);
+    const logits = copy.logits();
+    return { value: count / ((performance.now() - started) / 1000), hash: hashBits(logits) };
+  } finally {
+    copy.destroy();
+  }
+}
+
 /** Chooses `count` tokens one after the other in a copy of the session, which stays as it is. */
 export function measureDecode(session: Session, count: number): Rate {
   const copy = session.clone();

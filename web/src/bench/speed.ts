@@ -4,7 +4,7 @@ import { loadModel } from '../load.js';
 import type { Model } from '../model.js';
 import type { Session } from '../session.js';
 import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
-import { greedy, measureDecode, measurePrefill } from './rates.js';
+import { greedy, measureDecode, measurePrefill, measureReading } from './rates.js';
 import { randomIds, randomModel } from './random-model.js';
 import type { Batch, Case, Outcome } from './runner.js';
 import { hashBits } from './statistics.js';
@@ -12,30 +12,36 @@ import { Stable, labelsOf } from './subjects.js';
 import type { Contender, Subject } from './subjects.js';
 
 export interface SpeedOptions {
-  /** Tokens that are read at once; 0: none. */
+  /** Tokens of a prompt that is read into a new session. */
   prefill: number;
-  /** Tokens before those that are chosen, in rising order. */
+  /** Tokens before those that are read or chosen, in rising order. */
   depths: readonly number[];
+  /** Tokens that are read at each depth. */
+  read: number;
   /** Tokens that are chosen in one measurement. */
   decode: number;
 }
 
 /** Snapshots of up to this many bytes save the other contenders a prefill. */
-const snapshotMost = 256e6;
+const snapshotMost = 512e6;
+
+/** Contenders of one key differ in threads alone and have the same bits in their caches. */
+const cacheKey = ({ subject, setting }: Contender) =>
+  `${subject.title} ${setting.simd} ${setting.cacheType}`;
 
 /** Sessions at each depth; their tokens are random and the same for all. */
 class Depths {
   readonly #saved = new Map<string, Uint8Array[]>();
   readonly #sessions = new Map<Contender, Session[]>();
 
-  /** Contenders that differ in threads alone have the same bits in their caches. */
-  prepare(stable: Stable, contender: Contender, depths: readonly number[]): void {
-    const { subject, setting } = contender;
+  /** `again`: a later contender has the same key. */
+  prepare(stable: Stable, contender: Contender, depths: readonly number[], again: boolean): void {
     const model = stable.model(contender);
-    const key = `${subject.title} ${setting.simd} ${setting.cacheType}`;
+    const key = cacheKey(contender);
     const saved = this.#saved.get(key);
     if (saved !== undefined) {
       this.#sessions.set(contender, saved.map((bytes) => model.restoreSession(bytes)));
+      if (!again) this.#saved.delete(key);
       return;
     }
     const deepest = depths.at(-1) ?? 0;
@@ -47,7 +53,7 @@ class Depths {
     });
     growing.destroy();
     this.#sessions.set(contender, sessions);
-    if (2 * deepest * model.cacheBytesPerToken > snapshotMost) return;
+    if (!again || 2 * deepest * model.cacheBytesPerToken > snapshotMost) return;
     this.#saved.set(key, sessions.map((session) => session.save()));
   }
 
@@ -58,9 +64,9 @@ class Depths {
 
 /** Loading all of them, and reading for those that differ in more than threads. */
 function openSeconds(contenders: readonly Contender[], deepest: number): number {
-  const most = Math.max(...contenders.map(({ setting }) => setting.threads));
+  const threads = Math.max(...contenders.map(({ setting }) => setting.threads));
   return contenders.reduce((sum, contender) => sum + loadSeconds(contender.subject) +
-    (contender.setting.threads === most ? readSeconds(contender, deepest) : 0), 0);
+    (contender.setting.threads === threads ? readSeconds(contender, deepest) : 0), 0);
 }
 
 const perSecond = { unit: 'tokens/s', better: 'more' } as const;
@@ -71,6 +77,7 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
   const held = new Depths();
   const fits = (contender: Contender, tokens: number) =>
     tokens <= stable.model(contender).description.contextLength;
+  const most = Math.max(options.read, options.decode + 1);
   const cases = contenders.flatMap((contender): Case[] => {
     const labels = { suite: 'speed', ...labelsOf(contender), ...perSecond };
     const prefill: Case = {
@@ -80,11 +87,17 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
         ? measurePrefill(stable.model(contender), options.prefill) : undefined),
     };
     return [
-      ...(options.prefill > 0 ? [prefill] : []),
+      prefill,
+      ...options.depths.map((depth, i): Case => ({
+        labels: { ...labels, name: `prefill after ${depth}` },
+        seconds: readSeconds(contender, depth + options.read, depth),
+        run: () => (fits(contender, depth + most)
+          ? measureReading(held.at(contender, i), options.read) : undefined),
+      })),
       ...options.depths.map((depth, i): Case => ({
         labels: { ...labels, name: `decode after ${depth}` },
         seconds: chooseSeconds(contender, depth, options.decode),
-        run: () => (fits(contender, depth + options.decode + 1)
+        run: () => (fits(contender, depth + most)
           ? measureDecode(held.at(contender, i), options.decode) : undefined),
       })),
     ];
@@ -95,11 +108,11 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
     cases,
     seconds: openSeconds(contenders, options.depths.at(-1) ?? 0),
     async open() {
-      for (const contender of contenders) {
+      for (const [i, contender] of contenders.entries()) {
         await stable.load(contender);
-        const depths = options.depths.filter((depth) =>
-          fits(contender, depth + options.decode + 1));
-        held.prepare(stable, contender, depths);
+        const depths = options.depths.filter((depth) => fits(contender, depth + most));
+        const again = contenders.slice(i + 1).some((one) => cacheKey(one) === cacheKey(contender));
+        held.prepare(stable, contender, depths, again);
       }
     },
     close: () => stable.close(),
@@ -176,7 +189,7 @@ export function loadBatch({ subject, setting }: Contender): Batch {
   const labels = { suite: 'load', ...labelsOf({ subject, setting }), better: 'less' } as const;
   let ready = subject;
   // Without making the weights, and not for the first time.
-  const packing = loadSeconds(subject) / 2;
+  const packing = 0.1 + loadSeconds(subject) / 2;
   const load = async <T>(use: (loaded: Loaded) => T): Promise<T> => {
     const stable = new Stable();
     try {
