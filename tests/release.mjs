@@ -1,10 +1,10 @@
 // npm run release:check: what must hold before a version is published.
 //
-//   node tests/release.mjs [--only NAME,…]     the steps of the table at the end, in its order
+//   node tests/release.mjs [--only NAME,… | --without NAME,…]     the steps of the table at the end
 //
 // The tree has to be committed, because the second build is that of a fresh clone in another
 // folder. "everything" is the whole test run: its package stage has the budgets of sizes.
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createHash } from 'node:crypto';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -72,11 +72,18 @@ async function everything() {
   return 'all stages';
 }
 
+const packed = join(root, 'build/package');
+const findTarball = () => (existsSync(packed) ? readdirSync(packed) : [])
+  .find((name) => name.endsWith('.tgz'));
+
 /** The tarball that the package stage has packed, where no file of the checkout can help it. */
 async function installed() {
-  const packed = join(root, 'build/package');
-  const tarball = readdirSync(packed).find((name) => name.endsWith('.tgz'));
-  if (!tarball) throw new Stop(`no tarball in ${packed}: the package stage makes it`);
+  if (!findTarball()) {
+    await must('the package stage', process.execPath,
+      ['tests/run.mjs', '--only', 'wasm,ts,package'], { live: true });
+  }
+  const tarball = findTarball();
+  if (!tarball) throw new Stop(`no tarball in ${packed}`);
   return elsewhere(async (folder) => {
     writeFileSync(join(folder, 'package.json'), '{ "name": "fresh", "private": true }');
     await must('npm install', 'npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund',
@@ -99,10 +106,12 @@ const steps = [
 
 await main(async () => {
   const [option, names] = process.argv.slice(2);
-  if (option !== undefined && (option !== '--only' || !names)) {
-    throw new Stop('usage: node tests/release.mjs [--only NAME,…]');
+  if (option !== undefined && (!['--only', '--without'].includes(option) || !names)) {
+    throw new Stop('usage: node tests/release.mjs [--only NAME,… | --without NAME,…]');
   }
-  for (const { name, run } of choose(steps, names?.split(',') ?? [])) {
+  const named = choose(steps, names?.split(',') ?? []);
+  const chosen = option === '--without' ? steps.filter((step) => !named.includes(step)) : named;
+  for (const { name, run } of chosen) {
     say(`== ${name}\n   ${await run()}`);
   }
 });

@@ -25,7 +25,12 @@ async function run({ suites, quick, repeat }) {
   });
   const results = await runBatches(batches, {
     repeat,
-    onProgress: (done, total, title) => postMessage({ progress: `${done} of ${total}: ${title}` }),
+    onProgress(done, total, title) {
+      const passed = (performance.now() - started) / 1000;
+      // As on the command line: at first one measurement says little about all the others.
+      const left = Math.ceil((total - done) * (passed + 10) / (done + 10));
+      postMessage({ progress: `${Math.floor(100 * done / total)} %, ${left} s left, ${title}` });
+    },
   });
   return { ...results, notes: [...notes, ...results.notes], models: [...models.values()],
     options: { suites, quick, repeat, threads }, seconds: (performance.now() - started) / 1000 };

@@ -41,8 +41,21 @@ const cellOf = (row: Row | undefined) => (row === undefined ? '' : show(row.medi
   (row.computed === undefined ? '' : ' *') +
   (row.values.length > 1 ? ` ${percent(row.spread)}` : ''));
 
+/** The rate that all rows have, said once above them; undefined: each says its own. */
+function commonUnit(rows: readonly Row[]): string | undefined {
+  const [unit, other] = new Set(rows.map((row) => row.unit));
+  return other === undefined && unit?.endsWith('/s') === true ? unit : undefined;
+}
+
+/** "speed, tokens/s". */
+function headingOf(suite: string, rows: readonly Row[]): string {
+  const unit = commonUnit(rows);
+  return unit === undefined ? suite : `${suite}, ${unit}`;
+}
+
 /** Heading, then one line a model and setting with all that was measured of it. */
 function rowsOf(rows: readonly Row[]): string[][] {
+  const unit = commonUnit(rows);
   const names = [...new Set(rows.map(({ name }) => name))];
   const lines = new Map<string, Row[]>();
   for (const row of rows) {
@@ -52,7 +65,8 @@ function rowsOf(rows: readonly Row[]): string[][] {
   return [
     ['model', 'setting', ...names],
     ...[...lines].map(([key, line]) => [...JSON.parse(key) as string[],
-      ...names.map((name) => cellOf(line.find((row) => row.name === name)))]),
+      ...names.map((name) => cellOf(line.find((row) => row.name === name))
+        .replace(unit === undefined ? '' : ` ${unit}`, ''))]),
   ];
 }
 
@@ -102,7 +116,7 @@ function footnotes({ rows, notes, noise, complete, machine, engine, busy, commit
 /** For a terminal. */
 export function textOf(report: Report): string {
   const parts = [...bySuite(report.rows)].map(([suite, rows]) =>
-    `${suite}\n${table(rowsOf(rows))}`);
+    `${headingOf(suite, rows)}\n${table(rowsOf(rows))}`);
   const paper = paperRows(report.rows);
   if (paper.length > 0) parts.push(`the paper's cache\n${table(paper)}`);
   return `${[...parts, footnotes(report).join('\n')].join('\n\n')}\n`;
@@ -128,7 +142,7 @@ function commandText(command: string): string {
 
 export function markdownOf(report: Report, command: string): string {
   const parts = [...bySuite(report.rows)].map(([suite, rows]) =>
-    `## ${suite}\n\n${markdownTable(rowsOf(rows))}`);
+    `## ${headingOf(suite, rows)}\n\n${markdownTable(rowsOf(rows))}`);
   const paper = paperRows(report.rows);
   if (paper.length > 0) parts.push(`## The paper's cache\n\n${markdownTable(paper)}`);
   const notes = footnotes(report).map((note) => `- ${note.replace(/^\* /, '\\* ')}`).join('\n');

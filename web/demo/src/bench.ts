@@ -75,7 +75,7 @@ export class Bench {
       else {
         const seconds = (performance.now() - begun) / 1000;
         const left = data.done > 0 ? seconds / data.done * (data.total - data.done) : undefined;
-        setText(this.#says, `${data.done} of ${data.total}: ${data.title}` +
+        setText(this.#says, `${Math.floor(100 * data.done / data.total)} %: ${data.title}` +
           (left === undefined ? '' : `, ${left.toFixed(0)} s left`));
       }
     };
