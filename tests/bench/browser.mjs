@@ -97,7 +97,7 @@ async function main() {
   if (values['no-save']) return undefined;
   const sections = reports.map((report) =>
     markdownOf(report, 'npm run bench:browser').replace(/^# OneKV bench/, `## ${report.engine}`)
-      .replace(/^## (?=\w+$)/gm, '### '));
+      .replace(/^## (?=[a-z]+(?:, |$))/gm, '### '));
   writeFileSync(join(folder, 'browsers.md'), `# OneKV in browsers\n\n${sections.join('\n')}`);
   return undefined;
 }
