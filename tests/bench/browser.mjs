@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
 import { commit, machine, packageVersion } from '../../dist/cli/bench/host.js';
+import { suiteNames } from '../../dist/src/bench/plan.js';
 import { markdownOf, textOf } from '../../dist/cli/bench/report.js';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { launch } from '../browser/drivers.mjs';
@@ -16,7 +17,7 @@ import { busyShares, startWatch } from './machine.mjs';
 const usage = `usage: node tests/bench/browser.mjs [options]
 
   --browsers B,…   chromium, firefox, webkit (default all)
-  --suites S,…     memory, speed, batch, load, kernels (default speed,kernels)
+  --suites S,…     quality, memory, speed, batch, load, kernels (default all)
   --repeat N       measured repetitions (default 5)
   --full           not the quick form
   --no-save        print the tables only`;
@@ -34,6 +35,7 @@ async function serveSite() {
   });
   return serve({ isolated: true, mounts: {
     '/': join(root, 'tests/bench/page'), '/src/': folder, '/wasm/': join(root, 'dist/wasm'),
+    '/models/': join(root, 'models'),
   } });
 }
 
@@ -71,7 +73,7 @@ async function measure(origin, name, job, late) {
 async function main() {
   const { values } = parseArgs({ options: {
     browsers: { type: 'string', default: Object.keys(names).join() },
-    suites: { type: 'string', default: 'speed,kernels' },
+    suites: { type: 'string', default: suiteNames.join() },
     repeat: { type: 'string', default: '5' }, full: { type: 'boolean' },
     'no-save': { type: 'boolean' }, help: { type: 'boolean' },
   } });

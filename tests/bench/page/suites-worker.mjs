@@ -1,5 +1,5 @@
 // The suites of onekv bench in a page's worker. The job: { suites, quick, repeat }.
-import { Engine, hasRelaxedSimd } from '../../../dist/src/index.js';
+import { Engine, hasRelaxedSimd, loadModel } from '../../../dist/src/index.js';
 import { makePlan } from '../../../dist/src/bench/plan.js';
 import { runBatches } from '../../../dist/src/bench/runner.js';
 
@@ -11,14 +11,27 @@ async function findThreads() {
   return { threads: [...new Set([threads, 1])], notes };
 }
 
+/** The shipped pair, and the text that they have not read. */
+async function findQuality(suites, quick) {
+  if (!suites.includes('quality')) return { qualitySubjects: [], quality: undefined };
+  const url = (file) => new URL(`/models/${file}`, location.origin);
+  const text = await (await fetch(url('validation.txt'))).text();
+  const qualitySubjects = ['stories-qkv', 'stories-q-mqa'].map((name) => ({
+    title: `${name}.q8_0`,
+    load: (engine, options) => loadModel(engine, url(`${name}.q8_0.gguf`), options),
+  }));
+  return { qualitySubjects, quality: { text, tokens: quick ? 4000 : Number.POSITIVE_INFINITY } };
+}
+
 async function run({ suites, quick, repeat }) {
   const { threads, notes } = await findThreads();
   const models = new Map();
   const started = performance.now();
+  const pause = () => new Promise((resolve) => { setTimeout(resolve); });
   const batches = makePlan({
-    suites, quick, threads, subjects: [], qualitySubjects: [], quality: undefined,
+    suites, quick, threads, subjects: [], ...await findQuality(suites, quick),
     simd: hasRelaxedSimd() ? ['relaxed', 'simd128'] : ['simd128'],
-    cacheTypes: undefined, depths: undefined, pause: async () => {},
+    cacheTypes: undefined, depths: undefined, pause,
     onLoad: (title, { hash, estimate }) => {
       models.set(title, { title, hash, parameters: estimate.parameters });
     },
