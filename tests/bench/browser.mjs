@@ -9,6 +9,7 @@ import { build } from 'esbuild';
 import { commit, machine, packageVersion } from '../../dist/cli/bench/host.js';
 import { suiteNames } from '../../dist/src/bench/plan.js';
 import { markdownOf, textOf } from '../../dist/cli/bench/report.js';
+import { need } from '../../wasm/toolchain/setup.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { launch } from '../browser/drivers.mjs';
 import { serve } from '../browser/server.mjs';
@@ -80,6 +81,7 @@ async function main() {
   if (values.help) return console.log(usage);
   const job = { suites: values.suites.split(','), quick: !values.full,
     repeat: Number(values.repeat) };
+  await need('browsers');
   const folder = join(root, 'tests/bench/results');
   const server = await serveSite();
   const reports = [];

@@ -12,6 +12,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { shapedModel, titleOf } from '../../dist/src/bench/shapes.js';
 import { summarise } from '../../dist/src/bench/statistics.js';
+import { need } from '../../wasm/toolchain/setup.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { launch } from '../browser/drivers.mjs';
 import { serve } from '../browser/server.mjs';
@@ -193,6 +194,7 @@ async function main() {
   } });
   if (values.help) return console.log(usage);
   if (values.table) return writeTable();
+  await need('browsers');
   const { quick } = values;
   const list = (name, all, short = all) => (values[name] ?? (quick ? short : all)).split(',');
   const asked = list('engines', allEngines.join());
