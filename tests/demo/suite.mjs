@@ -215,7 +215,7 @@ async function testMachine(person) {
   assert.match(await person.text('[data-ability="runs here"]'), /yes/);
   assert.match(await person.text('[data-ability="threads"]'), /\d/);
   await person.click('#bench-run');
-  await person.until("/of \\d+:/.test(document.querySelector('#bench-says').textContent)");
+  await person.until("/\\d %:/.test(document.querySelector('#bench-says').textContent)");
   await person.click('#bench-run');
   assert.equal(await person.text('#bench-says'), 'Stopped.');
 }
