@@ -1,7 +1,10 @@
 // A strict consumer: what a program says about types has to hold without skipping libraries.
 import { OneKV, OneKVError } from 'onekv';
 import type { MemoryReport, Model, ModelStore, Session } from 'onekv';
+import { makePlan, runBatches, suiteNames } from 'onekv/bench';
+import type { PlanOptions, Results } from 'onekv/bench';
 import { constrain } from 'onekv/constraint';
+import { Engine, generate } from 'onekv/engine';
 import { openai } from 'onekv/openai';
 import type { ChatCompletion, ChatCompletionChunk } from 'onekv/openai';
 import { languageModel } from 'onekv/prompt-api';
@@ -41,12 +44,25 @@ export async function use(signal: AbortSignal): Promise<string> {
   for await (const chunk of stream) text += chunk.choices[0]?.delta.content ?? '';
   const LanguageModel = languageModel((options) => OneKV.load('model.gguf', options));
   const named = await LanguageModel.create({ initialPrompts: [{ role: 'system', content: 'x' }] });
-  text += await named.prompt('Hello', { signal });
+  text += await named.prompt([{ role: 'user', content: 'Hello' },
+    { role: 'assistant', content: '{', prefix: true }], { signal });
   // @ts-expect-error: there is no such option
   await OneKV.load('model.gguf', { nonsense: true });
   // @ts-expect-error: tools are not supported
   await client.chat.completions.create({ messages: [], tools: [{}] });
   return text + (whole.choices[0]?.message.content ?? '');
+}
+
+/** Suites of `onekv bench`, in a page of one's own. */
+export async function measure(options: PlanOptions): Promise<Results> {
+  const batches = suiteNames.length > 0 ? makePlan(options) : [];
+  return runBatches(batches, { repeat: 3, onProgress: (done, total) => done / total });
+}
+
+export async function inThisThread(): Promise<typeof generate> {
+  const engine = await Engine.open({ threads: 1 });
+  engine.destroy();
+  return generate;
 }
 
 export function codeOf(error: unknown): string {
