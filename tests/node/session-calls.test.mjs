@@ -6,6 +6,7 @@ import { after, before, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { OneKV } from '../../dist/src/onekv-node.js';
+import { writeSaved } from '../../dist/src/saved.js';
 import { endless, root, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;
@@ -106,6 +107,14 @@ test('loading and restoring can be aborted at any time', async () => {
   const opening = model.createSession({ initialPrompts: longInput, signal: controller.signal,
     onPrefill: () => controller.abort() });
   await assert.rejects(opening, { name: 'AbortError' });
+  const snapshot = writeSaved({ format: 'tokens', model: model.hash,
+    past: { chat: false, messages: [], text: '', ends: [] },
+    settings: { window: 0, overflow: 'error', keep: 0, sampling: {} },
+    payload: new Uint8Array(longInput.tokens.buffer) });
+  const restoring = new AbortController();
+  const restored = model.restore(snapshot, { signal: restoring.signal });
+  restoring.abort();
+  await assert.rejects(restored, { name: 'AbortError' });
   assert.equal((await model.memory()).bySession.length, bySession.length);
 });
 
