@@ -1,8 +1,9 @@
 // What loading ends with: nothing of the warm-up is left, and the number of threads is chosen only
 // where it was left open.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { mock, test } from 'node:test';
 import { loadModel } from '../../dist/src/node.js';
+import { warmUp } from '../../dist/src/warm-up.js';
 import { goldenNames, goldenPath, readGolden, withEngine } from './support.mjs';
 
 const causal = 'llama-keqv-mqa';
@@ -40,6 +41,30 @@ test('any number of threads: the same bits', () => withEngine({ threads: 3 }, as
     assert.throws(() => model.useThreads(threads), { code: 'INVALID_ARGUMENT' });
   }
 }));
+
+/** The number of threads chosen for a model whose steps take these milliseconds, by threads. */
+async function chosen(milliseconds) {
+  let now = 0;
+  let used = 1;
+  const session = { length: 0, append() {}, truncate() {}, destroy() {},
+    logits: () => { now += milliseconds[used]; } };
+  const model = { engine: { choosesThreads: true, threads: 4 }, description: { causal: true },
+    contextLength: 64, openSession: () => session, trim() {},
+    useThreads: (count) => { used = count; } };
+  const clock = mock.method(performance, 'now', () => now);
+  await warmUp(model).finally(() => clock.mock.restore());
+  return used;
+}
+
+test('the fastest number of threads is chosen', async () => {
+  assert.equal(await chosen({ 1: 4, 2: 3, 4: 2 }), 4);
+  assert.equal(await chosen({ 1: 4, 2: 3, 4: 5 }), 2);
+  assert.equal(await chosen({ 1: 1, 2: 3, 4: 5 }), 1);
+  // Too long to be tried out.
+  assert.equal(await chosen({ 1: 150, 2: 80, 4: 50 }), 4);
+  // No cores to spare: what several threads do they do by turns.
+  assert.equal(await chosen({ 1: 2, 2: 300, 4: 500 }), 1);
+});
 
 test('models keep their own number', () => withEngine({ threads: 2 }, async (engine) => {
   const first = await loadModel(engine, goldenPath(causal));

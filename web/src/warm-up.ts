@@ -78,8 +78,9 @@ function warm(runner: Runner): void {
 
 /**
  * The number of threads with the quickest step of one row: one, half of them, or all, in turns, so
- * that a machine that is slow for a moment is slow for each. A model whose steps are long gets all
- * of them unasked.
+ * that a machine that is slow for a moment is slow for each. A model whose steps are long with one
+ * gets all of them unasked. Steps that are long with several only are those of a machine that has
+ * no cores to spare: there the threads wait for each other.
  */
 function fastest(model: Model, runner: Runner, threads: number): number {
   const counts = [...new Set([1, Math.ceil(threads / 2), threads])];
@@ -88,7 +89,7 @@ function fastest(model: Model, runner: Runner, threads: number): number {
     for (const [k, count] of counts.entries()) {
       model.useThreads(count);
       best[k] = Math.min(best[k] ?? 0, quickest(runner));
-      if ((best[k] ?? 0) > longStep) return threads;
+      if (count === 1 && (best[k] ?? 0) > longStep) return threads;
     }
   }
   return counts[best.indexOf(Math.min(...best))] ?? 1;
