@@ -95,11 +95,18 @@ function peers() {
     `${(100 * busy.others).toFixed(0)} %`]));
 }
 
+const speeds = ['prefill 128', 'prefill after 1024', 'prefill after 16384', 'decode after 128',
+  'decode after 1024', 'decode after 16384'];
+const isTwin = (row) => / (QKV MHA|Q-K=V MQA) /.test(row.model);
+
 /** Speed in each engine, f16 cache, at the highest number of threads and SIMD level. */
 function speed() {
-  const reports = jsonFiles(results, /^(browser|speed)-.*\.json$/)
-    .map((report) => ({ ...report, rows: report.rows.filter((row) => row.suite === 'speed') }));
-  const names = [...new Set(reports.flatMap(({ rows }) => rows.map(({ name }) => name)))];
+  // all.json is what `npx onekv bench all --save tests/bench/results/all` writes.
+  const reports = jsonFiles(results, /^(browser-.*|all)\.json$/).map((report) =>
+    ({ ...report, rows: report.rows.filter((row) => row.suite === 'speed' && isTwin(row)) }))
+    .filter(({ rows }) => rows.length > 0);
+  const names = speeds.filter((name) => reports.some(({ rows }) =>
+    rows.some((row) => row.name === name)));
   const rows = reports.flatMap((report) => {
     const most = Math.max(...report.rows.map(({ threads }) => threads));
     const level = report.rows.some(({ simd }) => simd === 'relaxed') ? 'relaxed' : 'simd128';
