@@ -2,14 +2,16 @@
 //
 //   launch(name) → { name, version, open(url), text(selector), screenshot(file), log, close(),
 //                    evaluate(expression), click(selector), type(selector, text), press(key),
-//                    drag(selector, points), newTab() }
+//                    drag(selector, points), choose(selector, file), resize(width, height),
+//                    newTab() }
 //
 // newTab opens a second page of the same profile and gives { open, text, evaluate }; WebKit's
 // driver does one thing at a time, whichever page it is in.
 //
 // evaluate gives the value of an expression in the page, awaited. type replaces what a field holds;
 // press sends a key by its DOM name to what has the focus; drag's points are [x, y] from the
-// element's corner, in CSS pixels. All are trusted events, as a person's.
+// element's corner, in CSS pixels; choose gives a file of this machine to a file field. All are
+// trusted events, as a person's. resize is of the page, in CSS pixels, as near as the window goes.
 //
 // log collects what the page and the browser said, in order (WebKit's driver tells nothing of the
 // page's console); text is null while there is no such element. close() ends everything that launch
@@ -104,17 +106,20 @@ async function launchChromium({ args = [] }) {
     newTab: async () => tabOf(await context.newPage()),
     screenshot: (file) => page.screenshot({ path: file, fullPage: true }),
     type: (selector, text) => page.fill(selector, text),
+    choose: (selector, file) => page.setInputFiles(selector, file),
+    resize: (width, height) => page.setViewportSize({ width, height }),
     page,
     close: () => browser.close(),
   };
 }
 
-async function launchFirefox() {
+async function launchFirefox({ prefs = {} }) {
   const { default: puppeteer } = await import('puppeteer-core');
   const browser = await puppeteer.launch({
     browser: 'firefox',
     executablePath: onPath('firefox-esr'),
     headless: true,
+    extraPrefsFirefox: prefs,
     timeout: launchTimeout,
     protocolTimeout: launchTimeout,
   });
@@ -138,6 +143,8 @@ async function launchFirefox() {
       await page.click(selector, { clickCount: 3 });
       await page.keyboard.type(text);
     },
+    choose: async (selector, file) => (await page.$(selector)).uploadFile(file),
+    resize: (width, height) => page.setViewport({ width, height }),
     close: () => browser.close().finally(end),
   };
 }
@@ -165,14 +172,14 @@ async function freePort() {
 }
 
 /** WebKit's driver, which starts the browser; what both print goes to the log. */
-async function startWebKitDriver(display, log) {
+async function startWebKitDriver(display, env, log) {
   const port = await freePort();
   const child = spawn(onPath('WebKitWebDriver'), ['--host=127.0.0.1', `--port=${port}`], {
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
     // Its own sandbox does not start for root, and there is no message bus to talk to.
     env: { ...process.env, DISPLAY: display, GDK_BACKEND: 'x11', NO_AT_BRIDGE: '1',
-      GSETTINGS_BACKEND: 'memory' },
+      GSETTINGS_BACKEND: 'memory', ...env },
   });
   const end = endWithUs(child.pid);
   const take = (bytes) => log.push(...bytes.toString().split('\n').filter(Boolean));
@@ -203,7 +210,7 @@ function webDriverActions(driver, By, Key) {
       'arguments[0].scrollIntoView({ block: "center", behavior: "instant" })', element);
     return element;
   };
-  const keys = { Enter: Key.ENTER, Tab: Key.TAB, ArrowLeft: Key.ARROW_LEFT,
+  const keys = { Enter: Key.ENTER, Tab: Key.TAB, Escape: Key.ESCAPE, ArrowLeft: Key.ARROW_LEFT,
     ArrowRight: Key.ARROW_RIGHT };
   return {
     // Of the driver's own making is only the waiting: what a script returns is not awaited.
@@ -218,6 +225,13 @@ function webDriverActions(driver, By, Key) {
       const element = await inView(selector);
       await element.clear();
       await element.sendKeys(text);
+    },
+    choose: async (selector, file) => (await driver.findElement(By.css(selector))).sendKeys(file),
+    // No frame stands around it here; the page hears of it later.
+    resize: async (width, height) => {
+      await driver.manage().window().setRect({ x: 0, y: 0, width, height });
+      await driver.wait(async () => Math.abs(await driver.executeScript('return innerWidth') -
+        width) < 20, 2000).catch(() => { /* a window of that browser is never so narrow */ });
     },
     press: (key) => driver.actions().sendKeys(keys[key] ?? key).perform(),
     drag: async (selector, points) => {
@@ -270,11 +284,11 @@ async function webDriverTabs(driver, By) {
   };
 }
 
-async function launchWebKit() {
+async function launchWebKit({ env = {} }) {
   const { Builder, By, Key } = await import('selenium-webdriver');
   const log = [];
   const screen = await startDisplay();
-  const service = await startWebKitDriver(screen.display, log);
+  const service = await startWebKitDriver(screen.display, env, log);
   const driver = await new Builder().usingServer(service.server).withCapabilities({
     browserName: 'MiniBrowser',
     'webkitgtk:browserOptions': {
@@ -284,6 +298,7 @@ async function launchWebKit() {
   }).build();
   const version = (await driver.getCapabilities()).get('browserVersion');
   const { first, newTab } = await webDriverTabs(driver, By);
+  await driver.manage().setTimeouts({ script: launchTimeout });
   return {
     version,
     log,
@@ -305,7 +320,7 @@ async function launchWebKit() {
 const launchers = { chromium: launchChromium, firefox: launchFirefox, webkit: launchWebKit };
 
 /** Starts chromium, firefox or webkit; in the error, which one did not start. Options: args, more
- * of them for Chromium. */
+ * of them for Chromium; prefs for Firefox; env, of WebKit's processes. */
 export async function launch(name, options = {}) {
   try {
     return { name, ...(await launchers[name](options)) };

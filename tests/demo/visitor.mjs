@@ -1,20 +1,28 @@
 // A person at the demo page: a browser, the page's address, and patience.
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { modelFolder } from '../../models/fetch.mjs';
 import { launch } from '../browser/drivers.mjs';
 import { serve } from '../browser/server.mjs';
 import { site } from '../../web/demo/build.mjs';
 import { policy } from '../../web/demo/build/page-texts.mjs';
 
 /** Many times what anything takes on a quiet machine. */
-export const patience = 45_000;
+export const patience = 180_000;
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
-/** Serves the page as npm start does. `asked` collects the paths that were asked for. */
-export async function servePage({ path = '/', isolated = true, port } = {}) {
+/** Serves the page as npm start does; worker: false leaves the service worker out, framed: true
+ * lets a page at /frame/ hold it. `asked` collects the paths that were asked for. */
+export async function servePage({
+  path = '/', isolated = true, worker = true, framed = false, port,
+} = {}) {
   const asked = [];
-  const server = await serve({
-    mounts: { [path]: site }, isolated, strict: policy, port, seen: (url) => asked.push(url),
-  });
+  const mounts = { [path]: site, [`${path}fetched/`]: modelFolder };
+  if (!worker) mounts[`${path}service-worker.js`] = join(site, 'nothing');
+  if (framed) mounts['/frame/'] = fileURLToPath(new URL('frame', import.meta.url));
+  const server = await serve({ mounts, isolated, strict: framed ? false : policy, port,
+    seen: (url) => asked.push(url) });
   return { ...server, address: server.origin + path, asked };
 }
 
@@ -44,6 +52,14 @@ export async function visit(name, options) {
       await driver.open(address);
       await visitor.until('Boolean(globalThis.onekvDemo)');
     },
+    /** Chooses from a list. No two drivers do that alike. */
+    pick: (selector, value) => driver.evaluate(`(() => {
+      const list = document.querySelector('${selector}');
+      list.value = '${value}';
+      for (const type of ['input', 'change']) {
+        list.dispatchEvent(new Event(type, { bubbles: true }));
+      }
+    })()`),
     count: (selector) => driver.evaluate(`document.querySelectorAll('${selector}').length`),
     /** Numbers of a text: '1,730,560 B' is 1730560. */
     number: async (selector) => {

@@ -1,7 +1,6 @@
 // Pictures of the page for the README and for whoever changes it: npm run screenshots.
 //
-// Every state is reached as a person reaches it, in Chromium. The first screen is taken at three
-// widths in light and dark; the parts below at the widest in light and the narrowest in dark.
+// Every state at three widths, light and dark, each reached as a person reaches it, in Chromium.
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { launch } from '../../tests/browser/drivers.mjs';
@@ -11,12 +10,20 @@ import { site } from './build.mjs';
 import { policy } from './build/page-texts.mjs';
 
 const folder = join(root, 'web/demo/screenshots');
-const widths = { phone: [390, 844], tablet: [820, 1180], desktop: [1360, 900] };
-const quality = 68;
+const widths = { phone: [390, 844], tablet: [820, 1180], desktop: [1280, 900] };
+const quality = 60;
 const patience = { timeout: 120_000 };
 
-/** What a person does until a part shows something, and the part that is then pictured. */
+/** What a person does until a part shows something, and the part that is then pictured; without
+ * one, what the screen shows. */
 const states = {
+  before: { act: async () => {} },
+  run: {
+    act: async (page) => {
+      await page.click('#run');
+      await page.waitForSelector('#duet[data-state="done"]', patience);
+    },
+  },
   budget: { part: '#budget', act: async () => {} },
   many: {
     part: '#many',
@@ -51,6 +58,18 @@ const states = {
       await page.waitForSelector('.answer.one[data-best]', patience);
     },
   },
+  own: {
+    part: '#own',
+    act: async (page, origin) => {
+      await page.fill('#own-url', `${origin}/models/stories-q-mqa.q8_0.gguf`);
+      await page.click('#own-inspect');
+      await page.click('#own-load', patience);
+      await page.fill('#own-say', 'Once upon a time');
+      await page.click('#own-send');
+      await page.waitForFunction("document.querySelector('#own-send').textContent === 'Send'",
+        null, patience);
+    },
+  },
   paper: { part: '#paper', act: async () => {} },
   machine: {
     part: '#machine',
@@ -62,13 +81,14 @@ const states = {
 };
 
 async function picture(page, name, part) {
+  // What sticks to the top of the screen would stand in the middle of the picture.
+  await page.evaluate(() => scrollTo(0, 0));
   await page.waitForTimeout(250);
   const clip = part === undefined ? undefined : await page.locator(part).boundingBox();
-  const scroll = await page.evaluate(() => scrollY);
   const session = await page.context().newCDPSession(page);
   const { data } = await session.send('Page.captureScreenshot', {
     format: 'webp', quality, captureBeyondViewport: clip !== undefined,
-    ...(clip ? { clip: { ...clip, y: clip.y + scroll, scale: 1 } } : {}),
+    ...(clip ? { clip: { ...clip, scale: 1 } } : {}),
   });
   await session.detach();
   const bytes = Buffer.from(data, 'base64');
@@ -76,7 +96,7 @@ async function picture(page, name, part) {
   say(`${name}.webp: ${(bytes.length / 1000).toFixed(0)} KB`);
 }
 
-async function open(browser, origin, width, colorScheme) {
+async function tour(browser, origin, width, colorScheme) {
   const [w, h] = widths[width];
   const context = await browser.newContext({
     viewport: { width: w, height: h }, colorScheme, reducedMotion: 'reduce',
@@ -84,26 +104,11 @@ async function open(browser, origin, width, colorScheme) {
   const page = await context.newPage();
   await page.goto(`${origin}/`);
   await page.waitForLoadState('networkidle');
-  return page;
-}
-
-async function first(browser, origin, width, scheme) {
-  const page = await open(browser, origin, width, scheme);
-  if (width === 'desktop' && scheme === 'light') await picture(page, 'before-desktop-light');
-  await page.click('#run');
-  await page.waitForSelector('#duet[data-state="done"]', patience);
-  await page.evaluate(() => scrollTo(0, 0));
-  await picture(page, `run-${width}-${scheme}`);
-  await page.context().close();
-}
-
-async function parts(browser, origin, width, scheme) {
-  const page = await open(browser, origin, width, scheme);
   for (const [name, { part, act }] of Object.entries(states)) {
-    await act(page);
-    await picture(page, `${name}-${width}-${scheme}`, part);
+    await act(page, origin);
+    await picture(page, `${name}-${width}-${colorScheme}`, part);
   }
-  await page.context().close();
+  await context.close();
 }
 
 await main(async () => {
@@ -114,10 +119,8 @@ await main(async () => {
   const browser = driver.page.context().browser();
   try {
     for (const width of Object.keys(widths)) {
-      for (const scheme of ['light', 'dark']) await first(browser, server.origin, width, scheme);
+      for (const scheme of ['light', 'dark']) await tour(browser, server.origin, width, scheme);
     }
-    await parts(browser, server.origin, 'desktop', 'light');
-    await parts(browser, server.origin, 'phone', 'dark');
   } finally {
     await driver.close();
     await server.close();

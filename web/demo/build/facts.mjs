@@ -15,9 +15,9 @@ export const shippedFiles = {
   'digits-qkv': 'models/digits-qkv.f16.gguf',
 };
 
-/** Results that rows of the page link to: those that are there. */
+/** Results that the page links to: those that are there. */
 export function resultFiles() {
-  return ['models/results', 'tests/bench/results'].flatMap((folder) =>
+  return ['models/results', 'tests/bench/results', 'tests/bench/results/peers'].flatMap((folder) =>
     (existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : [])
       .filter((name) => name.endsWith('.json')).map((name) => `${folder}/${name}`));
 }
@@ -56,6 +56,33 @@ function readTable() {
   }));
 }
 
+/** Of the paper's 300M shape in every variant, the bytes that the allocator counted. */
+function readMemory() {
+  const rows = readJson('tests/bench/results/memory-paper-300M.json')?.rows ?? [];
+  return rows.filter((row) => row.cacheType === 'f16' && row.name === 'cache of 32768')
+    .map(({ model, median, computed }) =>
+      ({ model: model.split(' ').slice(1, 3).join(' '), bytes: median, computed }));
+}
+
+/** Of the shipped models, what held-out stories cost by the types of weights and cache. */
+function readLosses() {
+  const { models } = readJson('models/results/losses.json') ?? {};
+  const [one, std] = ['stories-q-mqa', 'stories-qkv'].map((name) => models?.[name]?.rows ?? []);
+  return one?.flatMap(({ weights, cache, perplexity }) => {
+    const twin = std.find((row) => row.weights === weights && row.cache === cache);
+    return twin === undefined ? [] : [{ weights, cache, one: perplexity, std: twin.perplexity }];
+  });
+}
+
+/** Benchmarks that were run, each with what it ran in and when. */
+function readBenches() {
+  return resultFiles().filter((path) => path.startsWith('tests/bench')).map((path) => {
+    const { title, engine, browser, date, machine } = readJson(path);
+    return { file: basename(path), what: title === undefined ? undefined : `${title}, wllama too`,
+      engine: engine ?? browser, date: date.slice(0, 10), cpu: machine.cpu };
+  });
+}
+
 /** Of the synthetic tasks and images, what was run, by suite. */
 function readTasks() {
   const found = readJson('models/results/tasks.json');
@@ -82,7 +109,8 @@ export async function readFacts() {
     for (const [name, path] of Object.entries(shippedFiles)) {
       models[name] = await readShipped(onekv, engine, path);
     }
-    return { models, table: readTable(), tasks: readTasks(), suggested: readSuggested(),
+    return { models, table: readTable(), tasks: readTasks(), memory: readMemory(),
+      losses: readLosses(), benches: readBenches(), suggested: readSuggested(),
       version: packageVersion(), commit: commit() };
   } finally {
     engine.destroy();

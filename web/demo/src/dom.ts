@@ -42,5 +42,16 @@ export function setPart(element: HTMLElement, part: number): void {
   element.style.setProperty('--part', String(Math.min(1, Math.max(0, part))));
 }
 
-let last = 0;
-export const uniqueId = (prefix: string) => `${prefix}-${last += 1}`;
+/** Calls of the function that is given back do the work soon, at most once in that time: what comes
+ * faster than anybody looks would take the processor from the models. */
+export function paced(milliseconds: number, work: () => void): () => void {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  let next = 0;
+  return () => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      next = performance.now() + milliseconds;
+      work();
+    }, Math.max(0, next - performance.now()));
+  };
+}

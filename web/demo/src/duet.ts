@@ -6,7 +6,7 @@ import type { CacheType, MemoryReport, Session, StandardBytes } from 'onekv';
 import facts from 'virtual:facts';
 import type { ShippedName } from 'virtual:facts';
 import { announce } from './announce.js';
-import { find, setText } from './dom.js';
+import { find, paced, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
 import { bytes, ratio } from './format.js';
 import { lease } from './library.js';
@@ -31,6 +31,7 @@ interface Settings {
 
 /** Tokens that are asked for at once when there is a pace. */
 const burst = 4;
+const meterMs = 100;
 
 const wait = (ms: number, signal: AbortSignal) => new Promise<void>((resolve, reject) => {
   const timer = setTimeout(resolve, ms);
@@ -152,7 +153,7 @@ export class Duet {
     find('#stop').addEventListener('click', () => this.#abort?.abort());
     this.#settings.addEventListener('submit', (event) => event.preventDefault());
     this.#settings.addEventListener('change', (event) => this.#changed(event.target as Element));
-    this.one.changed = this.std.changed = () => this.#show();
+    this.one.changed = this.std.changed = paced(meterMs, () => this.#show());
     this.#show();
   }
 

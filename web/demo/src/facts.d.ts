@@ -36,10 +36,38 @@ declare module 'virtual:facts' {
     paper: number | null;
   }
 
+  /** The cache of 32 Ki tokens in the paper's 300M shape, f16, as the allocator counted it. */
+  export interface MemoryRow {
+    /** 'Q-K=V GQA-4' */
+    model: string;
+    bytes: number;
+    /** How it was computed, where it did not fit. */
+    computed: string | undefined;
+  }
+
+  /** Perplexities of the two shipped models. */
+  export interface LossRow {
+    weights: string;
+    cache: string;
+    one: number;
+    std: number;
+  }
+
+  export interface BenchFile {
+    file: string;
+    what: string | undefined;
+    engine: string;
+    date: string;
+    cpu: string;
+  }
+
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
     /** undefined until models/table.py has collected. */
     table: TableRow[] | undefined;
+    memory: MemoryRow[];
+    losses: LossRow[];
+    benches: BenchFile[];
     tasks: { suite: string; rows: TaskRow[] }[];
     /** Of the package, and of the checkout that the page was built from. */
     version: string;

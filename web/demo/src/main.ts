@@ -23,11 +23,20 @@ const attention = new Attention();
 new Digits();
 const own = new Own();
 startPaper();
+startMenu();
 startTheme(() => {
   duet.meter.plot.restyle();
   attention.restyle();
   own.restyle();
 });
+
+/** Choosing a section closes the list of them that phones open. */
+function startMenu(): void {
+  const menu = find('#sections');
+  menu.addEventListener('click', ({ target }) => {
+    if (target instanceof HTMLAnchorElement && menu.matches(':popover-open')) menu.hidePopover();
+  });
+}
 
 /** Once, when it is about to be seen. */
 function whenNear(selector: string, start: () => void): void {

@@ -83,6 +83,10 @@ export class Own {
     });
   }
 
+  get session(): Session | undefined {
+    return this.#session;
+  }
+
   /** Reads the header and says what it says. */
   async inspect(source: string | File, integrity?: string): Promise<void> {
     this.#abort?.abort();

@@ -1,9 +1,10 @@
 // One of the two panes: the story as it comes, tokens per second, time to the first token.
-import { find, h, setText } from './dom.js';
+import { find, h, paced, setText } from './dom.js';
 import { bytes, count, milliseconds, perSecond } from './format.js';
 
 /** Longer text is cut at its beginning: an endless story takes no more memory than a long one. */
-const charactersMax = 12_000;
+const charactersMax = 6_000;
+const flushMs = 80;
 
 export class Pane {
   readonly #root: HTMLElement;
@@ -14,7 +15,6 @@ export class Pane {
   readonly #given = h('span', { class: 'given' });
   readonly #written = document.createTextNode('');
   #waiting = '';
-  #frame = 0;
   #started = 0;
   #firstAt = 0;
   #count = 0;
@@ -77,7 +77,7 @@ export class Pane {
       }
     }
     this.#waiting += text;
-    this.#frame ||= requestAnimationFrame(() => this.#flush());
+    this.#flushSoon();
   }
 
   /** The worker's own time for `tokens` of those added. */
@@ -92,10 +92,11 @@ export class Pane {
     return 1000 * (this.#count - 1) / (performance.now() - this.#firstAt);
   }
 
-  /** Writes what has come since the last frame. */
+  readonly #flushSoon = paced(flushMs, () => this.#flush());
+
+  /** Writes what has come since the last time. */
   #flush(): void {
-    cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
+    if (this.#count === 0) return;
     const story = this.#story;
     const atEnd = story.scrollHeight - story.scrollTop - story.clientHeight < 40;
     this.#written.appendData(this.#waiting);
@@ -111,7 +112,7 @@ export class Pane {
   }
 
   end(): void {
-    if (this.#count > 0) this.#flush();
+    this.#flush();
     this.#story.classList.remove('running');
   }
 

@@ -1,0 +1,73 @@
+// The page where things are missing: headers, a service worker, the network, WebAssembly.
+import assert from 'node:assert/strict';
+import { duetDone } from './looks.mjs';
+import { servePage, visit } from './visitor.mjs';
+
+const paneError = "document.querySelector('#pane-one .error')?.textContent";
+
+/** A person at a page that is served like this; both go away with the work. */
+async function at(name, host, work, options) {
+  const served = { page: await servePage(host) };
+  const person = await visit(name, options);
+  try {
+    await person.come(served.page.address);
+    await work(person, served);
+  } finally {
+    await person.close();
+    await served.page.close();
+  }
+}
+
+/** A static host at any path that sets no headers: the service worker does, and keeps the page;
+ * the models are kept once they have been loaded. */
+export async function testPlainHost(name) {
+  const host = { path: '/some/where/', isolated: false };
+  await at(name, host, async (person, served) => {
+    const { address, origin } = served.page;
+    await person.until('crossOriginIsolated && Boolean(globalThis.onekvDemo)');
+    await served.page.close();
+    await person.click('#run');
+    assert.match(await person.until(paneError), /Is there a network/);
+    served.page = await servePage({ ...host, port: Number(new URL(origin).port) });
+    await person.come(address);
+    await person.click('#run');
+    await person.until(duetDone);
+    assert.match(await person.text('#engine-note'), /SIMD, \d+ thread/);
+    assert.doesNotMatch(await person.text('#engine-note'), /not isolated/);
+    await served.page.close();
+    await person.come(address);
+    await person.click('#run');
+    await person.until(`${duetDone} && document.querySelector('.story .error') === null`);
+    assert.equal(await person.text('.ratio-number'), '32');
+    assert.match(await person.text('.ratio-says'), /measured/);
+  });
+}
+
+/** Neither headers nor a service worker: one thread, and the page says so and why. */
+export async function testOneThread(name) {
+  await at(name, { isolated: false, worker: false }, async (person) => {
+    await person.click('#run');
+    await person.until(duetDone);
+    assert.match(await person.text('#engine-note'), /SIMD, 1 thread, not isolated/);
+    assert.equal(await person.text('.ratio-number'), '32');
+    await person.evaluate("document.querySelector('#machine').scrollIntoView()");
+    await person.until("Boolean(document.querySelector('#abilities table'))");
+    assert.match(await person.text('[data-ability="threads"]'), /^threads1\w/, 'and a reason');
+    assert.match(await person.text('[data-ability="isolated"]'), /^isolatedno\w/);
+  });
+}
+
+const withoutWebAssembly = {
+  chromium: { args: ['--js-flags=--jitless'] },
+  firefox: { prefs: { 'javascript.options.wasm': false } },
+  webkit: { env: { JSC_useWebAssembly: '0' } },
+};
+
+export async function testNoWebAssembly(name) {
+  await at(name, {}, async (person) => {
+    assert.equal(await person.evaluate('typeof WebAssembly'), 'undefined');
+    assert.match(await person.text('h1'), /32.times smaller/);
+    await person.click('#run');
+    assert.match(await person.until(paneError), /no WebAssembly/);
+  }, withoutWebAssembly[name]);
+}

@@ -1,0 +1,135 @@
+// The visitor's own model, what goes wrong with it, the machine, the benchmark.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { Unavailable, fetchModel } from '../../models/fetch.mjs';
+import { randomModel } from '../../dist/src/bench/random-model.js';
+import { shapedModel } from '../../dist/src/bench/shapes.js';
+import { check } from '../node/schema.mjs';
+
+const schema = JSON.parse(readFileSync(
+  new URL('../../web/cli/bench/schema.json', import.meta.url), 'utf8'));
+
+/** No driver drops files: the event is made, with a file as a file manager would give it. */
+const drop = (make) => `(async () => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([${make}], 'mine.gguf'));
+  document.querySelector('#own-drop').dispatchEvent(
+    new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  return true;
+})()`;
+
+export async function testOwn(person, page) {
+  const model = `${page.address}models/stories-qkv.q8_0.gguf`;
+  await person.type('#own-url', model);
+  await person.click('#own-inspect');
+  await person.until("Boolean(document.querySelector('#own-verdict'))");
+  assert.match(await person.text('.facts-list'), /QKV, MHA: 16 of 16 heads.*10,240 B of cache/);
+  assert.match(await person.text('#own-verdict'), /^It fits/);
+  await person.evaluate(drop(`await (await fetch('models/stories-q-mqa.q8_0.gguf')).blob()`));
+  await person.until("/320 B of cache/.test(document.querySelector('#own .found').textContent)");
+  await person.click('#own-load');
+  await person.until("Boolean(document.querySelector('#own-say'))");
+  await person.type('#own-say', 'Once upon a time');
+  await person.click('#own-send');
+  await person.until("document.querySelector('.log .model p')?.textContent.length > 40");
+  await person.click('#own-send');
+  await person.until("document.querySelector('#own-send').textContent === 'Send'");
+  assert.equal(await person.text('#own .ratio-number'), '32');
+  assert.match(await person.text('#own .ratio-says'), /counted/);
+}
+
+/** The header, as base64, of a model that just misses a wasm memory's 4 GiB. */
+async function tooLarge() {
+  const shaped = shapedModel('paper-1.2B',
+    { type: 'f32', layers: 21, feedForward: 8320, vocabulary: 768 });
+  const { value } = await randomModel(shaped).chunks.next();
+  return Buffer.from(value).toString('base64');
+}
+
+export async function testProblems(person, page) {
+  const error = "document.querySelector('#own .found .error')?.textContent";
+  await person.evaluate(drop(
+    `Uint8Array.from(atob('${await tooLarge()}'), (c) => c.charCodeAt(0))`));
+  assert.match(await person.until(error), /^It does not fit: .*4.29 GB.*4.30 GB/);
+  assert.equal(await person.count('#own-load'), 0);
+  await person.evaluate(drop("'this is no model at all, only text'"));
+  assert.match(await person.until(error), /no GGUF file/i);
+  await person.type('#own-url', `${page.address}models/none.gguf`);
+  await person.click('#own-inspect');
+  assert.match(await person.until(`/404/.test(${error}) && ${error}`), /could not be read/);
+  await person.evaluate(drop(
+    `(await (await fetch('models/stories-q-mqa.q8_0.gguf')).blob()).slice(0, 900000)`));
+  await person.until("Boolean(document.querySelector('#own-load'))");
+  await person.click('#own-load');
+  assert.match(await person.until(error), /ends too early|damaged/);
+}
+
+/** The model that the page suggests, as a file of this machine: looked at by its address, chosen as
+ * a file, loaded, talked to. SmolLM2-135M has 30 layers of 3 KV heads for 9 queries, 64 wide. */
+export async function testSuggested(person, page, context) {
+  let file;
+  try {
+    file = await fetchModel('smollm2-135m-instruct');
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error;
+    return context.skip(`SmolLM2 cannot be had from here: ${error.message}`);
+  }
+  const facts = "document.querySelector('.facts-list')?.textContent";
+  const described = /SmolLM2.*QKV, GQA-3: 3 of 9 heads.*23,040 B of cache.*69,120 B, 3×/is;
+  await person.click('#own-suggested');
+  assert.match(await person.until(`/23,040/.test(${facts}) && ${facts}`), described);
+  assert.match(await person.text('#own-verdict'), /^It fits/);
+  assert.ok(await person.evaluate(
+    "document.querySelector('#own-url').value.includes('/fetched/')"), 'from this server');
+  await person.choose('#own-file', file);
+  await person.until(`!/23,040/.test(${facts})`, 100).catch(() => {});
+  assert.match(await person.until(`/23,040/.test(${facts}) && ${facts}`), described);
+  await person.click('#own-load');
+  await person.until("Boolean(document.querySelector('#own-say'))", 120_000);
+  await person.type('#own-say', 'Tell me a fact about the sea.');
+  await person.click('#own-send');
+  const said = "document.querySelector('.log .model p')?.textContent.length";
+  const early = await person.until(`${said} > 0 && ${said}`, 120_000);
+  await person.until(`${said} > ${early} + 20`, 120_000);
+  await person.click('#own-send');
+  await person.until("document.querySelector('#own-send').textContent === 'Send'");
+  assert.equal(await person.text('#own .ratio-number'), '3');
+  assert.match(await person.text('#own .ratio-says'), /counted/);
+  const { used, tokens, standard } = await person.evaluate('onekvDemo.own.session.memory()');
+  assert.deepEqual([used / tokens, standard.MHA / tokens], [23_040, 69_120]);
+  assert.equal(await person.number('#own .figures tbody tr:nth-child(3) td:nth-child(2)'), 23_040);
+}
+
+export async function testMachine(person) {
+  await person.evaluate("document.querySelector('#machine').scrollIntoView()");
+  await person.until("Boolean(document.querySelector('#abilities table'))");
+  assert.match(await person.text('[data-ability="runs here"]'), /yes/);
+  assert.match(await person.text('[data-ability="SIMD"]'), /relaxed|simd128/);
+  assert.match(await person.text('[data-ability="threads"]'), /\d/);
+  assert.match(await person.text('[data-ability="isolated"]'), /yes/);
+  await person.click('#bench-run');
+  await person.until("/\\d %:/.test(document.querySelector('#bench-says').textContent)");
+  await person.click('#bench-run');
+  assert.equal(await person.text('#bench-says'), 'Stopped.');
+}
+
+/** To its end; the file that the link gives is read where it is made. */
+export async function testBench(person) {
+  await person.evaluate(`(() => {
+    const make = URL.createObjectURL;
+    URL.createObjectURL = (blob) => {
+      if (blob.type === 'application/json') globalThis.benchFile = blob;
+      return make.call(URL, blob);
+    };
+  })()`);
+  await person.click('#bench-run');
+  await person.until("Boolean(document.querySelector('#bench-json'))", 220_000);
+  assert.match(await person.text('#bench-says'), /^\d+ measurements in \d+ s/);
+  const report = JSON.parse(await person.evaluate('benchFile.text()'));
+  check(report, schema);
+  const suites = [...new Set(report.rows.map(({ suite }) => suite))];
+  assert.deepEqual(suites.sort(), ['memory', 'speed']);
+  assert.equal(await person.count('.bench-table tbody tr'), report.rows.length);
+  assert.equal(await person.evaluate("document.querySelector('#bench-json').download"),
+    'onekv-bench.json');
+}
