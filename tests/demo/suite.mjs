@@ -173,7 +173,7 @@ async function testPaper(person) {
     (row) => [row.dataset.variant, row.querySelector('.ours a')?.getAttribute('href'),
       row.querySelector('.ours a')?.textContent])`);
   assert.equal(rows.length, 8);
-  assert.ok(rows.every(([, file]) => file === 'results/memory-paper-300M.json'));
+  assert.ok(rows.every(([, file]) => file === 'results/memory-paper.json'));
   assert.deepEqual([rows[0][2], rows[7][2]], ['2.68 GB', '83.9 MB']);
   const files = await person.evaluate(`Promise.all([...new Set([...document.querySelectorAll(
     '#paper a[href^="results/"]')].map(({ href }) => href))].map(async (href) =>

@@ -58,8 +58,9 @@ function readTable() {
 
 /** Of the paper's 300M shape in every variant, the bytes that the allocator counted. */
 function readMemory() {
-  const rows = readJson('tests/bench/results/memory-paper-300M.json')?.rows ?? [];
-  return rows.filter((row) => row.cacheType === 'f16' && row.name === 'cache of 32768')
+  const rows = readJson('tests/bench/results/memory-paper.json')?.rows ?? [];
+  return rows.filter((row) => row.cacheType === 'f16' && row.name === 'cache of 32768' &&
+    /^paper-300M .* q8_0$/.test(row.model))
     .map(({ model, median, computed }) =>
       ({ model: model.split(' ').slice(1, 3).join(' '), bytes: median, computed }));
 }

@@ -7,7 +7,7 @@ import { bytes, exactBytes, ratio } from './format.js';
 import { paperRows } from './paper-data.js';
 import type { PaperRow } from './paper-data.js';
 
-const memoryFile = 'memory-paper-300M.json';
+const memoryFile = 'memory-paper.json';
 
 const signed = (percent: number | null | undefined) => (typeof percent === 'number'
   ? `${percent < 0 ? '−' : '+'}${Math.abs(percent).toFixed(1)} %` : '–');
