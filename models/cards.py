@@ -17,7 +17,8 @@ from pathlib import Path
 from gguf import GGUFReader
 
 FOLDER = Path(__file__).resolve().parent
-TWINS = {"stories-q-mqa": "stories-qkv", "digits-keqv": "digits-qkv"}
+TWINS = {"stories-q-mqa": "stories-qkv", "digits-keqv": "digits-qkv",
+         "table-q-kv": "table-qk-v"}
 PAPER = """    @inproceedings{kayyam2026projections,
       title = {Do Transformers Need Three Projections?},
       author = {Kayyam, Ali and Madan Gopal, Anusha and Lewis, M Anthony},
@@ -41,7 +42,7 @@ class ModelFile:
         self.name = self.keys["general.name"]
         self.parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.training = json.loads(self.keys["onekv.training"])
-        self.type = path.name.split(".")[-2]
+        self.type = max(reader.tensors, key=lambda tensor: tensor.n_elements).tensor_type.name.lower()
 
     def shape(self, key):
         return self.keys[f"{self.keys['general.architecture']}.{key}"]
@@ -107,7 +108,9 @@ def settings_list(settings):
 def evaluation(model):
     """Loss of PyTorch and of the engine (losses.py) with each type of weights and cache."""
     measured = json.loads((FOLDER / "results" / "losses.json").read_text())
-    found = measured["models"][model.name]
+    found = measured["models"].get(model.name)
+    if not found:
+        return []
     result = found["pytorch"]
     return [
         "## Evaluation", "",
@@ -137,15 +140,17 @@ def story_card(model, twin):
         f"| cache of a token, f16 | {model.cache_bytes:,} bytes | {twin.cache_bytes:,} bytes |",
         "", "## Use", "", f"    npx onekv generate {model.name} -p \"Once upon a time\"", "",
         paragraph("The file is a GGUF; " + (
-            "its layers have no value projection, which the key onekv.attention.projection "
-            "tells: other runtimes read the copy that `models/expand.py` writes."
+            f"its layers have one matrix for two projections ({model.projection}), which the key "
+            "onekv.attention.projection tells: other runtimes read the copy that "
+            "`models/expand.py` writes."
             if model.projection != "QKV" else "any runtime that knows llama models reads it.")),
         "", "## Limits", "",
         paragraph("It tells short English stories for children and does nothing else: it answers "
                   "no questions and knows no facts. Stories drift, repeat and contradict "
                   "themselves. Nothing was done against what its texts, some of them over a "
-                  "hundred years old, may say about people. "
-                  "Unpicked samples are in `models/samples.md`."),
+                  "hundred years old, may say about people." +
+                  (" Unpicked samples are in `models/samples.md`."
+                   if model.name.startswith("stories-") else "")),
         "", "## Training", "", "| text | tokens | share read per epoch |", "|---|---|---|", *data,
         "", paragraph(f"{record['tokens']:,} tokens in {record['steps']:,} steps and "
                       f"{record['seconds']:,} seconds on a CPU, PyTorch {record['torch']}. "

@@ -3,7 +3,7 @@
 import { OneKV, OneKVError } from './dist/src/onekv.js';
 
 const address = '/models/stories-q-mqa.q8_0.gguf';
-const prompt = 'Tom and Lily'; // jobs.mjs's: without near-ties
+const prompt = 'Once upon a time'; // jobs.mjs's: without near-ties
 const longText = 'The cat sat on the mat. '.repeat(100);
 
 function check(condition, said) {
