@@ -42,7 +42,8 @@ class ModelFile:
         self.name = self.keys["general.name"]
         self.parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.training = json.loads(self.keys["onekv.training"])
-        self.type = max(reader.tensors, key=lambda tensor: tensor.n_elements).tensor_type.name.lower()
+        largest = max(reader.tensors, key=lambda tensor: tensor.n_elements)
+        self.type = largest.tensor_type.name.lower()
 
     def shape(self, key):
         return self.keys[f"{self.keys['general.architecture']}.{key}"]

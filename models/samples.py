@@ -35,9 +35,9 @@ def story(model, prompt, seed):
 
 def item(number, prompt, told):
     """One entry of the list, wrapped; a backslash keeps the story's own line break."""
-    paragraphs = f"**{prompt}**{told}".split("\n")
-    wrapped = [textwrap.fill(paragraph, 95) for paragraph in paragraphs]
-    return f"{number}. " + textwrap.indent("\\\n".join(wrapped), "   ").lstrip() + "\n"
+    paragraphs = f"{number}. **{prompt}**{told}".split("\n")
+    wrapped = [textwrap.fill(paragraph, 96, break_long_words=False) for paragraph in paragraphs]
+    return "\\\n".join(wrapped).replace("\n", "\n   ") + "\n"
 
 
 def main():
@@ -46,9 +46,7 @@ def main():
         parts.append(f"## {model}\n")
         for seed in range(1, 11):
             prompt = PROMPTS[(seed - 1) % len(PROMPTS)]
-            told = f"{seed}. **{prompt}**{story(model, prompt, seed)}"
-            lines = [textwrap.fill(line, 97, break_long_words=False) for line in told.split("\n")]
-            parts.append("\\\n".join(lines).replace("\n", "\n   ") + "\n")
+            parts.append(item(seed, prompt, story(model, prompt, seed)))
     (FOLDER / "samples.md").write_text("\n".join(parts), encoding="utf-8")
 
 
