@@ -157,14 +157,22 @@ async function testSave(person) {
   assert.match(await person.text('#travel-says'), /^Restored .* without computing/);
 }
 
-async function testAttention(person) {
+async function testAttention(person, page) {
+  assert.ok(!page.asked.some((path) => path.includes('table-')), 'nothing is loaded unasked');
   await person.click('#attention-run');
-  await person.until("document.querySelectorAll('.map[data-asymmetry]').length === 2");
-  const [own, keys] = await person.evaluate(`[...document.querySelectorAll('.map')].map((map) =>
-    Number(map.dataset.asymmetry))`);
-  assert.ok(own > 0.05, `asymmetry ${own}`);
-  assert.ok(keys < 1e-3, `keys with keys are symmetric, found ${keys}`);
-  assert.match(await person.text('#attention-says'), /looks at .*%/);
+  await person.until("document.querySelectorAll('.map[data-mean]').length === 2");
+  const of = (key) => person.evaluate(`[...document.querySelectorAll('.map')].map((map) =>
+    Number(map.dataset.${key}))`);
+  const [own, symmetric] = await of('mean');
+  assert.ok(own > 0.3, `mean asymmetry ${own}`);
+  assert.ok(symmetric < 1e-3, `Q=K is symmetric, found ${symmetric}`);
+  const [before] = await of('asymmetry');
+  await person.pick('#attention-head', '5');
+  await person.until(`document.querySelector('.map').dataset.asymmetry !== '${before}'`);
+  assert.match(await person.text('#attention-says'), /^“\.” looks at “.*%.*symmetric model: “/);
+  await person.evaluate("document.querySelector('#attention-row').focus()");
+  await person.press('ArrowLeft');
+  assert.match(await person.text('#attention-says'), /^“scared” looks at/);
 }
 
 /** The paper's table: each row of ours leads to a file that is there and says it. */

@@ -47,7 +47,8 @@ const states = {
     part: '#attention',
     act: async (page) => {
       await page.click('#attention-run');
-      await page.waitForSelector('.map[data-asymmetry]', patience);
+      await page.waitForSelector('.map[data-map="std"][data-mean]', patience);
+      await page.waitForSelector('.map[data-map="one"][data-mean]', patience);
     },
   },
   digits: {

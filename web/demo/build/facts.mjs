@@ -11,6 +11,8 @@ const cacheTypes = ['f32', 'f16', 'i8'];
 export const shippedFiles = {
   'stories-q-mqa': 'models/stories-q-mqa.q8_0.gguf',
   'stories-qkv': 'models/stories-qkv.q8_0.gguf',
+  'table-q-kv': 'models/table-q-kv.gguf',
+  'table-qk-v': 'models/table-qk-v.gguf',
   'digits-keqv': 'models/digits-keqv.f16.gguf',
   'digits-qkv': 'models/digits-qkv.f16.gguf',
 };

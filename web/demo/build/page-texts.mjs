@@ -31,14 +31,41 @@ function cells({ description }, most) {
     `vectors.</span>${drawn}</p>`;
 }
 
+const result = (file, text) => `<a href="results/${file}">${text}</a>`;
+
+/** Where likeness is all that is asked: what the symmetric variant does there. */
+function onImages({ tasks }) {
+  const rows = tasks.find(({ suite }) => suite === 'odd')?.rows ?? [];
+  const [std, symmetric] = ['QKV', 'Q=K-V'].map((name) =>
+    rows.find(({ variant }) => variant === name)?.mean.toFixed(3));
+  return 'Likeness is mutual, so for sets and images that is enough. The odd one of ten images ' +
+    `is found by Q=K-V in ${result('tasks.json', symmetric)} of all cases, by QKV in ` +
+    `${result('tasks.json', std)}.`;
+}
+
+/** Language: our own runs where there are any, else the paper's. */
+function onLanguage({ table }) {
+  const [symmetric, shared] = ['Q=K-V', 'Q-K=V'].map((name) =>
+    table?.find(({ variant }) => variant === name)?.change);
+  const cost = [symmetric, shared].every(Number.isFinite)
+    ? `${result('table.json', `${symmetric.toFixed(1)} %`)} of perplexity here and 4.9 % in the ` +
+      `paper’s 300M models; Q-K=V costs ${result('table.json', `${shared.toFixed(1)} %`)} and 3.1 %`
+    : '4.9 % of perplexity in the paper’s 300M models; Q-K=V costs 3.1 %';
+  return 'A text asks one-way questions: <i>it</i> looks for the cat, the cat does not look for ' +
+    `<i>it</i>. There Q=K-V costs ${cost}. And it still has keys and values to keep: it saves ` +
+    'no cache at all.';
+}
+
 /** { key: text } for every {{key}} of index.html but the policy. */
-export function pageTexts({ models }) {
+export function pageTexts({ models, tasks, table }) {
   const one = models['stories-q-mqa'];
   const std = models['stories-qkv'];
   const ratio = std.bytesPerToken.f16 / one.bytesPerToken.f16;
   const most = 2 * std.description.queryHeads;
   return {
     ratio: String(Number(ratio.toFixed(1))),
+    'attention.images': onImages({ tasks }),
+    'attention.language': onLanguage({ table }),
     'one.name': 'Q-K=V + MQA',
     'one.what': describe(one),
     'one.size': megabytes(one.bytes),

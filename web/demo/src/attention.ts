@@ -1,55 +1,111 @@
-// Attention of one head for a sentence, as heat maps: the head as it is, and what it would see if
-// its keys were its queries too, which is all that Q=K-V has.
-import type { AttentionMap, Session } from 'onekv';
+// Attention of one head for a text, as heat maps of two models that differ in one thing: whether
+// the query has a projection of its own (Q-K=V) or is the key (Q=K-V), so that scores are mutual.
+//
+// Both were trained on the same stories in the same order (models/table.py).
+import type { AttentionMap, Model, Session } from 'onekv';
 import facts from 'virtual:facts';
+import type { ShippedName } from 'virtual:facts';
 import { announce } from './announce.js';
 import { find, h, setText } from './dom.js';
 import { explain } from './errors.js';
 import { asymmetry, drawMap, ownShare } from './heat.js';
 import { lease } from './library.js';
-import type { Lease } from './library.js';
+import type { Progress } from './library.js';
 import { colourOf } from './plot.js';
 
 const sentence = 'The little dog saw a big cat, and the cat ran away because it was scared.';
 /** More make cells too small to see. */
 const tokensMax = 96;
 
-class MapView {
-  readonly element: HTMLElement;
-  readonly #canvas = h('canvas', { role: 'img' });
-  readonly #says = h('p');
-  map: AttentionMap | undefined;
+/** Of one head, or the mean of several. */
+interface Measured {
+  asymmetry: number;
+  /** Of the weight, what a token keeps for itself. */
+  own: number;
+}
 
-  constructor(readonly kind: 'one' | 'std', readonly title: string, what: string) {
+const measure = ({ scores, weights, tokens }: AttentionMap): Measured =>
+  ({ asymmetry: asymmetry(scores, tokens), own: ownShare(weights, tokens) });
+
+const says = ({ asymmetry: value, own }: Measured) =>
+  `asymmetry ${value.toFixed(2)}, ${(100 * own).toFixed(0)} % on the token itself`;
+
+/** One model with its map. */
+class View {
+  readonly element: HTMLElement;
+  words: string[] = [];
+  readonly #canvas = h('canvas', { role: 'img' });
+  readonly #head = h('p');
+  readonly #all = h('p', { class: 'soft' });
+  #model: Model | undefined;
+  #session: Session | undefined;
+  #map: AttentionMap | undefined;
+
+  constructor(readonly kind: 'one' | 'std', readonly name: ShippedName, readonly title: string,
+    what: string) {
     this.element = h('figure', { class: 'map', 'data-map': kind },
-      h('h3', { class: `${kind}-ink` }, title), this.#canvas,
-      h('figcaption', {}, h('small', { class: 'soft' }, what), this.#says));
+      h('h3', { class: `${kind}-ink` }, title), h('small', { class: 'soft' }, what), this.#canvas,
+      h('figcaption', {}, this.#head, this.#all));
   }
 
-  show(map: AttentionMap): void {
-    this.map = map;
-    const value = asymmetry(map.scores, map.tokens);
-    const own = ownShare(map.weights, map.tokens);
-    this.element.dataset['asymmetry'] = String(value);
+  async load(progress: Progress): Promise<void> {
+    this.#model ??= (await lease(this.name, 'f16', progress)).model;
+  }
+
+  /** A session that holds the text's first tokens. */
+  async read(text: string): Promise<void> {
+    const model = this.#model as Model;
+    const session = await model.createSession({ chat: false });
+    await session.append(text);
+    if (session.contextUsage > tokensMax) await session.truncate(tokensMax);
+    const ids = [...await session.tokens()];
+    this.words = await Promise.all(ids.map((id) => model.detokenize([id])));
+    await this.#session?.destroy();
+    this.#session = session;
+  }
+
+  async show(layer: number, head: number): Promise<void> {
+    const map = await this.#session?.attention({ layer, head });
+    if (map === undefined) return;
+    this.#map = map;
+    const found = measure(map);
+    this.element.dataset['asymmetry'] = String(found.asymmetry);
     this.draw();
-    setText(this.#says, `Asymmetry of the scores ${value.toFixed(2)}; ` +
-      `${(100 * own).toFixed(0)} % of the weight on the token itself.`);
-    this.#canvas.setAttribute('aria-label', `${this.title}, ${map.tokens} tokens: ` +
-      `asymmetry ${value.toFixed(2)}`);
+    setText(this.#head, `This head: ${says(found)}.`);
+    this.#canvas.setAttribute('aria-label', `${this.title}, ${map.tokens} tokens: ${says(found)}`);
+  }
+
+  /** The mean over all heads, for which one head may not be typical. */
+  async showAll(): Promise<Measured | undefined> {
+    const session = this.#session;
+    if (session === undefined) return undefined;
+    const { layers, queryHeads } = facts.models[this.name].description;
+    const sum: Measured = { asymmetry: 0, own: 0 };
+    for (let i = 0; i < layers * queryHeads; i += 1) {
+      const map = await session.attention({ layer: Math.floor(i / queryHeads),
+        head: i % queryHeads });
+      const { asymmetry: value, own } = measure(map);
+      sum.asymmetry += value / (layers * queryHeads);
+      sum.own += own / (layers * queryHeads);
+    }
+    if (session !== this.#session) return undefined;
+    setText(this.#all, `Mean of all ${layers * queryHeads} heads: ${says(sum)}.`);
+    this.element.dataset['mean'] = String(sum.asymmetry);
+    return sum;
   }
 
   draw(): void {
-    if (this.map === undefined) return;
-    drawMap(this.#canvas, this.map.weights, this.map.tokens, colourOf(this.kind));
+    if (this.#map === undefined) return;
+    drawMap(this.#canvas, this.#map.weights, this.#map.tokens, colourOf(this.kind));
   }
 
-  /** What a token looks at most: three others, with their shares. */
-  top(words: readonly string[], row: number): string {
-    if (this.map === undefined) return '';
-    const { weights, tokens } = this.map;
+  /** What a token looks at most: three, with their shares. */
+  top(row: number): string {
+    if (this.#map === undefined) return '';
+    const { weights, tokens } = this.#map;
     return [...weights.subarray(row * tokens, row * tokens + row + 1).entries()]
       .sort(([, a], [, b]) => b - a).slice(0, 3)
-      .map(([j, weight]) => `“${words[j]?.trim() ?? ''}” ${(100 * weight).toFixed(0)} %`)
+      .map(([j, weight]) => `“${this.words[j]?.trim() ?? ''}” ${(100 * weight).toFixed(0)} %`)
       .join(', ');
   }
 }
@@ -57,18 +113,17 @@ class MapView {
 export class Attention {
   readonly #text = h('input', { type: 'text', id: 'attention-text', value: sentence,
     maxlength: 400 });
-  readonly #layer = this.#pick('attention-layer', 'layers', 2);
+  readonly #layer = this.#pick('attention-layer', 'layers', 1);
   readonly #head = this.#pick('attention-head', 'queryHeads', 0);
   readonly #row = h('input', { type: 'range', id: 'attention-row', min: 0, max: 0, value: 0 });
-  readonly #readout = h('p', { class: 'note', id: 'attention-says' });
-  readonly #views = [new MapView('one', 'Q-K=V, as trained', 'The shipped model’s own queries.'),
-    new MapView('std', 'Q=K-V, from the same keys', 'The same head with keys as queries: not a ' +
-      'model trained so, but what symmetry does to its scores.')];
+  readonly #readout = h('p', { class: 'note', id: 'attention-says' }, `Two models of ` +
+    `${(facts.models['table-qk-v'].parameters / 1e6).toFixed(2)} M parameters, which have read ` +
+    'the same stories; they are loaded when you press Show.');
+  readonly #one = new View('one', 'table-q-kv', 'Q-K=V', 'The query has a projection of its own.');
+  readonly #std = new View('std', 'table-qk-v', 'Q=K-V', 'The query is the key.');
+  readonly #views = [this.#one, this.#std];
   readonly #maps: HTMLElement;
-  #lease: Lease | undefined;
-  #session: Session | undefined;
-  #words: string[] = [];
-  #latest = 0;
+  #busy: Promise<void> = Promise.resolve();
 
   constructor() {
     const field = (label: string, control: HTMLElement, grow = '') =>
@@ -81,72 +136,59 @@ export class Attention {
     find('#attention .shown').append(form, this.#maps, this.#readout);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
-      void this.#do(() => this.#read());
+      this.#do(() => this.#read());
     });
     for (const select of [this.#layer, this.#head]) {
       select.addEventListener('change', () => {
-        if (this.#session !== undefined) void this.#do(() => this.#show());
+        if (!this.#maps.hidden) this.#do(() => this.#show());
       });
     }
     this.#row.addEventListener('input', () => this.#say());
   }
 
   #pick(id: string, of: 'layers' | 'queryHeads', first: number): HTMLSelectElement {
-    const { [of]: count } = facts.models['stories-q-mqa'].description;
+    const { [of]: count } = facts.models['table-qk-v'].description;
     return h('select', { id }, Array.from({ length: count }, (_, i) =>
       h('option', { value: i, selected: i === first }, String(i + 1))));
   }
 
-  async #do(work: () => Promise<void>): Promise<void> {
-    try {
-      this.#readout.classList.remove('error');
-      await work();
-    } catch (error) {
-      this.#readout.classList.add('error');
-      setText(this.#readout, explain(error));
+  /** One thing after the other. */
+  #do(work: () => Promise<void>): void {
+    this.#busy = this.#busy.then(work).then(() => this.#readout.classList.remove('error'),
+      (error: unknown) => {
+        this.#readout.classList.add('error');
+        setText(this.#readout, explain(error));
+      });
+  }
+
+  async #read(): Promise<void> {
+    const text = this.#text.value.trim() || sentence;
+    await Promise.all(this.#views.map((view) => view.load((loaded, total) =>
+      setText(this.#readout, `Loading ${Math.round(100 * loaded / (total || 1))} %`))));
+    await Promise.all(this.#views.map((view) => view.read(text)));
+    this.#row.max = String(this.#one.words.length - 1);
+    this.#row.value = this.#row.max;
+    await this.#show();
+    const [one, std] = await Promise.all(this.#views.map((view) => view.showAll()));
+    if (one !== undefined && std !== undefined) {
+      announce(`Mean of all heads. ${this.#one.title}: ${says(one)}. ${this.#std.title}: ` +
+        `${says(std)}`);
     }
   }
 
-  /** A new text: a session that holds its first tokens. */
-  async #read(): Promise<void> {
-    const latest = this.#latest += 1;
-    this.#lease ??= await lease('stories-q-mqa', 'f16', (loaded, total) =>
-      setText(this.#readout, `Loading ${Math.round(100 * loaded / (total || 1))} %`));
-    const { model } = this.#lease;
-    const session = await model.createSession({ chat: false });
-    await session.append(this.#text.value.trim() || sentence);
-    if (session.contextUsage > tokensMax) await session.truncate(tokensMax);
-    const ids = [...await session.tokens()];
-    const words = await Promise.all(ids.map((id) => model.detokenize([id])));
-    if (latest !== this.#latest) return session.destroy();
-    await this.#session?.destroy();
-    this.#session = session;
-    this.#words = words;
-    this.#row.max = String(ids.length - 1);
-    this.#row.value = String(ids.length - 1);
-    return this.#show();
-  }
-
   async #show(): Promise<void> {
-    const session = this.#session;
-    if (session === undefined) return;
     const [layer, head] = [Number(this.#layer.value), Number(this.#head.value)];
-    const [own, keys] = await Promise.all([session.attention({ layer, head }),
-      session.attention({ layer, head, queries: 'keys' })]);
+    await Promise.all(this.#views.map((view) => view.show(layer, head)));
     this.#maps.hidden = false;
-    this.#views[0]?.show(own);
-    this.#views[1]?.show(keys);
     this.#say();
-    announce(this.#views.map(({ title, element }) =>
-      `${title}: asymmetry ${Number(element.dataset['asymmetry']).toFixed(2)}`).join('; '));
   }
 
   #say(): void {
     const row = Number(this.#row.value);
-    const word = this.#words[row]?.trim() ?? '';
+    const word = this.#one.words[row]?.trim() ?? '';
     this.#row.setAttribute('aria-valuetext', word);
-    const [one, std] = this.#views.map((view) => view.top(this.#words, row));
-    setText(this.#readout, `“${word}” looks at ${one ?? ''}. With keys as queries: ${std ?? ''}.`);
+    setText(this.#readout, `“${word}” looks at ${this.#one.top(row)}. In the symmetric model: ` +
+      `${this.#std.top(row)}.`);
   }
 
   restyle(): void {

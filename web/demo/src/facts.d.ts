@@ -12,7 +12,8 @@ declare module 'virtual:facts' {
     standardBytesPerToken: Record<CacheType, number>;
   }
 
-  export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'digits-keqv' | 'digits-qkv';
+  export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'table-q-kv' | 'table-qk-v' |
+    'digits-keqv' | 'digits-qkv';
 
   /** A row of our table of language models. */
   export interface TableRow {
