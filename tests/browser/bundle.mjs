@@ -3,9 +3,11 @@
 //
 // The WebAssembly modules are not: each is also the script of its threads, and the library finds
 // them beside its own folder, as in the package (dist/src, dist/wasm).
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root } from '../../wasm/toolchain/shell.mjs';
+import { withWindow } from '../node/support.mjs';
 
 const folder = join(root, 'build/browser');
 
@@ -22,6 +24,9 @@ export async function makeSite(cacheFolder) {
     external: ['node:*'],
     logLevel: 'warning',
   });
+  mkdirSync(join(folder, 'made'), { recursive: true });
+  const story = readFileSync(join(root, 'models/stories-q-mqa.q8_0.gguf'));
+  writeFileSync(join(folder, 'made/endless.gguf'), Buffer.from(withWindow(story)));
   return {
     '/': join(root, 'tests/browser/page'),
     '/src/': join(folder, 'src'),
@@ -30,5 +35,6 @@ export async function makeSite(cacheFolder) {
     '/golden/': join(root, 'tests/golden'),
     '/models/': join(root, 'models'),
     '/fetched/': cacheFolder,
+    '/made/': join(folder, 'made'),
   };
 }

@@ -153,8 +153,8 @@ async function testChat(visit, abilities, site) {
 
 /** On the strictest page everything, on the others what depends on them. */
 const apiSteps = {
-  'isolated, strict policy': ['sessions', 'bytes', 'aborts', 'snapshots', 'batches', 'sources',
-    'image', 'two', 'deaths'],
+  'isolated, strict policy': ['sessions', 'bytes', 'aborts', 'snapshots', 'batches', 'shared',
+    'sources', 'image', 'two', 'deaths'],
   'not isolated': ['sessions', 'two', 'deaths'],
 };
 
