@@ -7,7 +7,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { build } from 'esbuild';
 import { root } from '../../wasm/toolchain/shell.mjs';
-import { withWindow } from '../node/support.mjs';
+import { chatFile, withWindow } from '../node/support.mjs';
 
 const folder = join(root, 'build/browser');
 
@@ -27,6 +27,7 @@ export async function makeSite(cacheFolder) {
   mkdirSync(join(folder, 'made'), { recursive: true });
   const story = readFileSync(join(root, 'models/stories-q-mqa.q8_0.gguf'));
   writeFileSync(join(folder, 'made/endless.gguf'), Buffer.from(withWindow(story)));
+  writeFileSync(join(folder, 'made/chat.gguf'), Buffer.from(chatFile()));
   return {
     '/': join(root, 'tests/browser/page'),
     '/src/': join(folder, 'src'),

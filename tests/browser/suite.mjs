@@ -154,7 +154,7 @@ async function testChat(visit, abilities, site) {
 /** On the strictest page everything, on the others what depends on them. */
 const apiSteps = {
   'isolated, strict policy': ['sessions', 'bytes', 'aborts', 'snapshots', 'batches', 'shared',
-    'sources', 'image', 'two', 'deaths'],
+    'facades', 'sources', 'image', 'two', 'deaths'],
   'not isolated': ['sessions', 'two', 'deaths'],
 };
 
@@ -170,6 +170,11 @@ async function testApi(t, visit, { relaxed, threads }, site, steps) {
   const hasThreads = threads && site.isolated === true;
   assert.equal(availability.threads.value > 1, hasThreads && availableParallelism() > 1);
   assert.equal(availability.threads.reason === undefined, hasThreads);
+  assert.equal(availability.available.value, true);
+  assert.equal(availability.isolated.reason === undefined, site.isolated === true);
+  assert.ok(availability.memoryBytes.value >= 2 ** 28);
+  const { store } = availability;
+  assert.equal(store.reason === undefined, store.value === 'opfs', JSON.stringify(store));
   assert.equal(text, (await inNode({ ...story, tokens: 30 })).text);
   const { saveMs, saveBytes } = report;
   if (saveMs !== undefined) t.diagnostic(`saving ${saveBytes} bytes took ${saveMs.toFixed(1)} ms`);

@@ -58,14 +58,15 @@ async function bytes({ model }) {
   same(last.total, last.weights + last.cache + last.scratch + last.sessions + last.tables, 'sum');
   const round = async () => {
     const made = await model.createSession({ initialPrompts: prompt });
-    await made.destroy();
+    const clone = await made.clone();
+    await Promise.all([made.destroy(), clone.destroy()]);
   };
   await round();
   const { total, heap } = await model.memory();
-  for (let i = 0; i < 300; i++) await round();
+  for (let i = 0; i < 500; i++) await round();
   const after = await model.memory();
-  same(after.total, total, 'total after many sessions');
-  same(after.heap, heap, 'heap after many sessions');
+  same(after.total, total, 'total after a thousand sessions');
+  same(after.heap, heap, 'heap after a thousand sessions');
   await session.destroy();
 }
 
@@ -145,6 +146,33 @@ async function shared({ model }) {
   same((await model.memory()).cacheUsed, before.cacheUsed, 'bytes after all');
 }
 
+/** The subpaths, over a model with a chat template. */
+async function facades() {
+  const [{ openai }, { languageModel }, { constrain }] = await Promise.all(
+    ['openai', 'prompt-api', 'constraint'].map((name) => import(`./dist/src/${name}.js`)));
+  const model = await OneKV.load('/made/chat.gguf', { store: 'none' });
+  const { chat: { completions } } = openai(model, { constrain });
+  const body = { messages: [{ role: 'user', content: 'Tim had a' }], temperature: 0,
+    max_tokens: 8 };
+  const whole = await completions.create(body);
+  same(whole.usage.completion_tokens, 8, 'tokens of a completion');
+  let text = '';
+  for await (const { choices: [choice], usage } of await completions.create(
+    { ...body, stream: true, stream_options: { include_usage: true } })) {
+    text += choice?.delta.content ?? '';
+    if (usage) same(usage.prompt_tokens_details.cached_tokens, usage.prompt_tokens - 1, 'cached');
+  }
+  same(text, whole.choices[0].message.content, 'the stream of a completion');
+  await fails(completions.create({ ...body, tools: [{}] }), 'INVALID_ARGUMENT', 'tools');
+  const session = await languageModel(async () => model, { constrain }).create();
+  const answer = await session.prompt([...body.messages,
+    { role: 'assistant', content: ' The answer is', prefix: true }],
+  { responseConstraint: /( \d){3}/ });
+  check(/^( \d){3}$/.test(answer), `an answer under a constraint: ${answer}`);
+  same(session.onekv.messages.at(-1).content, ` The answer is${answer}`, 'with its prefix');
+  await model.unload();
+}
+
 async function sources() {
   const whole = await (await fetch(address)).arrayBuffer();
   const seen = [];
@@ -206,12 +234,14 @@ async function deaths() {
   await pending;
 }
 
-const steps = { sessions, bytes, aborts, snapshots, batches, shared, sources, image, two,
-  deaths };
+const steps = { sessions, bytes, aborts, snapshots, batches, shared, facades, sources, image,
+  two, deaths };
 
 /** Takes the steps that job.api names, with one model; tell(text) hears which. */
 export async function runSteps(job, tell) {
+  tell('availability');
   const report = { availability: await OneKV.availability(), done: [] };
+  tell('loading');
   const model = await OneKV.load(endlessAddress, { store: 'none', batch: 32 });
   try {
     for (const name of job.api) {
