@@ -25,7 +25,7 @@ const sites = {
 const refusing = 'isolated, but no workers in the worker';
 
 // Many times what the slowest job takes on a quiet machine; a test has one job or two short ones.
-const jobTimeout = 120_000;
+const jobTimeout = 240_000;
 const limit = { timeout: 2 * jobTimeout };
 // A first run downloads the model, which has limits of its own.
 const downloadLimit = { timeout: 20 * 60_000 };
