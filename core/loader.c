@@ -18,6 +18,7 @@ struct onekv_loader {
   size_t n_header;
   size_t n_header_max;
   size_t n_header_needed; /* lower bound of the header's size */
+  hash_state hash;
   gguf *file;             /* NULL until the header is read */
   bool failed;
 };
@@ -48,7 +49,7 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
   loader->model = model;
   model->memory = memory;
   loader->model->pool = options->pool;
-  loader->model->hash = HASH_START;
+  hash_start(&loader->hash);
   kernels_select(&loader->model->kernels, options->level);
   *out = loader;
   return ONEKV_OK;
@@ -149,7 +150,7 @@ onekv_status onekv_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_
     return error_set(error, ONEKV_WRONG_STATE, "the loader was fed after an error");
   }
   if (n_bytes == 0) return ONEKV_OK;
-  loader->model->hash = hash_bytes(loader->model->hash, bytes, n_bytes);
+  hash_feed(&loader->hash, bytes, n_bytes);
   onekv_status status = ONEKV_OK;
   if (loader->file != NULL) {
     /* Bytes between the header's end and the data section are padding. */
@@ -230,6 +231,7 @@ onekv_status onekv_loader_finish(onekv_loader *loader, onekv_model **out, onekv_
   memory_arena arena = {model->scratch_block, 0, false};
   model_scratch_make(model, &arena);
   weights_plan_close(&model->memory, &model->plan);
+  model->hash = hash_value(&loader->hash);
   free_loader(loader);
   *out = model;
   return ONEKV_OK;

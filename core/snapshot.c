@@ -21,7 +21,7 @@
 #include "f16.h"
 
 enum {
-  SNAPSHOT_VERSION = 1,
+  SNAPSHOT_VERSION = 2,
   SAMPLING_WORDS = 8, /* fields of 4 bytes before n_biases */
   BIAS_BYTES = 8,
   HEAD_BYTES = 4 + 4 + 8 + 8 + 4 + 4 + 3 * 8 + 2 * 8 + 4 * SAMPLING_WORDS + 4,
@@ -121,7 +121,7 @@ void onekv_session_save(const onekv_session *session, uint8_t *out) {
   }
   kv_cache_save(&session->cache, cursor);
   cursor += kv_cache_saved_bytes(&session->cache);
-  put_u64(&cursor, hash_bytes(HASH_START, out, (size_t)(cursor - out)));
+  put_u64(&cursor, hash_bytes(out, (size_t)(cursor - out)));
 }
 
 /* The bytes are long enough for a head. */
@@ -166,7 +166,7 @@ static const char *reason_to_refuse(const onekv_model *model, const snapshot_hea
   if (!fits || n_left / row_bytes != head->n_tokens || n_left % row_bytes != 0) {
     return "its length does not fit its number of tokens";
   }
-  uint64_t hash = hash_bytes(HASH_START, bytes, n_bytes - HASH_BYTES);
+  uint64_t hash = hash_bytes(bytes, n_bytes - HASH_BYTES);
   return load_u64(bytes + n_bytes - HASH_BYTES) == hash ? NULL : "its checksum is wrong";
 }
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/onekv.h"
 #include "tests/native/gguf_writer.h"
 
@@ -58,13 +59,11 @@ static void store_u64(uint8_t *out, uint64_t value) {
 /* What stands before n_tokens as this model wants it, and the checksum over all. */
 static void put_right(const onekv_model *model, unsigned type, uint8_t *bytes, size_t n) {
   if (n < HEAD_BYTES + 8) return;
-  memcpy(bytes, "OKVS\1\0\0\0", 8);
+  memcpy(bytes, "OKVS\2\0\0\0", 8);
   store_u64(bytes + 8, onekv_model_hash(model));
   store_u64(bytes + 16, onekv_model_cache_bytes_per_token(model));
   memcpy(bytes + 24, (const uint8_t[4]){(uint8_t)type, 0, 0, 0}, 4);
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (size_t i = 0; i < n - 8; i++) hash = (hash ^ bytes[i]) * 0x100000001B3u;
-  store_u64(bytes + n - 8, hash);
+  store_u64(bytes + n - 8, hash_bytes(bytes, n - 8));
 }
 
 static void use(onekv_model *model, onekv_session *session) {

@@ -8,7 +8,7 @@ Greedy decoding runs on the file converted to F32 with an F32 cache ("exact": th
 arithmetic is float like ours, and a difference is a fault), and the text is read once more with the
 file as it is and llama.cpp's defaults ("quantised": activations rounded to 8 bits, F16 cache). A
 prompt on which the two choose different tokens is refused: its text would prove nothing.
-Needs llama-cpp-python, gguf and jinja2; README.md beside this file has the whole recipe.
+Needs llama-cpp-python, gguf, jinja2 and xxhash; README.md beside this file has the whole recipe.
 """
 import argparse
 import hashlib
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import jinja2
 import numpy as np
+import xxhash
 from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
 from llama_cpp import Llama
@@ -225,14 +226,6 @@ def record_first(path, prompts, wanted, folder):
     raise SystemExit(f"only {len(found)} of {wanted} prompts without a near-tie: add some")
 
 
-def fnv1a(data):
-    """onekv_model_hash of a file's bytes, by which a test knows that it has the same file."""
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return value
-
-
 def smollm2(path, folder):
     head = {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
             "made_with": made_with()}
@@ -242,7 +235,8 @@ def smollm2(path, folder):
 def expanded(path, folder):
     twin = folder / "expanded.gguf"
     copied = expand.expand(path, twin)
-    head = {"file": path.name, "hash": f"{fnv1a(path.read_bytes()):016x}",
+    # onekv_model_hash: by it a test knows that it has the same file.
+    head = {"file": path.name, "hash": xxhash.xxh64(path.read_bytes()).hexdigest(),
             "expanded": f"{len(copied)} tensors copied by models/expand.py",
             "made_with": made_with()}
     write(HERE / "expanded.json", head, record_first(twin, STORIES, 4, folder))
