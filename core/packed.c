@@ -134,9 +134,6 @@ static void read_simple(tensor_type type, const uint8_t *source, row_block *out)
   out->scale = read_f16(source);
   out->second = 0.0f;
   switch (type) {
-    case TENSOR_Q8_0:
-      memcpy(out->values, source + 2, BLOCK);
-      break;
     case TENSOR_Q4_0:
       read_nibbles(source + 2, out->values);
       break;
@@ -184,19 +181,38 @@ static void read_q6_k(const uint8_t *source, size_t j, row_block *out) {
   }
 }
 
-void packed_write(tensor_type type, const uint8_t *source, size_t row, uint8_t *blocks) {
-  packed_form form = packed_form_of(type);
-  size_t n_blocks = tensor_type_describe(type).block_elements / PACKED_COLUMNS;
-  for (size_t j = 0; j < n_blocks; j++) {
-    row_block block;
-    if (n_blocks == 1) {
-      read_simple(type, source, &block);
-    } else if (type == TENSOR_Q6_K) {
-      read_q6_k(source, j, &block);
-    } else {
-      read_k(type, source, j, &block);
+/* Q8_0 as it is: most bytes of most files. */
+static void write_q8_0(const uint8_t *source, size_t n, size_t row, uint8_t *blocks) {
+  for (size_t j = 0; j < n; j++, source += BYTES_Q8_0) {
+    float scale = read_f16(source);
+    memcpy(blocks + row * sizeof scale, &scale, sizeof scale);
+    blocks += SCALE_BYTES;
+    for (size_t g = 0; g < GROUPS; g++, blocks += GROUP_BYTES) {
+      memcpy(blocks + row * GROUP, source + 2 + g * GROUP, GROUP);
     }
-    put(form, &block, row, blocks + j * packed_block_bytes(form));
+  }
+}
+
+void packed_write(tensor_type type, const uint8_t *source, size_t n, size_t row, uint8_t *blocks) {
+  if (type == TENSOR_Q8_0) {
+    write_q8_0(source, n, row, blocks);
+    return;
+  }
+  packed_form form = packed_form_of(type);
+  tensor_type_info info = tensor_type_describe(type);
+  size_t n_parts = info.block_elements / PACKED_COLUMNS;
+  size_t block_bytes = packed_block_bytes(form);
+  for (size_t i = 0; i < n * n_parts; i++, blocks += block_bytes) {
+    const uint8_t *block = source + i / n_parts * info.block_bytes;
+    row_block values;
+    if (n_parts == 1) {
+      read_simple(type, block, &values);
+    } else if (type == TENSOR_Q6_K) {
+      read_q6_k(block, i % n_parts, &values);
+    } else {
+      read_k(type, block, i % n_parts, &values);
+    }
+    put(form, &values, row, blocks);
   }
 }
 

@@ -46,9 +46,9 @@ packed_form packed_form_of(tensor_type type);
 /* Bytes of one block of a strip; 0 for PACKED_NONE. */
 size_t packed_block_bytes(packed_form form);
 
-/* Puts one block of a file of that type, 32 or 256 columns, into row `row` (0 to 15) of the strip
- * whose block `blocks` has the first of these columns. */
-void packed_write(tensor_type type, const uint8_t *source, size_t row, uint8_t *blocks);
+/* Puts n neighbouring blocks of a file of that type, 32 or 256 columns each, into row `row` (0 to
+ * 15) of the strip whose block `blocks` has the first of these columns. */
+void packed_write(tensor_type type, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
 
 /* Zeroes row `row` in the strip's n_blocks blocks. */
 void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks);

@@ -1,26 +1,30 @@
 /* The stream of weights: bytes in file order, in pieces of any size, to where the views point.
  *
- * What is not copied is decoded or packed a block at a time; a block that is cut between two feeds
+ * What is not copied is decoded or packed block by block; a block that is cut between two feeds
  * waits in the plan. So no bytes of the file are kept. */
 #include "weights.h"
 
 #include <string.h>
 
-/* Block `index` of a piece, whole. */
-static void feed_block(const weights_plan *plan, const weights_piece *piece, size_t index,
-                       const uint8_t *block) {
+/* Up to n whole blocks of a piece, from block `index`: as many as one row has of them. Gives their
+ * number. */
+static size_t feed_run(const weights_plan *plan, const weights_piece *piece, size_t index,
+                       const uint8_t *blocks, size_t n) {
   size_t n_elements = tensor_type_describe(piece->type).block_elements;
   if (piece->kind == PIECE_TO_F32) {
     float *out = (float *)(void *)piece->destination;
-    plan->kernels->dequantize[piece->type](block, n_elements, out + index * n_elements);
-    return;
+    plan->kernels->dequantize[piece->type](blocks, n * n_elements, out + index * n_elements);
+    return n;
   }
   size_t n_row_blocks = piece->n_columns / n_elements;
   size_t row = index / n_row_blocks;
-  size_t column_block = index % n_row_blocks * (n_elements / PACKED_COLUMNS);
-  packed_write(piece->type, block, row % PACKED_ROWS,
-               piece->destination + row / PACKED_ROWS * piece->strip_bytes +
-                   column_block * packed_block_bytes(packed_form_of(piece->type)));
+  size_t first = index % n_row_blocks;
+  size_t n_run = n < n_row_blocks - first ? n : n_row_blocks - first;
+  size_t strip_offset = first * (n_elements / PACKED_COLUMNS) *
+                        packed_block_bytes(packed_form_of(piece->type));
+  packed_write(piece->type, blocks, n_run, row % PACKED_ROWS,
+               piece->destination + row / PACKED_ROWS * piece->strip_bytes + strip_offset);
+  return n_run;
 }
 
 /* Bytes [done, done + n) of a piece that is not copied. */
@@ -36,11 +40,14 @@ static void feed_blocks(weights_plan *plan, const weights_piece *piece, size_t d
     plan->n_remainder += n_taken;
     bytes += n_taken;
     if (plan->n_remainder < block_bytes) return;
-    feed_block(plan, piece, index++, plan->remainder);
+    feed_run(plan, piece, index++, plan->remainder, 1);
     plan->n_remainder = 0;
   }
-  for (; (size_t)(end - bytes) >= block_bytes; bytes += block_bytes) {
-    feed_block(plan, piece, index++, bytes);
+  while ((size_t)(end - bytes) >= block_bytes) {
+    size_t n_blocks = (size_t)(end - bytes) / block_bytes;
+    size_t n_run = feed_run(plan, piece, index, bytes, n_blocks);
+    index += n_run;
+    bytes += n_run * block_bytes;
   }
   plan->n_remainder = (size_t)(end - bytes);
   memcpy(plan->remainder, bytes, plan->n_remainder);

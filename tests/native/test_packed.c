@@ -59,7 +59,7 @@ static strip strip_make(tensor_type type, size_t n_columns) {
   for (size_t i = 0; i < ROWS * n_file_blocks; i++) {
     uint8_t *block = out.rows + i * info.block_bytes;
     set_factors(type, block);
-    packed_write(type, block, i / n_file_blocks,
+    packed_write(type, block, 1, i / n_file_blocks,
                  out.packed + i % n_file_blocks * (info.block_elements / PACKED_COLUMNS) *
                      block_bytes);
   }
@@ -208,7 +208,7 @@ static void test_extremes(const kernel_table *table) {
       memset(rows, r % 2 == 0 ? 0x80 : 0x7f, sizeof rows);
       for (size_t b = 0; b < 2; b++) {
         memcpy(rows + 34 * b, &one, sizeof one);
-        packed_write(TENSOR_Q8_0, rows + 34 * b, r, packed + b * packed_block_bytes(PACKED_I8));
+        packed_write(TENSOR_Q8_0, rows + 34 * b, 1, r, packed + b * packed_block_bytes(PACKED_I8));
       }
       expected[r] = (r % 2 == 0 ? -128.0f : 127.0f) * 64.0f * (float)sign;
     }
