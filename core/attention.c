@@ -172,6 +172,13 @@ static void weigh_tile(const attention_call *call, const query_block *block, siz
   }
 }
 
+static void touch_tile(const attention_call *call, const query_block *block, size_t page) {
+  const kv_cache *cache = block->slice->cache;
+  kv_cache_touch(cache, call->layer, KV_KEYS, block->kv_head, page);
+  if (config_shares_kv(call->config)) return;
+  kv_cache_touch(cache, call->layer, KV_VALUES, block->kv_head, page);
+}
+
 static void attend_tile(const attention_call *call, const query_block *block, size_t page,
                         size_t n, const range_result *range, tile_scratch *scratch) {
   size_t h = call->config->head_width;
@@ -221,6 +228,7 @@ static void attend_range(const attention_call *call, const query_block *block, s
   clear_result(block->n_rows * block->n_heads, call->config->head_width, range);
   for (size_t first = index * ATTENTION_RANGE; first < end; first += KV_PAGE_POSITIONS) {
     size_t n = end - first < KV_PAGE_POSITIONS ? end - first : KV_PAGE_POSITIONS;
+    if (first + n < block->n_positions) touch_tile(call, block, first / KV_PAGE_POSITIONS + 1);
     attend_tile(call, block, first / KV_PAGE_POSITIONS, n, range, scratch);
   }
 }

@@ -202,6 +202,15 @@ const float *kv_cache_read(const kv_cache *cache, size_t layer, kv_stream stream
   return scratch;
 }
 
+void kv_cache_touch(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
+                    size_t page) {
+  enum { LINE_BYTES = 64 };
+  /* Volatile: a read whose value nobody wants is to stay. */
+  const volatile uint8_t *tile = tile_at(cache, page, layer, stream, head);
+  size_t n_bytes = cache->pool->layout.tile_bytes;
+  for (size_t i = 0; i < n_bytes; i += LINE_BYTES) (void)tile[i];
+}
+
 size_t kv_cache_saved_bytes(const kv_cache *cache) {
   return cache->n_positions * kv_bytes_per_position(&cache->pool->layout);
 }

@@ -104,6 +104,11 @@ void kv_cache_share(const kv_cache *cache, size_t n_positions, kv_cache *clone);
 const float *kv_cache_read(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
                            size_t page, size_t n, float *scratch);
 
+/* Brings a tile into the processor's cache, as far as it has one: tiles of a head lie a whole page
+ * apart, where no prefetcher finds the next one, and WebAssembly has no instruction that asks. */
+void kv_cache_touch(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
+                    size_t page);
+
 /* Bytes of the first n_positions as one block, page by page, tile by tile: rows, then scales. */
 size_t kv_cache_saved_bytes(const kv_cache *cache);
 void kv_cache_save(const kv_cache *cache, uint8_t *out);
