@@ -12,6 +12,7 @@ import type { ImageShape } from './image.js';
 import { loaderMetadata } from './metadata.js';
 import type { Metadata } from './metadata.js';
 import { Model } from './model.js';
+import type { ModelParts } from './model.js';
 import { readTextKeys } from './text-keys.js';
 import { startModule } from './wasm-module.js';
 import type { EngineOptions, SimdLevel, WasmModule } from './wasm-module.js';
@@ -140,8 +141,11 @@ export class Loader {
   readonly #batch: number;
   /** 0: the file's. */
   readonly #contextLength: number;
+  readonly #headerOnly: boolean;
   #handle: number;
   #fed = 0;
+  /** Once the header was read. */
+  #parts: ModelParts | undefined;
 
   /** @internal */
   constructor(engine: Engine, options: ModelOptions) {
@@ -151,6 +155,7 @@ export class Loader {
     const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
     this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
     this.#contextLength = context;
+    this.#headerOnly = options.headerOnly === true;
     this.#engine = engine;
     this.#handle = border.checkHandle(border.exports._js_loader_open(
       0, arithmetics.indexOf(arithmetic), cacheTypes.indexOf(type), context, this.#batch,
@@ -177,6 +182,26 @@ export class Loader {
       border.check(border.exports._js_loader_feed(handle, border.staging, piece.length));
       this.#fed += piece.length;
     }
+    // Now, while the next bytes are on their way.
+    if (!this.#headerOnly && this.#parts === undefined && this.hasHeader) {
+      this.#parts = this.#readParts();
+    }
+  }
+
+  #readParts(): ModelParts {
+    const { metadata } = this;
+    const description = this.describe();
+    return {
+      description,
+      estimate: this.estimate(),
+      textKeys: readTextKeys(metadata),
+      name: metadata.string('general.name'),
+      labels: metadata.strings('onekv.labels'),
+      image: this.#image(),
+      batch: this.#batch,
+      contextLength: Math.min(this.#contextLength || Number.POSITIVE_INFINITY,
+        description.contextLength),
+    };
   }
 
   /** Bytes fed so far. */
@@ -223,17 +248,7 @@ export class Loader {
   finish(): Model {
     const { border } = this.#engine;
     const handle = this.#open();
-    const parts = this.hasHeader ? {
-      description: this.describe(),
-      estimate: this.estimate(),
-      textKeys: readTextKeys(this.metadata),
-      name: this.metadata.string('general.name'),
-      labels: this.metadata.strings('onekv.labels'),
-      image: this.#image(),
-      batch: this.#batch,
-      contextLength: Math.min(this.#contextLength || Number.POSITIVE_INFINITY,
-        this.describe().contextLength),
-    } : undefined;
+    const parts = this.#parts ?? (this.hasHeader ? this.#readParts() : undefined);
     const model = border.checkHandle(border.exports._js_loader_finish(handle));
     this.#handle = 0;
     this.#engine.disown(this);

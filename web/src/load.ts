@@ -39,11 +39,13 @@ async function feed(loader: Loader, opened: OpenedSource, options: LoadOptions,
 
 /**
  * Reads a GGUF file into the engine; the model is the caller's to destroy. No copy of the file is
- * kept, but in options.store. Ends with a short warm-up (warm-up.ts). Errors name the source:
+ * kept, but in options.store. Ends with a short warm-up (warm-up.ts). While an engine is still
+ * starting, the source is opened; if it does not start, whoever asks has to give up both. Errors
+ * are the engine's, and, with the source's name:
  * those of the format (core/status.h), SOURCE_FAILED, INTEGRITY_FAILED, INVALID_ARGUMENT,
  * OUT_OF_MEMORY.
  */
-export async function loadModel(engine: Engine, source: ModelSource,
+export async function loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
   return withLoader(engine, openSource, source, options, async (loader, opened) => {
     await feed(loader, opened, options, () => false);
@@ -63,7 +65,7 @@ export async function loadModel(engine: Engine, source: ModelSource,
  * gives what `use` makes of the loader: metadata, description, estimate. The integrity is not
  * checked. Errors as loadModel.
  */
-export async function readHeader<T>(engine: Engine, source: ModelSource,
+export async function readHeader<T>(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
   const header = { ...options, headerOnly: true };
   return withLoader(engine, openHeader, source, header, async (loader, opened) => {
@@ -75,14 +77,17 @@ export async function readHeader<T>(engine: Engine, source: ModelSource,
 }
 
 /** The loader is destroyed in the end, and errors get the source's name. */
-async function withLoader<T>(engine: Engine, open: typeof openSource, source: ModelSource,
-  options: LoadOptions, use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
+async function withLoader<T>(engine: Engine | Promise<Engine>, open: typeof openSource,
+  source: ModelSource, options: LoadOptions,
+  use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
     options.signal?.throwIfAborted();
-    const loader = engine.openLoader(options);
+    const early = engine instanceof Promise ? open(source, options) : undefined;
+    early?.catch(() => {}); // Its turn comes after the engine's errors.
+    const loader = (await engine).openLoader(options);
     let name: string | undefined;
     try {
-      const opened = await open(source, options);
+      const opened = await (early ?? open(source, options));
       ({ name } = opened);
       return await use(loader, opened);
     } catch (error) {

@@ -25,7 +25,8 @@ interface Found {
 class Reader {
   readonly #view: DataView;
   readonly #bytes: Uint8Array;
-  readonly #decoder = new TextDecoder();
+  // A byte order mark is a character of a vocabulary as others are.
+  readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   #at = 0;
 
   constructor(bytes: Uint8Array<ArrayBuffer>) {
@@ -51,6 +52,30 @@ class Reader {
     const length = Number(this.#view.getBigUint64(this.#step(8), true));
     const at = this.#step(length);
     return this.#decoder.decode(this.#bytes.subarray(at, at + length));
+  }
+
+  /** Strings one after the other. A vocabulary is tens of thousands of short ones: they are decoded
+   * as one, with zeros between them, unless there are zeros in them. */
+  strings(items: number): string[] {
+    const start = this.#at;
+    const joined = new Uint8Array(this.#bytes.length);
+    let end = 0;
+    let zeros = 0;
+    for (let i = 0; i < items; i++) {
+      const low = this.#view.getUint32(this.#step(8), true);
+      const length = low + 2 ** 32 * this.#view.getUint32(this.#at - 4, true);
+      const at = this.#step(length);
+      for (let k = 0; k <= length; k++) {
+        const byte = k < length ? this.#bytes[at + k] as number : 0;
+        joined[end++] = byte;
+        if (byte === 0) zeros += 1;
+      }
+    }
+    if (items > 0 && zeros === items) {
+      return this.#decoder.decode(joined.subarray(0, end - 1)).split('\0');
+    }
+    this.#at = start;
+    return Array.from({ length: items }, () => this.#string());
   }
 
   read(type: Type): MetadataScalar {
@@ -85,6 +110,7 @@ export class Metadata {
     if (found === undefined) return undefined;
     const reader = new Reader(found.bytes);
     if (found.type !== 'array') return reader.read(found.type);
+    if (found.itemType === 'string') return reader.strings(found.items);
     return Array.from({ length: found.items }, () => reader.read(found.itemType));
   }
 

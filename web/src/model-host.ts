@@ -20,7 +20,8 @@ import type { StoreChoice } from './store.js';
 
 /** How models are read: with paths in Node, without elsewhere. */
 export interface Loading {
-  loadModel(engine: Engine, source: ModelSource, options: LoadOptions): Promise<Model>;
+  loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
+    options: LoadOptions): Promise<Model>;
   readHeader: typeof import('./load.js').readHeader;
 }
 
@@ -105,8 +106,9 @@ export class ModelHost {
     };
   }
 
-  get #started(): Engine {
-    if (this.#engine instanceof Engine) return this.#engine;
+  /** Or the promise of it. */
+  get #started(): Engine | Promise<Engine> {
+    if (this.#engine !== undefined) return this.#engine;
     throw new OneKVError('WRONG_STATE', 'open comes first');
   }
 
@@ -128,13 +130,13 @@ export class ModelHost {
 
   async #open({ simd, threads, wasmUrl, lock }: Args<'open'>): Promise<Result<'open'>> {
     if (this.#engine !== undefined) throw new OneKVError('WRONG_STATE', 'open comes once');
-    if (lock !== undefined) await holdLock(lock);
     try {
       this.#engine = Engine.open({
         ...(simd === undefined ? {} : { simd }),
         ...(threads === undefined ? {} : { threads }),
         ...(wasmUrl === undefined ? {} : { wasmUrl }),
       });
+      if (lock !== undefined) await holdLock(lock);
       this.#engine = await this.#engine;
     } catch (error) {
       this.#engine = undefined;

@@ -53,13 +53,13 @@ async function sourceOf(source: ModelSource): Promise<ModelSource> {
 }
 
 /** As loadModel of index.ts; a string without a scheme is a path. */
-export async function loadModel(engine: Engine, source: ModelSource,
+export async function loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
   return loadFrom(engine, await sourceOf(source), options);
 }
 
 /** As readHeader of index.ts; a string without a scheme is a path. */
-export async function readHeader<T>(engine: Engine, source: ModelSource,
+export async function readHeader<T>(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
   return readHeaderFrom(engine, await sourceOf(source), options, use);
 }

@@ -67,10 +67,10 @@ function wireSource(platform: Platform, source: ModelSource,
 /** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
 const graceMs = 3000;
 
-/** Opens a worker and uses it. Failing or aborted, it is ended; else it is whoever's `use` gave it
- * to. */
+/** Opens a worker and uses it, from the beginning on. Failing or aborted, it is ended; else it is
+ * whoever's `use` gave it to. */
 async function withWorker<T>(platform: Platform, options: WorkerOptions,
-  use: (client: WorkerClient, opened: Opened) => Promise<T>): Promise<T> {
+  use: (client: WorkerClient, opening: Promise<Opened>) => Promise<T>): Promise<T> {
   const { signal, simd, threads, wasmUrl, workerUrl } = options;
   signal?.throwIfAborted();
   const client = new WorkerClient(platform.startWorker, workerUrl);
@@ -85,10 +85,12 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
   try {
     const base = wasmUrl === undefined ? undefined
       : new URL(wasmUrl, globalThis.location?.href).href;
-    const opened = await client.call('open', { simd, threads, wasmUrl: base, lock });
-    if (lock !== undefined) client.watch(lock);
-    grace = graceMs;
-    return await use(client, opened);
+    const opening = client.call('open', { simd, threads, wasmUrl: base, lock }).then((opened) => {
+      if (lock !== undefined) client.watch(lock);
+      grace = graceMs;
+      return opened;
+    });
+    return await use(client, opening);
   } catch (error) {
     await client.end(new OneKVError('WORKER_LOST', reasonOf(error)));
     signal?.throwIfAborted();
@@ -113,8 +115,8 @@ async function load(platform: Platform, source: ModelSource,
   };
   // Not waited for: the browser may ask the user, who may take long.
   if (persist === true) void persistStorage().catch(() => {});
-  return withWorker(platform, options, async (client, opened) => {
-    const loaded = await client.call('load', args, {
+  return withWorker(platform, options, async (client, opening) => {
+    const loading = client.call('load', args, {
       transfer,
       signal: options.signal,
       onNotice: (notice) => {
@@ -122,6 +124,7 @@ async function load(platform: Platform, source: ModelSource,
         target.dispatchEvent(progressEvent(notice.loaded, notice.total));
       },
     });
+    const [opened, loaded] = await Promise.all([opening, loading]);
     warnOfOneThread(opened, options.threads);
     const { memoryBytesMax: _, ...engine } = opened;
     return new RemoteModel(client, loaded, engine);
@@ -131,8 +134,8 @@ async function load(platform: Platform, source: ModelSource,
 /** Uses a worker for one thing. */
 function briefly<T>(platform: Platform, options: WorkerOptions,
   use: (client: WorkerClient, opened: Opened) => Promise<T>): Promise<T> {
-  return withWorker(platform, options, async (client, opened) => {
-    const result = await use(client, opened);
+  return withWorker(platform, options, async (client, opening) => {
+    const result = await use(client, await opening);
     await client.end(new OneKVError('DESTROYED', 'the worker was for one call'));
     return result;
   });

@@ -1,15 +1,41 @@
 // Streams of bytes as async iterables.
 
-/** A stream's pieces. Not all engines iterate streams by themselves. */
+/** Room for the pieces of a stream that fills what it is given. */
+const roomBytes = 1 << 20;
+
+/** Reads pieces into the same memory again and again: a file of a hundred megabytes would leave as
+ * much garbage behind. undefined for a stream that makes its own pieces. */
+function readerInto(stream: ReadableStream<Uint8Array>):
+{ read(): Promise<{ done: boolean; value: Uint8Array | undefined }>; cancel(): Promise<void> }
+| undefined {
+  let reader: ReadableStreamBYOBReader;
+  try {
+    reader = stream.getReader({ mode: 'byob' });
+  } catch {
+    return undefined;
+  }
+  let room = new ArrayBuffer(roomBytes);
+  return {
+    read: async () => {
+      const { done, value } = await reader.read(new Uint8Array(room));
+      if (value !== undefined) room = value.buffer;
+      return { done, value };
+    },
+    cancel: () => reader.cancel(),
+  };
+}
+
+/** A stream's pieces; each is gone when the next one is asked for. Not all engines iterate streams
+ * by themselves. */
 export async function* readStream(
   stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
-  const reader = stream.getReader();
+  const reader = readerInto(stream) ?? stream.getReader();
   let ended = false;
   try {
     for (;;) {
       const { done, value } = await reader.read();
       ended = done;
-      if (done) return;
+      if (done || value === undefined) return;
       yield value;
     }
   } finally {
