@@ -8,6 +8,40 @@ const megabytes = (x) => `${(x / 1e6).toFixed(0)} MB`;
 const seconds = (x) => `${(x / 1000).toFixed(2)} s`;
 
 const seen = 'decode as the page sees it';
+const notRates = ['loadMs', 'peakBytes', 'wasmBytes', 'weightBytes', 'cacheBytes'];
+
+/** Peak of the wasm memory, which never shrinks, beside what it may be: packed weights and a tenth
+ * of them, the cache, and 16 MB. */
+function memoryLine({ wasmBytes, weightBytes, cacheBytes }) {
+  if (wasmBytes === undefined) return [];
+  const most = 1.1 * weightBytes.median + cacheBytes.median + 16e6;
+  return [`OneKV's wasm memory: ${megabytes(wasmBytes.median)}, of which weights ` +
+    `${megabytes(weightBytes.median)} and cache ${megabytes(cacheBytes.median)}; at most ` +
+    `${megabytes(most)} are aimed at.`];
+}
+
+/** The steady speed is that of the last prompt, as short as the first. */
+function firstLine(onekv) {
+  const share = onekv['first decode'].median / onekv['decode after 8'].median;
+  return `OneKV's first decode: ${share.toFixed(2)} of the later one.`;
+}
+
+/** OneKV alone, by depth. */
+function longSection({ title, threads, machine, browser, busy, commit, date, figures }) {
+  const { onekv } = figures;
+  const start = onekv['decode after 8'].median;
+  return [
+    `## ${title}, ${threads} thread${threads === 1 ? '' : 's'}, long prompts`, '',
+    '| | OneKV | of the speed after 8 |', '|---|---|---|',
+    ...Object.keys(onekv).filter((name) => /^(decode after|prefill) \d/.test(name)).map((name) =>
+      `| ${name}, tokens/s | ${cell(onekv[name])} | ${name.startsWith('prefill') ? ''
+        : (onekv[name].median / start).toFixed(2)} |`), '',
+    ...memoryLine(onekv),
+    `Other programs took at most ${percent(busy.others)} of the cores' time in a visit, the host ` +
+      `${percent(busy.stolen)}.`,
+    `${browser}, ${machine.cpu}, ${machine.cores} cores; ${commit}, ${date.slice(0, 16)}Z.`, '',
+  ];
+}
 
 /** The others of a result, in words with their versions. */
 const others = ({ figures, versions }) => [['wllama', 'wllama'], ['onnx', 'ONNX Runtime Web']]
@@ -21,7 +55,7 @@ function rows(result) {
   return Object.keys(figures.onekv)
     .filter((name) => engines.some((engine) => figures[engine][name] !== undefined))
     .map((name) => {
-      const rate = !['loadMs', 'peakBytes'].includes(name);
+      const rate = !notRates.includes(name);
       const show = name === 'loadMs' ? seconds : name === 'peakBytes' ? megabytes : speed;
       const label = { loadMs: 'load (the others: without the download)',
         peakBytes: 'peak memory of the page' }[name] ?? `${name}, tokens/s`;
@@ -36,7 +70,8 @@ function rows(result) {
 
 function section(result) {
   const { title, threads, machine, browser, onekv, busy, commit, date, figures } = result;
-  const { fetchAndHashMs, loadMs } = figures.onekv;
+  const { fetchAndHashMs } = figures.fetch ?? figures.onekv;
+  const { loadMs } = figures.onekv;
   const names = others(result).map(([, words]) => words);
   const heads = ['', ...names, `OneKV (${onekv.simd})`, ...names.map((name) =>
     `to ${name.replace(/ [\d.]+$/, '')}`)];
@@ -46,6 +81,8 @@ function section(result) {
     ...rows(result), '',
     `Fetching and hashing the file alone: ${seconds(fetchAndHashMs.median)}; OneKV's load ` +
       `${(loadMs.median / fetchAndHashMs.median).toFixed(2)} times that.`,
+    firstLine(figures.onekv),
+    ...memoryLine(figures.onekv),
     `Decode as the page sees OneKV's: ${speed(figures.onekv[seen].median)} tokens/s.`,
     `Other programs took at most ${percent(busy.others)} of the cores' time in a visit, the host ` +
       `${percent(busy.stolen)}.`,
@@ -61,5 +98,6 @@ export function peersMarkdown(results) {
     'form. ONNX Runtime gets the weights rounded to one scale a row for its integer products, the',
     'fastest of its forms on the CPU. All are used through their public interfaces, and timed in',
     'their workers. "First decode" follows the load directly.', '',
-    ...results.flatMap(section)].join('\n');
+    ...results.flatMap((result) => (others(result).length === 0 ? longSection(result)
+      : section(result)))].join('\n');
 }

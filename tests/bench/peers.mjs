@@ -1,9 +1,9 @@
 // OneKV beside wllama and ONNX Runtime Web in headless Chromium: npm run bench:peers
 //
 // Every visit is a browser of its own that opens one page, which loads the file and measures
-// (page/page.mjs). The engines take turns, and so does the one that begins. Of Q-K=V files wllama
-// gets the expanded form, the same model for a runtime that knows only QKV; so does ONNX Runtime,
-// in the translation of onnx-model.mjs.
+// (page/page.mjs). The engines take turns, and so does the one that begins; a further visit only
+// fetches the file and hashes it. Of Q-K=V files wllama gets the expanded form, the same model for
+// a runtime that knows only QKV; so does ONNX Runtime, in the translation of onnx-model.mjs.
 //
 // Results: one JSON a file and thread count in tests/bench/results/peers/, and peers.md, the table
 // of all of them, made anew at each run.
@@ -28,11 +28,14 @@ const usage = `usage: node tests/bench/peers.mjs [options]
   --threads N,…      default 1,2
   --repeat N         visits of each engine (default 5)
   --engines E,…      of wllama, onnx, onekv (default all; onekv is always one)
+  --long             OneKV alone, with prompts of 128, 1024, 4096 and 8192 tokens: a file of its own
   --quick            shape S, 2 threads, 3 visits
   --no-save          print the table of this run only
   --table            no run: peers.md anew from the results that are there`;
 
-const allEngines = ['wllama', 'onnx', 'onekv'];
+const allEngines = ['wllama', 'onnx', 'onekv', 'fetch'];
+/** What is compared, or compared with. */
+const always = ['onekv', 'fetch'];
 const variants = {
   'qkv-mha': {},
   'keqv-mqa': { projection: 'Q-K=V', kvHeads: 1 },
@@ -45,6 +48,9 @@ const prompts = {
   M: [{ count: 8, tokens: 33 }, { count: 512, tokens: 17 }, { count: 8, tokens: 49 }],
   L: [{ count: 8, tokens: 17 }, { count: 128, tokens: 9 }, { count: 8, tokens: 17 }],
 };
+/** wllama would take minutes to read the last one. */
+const longPrompts = [{ count: 8, tokens: 33 },
+  ...[128, 1024, 4096, 8192].map((count) => ({ count, tokens: 33 })), { count: 8, tokens: 49 }];
 const resultFolder = join(root, 'tests/bench/results');
 const visitTimeout = 240_000;
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
@@ -107,9 +113,19 @@ function progress(total) {
   };
 }
 
-async function measure(origin, { shape, variant, threads, repeat, engines }) {
+/** A visit that broke down is repeated once: a browser may fail to start on a busy machine. */
+async function persistentVisit(origin, job) {
+  try {
+    return await visit(origin, job);
+  } catch (error) {
+    say(`once more, after: ${error.message.split('\n')[0]}`);
+    return visit(origin, job);
+  }
+}
+
+async function measure(origin, { shape, variant, threads, repeat, engines, long }) {
   const { model, files } = await prepare(shape, variant);
-  const steps = prompts[shape];
+  const steps = long ? longPrompts : prompts[shape];
   const context = Math.max(...steps.map(({ count, tokens }) => count + tokens)) + 64;
   const visits = Object.fromEntries(engines.map((engine) => [engine, []]));
   const tell = progress(repeat * engines.length);
@@ -117,18 +133,23 @@ async function measure(origin, { shape, variant, threads, repeat, engines }) {
     const order = round % 2 === 0 ? engines : [...engines].reverse();
     for (const engine of order) {
       tell(`${titleOf(model)}, ${threads} threads, ${engine}`);
-      visits[engine].push(await visit(origin, {
-        engine, threads, context, url: `/shapes/${files[engine]}`, fetch: engine === 'onekv',
+      visits[engine].push(await persistentVisit(origin, {
+        engine, threads, context, url: `/shapes/${files[engine] ?? files.onekv}`,
         vocabulary: model.vocabulary, seed: 100 * round + 1, prompts: steps,
       }));
     }
   }
-  return { title: titleOf(model), shape, variant, threads, files, prompts: steps, visits };
+  return { title: titleOf(model), shape, variant, threads, long: long === true, files,
+    prompts: steps, visits };
 }
 
 /** The figures of one engine's visits: { name: summary }. */
 function figures(visits, steps) {
   const of = (pick) => summarise(visits.map(pick));
+  if (visits[0].fetchMs !== undefined) {
+    return { fetchMs: of((visit) => visit.fetchMs),
+      fetchAndHashMs: of((visit) => visit.fetchAndHashMs) };
+  }
   return {
     ...Object.fromEntries(steps.flatMap(({ count }, i) => [
       // The first answer is what follows a load, whatever was read; reading 8 tokens is no prefill.
@@ -139,15 +160,17 @@ function figures(visits, steps) {
       'decode as the page sees it': of((visit) => visit.steps.at(-1).seen) }),
     loadMs: of((visit) => visit.loadMs),
     peakBytes: of((visit) => visit.peakBytes),
-    ...(visits[0].fetchAndHashMs === undefined ? {}
-      : { fetchAndHashMs: of((visit) => visit.fetchAndHashMs) }),
+    ...(visits[0].memory === undefined ? {} : {
+      wasmBytes: of((visit) => visit.memory.heap),
+      weightBytes: of((visit) => visit.memory.weights),
+      cacheBytes: of((visit) => visit.memory.cache),
+    }),
   };
 }
 
 function report(measured, started) {
   const { visits, ...rest } = measured;
-  const engines = Object.keys(visits);
-  const all = engines.flatMap((engine) => visits[engine]);
+  const all = Object.values(visits).flat();
   const share = (name) => Math.max(...all.map(({ busy }) => busy[name]));
   const version = (name) => JSON.parse(readFileSync(join(root, 'node_modules', name,
     'package.json'), 'utf8')).version;
@@ -161,8 +184,8 @@ function report(measured, started) {
     // Of the worst visit.
     busy: { others: share('others'), stolen: share('stolen') },
     ...rest,
-    figures: Object.fromEntries(engines.map((engine) =>
-      [engine, figures(visits[engine], rest.prompts)])),
+    figures: Object.fromEntries(Object.entries(visits).map(([engine, those]) =>
+      [engine, figures(those, rest.prompts)])),
   };
 }
 
@@ -180,8 +203,9 @@ function writeTable() {
 function save(result) {
   const folder = join(resultFolder, 'peers');
   mkdirSync(folder, { recursive: true });
-  const { shape, variant, threads } = result;
-  writeFileSync(join(folder, `${shape.toLowerCase()}-${variant}-${threads}t.json`),
+  const { shape, variant, threads, long } = result;
+  const ending = long ? 't-long' : 't';
+  writeFileSync(join(folder, `${shape.toLowerCase()}-${variant}-${threads}${ending}.json`),
     `${JSON.stringify(result, null, 1)}\n`);
   writeTable();
 }
@@ -190,15 +214,17 @@ async function main() {
   const { values } = parseArgs({ options: {
     shapes: { type: 'string' }, variants: { type: 'string' }, threads: { type: 'string' },
     repeat: { type: 'string' }, engines: { type: 'string' }, quick: { type: 'boolean' },
-    'no-save': { type: 'boolean' }, table: { type: 'boolean' }, help: { type: 'boolean' },
+    long: { type: 'boolean' }, 'no-save': { type: 'boolean' }, table: { type: 'boolean' },
+    help: { type: 'boolean' },
   } });
   if (values.help) return console.log(usage);
   if (values.table) return writeTable();
   await need('browsers');
-  const { quick } = values;
+  const { quick, long } = values;
   const list = (name, all, short = all) => (values[name] ?? (quick ? short : all)).split(',');
   const asked = list('engines', allEngines.join());
-  const engines = allEngines.filter((name) => name === 'onekv' || asked.includes(name));
+  const engines = long ? ['onekv']
+    : allEngines.filter((name) => always.includes(name) || asked.includes(name));
   const repeat = Number(values.repeat ?? (quick ? 3 : 5));
   const server = await serveSite();
   const results = [];
@@ -208,7 +234,7 @@ async function main() {
         for (const threads of list('threads', '1,2', '2').map(Number)) {
           const started = new Date().toISOString();
           const measured = await measure(server.origin,
-            { shape, variant, threads, repeat, engines });
+            { shape, variant, threads, repeat, engines, long });
           results.push(report(measured, started));
           if (!values['no-save']) save(results.at(-1));
         }

@@ -1,6 +1,6 @@
 // Runs in the page: one visit of tests/bench/peers.mjs. The job of the address (?job=JSON):
 //
-//   engine    'onekv', 'wllama' or 'onnx'
+//   engine    'onekv', 'wllama', 'onnx', or 'fetch': how long the file alone takes
 //   url       the GGUF or ONNX file
 //   threads   threads asked for
 //   context   tokens that the longest step needs
@@ -17,8 +17,7 @@ import { measureWllama } from './wllama.mjs';
 const element = (id) => document.getElementById(id);
 const say = (text) => { element('state').textContent = text; };
 
-/** How long the file alone takes: to fetch, and to fetch and hash. */
-async function measureFetch(url) {
+async function measureFetch({ url }) {
   const started = performance.now();
   const bytes = await (await fetch(url)).arrayBuffer();
   const fetched = performance.now();
@@ -26,13 +25,13 @@ async function measureFetch(url) {
   return { fetchMs: fetched - started, fetchAndHashMs: performance.now() - started };
 }
 
-const engines = { onekv: measureOneKV, onnx: measureOnnx, wllama: measureWllama };
+const engines = { onekv: measureOneKV, onnx: measureOnnx, wllama: measureWllama,
+  fetch: measureFetch };
 
 async function run(job) {
   say(`${job.engine} on ${job.url}`);
   const report = await engines[job.engine](job);
-  return { isolated: globalThis.crossOriginIsolated, ...report,
-    ...(job.fetch ? await measureFetch(job.url) : {}) };
+  return { isolated: globalThis.crossOriginIsolated, ...report };
 }
 
 const failed = (error) => ({ error: String(error?.stack ?? error) });
