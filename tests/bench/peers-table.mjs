@@ -98,6 +98,6 @@ export function peersMarkdown(results) {
     'form. ONNX Runtime gets the weights rounded to one scale a row for its integer products, the',
     'fastest of its forms on the CPU. All are used through their public interfaces, and timed in',
     'their workers. "First decode" follows the load directly.', '',
-    ...results.flatMap((result) => (others(result).length === 0 ? longSection(result)
+    ...results.flatMap((result) => (result.long ? longSection(result)
       : section(result)))].join('\n');
 }
