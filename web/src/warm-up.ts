@@ -4,7 +4,7 @@
 //
 // A kernel is compiled anew after some hundred calls, in the background; a function that is entered
 // once stays slow to its end. The time is bounded: 60 ms and one step for the first part; two turns
-// of 15 ms and one step for each number of threads, with steps of at most 5 ms, for the second.
+// of 15 ms and one step for each number of threads, with steps of at most 100 ms, for the second.
 // Nothing of it is left but a higher peak of the memory report, by one page of the cache.
 import { OneKVError } from './errors.js';
 import type { Model } from './model.js';
@@ -13,9 +13,8 @@ import type { Model } from './model.js';
 const budget = 60;
 /** Milliseconds with one number of threads. */
 const turn = 15;
-/** Milliseconds of a step from which on threads are worth their while: a hundred times what it
- * takes to wake one. */
-const longStep = 5;
+/** Milliseconds of a step from which on threads are worth their while. */
+const longStep = 100;
 /** Rows of the few steps with many rows: prefill has kernels of its own. */
 const manyRows = 16;
 
