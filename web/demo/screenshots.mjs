@@ -1,6 +1,7 @@
 // Pictures of the page for the README and for whoever changes it: npm run screenshots.
 //
-// Every state at three widths, light and dark, each reached as a person reaches it, in Chromium.
+// Every state at three widths, light and dark, each reached as a person reaches it, in Chromium;
+// with names (npm run screenshots -- own), those only.
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { launch } from '../../tests/browser/drivers.mjs';
@@ -12,6 +13,7 @@ import { policy } from './build/page-texts.mjs';
 const folder = join(root, 'web/demo/screenshots');
 const widths = { phone: [390, 844], tablet: [820, 1180], desktop: [1280, 900] };
 const quality = 60;
+const wanted = process.argv.slice(2);
 const patience = { timeout: 120_000 };
 
 /** What a person does until a part shows something, and the part that is then pictured; without
@@ -67,8 +69,7 @@ const states = {
       await page.click('#own-load', patience);
       await page.fill('#own-say', 'Once upon a time');
       await page.click('#own-send');
-      await page.waitForFunction("document.querySelector('#own-send').textContent === 'Send'",
-        null, patience);
+      await page.waitForSelector('#own-send:text("Send")', patience);
     },
   },
   paper: { part: '#paper', act: async () => {} },
@@ -106,6 +107,7 @@ async function tour(browser, origin, width, colorScheme) {
   await page.goto(`${origin}/`);
   await page.waitForLoadState('networkidle');
   for (const [name, { part, act }] of Object.entries(states)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
     await act(page, origin);
     await picture(page, `${name}-${width}-${colorScheme}`, part);
   }
@@ -114,7 +116,7 @@ async function tour(browser, origin, width, colorScheme) {
 
 await main(async () => {
   mkdirSync(folder, { recursive: true });
-  for (const file of readdirSync(folder)) rmSync(join(folder, file));
+  if (wanted.length === 0) for (const file of readdirSync(folder)) rmSync(join(folder, file));
   const server = await serve({ mounts: { '/': site }, isolated: true, strict: policy });
   const driver = await launch('chromium');
   const browser = driver.page.context().browser();

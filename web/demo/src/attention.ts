@@ -119,7 +119,7 @@ export class Attention {
   readonly #readout = h('p', { class: 'note', id: 'attention-says' }, `Two models of ` +
     `${(facts.models['table-qk-v'].parameters / 1e6).toFixed(2)} M parameters, which have read ` +
     'the same stories; they are loaded when you press Show.');
-  readonly #one = new View('one', 'table-q-kv', 'Q-K=V', 'The query has a projection of its own.');
+  readonly #one = new View('one', 'table-q-kv', 'Q-K=V', 'A query of its own.');
   readonly #std = new View('std', 'table-qk-v', 'Q=K-V', 'The query is the key.');
   readonly #views = [this.#one, this.#std];
   readonly #maps: HTMLElement;

@@ -63,10 +63,10 @@ function languageTable(): HTMLElement {
       !both && '. Our own training of these eight is not done yet'),
     h('thead', {},
       h('tr', {}, h('td'), group('the paper: 300M, SlimPajama, bf16', 3),
-        group('ours: that shape, f16', 1, 'ours'),
+        group('ours: its cache, f16', 1, 'ours'),
         both && group('ours: 0.7 M parameters, stories', 2, 'ours')),
       h('tr', {}, h('th', { scope: 'col' }, 'attention'), head('perplexity'), head('change'),
-        head('cache a token'), head('cache of 32 Ki', 'ours'),
+        head('cache a token'), head('32 Ki tokens', 'ours'),
         both && [head('perplexity', 'ours'), head('change')])),
     h('tbody', {}, paperRows.map(languageRow)));
 }
