@@ -20,7 +20,7 @@ const jsonFiles = (folder, pattern) => (existsSync(join(root, folder))
 /** Three digits, and no more than were measured. */
 const rate = (x) => (x >= 99.95 ? Math.round(x) : x.toFixed(1));
 const times = (x) => `${x.toFixed(1)} ×`;
-const bytes = (x) => (x < 1e6 ? `${(x / 1e3).toPrecision(3)} KB`
+const bytes = (x) => (x < 1e3 ? `${x} B` : x < 1e6 ? `${(x / 1e3).toPrecision(3)} KB`
   : x < 1e9 ? `${(x / 1e6).toPrecision(3)} MB` : `${(x / 1e9).toPrecision(3)} GB`);
 
 const table = (heads, rows) => [`| ${heads.join(' | ')} |`,
@@ -91,7 +91,7 @@ function peers() {
     [name, '']), 'load / fetch and hash', 'others’ share of the cores'],
   jsonFiles(`${results}/peers`, /\.json$/).map(({ title, threads, figures, busy }) => [
     `${title}, ${threads}t`, ...names.flatMap((name) => pair(figures, name)),
-    times(figures.onekv.loadMs.median / figures.onekv.fetchAndHashMs.median),
+    times(figures.onekv.loadMs.median / figures.fetch.fetchAndHashMs.median),
     `${(100 * busy.others).toFixed(0)} %`]));
 }
 
