@@ -70,7 +70,7 @@ function rows(result) {
 
 function section(result) {
   const { title, threads, machine, browser, onekv, busy, commit, date, figures } = result;
-  const { fetchAndHashMs } = figures.fetch ?? figures.onekv;
+  const { fetchAndHashMs } = figures.fetch;
   const { loadMs } = figures.onekv;
   const names = others(result).map(([, words]) => words);
   const heads = ['', ...names, `OneKV (${onekv.simd})`, ...names.map((name) =>
