@@ -28,7 +28,7 @@ export async function testPlainHost(name) {
     await served.page.close();
     await person.click('#run');
     assert.match(await person.until(paneError),
-      name === 'webkit' ? /module did not start/ : /Is there a network/);
+      name === 'webkit' ? /could not be started/ : /Is there a network/);
     served.page = await servePage({ ...host, port: Number(new URL(origin).port) });
     await person.come(address);
     await person.click('#run');
@@ -41,7 +41,7 @@ export async function testPlainHost(name) {
     if (name === 'webkit') {
       // Its workers' import() asks the network past the service worker: the page comes, and says
       // that the models cannot start.
-      assert.match(await person.until(paneError), /module did not start/);
+      assert.match(await person.until(paneError), /could not be started/);
       return;
     }
     await person.until(`${duetDone} && document.querySelector('.story .error') === null`);
