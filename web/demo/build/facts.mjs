@@ -53,6 +53,7 @@ const readJson = (path) => (existsSync(join(root, path))
 function readTable() {
   const found = readJson('models/results/table.json');
   return found?.rows.map((row) => ({
+    parameters: row.parameters,
     variant: row.variant, perplexity: row.perplexity, spread: row.perplexity_spread,
     change: row.change_percent, bytesPerToken: row.cache_bytes_per_token_f16, seeds: row.seeds,
   }));

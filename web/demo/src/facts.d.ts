@@ -17,6 +17,7 @@ declare module 'virtual:facts' {
 
   /** A row of our table of language models. */
   export interface TableRow {
+    parameters: number;
     variant: string;
     perplexity: number;
     /** Largest minus smallest of the seeds. */

@@ -56,6 +56,12 @@ function languageRow(row: PaperRow): HTMLElement {
     measuredCell(row), facts.table !== undefined && trainedCells(trained));
 }
 
+/** From the least to the most that one of them has. */
+function trainedSize(): string {
+  const sizes = (facts.table ?? []).map(({ parameters }) => parameters / 1e6);
+  return `${Math.min(...sizes).toFixed(1)} to ${Math.max(...sizes).toFixed(1)} M`;
+}
+
 function languageTable(): HTMLElement {
   const both = facts.table !== undefined;
   return h('table', { class: 'paper-table' },
@@ -64,7 +70,7 @@ function languageTable(): HTMLElement {
     h('thead', {},
       h('tr', {}, h('td'), group('the paper: 300M, SlimPajama, bf16', 3),
         group('ours: its cache, f16', 1, 'ours'),
-        both && group('ours: 0.7 M parameters, stories', 2, 'ours')),
+        both && group(`ours: ${trainedSize()} parameters, stories`, 2, 'ours')),
       h('tr', {}, h('th', { scope: 'col' }, 'attention'), head('perplexity'), head('change'),
         head('cache a token'), head('32 Ki tokens', 'ours'),
         both && [head('perplexity', 'ours'), head('change')])),
