@@ -248,6 +248,30 @@ test('a stored copy that was damaged is fetched again', { timeout: 60_000 }, asy
   }
 });
 
+test('a value deleted before it is read is fetched again', { timeout: 60_000 }, async () => {
+  const store = new MapStore();
+  await load({ store });
+  /** As a file system gives it when another tab deletes it between the asking and the reading. */
+  const gone = Object.assign(new Blob(['gone']), {
+    arrayBuffer: () => Promise.reject(new DOMException('not there', 'NotFoundError')) });
+  for (const [ending, listed] of [['.json', 0], ['00001', 1]]) {
+    const late = new MapStore();
+    late.values = new Map(store.values);
+    const get = late.get;
+    let first = true;
+    late.get = async (key) => {
+      if (!key.endsWith(ending) || !first) return get(key);
+      first = false;
+      return gone;
+    };
+    site.asked.length = 0;
+    assert.deepEqual(await load({ store: late }), []);
+    assert.equal(site.asked.length, 1, ending);
+    first = true;
+    assert.equal((await listModels({ store: late })).length, listed);
+  }
+});
+
 test('a full or failing store is told of, and the model runs', { timeout: 60_000 }, async () => {
   const full = new MapStore();
   const { put } = full;

@@ -49,9 +49,7 @@ class OpfsStore implements ModelStore {
     const keys: string[] = [];
     for await (const [key, handle] of (await this.#folder()).entries()) {
       // One that was created and never written to is empty: no value has been put.
-      if (handle.kind === 'file' && (await (handle as FileSystemFileHandle).getFile()).size > 0) {
-        keys.push(key);
-      }
+      if (handle.kind === 'file' && ((await this.get(key))?.size ?? 0) > 0) keys.push(key);
     }
     return keys;
   }

@@ -36,13 +36,22 @@ function idOf(url: string): string {
   return hash.toString(16).padStart(16, '0');
 }
 
-async function bytesOf(value: Uint8Array | Blob): Promise<Uint8Array<ArrayBuffer>> {
-  return value instanceof Blob ? new Uint8Array(await value.arrayBuffer())
-    : new Uint8Array(value);
+/** A value's bytes; undefined where there is none, or none any more: a Blob of a file system is
+ * read late, and another tab may have deleted it meanwhile. */
+async function read(store: ModelStore, key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
+  const value = await store.get(key);
+  if (!(value instanceof Blob)) return value && new Uint8Array(value);
+  try {
+    return new Uint8Array(await value.arrayBuffer());
+  } catch (error) {
+    if (error instanceof DOMException && error.name === 'NotFoundError') return undefined;
+    throw error;
+  }
 }
 
 /** The record, if these bytes are one. Storage is as hostile as any other bytes. */
-function parseRecord(bytes: Uint8Array): ModelRecord | undefined {
+function parseRecord(bytes: Uint8Array | undefined): ModelRecord | undefined {
+  if (bytes === undefined) return undefined;
   const isCount = (value: unknown, least: number) => Number.isSafeInteger(value) &&
     (value as number) >= least;
   try {
@@ -72,8 +81,7 @@ export class SavedModel {
 
   /** What the store has of an address; undefined when it has nothing that can be used. */
   static async find(store: ModelStore, url: string): Promise<SavedModel | undefined> {
-    const value = await store.get(idOf(url) + recordEnding);
-    const record = value === undefined ? undefined : parseRecord(await bytesOf(value));
+    const record = parseRecord(await read(store, idOf(url) + recordEnding));
     if (record?.url !== url) return undefined;
     return new SavedModel(store, record, countParts(record, await store.keys()));
   }
@@ -105,8 +113,7 @@ export class SavedModel {
   async* chunks(): AsyncGenerator<Uint8Array> {
     const { partBytes, totalBytes = Number.POSITIVE_INFINITY } = this.record;
     for (let part = 0; part < this.#parts; part++) {
-      const value = await this.#store.get(partKey(this.record, part));
-      const bytes = value === undefined ? undefined : await bytesOf(value);
+      const bytes = await read(this.#store, partKey(this.record, part));
       if (bytes?.length !== Math.min(partBytes, totalBytes - part * partBytes)) return;
       yield bytes;
     }
@@ -160,8 +167,7 @@ export async function listSaved(store: ModelStore): Promise<StoredModel[]> {
   const keys = await store.keys();
   const found: StoredModel[] = [];
   for (const key of keys.filter((name) => name.endsWith(recordEnding))) {
-    const value = await store.get(key);
-    const record = value === undefined ? undefined : parseRecord(await bytesOf(value));
+    const record = parseRecord(await read(store, key));
     if (record === undefined) continue;
     const { partBytes, totalBytes, url, sha256: hash, storedAt } = record;
     const bytes = Math.min(countParts(record, keys) * partBytes,
