@@ -122,6 +122,13 @@ async function testOffline([one, two]) {
     assert.equal(await done(one), 'done');
     assert.equal(await one.text('#output'), text);
     assert.equal(await one.evaluate('crossOriginIsolated'), true);
+    // Workers that start at the same time all find what the service worker keeps.
+    assert.equal(await one.evaluate(`import('onekv').then(async ({ OneKV }) => {
+      const file = new URL('models/stories-q-mqa.q8_0.gguf', location.href);
+      const models = await Promise.all([1, 2, 3].map(() => OneKV.load(file)));
+      await Promise.all(models.map((model) => model.unload()));
+      return models.length;
+    })`), 3);
   } finally {
     await site.close();
   }

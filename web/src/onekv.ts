@@ -3,7 +3,7 @@
 // Nothing here computes: the worker (worker.ts) is fetched when a model is loaded.
 import { invalidArgument } from './errors.js';
 import { makeOneKV } from './remote-load.js';
-import { startWorker } from './start-worker.js';
+import { startWorker, workerComing } from './start-worker.js';
 
 export type * from './api.js';
 export type * from './api-session.js';
@@ -18,6 +18,7 @@ export { OneKVError } from './errors.js';
 
 export const OneKV = makeOneKV({
   startWorker,
+  workerComing,
   resolve: (source) => {
     try {
       return new URL(source, globalThis.location?.href).href;

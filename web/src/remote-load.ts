@@ -17,6 +17,8 @@ import type { StartWorker } from './worker-client.js';
 /** What differs between a page and Node. */
 export interface Platform {
   startWorker: StartWorker;
+  /** What has to be waited for before a worker may be started; undefined if nothing. */
+  workerComing?: () => Promise<void> | undefined;
   /** A string source as the worker takes it. Error: INVALID_ARGUMENT. */
   resolve(source: string): string;
   /** Default of LoadOptions.store. */
@@ -67,12 +69,28 @@ function wireSource(platform: Platform, source: ModelSource,
 /** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
 const graceMs = 3000;
 
+/** Waits; rejects with the signal's reason if that comes first. */
+async function unlessAborted(coming: Promise<void>, signal: AbortSignal | undefined) {
+  let release = () => {};
+  try {
+    await Promise.race([coming, new Promise((_, reject) => {
+      release = onAbort(signal, () => reject(signal?.reason));
+    })]);
+  } finally {
+    release();
+  }
+}
+
 /** Opens a worker and uses it, from the beginning on. Failing or aborted, it is ended; else it is
  * whoever's `use` gave it to. */
 async function withWorker<T>(platform: Platform, options: WorkerOptions,
   use: (client: WorkerClient, opening: Promise<Opened>) => Promise<T>): Promise<T> {
   const { signal, simd, threads, wasmUrl, workerUrl } = options;
   signal?.throwIfAborted();
+  // Looked at anew after every wait: of several that waited, one goes on.
+  for (let coming; (coming = platform.workerComing?.()) !== undefined;) {
+    await unlessAborted(coming, signal);
+  }
   const client = new WorkerClient(platform.startWorker, workerUrl);
   let grace = 0;
   let timer: ReturnType<typeof setTimeout> | undefined;

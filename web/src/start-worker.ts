@@ -1,21 +1,51 @@
 // Starts the worker in a page. The address has to stand there literally for bundlers to find it,
 // in a call of its own.
+//
+// One at a time where a service worker answers: of several workers that ask for the same script at
+// the same time WebKit gives the service worker to the first only, and all that the others ask for
+// afterwards goes past it, to a network that may not be there.
 import type { StartWorker } from './worker-client.js';
+
+/** The newest worker's script on its way, until the worker says its first word or ends. */
+let coming: Promise<void> | undefined;
+
+/** What has to be waited for before a worker may be started; undefined if nothing. */
+export const workerComing = (): Promise<void> | undefined =>
+  (globalThis.navigator?.serviceWorker?.controller ? coming : undefined);
+
+/** Gives the function that says that it has come. */
+function announce(): () => void {
+  let hasCome = () => {};
+  const mine = new Promise<void>((resolve) => { hasCome = resolve; });
+  coming = mine;
+  return () => {
+    if (coming === mine) coming = undefined;
+    hasCome();
+  };
+}
 
 export const startWorker: StartWorker = (url, listener) => {
   const worker = url === undefined
     ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
     : new Worker(url, { type: 'module' });
-  worker.onmessage = ({ data }) => listener.message(data);
+  const hasCome = announce();
+  worker.onmessage = ({ data }) => {
+    hasCome();
+    listener.message(data);
+  };
   worker.onmessageerror = () => listener.lost('a message of the worker could not be read');
   worker.onerror = (event) => {
     event.preventDefault();
+    hasCome();
     listener.lost(event.message ? `the worker broke down: ${event.message}`
       : `the worker's script could not be loaded (${url ?? 'worker.js of the package'})`);
   };
   return {
     post: (message, transfer) => worker.postMessage(message, transfer),
     keepAlive: () => {},
-    end: async () => worker.terminate(),
+    end: async () => {
+      hasCome();
+      worker.terminate();
+    },
   };
 };

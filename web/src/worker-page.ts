@@ -9,3 +9,5 @@ const post = (messages: FromWorker[], transfer: Transferable[]) =>
 const server = new WorkerServer({ loadModel, readHeader }, post);
 
 addEventListener('message', ({ data }) => server.receive(data));
+// The script is here: start-worker.ts waits for that, and for no more.
+post([], []);
