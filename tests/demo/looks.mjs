@@ -47,9 +47,15 @@ export async function testWidths(person) {
     assert.ok(inner < 460 || Math.abs(inner - width) < 20, `it is ${inner} px wide, not ${width}`);
     // The chart follows a moment later.
     await person.until('document.documentElement.scrollWidth <= innerWidth');
+    if (inner >= 390) assert.ok(await person.evaluate(areWhole('document')), `${inner} px`);
   }
   await person.resize(...desktop);
 }
+
+/** What has to be seen whole on a phone, without moving it sideways. */
+const tables = '#paper .scroll, #budget .scroll';
+const areWhole = (page) => `[...${page}.querySelectorAll('${tables}')].every(
+  ({ scrollWidth, clientWidth }) => scrollWidth <= clientWidth)`;
 
 /** The same for widths that the browser does not give its windows: in a frame. */
 export async function testNarrow(name) {
@@ -64,6 +70,9 @@ export async function testNarrow(name) {
       await person.until(`${frame}.contentWindow.innerWidth === ${width}`);
       await person.until(`${frame}.contentDocument.documentElement.scrollWidth === ${width}`);
     }
+    assert.equal(await person.evaluate(
+      `${frame}.contentDocument.querySelectorAll('${tables}').length > 3`), true);
+    assert.equal(await person.evaluate(areWhole(`${frame}.contentDocument`)), true);
   } finally {
     await person.close();
     await page.close();

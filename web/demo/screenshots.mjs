@@ -40,7 +40,7 @@ const states = {
       await page.click('#travel-run');
       await page.waitForSelector('.branch .facts:not(:empty)', patience);
       await page.check('input[value="branch"]');
-      await page.click('.branch .word:nth-child(84)');
+      await page.click('.branch .word:nth-child(50)');
       await page.waitForSelector('.branch:nth-child(2) .facts:not(:empty)', patience);
       await page.waitForSelector('.lanes:not([aria-busy])', patience);
     },

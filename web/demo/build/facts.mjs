@@ -81,9 +81,11 @@ function readLosses() {
 /** Benchmarks that were run, each with what it ran in and when. */
 function readBenches() {
   return resultFiles().filter((path) => path.startsWith('tests/bench')).map((path) => {
-    const { title, engine, browser, date, machine } = readJson(path);
-    return { file: basename(path), what: title === undefined ? undefined : `${title}, wllama too`,
-      engine: engine ?? browser, date: date.slice(0, 10), cpu: machine.cpu };
+    const { title, threads, options, engine, browser, date, machine } = readJson(path);
+    const what = title === undefined ? options.suites.join(', ')
+      : `${title} beside wllama, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+    return { file: basename(path), what, engine: engine ?? browser, date: date.slice(0, 10),
+      cpu: machine.cpu };
   });
 }
 

@@ -20,26 +20,29 @@ function describe({ description, parameters }) {
 }
 
 /** What attention keeps of a token in a layer: a cell for each head's key and value; those that
- * the model does without are empty. */
+ * the model does without are empty. And in words. */
 function cells({ description }, most) {
   const { projection, kvHeads } = description;
   const tensors = projection.endsWith('K=V') ? 1 : 2;
   const kept = kvHeads * tensors;
   const cell = (full) => (full ? '<i class="full"></i>' : '<i></i>');
   const drawn = Array.from({ length: most }, (_, i) => cell(i < kept)).join('');
-  return `<p class="cells"><span class="sr">Of each token a layer keeps ${kept} of ${most} ` +
-    `vectors.</span>${drawn}</p>`;
+  return `<p class="cells" aria-hidden="true">${drawn}</p>` +
+    `<p class="kept">${kept} ${kept === 1 ? 'vector' : 'vectors'} a token and layer</p>`;
 }
 
+/** Not broken over two lines, either of them. */
+const whole = (text) => `<span class="whole">${text}</span>`;
+const percent = (value) => `${value.toFixed(1)}&nbsp;%`;
 const result = (file, text) => `<a href="results/${file}">${text}</a>`;
 
 /** Where likeness is all that is asked: what the symmetric variant does there. */
 function onImages({ tasks }) {
   const rows = tasks.find(({ suite }) => suite === 'odd')?.rows ?? [];
   const [std, symmetric] = ['QKV', 'Q=K-V'].map((name) =>
-    rows.find(({ variant }) => variant === name)?.mean.toFixed(3));
+    percent(100 * rows.find(({ variant }) => variant === name)?.mean));
   return 'Likeness is mutual, so for sets and images that is enough. The odd one of ten images ' +
-    `is found by Q=K-V in ${result('tasks.json', symmetric)} of all cases, by QKV in ` +
+    `is found by ${whole('Q=K-V')} in ${result('tasks.json', symmetric)} of all cases, by QKV in ` +
     `${result('tasks.json', std)}.`;
 }
 
@@ -48,12 +51,13 @@ function onLanguage({ table }) {
   const [symmetric, shared] = ['Q=K-V', 'Q-K=V'].map((name) =>
     table?.find(({ variant }) => variant === name)?.change);
   const cost = [symmetric, shared].every(Number.isFinite)
-    ? `${result('table.json', `${symmetric.toFixed(1)} %`)} of perplexity here and 4.9 % in the ` +
-      `paper’s 300M models; Q-K=V costs ${result('table.json', `${shared.toFixed(1)} %`)} and 3.1 %`
-    : '4.9 % of perplexity in the paper’s 300M models; Q-K=V costs 3.1 %';
+    ? `${result('table.json', percent(symmetric))} of perplexity here and ${percent(4.9)} in the ` +
+      `paper’s 300M models; ${whole('Q-K=V')} costs ` +
+      `${result('table.json', percent(shared))} and ${percent(3.1)}`
+    : `${percent(4.9)} of perplexity in the paper’s 300M models; Q-K=V costs ${percent(3.1)}`;
   return 'A text asks one-way questions: <i>it</i> looks for the cat, the cat does not look for ' +
-    `<i>it</i>. There Q=K-V costs ${cost}. And it still has keys and values to keep: it saves ` +
-    'no cache at all.';
+    `<i>it</i>. There ${whole('Q=K-V')} costs ${cost}. And it still has keys and values to ` +
+    'keep: it saves no cache at all.';
 }
 
 /** { key: text } for every {{key}} of index.html but the policy. */

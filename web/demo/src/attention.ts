@@ -35,6 +35,8 @@ class View {
   readonly element: HTMLElement;
   words: string[] = [];
   readonly #canvas = h('canvas', { role: 'img' });
+  /** Around the row that is read out. */
+  readonly #row = h('i');
   readonly #head = h('p');
   readonly #all = h('p', { class: 'soft' });
   #model: Model | undefined;
@@ -44,7 +46,8 @@ class View {
   constructor(readonly kind: 'one' | 'std', readonly name: ShippedName, readonly title: string,
     what: string) {
     this.element = h('figure', { class: 'map', 'data-map': kind },
-      h('h3', { class: `${kind}-ink` }, title), h('small', { class: 'soft' }, what), this.#canvas,
+      h('h3', { class: `${kind}-ink` }, title), h('small', { class: 'soft' }, what),
+      h('div', { class: 'grid' }, this.#canvas, this.#row),
       h('figcaption', {}, this.#head, this.#all));
   }
 
@@ -99,10 +102,12 @@ class View {
     drawMap(this.#canvas, this.#map.weights, this.#map.tokens, colourOf(this.kind));
   }
 
-  /** What a token looks at most: three, with their shares. */
-  top(row: number): string {
+  /** Marks a row; gives what its token looks at most: three, with their shares. */
+  mark(row: number): string {
     if (this.#map === undefined) return '';
     const { weights, tokens } = this.#map;
+    this.#row.style.setProperty('--row', String(row / tokens));
+    this.#row.style.setProperty('--rows', String(tokens));
     return [...weights.subarray(row * tokens, row * tokens + row + 1).entries()]
       .sort(([, a], [, b]) => b - a).slice(0, 3)
       .map(([j, weight]) => `“${this.words[j]?.trim() ?? ''}” ${(100 * weight).toFixed(0)} %`)
@@ -132,7 +137,7 @@ export class Attention {
       field('Layer', this.#layer), field('Head', this.#head),
       h('button', { type: 'submit', id: 'attention-run' }, 'Show'));
     this.#maps = h('div', { hidden: true }, h('div', { class: 'maps' },
-      this.#views.map(({ element }) => element)), field('Token', this.#row));
+      this.#views.map(({ element }) => element)), field('Row', this.#row, 'reader'));
     find('#attention .shown').append(form, this.#maps, this.#readout);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -187,8 +192,8 @@ export class Attention {
     const row = Number(this.#row.value);
     const word = this.#one.words[row]?.trim() ?? '';
     this.#row.setAttribute('aria-valuetext', word);
-    setText(this.#readout, `“${word}” looks at ${this.#one.top(row)}. In the symmetric model: ` +
-      `${this.#std.top(row)}.`);
+    setText(this.#readout, `“${word}” looks at ${this.#one.mark(row)}. In the symmetric model: ` +
+      `${this.#std.mark(row)}.`);
   }
 
   restyle(): void {

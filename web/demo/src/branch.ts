@@ -104,10 +104,10 @@ export class Branch {
     this.element.dataset['used'] = String(used);
     this.element.dataset['tokens'] = String(tokens);
     const shared = pages - own;
-    setText(this.#facts, `${count(tokens)} tokens, ${bytes(used)} of cache. ${shared > 0
-      ? `Costs ${bytes(own)} in pages of its own; ${bytes(shared)} are shared.`
-      : `Its pages, ${bytes(own)}, are all its own${this.origin === undefined ? '' :
-        ': the cut lies before the end of the first page of 32 tokens'}.`}`);
+    setText(this.#facts, `${count(tokens)} tokens fill ${bytes(used)} of ${bytes(pages)} in ` +
+      `pages, ${shared > 0 ? `of which ${bytes(own)} are its own and ${bytes(shared)} shared.`
+        : `all its own${this.origin === undefined ? '' :
+          ': the cut lies before the end of the first page of 32 tokens'}.`}`);
   }
 
   get text(): string {

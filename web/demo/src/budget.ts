@@ -22,12 +22,13 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
     const bar = h('div', { class: `bar ${isOne ? 'one' : 'std'}` }, h('i'),
       h('span', {}, short(tokens)));
     setPart(bar, most === 0 ? 0 : tokens / most);
-    return h('tr', { 'data-variant': variant.name, 'data-tokens': tokens,
+    return h('tr', { role: 'row', 'data-variant': variant.name, 'data-tokens': tokens,
       'data-conversations': conversations },
-    h('th', { scope: 'row', class: isOne ? 'one-ink' : 'std-ink' }, variant.name),
-    h('td', { class: 'num' }, exactBytes(bytesPerToken)),
-    h('td', { class: 'barred' }, bar),
-    h('td', { class: 'num' }, count(conversations)));
+    h('th', { scope: 'row', role: 'rowheader', class: isOne ? 'one-ink' : 'std-ink' },
+      variant.name),
+    h('td', { role: 'cell', class: 'num' }, exactBytes(bytesPerToken)),
+    h('td', { role: 'cell', class: 'barred' }, bar),
+    h('td', { role: 'cell', class: 'num' }, count(conversations)));
   });
 }
 
@@ -41,15 +42,17 @@ export function startBudget(): void {
   const type = h('select', { id: 'budget-type' },
     ['f16', 'f32', 'i8'].map((name) => h('option', { value: name }, name)));
   const weights = h('input', { type: 'checkbox', id: 'budget-weights' });
-  const body = h('tbody');
-  const conversationsHead = h('th', { scope: 'col', class: 'num' });
+  const body = h('tbody', { role: 'rowgroup' });
+  const column = (name: string, kind = '') =>
+    h('th', { scope: 'col', role: 'columnheader', class: kind }, name);
+  const conversationsHead = column('', 'num');
   const says = h('p', { class: 'note', id: 'budget-says' });
   const update = () => {
     const budget = budgets[Number(slider.value)] as number;
     const chosen = shapes[Number(shape.value)] as (typeof shapes)[number];
     setText(value, roundBytes(budget));
     slider.setAttribute('aria-valuetext', roundBytes(budget));
-    setText(conversationsHead, `conversations of ${count(chosen.context)}`);
+    setText(conversationsHead, `chats of ${count(chosen.context)}`);
     body.replaceChildren(...tableRows(Number(shape.value), type.value as CacheType, budget,
       weights.checked));
     setText(says, weights.checked
@@ -67,9 +70,10 @@ export function startBudget(): void {
     h('div', { class: 'row' }, field('Shape', shape), field('Cache type', type),
       h('label', { class: 'choice' }, weights, 'count the weights too')),
     h('div', { class: 'scroll', tabindex: 0, role: 'region', 'aria-label': 'What each gets' },
-      h('table', { class: 'budget-table' },
-      h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'attention'),
-        h('th', { scope: 'col', class: 'num' }, 'a token'),
-        h('th', { scope: 'col' }, 'tokens of context'), conversationsHead)), body)), says);
+      // The roles stay when a phone lays the cells out in two lines.
+      h('table', { role: 'table', class: 'budget-table' },
+        h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, column('attention'),
+          column('a token takes', 'num'), column('tokens of context', 'barred'),
+          conversationsHead)), body)), says);
   update();
 }

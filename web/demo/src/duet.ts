@@ -132,11 +132,14 @@ const names: Record<Baseline, string> = {
 };
 
 export class Duet {
-  readonly meter = new Meter(find('#meter'), { one: 'Q-K=V + MQA' });
+  readonly meter = new Meter(find('#meter'), { one: 'Q-K=V + MQA',
+    hint: 'Run both to measure it.' });
   readonly one = new Side('stories-q-mqa', find('#pane-one'),
-    'One tensor serves as key and as value, and one head of it serves every query head.');
+    'One tensor serves as key and as value, and one head of it serves every query head. Its ' +
+    'story appears here.');
   readonly std = new Side('stories-qkv', find('#pane-std'),
-    'Every head keeps a key and a value of its own. This is what most models do.');
+    'Every head keeps a key and a value of its own: attention as it was invented. Its story ' +
+    'appears here.');
   readonly #settings = find<HTMLFormElement>('#settings');
   #abort: AbortController | undefined;
   #running: Promise<void> = Promise.resolve();
@@ -178,6 +181,21 @@ export class Duet {
       if (this.#hasRun) void this.run();
     }
     this.#show();
+    if (target.getAttribute('name') === 'baseline') this.#redraw();
+  }
+
+  /** One curve is of one baseline: a run's goes on with the new one, a finished one's gives way to
+   * what the new one comes to. */
+  #redraw(): void {
+    const { plot, state } = this.meter;
+    if (this.#isRunning) plot.clear();
+    else if (state !== undefined) {
+      plot.project(state.context, state.one.perToken, state.std.perToken);
+    }
+  }
+
+  get #isRunning(): boolean {
+    return find('#duet').dataset['state'] === 'running';
   }
 
   /** Runs both from the beginning; a run that is on its way ends first. */
@@ -244,7 +262,7 @@ export class Duet {
     }
     this.meter.show({ one, std, origin: twin ? 'measured' : 'counted',
       baseline: names[baseline], context });
-    if (this.#running !== undefined && this.#abort !== undefined) {
+    if (this.#isRunning) {
       this.meter.plot.add((performance.now() - this.#started) / 1000, one.used, std.used);
     }
   }

@@ -57,7 +57,7 @@ declare module 'virtual:facts' {
 
   export interface BenchFile {
     file: string;
-    what: string | undefined;
+    what: string;
     engine: string;
     date: string;
     cpu: string;

@@ -7,19 +7,26 @@ import type { Child } from './dom.js';
 import { explain } from './errors.js';
 import { bytes } from './format.js';
 
+const storeNames: Record<string, string> = { opfs: 'a private file system',
+  cache: 'the browser’s cache', none: 'nothing' };
+
 function rows(able: Availability): HTMLElement[] {
-  const row = <T>(name: string, ability: Ability<T>, text: (value: T) => Child) => {
+  const row = <T>(name: string, ability: Ability<T>, text: (value: T) => Child, best: string) => {
     const { value, reason } = ability;
     return h('tr', { 'data-ability': name }, h('th', { scope: 'row' }, name),
-      h('td', {}, text(value)), h('td', { class: 'soft' }, reason ?? ''));
+      h('td', {}, text(value)), h('td', { class: 'soft' }, reason ?? best));
   };
   return [
-    row('runs here', able.available, (value) => (value ? 'yes' : 'no')),
-    row('SIMD', able.simd, (value) => value),
-    row('threads', able.threads, String),
-    row('isolated', able.isolated, (value) => (value ? 'yes' : 'no')),
-    row('memory', able.memoryBytes, (value) => `at most ${bytes(value)}`),
-    row('models kept in', able.store, (value) => value),
+    row('runs here', able.available, (value) => (value ? 'yes' : 'no'),
+      'WebAssembly with SIMD, and workers'),
+    row('SIMD', able.simd, (value) => value, 'the faster of the two builds'),
+    row('threads', able.threads, String, 'by the number of cores'),
+    row('isolated', able.isolated, (value) => (value ? 'yes' : 'no'),
+      'from other sites, so that threads may share memory'),
+    row('memory', able.memoryBytes, (value) => `at most ${bytes(value)}`,
+      'all that 32-bit WebAssembly can address'),
+    row('models kept in', able.store, (value) => storeNames[value] ?? value,
+      'loaded once, then there without a network'),
   ];
 }
 

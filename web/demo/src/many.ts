@@ -64,7 +64,7 @@ export class Many {
     find('#many .shown').append(
       h('div', { class: 'row' }, this.#button, this.#stop),
       h('dl', { class: 'totals' }, total('cache of all 64', cache),
-        total('the same in standard QKV', standard), total('less', times),
+        total('the same in standard QKV', standard), total('times less', times),
         total('tokens/s together', speed)),
       h('p', { class: 'many-prompt' }, prompt, ' …'),
       this.#grid, this.#problem);
@@ -127,7 +127,7 @@ export class Many {
         this.#cells[name].title = exactBytes(value);
         this.#cells[name].dataset['bytes'] = String(value);
       }
-      setText(this.#cells.ratio, `${ratio(standard / memory.cacheUsed)}×`);
+      setText(this.#cells.ratio, ratio(standard / memory.cacheUsed));
     };
     model.addEventListener('memory', listen);
     const timer = setInterval(draw, 100);

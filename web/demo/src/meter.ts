@@ -25,16 +25,13 @@ export interface MeterState {
   context: number;
 }
 
-const says = {
-  header: (baseline: string) => `times less cache per token than ${baseline}, by the files’ ` +
-    'headers. Run both to measure it.',
-  measured: (baseline: string) => `times less cache per token than ${baseline}, measured: both ` +
-    'allocators, live.',
-  counted: (baseline: string) => `times less cache per token than ${baseline}, counted by the ` +
-    'allocator for the same tokens.',
+const source = {
+  header: 'by the files’ headers.',
+  measured: 'measured while both allocators fill it.',
+  counted: 'counted by the allocator for the same tokens.',
 };
 
-const rows = ['In use now', 'By tokens', 'Per token', ''] as const;
+const rows = ['Cache in use', 'Tokens in it', 'Per token', ''] as const;
 
 export class Meter {
   readonly plot = new Plot();
@@ -46,11 +43,12 @@ export class Meter {
   readonly #heads: HTMLElement[] = [];
   readonly #projected = h('th', { scope: 'row' });
 
-  constructor(root: HTMLElement, names: { one: string }) {
+  /** hint: what to do for a measurement. */
+  constructor(root: HTMLElement, readonly names: { one: string; hint: string }) {
     const bar = (name: string) => h('div', { class: `bar ${name}` }, h('i'), h('span'));
     this.#bars = { one: bar('one'), std: bar('std') };
     const output = h('output', { 'aria-live': 'off' }, this.#number,
-      h('span', { class: 'times', 'aria-hidden': 'true' }, '×'));
+      h('span', { class: 'times' }, '×'));
     root.append(
       h('div', { class: 'lead' }, h('p', { class: 'ratio' }, output), this.#says,
         h('div', { class: 'bars', 'aria-hidden': 'true' }, this.#bars.one, this.#bars.std)),
@@ -75,11 +73,15 @@ export class Meter {
   show(state: MeterState): void {
     this.state = state;
     const { one, std, context } = state;
-    setText(this.#number, ratio(std.perToken / one.perToken));
-    setText(this.#says, says[state.origin](state.baseline));
+    const times = std.perToken / one.perToken;
+    setText(this.#number, ratio(times));
+    setText(this.#says, `${times > 1 ? 'less' : 'as much'} cache per token ${times > 1 ? 'than'
+      : 'as'} ${state.baseline}, ${source[state.origin]}` +
+      (state.origin === 'header' ? ` ${this.names.hint}` : ''));
     setText(this.#heads[1] as HTMLElement, state.baseline);
     setText(this.#projected, `At ${count(context)} tokens, projected`);
     const running = state.origin !== 'header';
+    if (!running) this.plot.project(context, one.perToken, std.perToken);
     [one, std].forEach((reading, side) => {
       const texts = [running ? exactBytes(reading.used) : '–',
         running ? count(reading.tokens) : '–', exactBytes(reading.perToken),

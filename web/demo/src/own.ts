@@ -166,7 +166,8 @@ export class Own {
   #chat(model: Model, session: Session): void {
     const { projection, heads } = model.description;
     const meterRoot = h('div', { class: 'meter', role: 'group', 'aria-label': 'Cache, measured' });
-    const meter = new Meter(meterRoot, { one: `${projection} ${heads}` });
+    const meter = new Meter(meterRoot, { one: `${projection} ${heads}`,
+      hint: 'Write to the model to measure it.' });
     this.#meter = meter;
     this.#started = performance.now();
     const perToken = (value: number) => ({ used: 0, tokens: 0, perToken: value });

@@ -1,6 +1,6 @@
 // The paper's tables with our figures beside them: each of ours is a link to the file it is from.
 import facts from 'virtual:facts';
-import type { LossRow, TableRow, TaskRow } from 'virtual:facts';
+import type { LossRow, TaskRow } from 'virtual:facts';
 import { find, h } from './dom.js';
 import type { Child } from './dom.js';
 import { bytes, exactBytes, ratio } from './format.js';
@@ -12,70 +12,72 @@ const memoryFile = 'memory-paper.json';
 const signed = (percent: number | null | undefined) => (typeof percent === 'number'
   ? `${percent < 0 ? '−' : '+'}${Math.abs(percent).toFixed(1)} %` : '–');
 
-const cell = (...content: Child[]) => h('td', { class: 'num' }, ...content);
+const num = (...content: Child[]) => h('td', { class: 'num' }, ...content);
 const ours = (...content: Child[]) => h('td', { class: 'num ours' }, ...content);
 const head = (text: string, ...classes: string[]) =>
   h('th', { scope: 'col', class: ['num', ...classes].join(' ') }, text);
-const group = (text: string, columns: number, ...classes: string[]) =>
-  h('th', { colspan: columns, scope: 'colgroup', class: ['num', ...classes].join(' ') }, text);
 
 /** A figure that leads to the file it was read from. */
 const link = (file: string, text: string) =>
   h('a', { href: `results/${file}`, title: `from ${file}` }, text);
 
-/** ' 1/32': what part of it that is. */
-const part = (value: number, of: number | undefined) => (of === undefined || of === value ? ''
-  : h('small', { class: 'soft' }, ` 1/${ratio(of / value)}`));
+/** What stands beside a figure, on phones below it. */
+const aside = (...content: Child[]) => h('small', { class: 'soft' }, ...content);
+
+/** '1/32': what part of it that is. */
+const part = (value: number, of: number | undefined) =>
+  (of === undefined || of === value ? '1' : `1/${ratio(of / value)}`);
 
 const measuredOf = (row: PaperRow | undefined) =>
   facts.memory.find(({ model }) => model === row?.model);
 
 function measuredCell(row: PaperRow): HTMLElement {
   const found = measuredOf(row);
-  if (found === undefined) return ours('–');
-  return ours(link(memoryFile, bytes(found.bytes)),
-    part(found.bytes, measuredOf(paperRows[0])?.bytes),
-    found.computed !== undefined && h('small', {}, ' computed'));
+  if (found === undefined) return ours('not run');
+  return ours(part(found.bytes, measuredOf(paperRows[0])?.bytes), ' ',
+    aside(link(memoryFile, bytes(found.bytes)), found.computed !== undefined && ' computed'));
 }
 
-/** Perplexity and its change, as we trained them. */
-function trainedCells(row: TableRow | undefined): HTMLElement[] {
-  if (row === undefined) return [ours('not run'), cell('–')];
+/** Perplexity's change, and itself, as we trained them. */
+function trainedCell(variant: string): HTMLElement {
+  const row = facts.table?.find((one) => one.variant === variant);
+  if (row === undefined) return ours('not run');
   const spread = row.seeds > 1 ? ` ± ${(row.spread / 2).toFixed(2)}` : '';
-  return [ours(link('table.json', row.perplexity.toFixed(2)), spread),
-    cell(row.variant === 'QKV' ? '–' : signed(row.change))];
+  return ours(row.variant === 'QKV' ? '–' : signed(row.change), ' ',
+    aside(link('table.json', row.perplexity.toFixed(2)), spread));
 }
 
-function languageRow(row: PaperRow): HTMLElement {
-  const isOne = row.name.startsWith('Q-K=V');
-  const trained = facts.table?.find(({ variant }) => variant === row.variant);
-  return h('tr', { 'data-variant': row.variant },
-    h('th', { scope: 'row', class: isOne ? 'one-ink' : undefined }, row.name),
-    cell(row.perplexity.toFixed(2)), cell(signed(row.change)),
-    cell(exactBytes(row.bytesPerToken), part(row.bytesPerToken, paperRows[0]?.bytesPerToken)),
-    measuredCell(row), facts.table !== undefined && trainedCells(trained));
-}
+const languageRow = (row: PaperRow) => h('tr', { 'data-variant': row.variant },
+  h('th', { scope: 'row', class: row.name.startsWith('Q-K=V') ? 'one-ink' : undefined }, row.name),
+  num(part(row.bytesPerToken, paperRows[0]?.bytesPerToken), ' ',
+    aside(exactBytes(row.bytesPerToken))),
+  measuredCell(row),
+  num(signed(row.change), ' ', aside(row.perplexity.toFixed(2))),
+  trainedCell(row.variant));
 
 /** From the least to the most that one of them has. */
 function trainedSize(): string {
   const sizes = (facts.table ?? []).map(({ parameters }) => parameters / 1e6);
-  return `${Math.min(...sizes).toFixed(1)} to ${Math.max(...sizes).toFixed(1)} M`;
+  return `${Math.min(...sizes).toFixed(1)} to ${Math.max(...sizes).toFixed(1)}\u00a0M`;
 }
 
 function languageTable(): HTMLElement {
-  const both = facts.table !== undefined;
+  const group = (text: string) => h('th', { colspan: 2, scope: 'colgroup', class: 'group' }, text);
   return h('table', { class: 'paper-table' },
-    h('caption', {}, 'Language models',
-      !both && '. Our own training of these eight is not done yet'),
+    h('caption', {}, 'Language models: what each variant saves, and what it costs'),
     h('thead', {},
-      h('tr', {}, h('td'), group('the paper: 300M, SlimPajama, bf16', 3),
-        group('ours: its cache, f16', 1, 'ours'),
-        both && group(`ours: ${trainedSize()} parameters, stories`, 2, 'ours')),
-      h('tr', {}, h('th', { scope: 'col' }, 'attention'), head('perplexity'), head('change'),
-        head('cache a token'), head('32 Ki tokens', 'ours'),
-        both && [head('perplexity', 'ours'), head('change')])),
+      h('tr', {}, h('td'), group('cache'), group('perplexity against QKV')),
+      h('tr', {}, h('th', { scope: 'col' }, 'attention'), head('paper'), head('ours', 'ours'),
+        head('paper'), head('ours', 'ours'))),
     h('tbody', {}, paperRows.map(languageRow)));
 }
+
+/** What the small figures are, and which compare. */
+const languageNote = () => h('p', { class: 'note' }, 'Cache, small: the paper’s bytes of a token ' +
+  'in bf16; ours of 32\u00a0Ki tokens in f16, counted by the allocator. Perplexity, small: the ' +
+  `paper’s 300M models on SlimPajama; ours of ${trainedSize()} parameters on stories. Other ` +
+  'sizes, other texts: only the changes compare, and the paper’s look smaller, since it scored ' +
+  'padding too.');
 
 /** The file has more: these show what each kind of rounding costs. */
 const isCommon = ({ weights, cache: type }: LossRow) =>
@@ -89,7 +91,7 @@ function lossTable(): HTMLElement {
       head('standard QKV'), head('Q-K=V + MQA'))),
     h('tbody', {}, facts.losses.filter(isCommon).map(({ weights, cache: type, one, std }) =>
       h('tr', {}, h('th', { scope: 'row' }, `${weights}, ${type}`),
-        cell(link('losses.json', std.toFixed(2))), cell(link('losses.json', one.toFixed(2)))))));
+        num(link('losses.json', std.toFixed(2))), num(link('losses.json', one.toFixed(2)))))));
 }
 
 function taskTable(suite: string, rows: TaskRow[]): HTMLElement {
@@ -97,17 +99,21 @@ function taskTable(suite: string, rows: TaskRow[]): HTMLElement {
   const variants = [...new Set(rows.map(({ variant }) => variant))];
   const accuracy = (variant: string, task: string) => {
     const row = rows.find((one) => one.variant === variant && one.task === task);
-    if (row === undefined) return cell('–');
-    return cell(link('tasks.json', row.mean.toFixed(3)), h('small', { class: 'soft' },
-      row.paper === null ? '' : ` ${row.paper.toFixed(3)}`));
+    if (row === undefined) return num('–');
+    return num(link('tasks.json', row.mean.toFixed(3)), ' ',
+      row.paper !== null && aside(row.paper.toFixed(3)));
   };
   return h('table', { class: 'task-table' },
     h('caption', {}, `${suites[suite] ?? suite}: accuracy, ours and (smaller) the paper’s`),
-    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'attention'), tasks.map((t) => head(t)))),
+    h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'attention'),
+      tasks.map((task) => head(taskNames[task] ?? task)))),
     h('tbody', {}, variants.map((variant) => h('tr', {},
       h('th', { scope: 'row', class: variant.startsWith('Q-K=V') ? 'one-ink' : undefined },
         variant), tasks.map((task) => accuracy(variant, task))))));
 }
+
+/** Where the paper's names are short. */
+const taskNames: Record<string, string> = { sub: '9 − x', odd: 'accuracy' };
 
 const suites: Record<string, string> = {
   'lists-16': 'Lists of 16 digits', 'lists-64': 'Lists of 64 digits',
@@ -124,17 +130,16 @@ const comparable = ({ suite, rows }: { suite: string; rows: TaskRow[] }) =>
 function benchList(): HTMLElement {
   return h('div', { class: 'bench-list' }, h('h3', {}, 'Benchmarks that were run'),
     h('ul', {}, facts.benches.map(({ file, what, engine, date, cpu }) => h('li', {},
-      h('a', { href: `results/${file}` }, file),
-      h('small', { class: 'soft' }, ` ${[what, engine, cpu, date].filter(Boolean).join(', ')}`)))));
+      h('a', { href: `results/${file}` }, what),
+      h('small', { class: 'soft' }, ` ${[engine, cpu, date].join(', ')}`)))),
+    h('p', { class: 'note' }, 'S and M: shapes of some 15 and 110 million parameters, with ' +
+      'random weights.'));
 }
 
 export function startPaper(): void {
   const scroll = (table: HTMLElement) => h('div', { class: 'scroll', tabindex: 0, role: 'region',
     'aria-label': table.querySelector('caption')?.textContent ?? 'Table' }, table);
-  find('#paper .shown').append(scroll(languageTable()),
-    h('p', { class: 'note' }, 'Perplexities do not compare across the line: other sizes, other ' +
-      'texts. How a variant stands to QKV does. The paper scored padding too, which makes its ' +
-      'changes look smaller. Our bytes were counted by the allocator, with all pages taken.'),
+  find('#paper .shown').append(scroll(languageTable()), languageNote(),
     h('div', { class: 'task-tables' }, facts.losses.length > 0 && scroll(lossTable()),
       facts.tasks.filter(comparable).map(({ suite, rows }) => scroll(taskTable(suite, rows))),
       benchList()));

@@ -1,8 +1,10 @@
-// The chart of bytes over time. uPlot: 22 KB gzipped, draws a canvas, takes new data in less than
-// a millisecond; the libraries that draw SVG need several times both.
+// The chart of bytes over time; before anything runs, of what is projected over tokens.
+//
+// uPlot: 22 KB gzipped, draws a canvas, takes new data in less than a millisecond; the libraries
+// that draw SVG need several times both.
 import uPlot from 'uplot';
-import { find, h } from './dom.js';
-import { roundBytes } from './format.js';
+import { find, h, setText } from './dom.js';
+import { bytes, count, roundBytes } from './format.js';
 
 /** Points beyond this are thinned to half: an hour takes no more memory than a minute. */
 const pointsMax = 600;
@@ -24,25 +26,44 @@ export function plantColours(): void {
 
 export class Plot {
   readonly element = h('div', { class: 'plot' });
+  readonly #caption = h('p', { class: 'caption' });
   readonly #figure = h('div', { role: 'img', 'aria-label': 'No bytes yet' });
   #chart: uPlot | undefined;
   #times: number[] = [];
   #one: (number | null)[] = [];
   #std: (number | null)[] = [];
+  /** What is drawn is a projection: over tokens, not seconds. */
+  #isProjected = false;
 
   constructor() {
-    this.element.append(h('p', { class: 'caption' }, 'Bytes of cache over time'), this.#figure);
+    this.element.append(this.#caption, this.#figure);
     new ResizeObserver(() => this.#resize()).observe(this.element);
   }
 
   clear(): void {
+    this.#isProjected = false;
     this.#times = [];
     this.#one = [];
     this.#std = [];
+    setText(this.#caption, 'Bytes of cache over time');
+    this.describe('Bytes of cache over time, being measured');
+    this.#draw();
+  }
+
+  /** Both caches from the first token to the last, by their bytes of one. */
+  project(tokens: number, one: number, std: number): void {
+    this.#isProjected = true;
+    this.#times = [0, tokens];
+    this.#one = [0, tokens * one];
+    this.#std = [0, tokens * std];
+    setText(this.#caption, 'Bytes of cache over tokens, projected');
+    this.describe(`Projected: ${bytes(tokens * one)} against ${bytes(tokens * std)} at ` +
+      `${count(tokens)} tokens`);
     this.#draw();
   }
 
   add(seconds: number, one: number | null, std: number | null): void {
+    if (this.#isProjected) this.clear();
     if (seconds <= (this.#times.at(-1) ?? -1)) return;
     this.#times.push(seconds);
     this.#one.push(one);
@@ -64,7 +85,7 @@ export class Plot {
   }
 
   get points(): number {
-    return this.#times.length;
+    return this.#isProjected ? 0 : this.#times.length;
   }
 
   #thin(): void {
@@ -107,8 +128,8 @@ export class Plot {
         y: { range: (_u, _min, max) => [0, Math.max(1000, (max || 0) * 1.05)] },
       },
       axes: [
-        { ...axis, size: 22, values: (_u, ticks) => ticks.map((tick) => `${tick} s`), space: 60,
-          grid: { show: false } },
+        { ...axis, size: 22, space: 60, grid: { show: false }, values: (_u, ticks) =>
+          ticks.map((tick) => (this.#isProjected ? count(tick) : `${tick} s`)) },
         { ...axis, size: 58, space: 32, values: (_u, ticks) => ticks.map(roundBytes) },
       ],
       series: [
