@@ -29,25 +29,27 @@ typedef struct kernel_table {
                      size_t x_stride, size_t n_tokens, size_t n_columns, float *y,
                      size_t y_stride);
 
-  /* Rounds one row of activations; packed.h has the arrays' shapes. A block with a NaN or an
-   * infinity gets that as its scale and zeros as values. Exact: same result in all variants. */
-  void (*packed_encode)(const float *x, size_t n_columns, int16_t *values, float *scales,
-                        int32_t *sums);
+  /* Rounds one row of activations to -limit ... limit; packed.h has the arrays' shapes. A block
+   * with a NaN or an infinity gets that as its scale and zeros as values. Exact: same result in
+   * all variants. */
+  void (*packed_encode)(const float *x, size_t n_columns, int limit, int16_t *values,
+                        float *scales, int32_t *sums);
+
+  /* NULL, or what makes the bytes that packed_matmul reads: of whole rows, any number of them, so
+   * n_columns may be those of all. packed_offset is 0 where there are none. */
+  void (*packed_split)(const int16_t *values, size_t n_columns, size_t value_bytes,
+                       uint8_t offset, uint8_t *bytes);
+  uint8_t packed_offset;
 
   /* y[t][r] = sum over blocks b of w · x for the 16 rows of a strip, block after block:
    *   y = y + float(i) · (scale[r] · x.scale), for halves twice;
    *   y = y + minimum[r] · (float(x.sum) · x.scale), in the forms that have minima;
    * where i is the exact sum over the block's (half's) columns, of (value - 8) · x in U4.
-   * Never fused: same result in all variants. y_stride in floats. */
+   * Never fused: same result in all variants. y_stride in floats; starts [n_columns / 16][16] is
+   * working memory. */
   void (*packed_matmul[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
-                                           size_t n_tokens, float *y, size_t y_stride);
-
-  /* The same for one token, out of parts and corrections, which packed_split makes of values. All
-   * NULL where packed_matmul is as fast, or where the engine's dot product errs. */
-  void (*packed_split)(const int16_t *values, size_t n_columns, uint8_t *parts,
-                       int32_t *corrections);
-  void (*packed_decode[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
-                                           float *y);
+                                           size_t n_tokens, int32_t *starts, float *y,
+                                           size_t y_stride);
 
   /* y[c] = (x[c] - mean) / sqrt(variance + epsilon) · gain[c] + bias[c]; bias may be NULL.
    * y may be x. */
@@ -121,6 +123,6 @@ void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128
 void kernels_fill_simd128_packed(kernel_table *table);     /* kernels_packed_simd128.c */
 void kernels_fill_relaxed(kernel_table *table);
 void kernels_fill_relaxed_packed(kernel_table *table);     /* kernels_packed_relaxed.c */
-void kernels_fill_relaxed_decode(kernel_table *table);     /* its part, also if slow */
+void kernels_fill_dot(kernel_table *table);                /* the same, also where it is slow */
 
 #endif

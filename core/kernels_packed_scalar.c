@@ -5,8 +5,8 @@
 
 #include "kernels.h"
 
-static void packed_encode_scalar(const float *x, size_t n_columns, int16_t *values, float *scales,
-                                 int32_t *sums) {
+static void packed_encode_scalar(const float *x, size_t n_columns, int limit, int16_t *values,
+                                 float *scales, int32_t *sums) {
   for (size_t b = 0; b < n_columns / PACKED_COLUMNS; b++, x += PACKED_COLUMNS) {
     float largest = 0.0f;
     for (size_t c = 0; c < PACKED_COLUMNS; c++) {
@@ -14,7 +14,7 @@ static void packed_encode_scalar(const float *x, size_t n_columns, int16_t *valu
       if (magnitude > largest || isnan(magnitude)) largest = magnitude;
       if (isnan(largest)) break;
     }
-    float scale = largest / (float)PACKED_X_MAX;
+    float scale = largest / (float)limit;
     /* As for cache rows: what is not finite shows in the scale and so in every product. */
     bool usable = scale > 0.0f && isfinite(scale);
     scales[b] = scale;
@@ -22,7 +22,7 @@ static void packed_encode_scalar(const float *x, size_t n_columns, int16_t *valu
     for (size_t c = 0; c < PACKED_COLUMNS; c++) {
       /* Only a subnormal scale, which has few digits, can give more than the largest code. */
       float code = usable ? rintf(x[c] / scale) : 0.0f;
-      code = fminf(fmaxf(code, -(float)PACKED_X_MAX), (float)PACKED_X_MAX);
+      code = fminf(fmaxf(code, -(float)limit), (float)limit);
       size_t place = c % 4 == 1 ? c + 1 : c % 4 == 2 ? c - 1 : c;
       values[b * PACKED_COLUMNS + place] = (int16_t)code;
       sums[b] += (int32_t)code;
@@ -83,7 +83,9 @@ static void packed_matmul_any(packed_form form, const uint8_t *strip, const pack
 
 #define X(form)                                                                               \
   static void packed_matmul_##form(const uint8_t *strip, const packed_activations *x,         \
-                                   size_t n_tokens, float *y, size_t y_stride) {              \
+                                   size_t n_tokens, int32_t *starts, float *y,                \
+                                   size_t y_stride) {                                         \
+    (void)starts;                                                                             \
     packed_matmul_any(PACKED_##form, strip, x, n_tokens, y, y_stride);                        \
   }
 PACKED_FORM_LIST(X)

@@ -21,11 +21,11 @@ enum {
 
 /* --- activations --------------------------------------------------------------------------- */
 
-static void packed_encode_simd128(const float *x, size_t n_columns, int16_t *values,
-                                  float *scales, int32_t *sums) {
+static void packed_encode_simd128(const float *x, size_t n_columns, int limit,
+                                  int16_t *values, float *scales, int32_t *sums) {
   const v128_t magnitude = wasm_i32x4_splat(0x7fffffff);
-  const v128_t limit = wasm_f32x4_splat((float)PACKED_X_MAX);
-  const v128_t below = wasm_f32x4_neg(limit);
+  const v128_t highest = wasm_f32x4_splat((float)limit);
+  const v128_t lowest = wasm_f32x4_neg(highest);
   const v128_t ones = wasm_i16x8_splat(1);
   for (size_t b = 0; b < n_columns / PACKED_COLUMNS; b++) {
     /* Bits of magnitudes are in the order of the numbers, infinity and NaN above them. */
@@ -36,7 +36,7 @@ static void packed_encode_simd128(const float *x, size_t n_columns, int16_t *val
     }
     largest = wasm_i32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
     largest = wasm_i32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
-    float scale = wasm_f32x4_extract_lane(largest, 0) / (float)PACKED_X_MAX;
+    float scale = wasm_f32x4_extract_lane(largest, 0) / (float)limit;
     bool usable = scale > 0.0f && isfinite(scale);
     scales[b] = scale;
     const v128_t divisor = wasm_f32x4_splat(usable ? scale : 1.0f);
@@ -46,7 +46,7 @@ static void packed_encode_simd128(const float *x, size_t n_columns, int16_t *val
       for (size_t i = 0; i < 2; i++) {
         v128_t value = wasm_v128_load(x + c + i * LANES);
         v128_t code = wasm_f32x4_nearest(wasm_f32x4_div(value, divisor));
-        code = wasm_f32x4_pmin(limit, wasm_f32x4_pmax(below, code));
+        code = wasm_f32x4_pmin(highest, wasm_f32x4_pmax(lowest, code));
         codes[i] = usable ? wasm_i32x4_trunc_sat_f32x4(code) : wasm_i32x4_splat(0);
       }
       v128_t shorts = wasm_i16x8_narrow_i32x4(codes[0], codes[1]);
@@ -191,15 +191,17 @@ SIMD_INLINE size_t packed_tiles(const packed_form form, const uint8_t *strip,
   return t;
 }
 
-#define X(form)                                                                                \
-  static void packed_matmul_##form(const uint8_t *strip, const packed_activations *x,          \
-                                   size_t n_tokens, float *y, size_t y_stride) {               \
-    size_t t = 0;                                                                              \
-    t = packed_tiles(PACKED_##form, strip, x, t, n_tokens, TILE_TOKENS, TILE_VECTORS, y,        \
-                     y_stride);                                                                \
-    t = packed_tiles(PACKED_##form, strip, x, t, n_tokens, 4, TILE_VECTORS, y, y_stride);      \
-    t = packed_tiles(PACKED_##form, strip, x, t, n_tokens, 2, VECTORS, y, y_stride);           \
-    packed_tiles(PACKED_##form, strip, x, t, n_tokens, 1, VECTORS, y, y_stride);               \
+#define X(form)                                                                               \
+  static void packed_matmul_##form(const uint8_t *strip, const packed_activations *x,         \
+                                   size_t n_tokens, int32_t *starts, float *y,                \
+                                   size_t y_stride) {                                         \
+    (void)starts;                                                                             \
+    size_t t = 0;                                                                             \
+    t = packed_tiles(PACKED_##form, strip, x, t, n_tokens, TILE_TOKENS, TILE_VECTORS, y,      \
+                     y_stride);                                                               \
+    t = packed_tiles(PACKED_##form, strip, x, t, n_tokens, 4, TILE_VECTORS, y, y_stride);     \
+    t = packed_tiles(PACKED_##form, strip, x, t, n_tokens, 2, VECTORS, y, y_stride);          \
+    packed_tiles(PACKED_##form, strip, x, t, n_tokens, 1, VECTORS, y, y_stride);              \
   }
 PACKED_FORM_LIST(X)
 #undef X

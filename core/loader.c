@@ -9,7 +9,11 @@
 
 #include <string.h>
 
-enum { HEADER_BYTES_FIRST = 1 << 16, LOGITS_DEFAULT = 8, ROWS_OF_PREFILL = 48 };
+enum {
+  HEADER_BYTES_FIRST = 1 << 16,
+  LOGITS_DEFAULT = 8,
+  ROWS_OF_PREFILL = 96 /* a multiple of the 6 tokens of a tile */
+};
 
 struct onekv_loader {
   onekv_model *model; /* its ledger counts the loader and the header too */
@@ -33,7 +37,7 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
                      (int)options->cache_type);
   }
   if ((unsigned)options->arithmetic > ONEKV_F32) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 or 1",
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 to 2",
                      (int)options->arithmetic);
   }
   memory_ledger memory;
@@ -86,6 +90,7 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   model->scratch.n_logits_max = n_logits;
   model->scratch.n_rows_max = config->causal ? ROWS_OF_PREFILL : n_context;
   model->scratch.n_threads_max = pool_n_most(model->pool);
+  model->scratch.matmul.packed.value_bytes = options->arithmetic == ONEKV_INT8 ? 1 : 2;
   kv_layout layout;
   if (!kv_layout_make(config, options->cache_type, &layout)) {
     return error_set(error, ONEKV_OUT_OF_MEMORY, "the size of a cache page overflows");
@@ -106,7 +111,7 @@ static onekv_status read_header(onekv_loader *loader, onekv_error *error) {
   onekv_status status = config_read(loader->file, &model->config, error);
   if (status != ONEKV_OK) return status;
   status = weights_plan_open(&model->memory, loader->file, &model->config, &model->kernels,
-                             loader->options.arithmetic == ONEKV_INTEGER, &model->plan, error);
+                             loader->options.arithmetic != ONEKV_F32, &model->plan, error);
   if (status != ONEKV_OK) return status;
   return set_sizes(loader, error);
 }

@@ -2,9 +2,8 @@
 #include "matmul.h"
 
 enum {
-  ROWS_AT_ONCE = 8,          /* decoded at a time */
-  SHARE_ROWS = PACKED_ROWS,  /* shares are cut at multiples of it */
-  PART_BYTES_OF_4_COLUMNS = 12
+  ROWS_AT_ONCE = 8,        /* decoded at a time */
+  SHARE_ROWS = PACKED_ROWS /* shares are cut at multiples of it */
 };
 
 typedef struct matmul_job {
@@ -24,12 +23,13 @@ void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, me
   packed->values = arena_take(arena, n_tokens, n_columns * sizeof *packed->values);
   packed->scales = arena_take(arena, n_tokens, n_blocks * sizeof *packed->scales);
   packed->sums = arena_take(arena, n_tokens, n_blocks * sizeof *packed->sums);
-  packed->parts = arena_take(arena, n_columns / 4, PART_BYTES_OF_4_COLUMNS);
-  packed->corrections = arena_take(arena, n_blocks, 2 * sizeof *packed->corrections);
+  packed->bytes = arena_take(arena, n_tokens, n_columns * packed->value_bytes);
   size_t n_decoded = ROWS_AT_ONCE * n_columns;
   size_t n_strip = PACKED_ROWS * n_tokens;
   scratch->n_thread_floats = n_decoded > n_strip ? n_decoded : n_strip;
   scratch->rows = arena_take(arena, n_threads, scratch->n_thread_floats * sizeof(float));
+  scratch->n_thread_starts = n_columns;
+  scratch->starts = arena_take(arena, n_threads, n_columns * sizeof *scratch->starts);
 }
 
 void matrix_row(const kernel_table *kernels, const matrix *w, size_t row, float *out) {
@@ -63,16 +63,12 @@ static void multiply_rows(const matmul_job *job, const matrix *w, size_t first, 
 
 /* A strip: into y when it is full, else by way of the scratch, without the rows that fill it up. */
 static void multiply_strip(const matmul_job *job, const matrix *w, size_t first, size_t n_rows,
-                           float *y, float *scratch) {
+                           float *y, float *scratch, int32_t *starts) {
   const packed_activations *x = &job->scratch->packed;
   const uint8_t *strip = w->rows + first / PACKED_ROWS * w->row_bytes;
   float *out = n_rows == PACKED_ROWS ? y + first : scratch;
   size_t stride = n_rows == PACKED_ROWS ? w->n_rows : PACKED_ROWS;
-  if (job->n_tokens == 1 && job->kernels->packed_split != NULL) {
-    job->kernels->packed_decode[w->form](strip, x, out);
-  } else {
-    job->kernels->packed_matmul[w->form](strip, x, job->n_tokens, out, stride);
-  }
+  job->kernels->packed_matmul[w->form](strip, x, job->n_tokens, starts, out, stride);
   if (out != scratch) return;
   for (size_t t = 0; t < job->n_tokens; t++) {
     for (size_t i = 0; i < n_rows; i++) y[t * w->n_rows + first + i] = out[t * stride + i];
@@ -81,14 +77,16 @@ static void multiply_strip(const matmul_job *job, const matrix *w, size_t first,
 
 /* Rows [first, end) of one matrix, with the bias. */
 static void multiply(const matmul_job *job, const matmul_product *product, size_t first,
-                     size_t end, float *scratch) {
+                     size_t end, size_t thread_index) {
   const matrix *w = product->w;
+  float *scratch = job->scratch->rows + thread_index * job->scratch->n_thread_floats;
+  int32_t *starts = job->scratch->starts + thread_index * job->scratch->n_thread_starts;
   for (size_t row = first; row < end; row += SHARE_ROWS) {
     size_t n_rows = end - row < SHARE_ROWS ? end - row : SHARE_ROWS;
     if (w->form == PACKED_NONE) {
       multiply_rows(job, w, row, row + n_rows, product->y, scratch);
     } else {
-      multiply_strip(job, w, row, n_rows, product->y, scratch);
+      multiply_strip(job, w, row, n_rows, product->y, scratch, starts);
     }
     if (w->bias == NULL) continue;
     for (size_t t = 0; t < job->n_tokens; t++) {
@@ -100,7 +98,6 @@ static void multiply(const matmul_job *job, const matmul_product *product, size_
 /* The rows of all products, one behind the other, are shared out together. */
 static void matmul_share(void *context, size_t thread_index, size_t n_threads) {
   const matmul_job *job = context;
-  float *scratch = job->scratch->rows + thread_index * job->scratch->n_thread_floats;
   size_t n_all = 0;
   size_t first = 0;
   size_t end = 0;
@@ -114,7 +111,9 @@ static void matmul_share(void *context, size_t thread_index, size_t n_threads) {
     size_t from = first > before ? first - before : 0;
     size_t to = end > before ? end - before : 0;
     size_t last = to < n ? to * SHARE_ROWS : n_rows;
-    if (from < n && from < to) multiply(job, &job->products[i], from * SHARE_ROWS, last, scratch);
+    if (from < n && from < to) {
+      multiply(job, &job->products[i], from * SHARE_ROWS, last, thread_index);
+    }
     before += n;
   }
 }
@@ -126,10 +125,14 @@ static void encode_share(void *context, size_t thread_index, size_t n_threads) {
   size_t first = 0;
   size_t end = 0;
   pool_share(job->n_tokens, 1, thread_index, n_threads, &first, &end);
+  int limit = packed_limit(packed->value_bytes);
   for (size_t t = first; t < end; t++) {
-    job->kernels->packed_encode(job->x + t * job->n_columns, job->n_columns,
-                                packed->values + t * job->n_columns,
+    int16_t *values = packed->values + t * job->n_columns;
+    job->kernels->packed_encode(job->x + t * job->n_columns, job->n_columns, limit, values,
                                 packed->scales + t * n_blocks, packed->sums + t * n_blocks);
+    if (job->kernels->packed_split == NULL) continue;
+    job->kernels->packed_split(values, job->n_columns, packed->value_bytes, packed->offset,
+                               packed->bytes + t * job->n_columns * packed->value_bytes);
   }
 }
 
@@ -142,13 +145,12 @@ static void encode(onekv_pool *pool, matmul_job *job) {
   }
   if (!is_needed) return;
   packed->n_columns = job->n_columns;
+  packed->offset = job->kernels->packed_offset;
   if (job->n_tokens > 1) {
     pool_run(pool, encode_share, job);
-    return;
+  } else {
+    encode_share(job, 0, 1);
   }
-  encode_share(job, 0, 1);
-  if (job->kernels->packed_split == NULL) return;
-  job->kernels->packed_split(packed->values, job->n_columns, packed->parts, packed->corrections);
 }
 
 void matmul(onekv_pool *pool, const kernel_table *kernels, const matmul_product *products,

@@ -26,9 +26,10 @@ typedef struct onekv_session onekv_session;
 
 /* How quantised matrices are multiplied. */
 typedef enum onekv_arithmetic {
-  ONEKV_INTEGER, /* packed for integer kernels; each input row is rounded to 15 bits and a sign for
-                    each 32 columns, which moves a product by up to 2^-15 of their largest */
-  ONEKV_F32    /* rows of the file, decoded and multiplied as f32: slower, nothing is rounded */
+  ONEKV_INT8,  /* packed for integer kernels; each input row is rounded to 7 bits and a sign, in
+                  blocks of 32 columns: an input moves by up to 2^-8 of its block's largest */
+  ONEKV_INT16, /* the same with 15 bits and a sign: by up to 2^-15 */
+  ONEKV_F32    /* rows of the file, decoded and multiplied as f32: slowest, nothing is rounded */
 } onekv_arithmetic;
 
 /* Zero means default for every field but the pool. */
@@ -36,7 +37,7 @@ typedef struct onekv_model_options {
   onekv_pool *pool;           /* required; outlives the model */
   onekv_allocator allocator;  /* default: malloc and free */
   kernels_level level;        /* default: the best of this build */
-  onekv_arithmetic arithmetic; /* default: integer */
+  onekv_arithmetic arithmetic; /* default: INT8 */
   onekv_cache_type cache_type; /* default: f16 */
   size_t n_context;           /* longest session; default and maximum: the file's */
   size_t n_logits_max;        /* rows of logits of one step; default 8 */

@@ -56,20 +56,26 @@ void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks
 /* out[32 · n_blocks] = row `row` of the strip as f32. */
 void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_blocks, float *out);
 
-/* Rows of activations, rounded to 15 bits and a sign for each 32 columns: x = value · scale, with
- * scale = max|x| / PACKED_X_MAX. The products of a block with int8 weights fit i32, so a block is
- * summed exactly. */
-enum { PACKED_X_MAX = 127 * 128 };
+/* Rows of activations, rounded in blocks of 32 columns: x = value · scale, scale = max|x| / limit.
+ * A value has one byte (7 bits and a sign, as 8-bit runtimes round) or two (15 bits and a sign:
+ * 2^-8 of the error). The products of a block with int8 weights fit i32, so a block is summed
+ * exactly. */
+enum { PACKED_LIMIT_1_BYTE = 127, PACKED_LIMIT_2_BYTES = 127 * 128 };
+
+static inline int packed_limit(size_t value_bytes) {
+  return value_bytes == 1 ? PACKED_LIMIT_1_BYTE : PACKED_LIMIT_2_BYTES;
+}
 
 typedef struct packed_activations {
   size_t n_columns;
+  size_t value_bytes; /* 1 or 2 */
+  uint8_t offset;     /* the kernel table's packed_offset */
   int16_t *values; /* [n][n_columns]; of 4 neighbours the middle two change places: 0, 2, 1, 3, as
                       even and odd bytes of the weights meet them */
   float *scales;   /* [n][n_columns / 32] */
   int32_t *sums;   /* [n][n_columns / 32]: of a block's values */
-  /* One row again as bytes, for packed_decode: value = 128 · h + l, h from -127 to 127. */
-  uint8_t *parts;       /* [n_columns / 4][12]: h < 0 ? 255 : 0, |h|, l, each of 4 columns */
-  int32_t *corrections; /* [n_columns / 16]: sum of |h| where h < 0 */
+  /* Again, for kernels that multiply bytes: value = 256 · h + l, plus the offset each. */
+  uint8_t *bytes; /* [n][n_columns / 4][value_bytes][4]: 4 times h, if values have two, 4 times l */
 } packed_activations;
 
 #endif

@@ -16,6 +16,7 @@ options:
   --threads N,…    default 1,2
   --simd L,…       relaxed, simd128; default: the better that this Node has
   --cache T,…      f16 (default), f32, i8
+  --arithmetic A,… int8 (default), int16, f32
   --prefill N      tokens read at once (default 512; 0: none)
   --depths N,…     decode after so many tokens (default 8)
   --decode N       tokens chosen in a measurement (default 32)
@@ -32,8 +33,10 @@ async function openAll(file, values) {
     for (const threads of numbers(values.threads)) {
       const engine = await Engine.open({ simd, threads });
       for (const cacheType of values.cache.split(',')) {
-        opened.push({ engine, simd, threads, cacheType,
-          model: await loadModel(engine, file, { cacheType }) });
+        for (const arithmetic of values.arithmetic.split(',')) {
+          opened.push({ engine, simd, threads, cacheType, arithmetic,
+            model: await loadModel(engine, file, { cacheType, arithmetic }) });
+        }
       }
     }
   }
@@ -66,8 +69,8 @@ function measure(opened, values) {
       if (round > 0) row.rates.push(value);
     }
   }
-  return rows.map(({ name, simd, threads, cacheType, rates, hashes }) => ({
-    name, simd, threads, cacheType, hashes: [...hashes], ...summarise(rates),
+  return rows.map(({ name, simd, threads, cacheType, arithmetic, rates, hashes }) => ({
+    name, simd, threads, cacheType, arithmetic, hashes: [...hashes], ...summarise(rates),
   }));
 }
 
@@ -77,7 +80,8 @@ async function main() {
     options: {
       ...shapeOptions,
       threads: { type: 'string', default: '1,2' }, simd: { type: 'string' },
-      cache: { type: 'string', default: 'f16' }, prefill: { type: 'string', default: '512' },
+      cache: { type: 'string', default: 'f16' },
+      arithmetic: { type: 'string', default: 'int8' }, prefill: { type: 'string', default: '512' },
       depths: { type: 'string', default: '8' }, decode: { type: 'string', default: '32' },
       repeat: { type: 'string', default: '5' }, json: { type: 'boolean' },
       help: { type: 'boolean' },
@@ -94,7 +98,8 @@ async function main() {
   if (values.json) console.log(JSON.stringify({ file, rows }, null, 2));
   for (const row of values.json ? [] : rows) {
     console.log(`${row.name.padEnd(20)} ${row.simd.padEnd(8)} ${row.threads}t ` +
-      `${row.cacheType.padEnd(3)} ${row.median.toFixed(1).padStart(8)} tokens/s ` +
+      `${row.cacheType.padEnd(3)} ${row.arithmetic.padEnd(5)} ` +
+      `${row.median.toFixed(1).padStart(8)} tokens/s ` +
       `±${(100 * row.spread).toFixed(1)} %  (${row.least.toFixed(1)} to ${row.most.toFixed(1)})` +
       `  ${row.hashes.join(' ')}`);
   }

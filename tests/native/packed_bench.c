@@ -40,20 +40,16 @@ typedef struct packed_bench {
   size_t n_strips;
   uint8_t *strips; /* [n_strips][BLOCKS][block bytes] */
   packed_activations x;
+  int32_t *starts;
   float *y; /* [TOKENS_MAX][16] */
 } packed_bench;
 
 static void multiply_all(const packed_bench *bench) {
   size_t strip_bytes = BLOCKS * packed_block_bytes(bench->form);
-  bool splits = bench->n_tokens == 1 && bench->table->packed_split != NULL;
   for (size_t s = 0; s < bench->n_strips; s++) {
     const uint8_t *strip = bench->strips + s * strip_bytes;
-    if (splits) {
-      bench->table->packed_decode[bench->form](strip, &bench->x, bench->y);
-    } else {
-      bench->table->packed_matmul[bench->form](strip, &bench->x, bench->n_tokens, bench->y,
-                                               PACKED_ROWS);
-    }
+    bench->table->packed_matmul[bench->form](strip, &bench->x, bench->n_tokens, bench->starts,
+                                             bench->y, PACKED_ROWS);
   }
 }
 
@@ -99,28 +95,37 @@ void bench_packed(const kernel_table *table) {
   bench.x.values = calloc(n_x, sizeof(int16_t));
   bench.x.scales = calloc(n_x / PACKED_COLUMNS, sizeof(float));
   bench.x.sums = calloc(n_x / PACKED_COLUMNS, sizeof(int32_t));
-  bench.x.parts = calloc(COLUMNS, 3);
-  bench.x.corrections = calloc(COLUMNS / PACKED_HALF, sizeof(int32_t));
+  bench.x.bytes = calloc(n_x, 2);
+  bench.starts = calloc(COLUMNS, sizeof(int32_t));
   bench.y = calloc((size_t)TOKENS_MAX * PACKED_ROWS, sizeof(float));
   bool has_all = bench.strips != NULL && bench.x.values != NULL && bench.x.scales != NULL &&
-                 bench.x.sums != NULL && bench.x.parts != NULL && bench.x.corrections != NULL &&
+                 bench.x.sums != NULL && bench.x.bytes != NULL && bench.starts != NULL &&
                  bench.y != NULL;
   if (has_all) {
     /* As floats these bytes are small ordinary numbers. */
     for (size_t i = 0; i < STREAM_BYTES; i++) bench.strips[i] = 0x3d;
-    for (size_t i = 0; i < n_x; i++) bench.x.values[i] = (int16_t)(i * 37 % 20000);
+    bench.x.offset = table->packed_offset;
+    for (bench.x.value_bytes = 1; bench.x.value_bytes <= 2; bench.x.value_bytes++) {
+      size_t n_codes = (size_t)packed_limit(bench.x.value_bytes);
+      for (size_t i = 0; i < n_x; i++) bench.x.values[i] = (int16_t)(i * 37 % n_codes);
+      if (table->packed_split != NULL) {
+        table->packed_split(bench.x.values, n_x, bench.x.value_bytes, bench.x.offset,
+                            bench.x.bytes);
+      }
+      printf("  activations of %zu bits:\n", 8 * bench.x.value_bytes);
 #define X(name)                    \
   bench.form = PACKED_##name;      \
   bench_form(&bench, #name);
-    PACKED_FORM_LIST(X)
+      PACKED_FORM_LIST(X)
 #undef X
+    }
   }
   free(bench.strips);
   free(bench.x.values);
   free(bench.x.scales);
   free(bench.x.sums);
-  free(bench.x.parts);
-  free(bench.x.corrections);
+  free(bench.x.bytes);
+  free(bench.starts);
   free(bench.y);
 }
 

@@ -23,8 +23,10 @@ static const char *const LLAMA_CPP = "tests/real/smollm2.json";
 static const char *const REFERENCE = "tests/golden/smollm2-greedy.json";
 
 /* Of a logit; logits reach 44. */
-static const double TOLERANCE = 1e-3;
-static const double TOLERANCE_INTEGER = 0.02;
+static const double TOLERANCES[] = {
+    [ONEKV_INT8] = 2.0, [ONEKV_INT16] = 0.02, [ONEKV_F32] = 1e-3};
+static const char *const NAMES[] = {
+    [ONEKV_INT8] = "int8", [ONEKV_INT16] = "int16", [ONEKV_F32] = "f32"};
 static const double TOLERANCE_F16_CACHE = 0.03;
 static const double TOLERANCE_I8_CACHE = 1.5;
 
@@ -75,14 +77,13 @@ static subject open_subject(const char *path, onekv_pool *pool, kernels_level le
 /* Every level reads the short recording; the best one reads and decodes all. */
 static void check_level(const char *path, onekv_pool *pool, kernels_level level,
                         onekv_arithmetic arithmetic) {
-  bool is_exact = arithmetic == ONEKV_F32;
-  subject tested = open_subject(path, pool, level, arithmetic, ONEKV_CACHE_F32,
-                                is_exact ? TOLERANCE : TOLERANCE_INTEGER);
+  subject tested =
+      open_subject(path, pool, level, arithmetic, ONEKV_CACHE_F32, TOLERANCES[arithmetic]);
   bool is_best = level == KERNELS_BEST && !IS_SANITIZED;
   const char *name = onekv_model_level(tested.model);
   size_t n = is_best ? N_RECORDINGS_MAX : 1;
   double distance = check_file(tested, LLAMA_CPP, "exact", n, is_best ? N_DECODED : 1);
-  const char *how = is_exact ? "f32" : "integer";
+  const char *how = NAMES[arithmetic];
   printf("%s, %s: %g from llama.cpp\n", name, how, distance);
   if (is_best) {
     distance = check_file(tested, REFERENCE, NULL, n, 0);
@@ -110,8 +111,9 @@ int main(void) {
   check_level(path, pool, KERNELS_SCALAR, ONEKV_F32);
   check_level(path, pool, KERNELS_SIMD128, ONEKV_F32);
   check_level(path, pool, KERNELS_BEST, ONEKV_F32);
-  check_level(path, pool, KERNELS_SIMD128, ONEKV_INTEGER);
-  check_level(path, pool, KERNELS_BEST, ONEKV_INTEGER);
+  check_level(path, pool, KERNELS_SIMD128, ONEKV_INT16);
+  check_level(path, pool, KERNELS_BEST, ONEKV_INT16);
+  check_level(path, pool, KERNELS_BEST, ONEKV_INT8);
   if (CHECKS_CACHES) {
     check_cache(path, pool, "f16", ONEKV_CACHE_F16, TOLERANCE_F16_CACHE);
     check_cache(path, pool, "i8", ONEKV_CACHE_I8, TOLERANCE_I8_CACHE);

@@ -265,7 +265,8 @@ const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
 test('SmolLM2 answers in a chat', { skip: !existsSync(smollm2) &&
   'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
   const { stdout } = await succeeds(['generate', 'smollm2-135m-instruct', '--chat', '-p',
-    'What is the capital of France?', '--temperature', '0', '--max-tokens', '12']);
+    'What is the capital of France?', '--temperature', '0', '--max-tokens', '12',
+    '--arithmetic', 'int16']);
   assert.match(stdout, /^The capital of France is Paris\.\n$/);
 });
 

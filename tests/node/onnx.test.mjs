@@ -43,7 +43,8 @@ for (const [title, variant] of [['QKV, MHA', {}], ['Q-K=V, MQA', { projection: '
     const model = shapedModel(`onnx-${title.replace(/\W+/g, '')}`, { ...shape, ...variant });
     const ids = randomIds(24, model.vocabulary);
     const engine = await Engine.open({ threads: 1 });
-    const own = await loadModel(engine, randomModel(model), { cacheType: 'f32' });
+    const own = await loadModel(engine, randomModel(model), { cacheType: 'f32',
+      arithmetic: 'f32' });
     const session = own.openSession();
     const expected = [];
     for (let to = 20, from = 0; to <= ids.length; from = to, to++) {

@@ -133,7 +133,7 @@ async function run(values: Values): Promise<number> {
     const about = { tokens: sum.tokens, textBytes, ...documents, ...settings };
     if (values.flag('json')) {
       const cacheType = values.text('cache-type') ?? 'f16';
-      const arithmetic = values.text('arithmetic') ?? 'integer';
+      const arithmetic = values.text('arithmetic') ?? 'int8';
       await writeJson({ model: path, hash: model.hash, cacheType, arithmetic,
         ...about, ...results, loadMs, ms, engine: engineReport(engine) });
       return 0;

@@ -2,13 +2,14 @@
 // words that describe a model.
 import { readFileSync } from 'node:fs';
 import { Engine, loadModel } from '../src/node.js';
-import type { CacheType, EngineOptions, Model, ModelDescription } from '../src/node.js';
+import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription } from '../src/node.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 
 export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
+export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
 
 export const engineOptions: readonly Option[] = [
   { name: 'threads', value: 'N', help: 'threads that compute, 1 to 32, or auto (default: both ' +
@@ -20,8 +21,8 @@ export const engineOptions: readonly Option[] = [
 export const modelOptions: readonly Option[] = [
   { name: 'cache-type', value: 'TYPE', help: 'element type of the cache: f16, f32 or i8 ' +
     '(default f16)' },
-  { name: 'arithmetic', value: 'A', help: 'integer (default) or f32: how quantised matrices are ' +
-    'multiplied' },
+  { name: 'arithmetic', value: 'A', help: 'int8 (default), int16 (finer) or f32 (exact, ' +
+    'slowest): how quantised matrices are multiplied' },
   { name: 'context', value: 'N', help: "longest context in tokens (default: the file's)" },
 ];
 
@@ -50,7 +51,7 @@ export interface Loaded {
 export async function openModel(values: Values, signal: AbortSignal): Promise<Loaded> {
   const path = findModel(values.file());
   const cacheType = values.choice('cache-type', cacheTypes);
-  const arithmetic = values.choice('arithmetic', ['integer', 'f32']);
+  const arithmetic = values.choice('arithmetic', arithmetics);
   const contextLength = values.integer('context', 1, 2 ** 31 - 1);
   const engine = await Engine.open(readEngineOptions(values));
   const progress = new Progress('loading');

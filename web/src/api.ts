@@ -43,7 +43,7 @@ export interface LoadOptions extends WorkerOptions {
   persist?: boolean;
   /** Element type of the cache; default 'f16'. */
   cacheType?: CacheType;
-  /** How quantised matrices are multiplied; default 'integer'. */
+  /** How quantised matrices are multiplied; default 'int8'. */
   arithmetic?: Arithmetic;
   /** Longest session in tokens; default and maximum: the file's. */
   contextLength?: number;

@@ -9,11 +9,12 @@ export type CacheType = 'f16' | 'f32' | 'i8';
 /** In the order of core/kv_cache.h. */
 export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
 
-/** How quantised matrices are multiplied: 'integer' (packed, each input row rounded to 15 bits and
- * a sign) or 'f32' (decoded, nothing rounded, slower and smaller). */
-export type Arithmetic = 'integer' | 'f32';
+/** How quantised matrices are multiplied: 'int8' (input rows rounded to 7 bits and a sign in blocks
+ * of 32, as other 8-bit runtimes do), 'int16' (to 15 bits and a sign: 256 times finer, some 0.6 of
+ * the prefill speed) or 'f32' (matrices decoded, nothing rounded: slowest and smallest). */
+export type Arithmetic = 'int8' | 'int16' | 'f32';
 /** In the order of core/onekv.h. */
-export const arithmetics = ['integer', 'f32'] as const satisfies readonly Arithmetic[];
+export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
 
 export interface ModelDescription {
   /** general.architecture of the file. */

@@ -20,7 +20,7 @@ import type { EngineOptions, SimdLevel, WasmModule } from './wasm-module.js';
 export interface ModelOptions {
   /** Element type of the cache; default 'f16'. */
   cacheType?: CacheType;
-  /** How quantised matrices are multiplied; default 'integer'. */
+  /** How quantised matrices are multiplied; default 'int8'. */
   arithmetic?: Arithmetic;
   /** Longest session in tokens; default and maximum: the file's. */
   contextLength?: number;
@@ -151,7 +151,7 @@ export class Loader {
   constructor(engine: Engine, options: ModelOptions) {
     const { border } = engine;
     const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
-    const arithmetic = checkOneOf('arithmetic', options.arithmetic ?? 'integer', arithmetics);
+    const arithmetic = checkOneOf('arithmetic', options.arithmetic ?? 'int8', arithmetics);
     const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
     this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
     this.#contextLength = context;
