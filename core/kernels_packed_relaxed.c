@@ -34,6 +34,7 @@ enum {
   SCALE_BYTES = PACKED_ROWS * sizeof(float),
   /* 6 operands × 8 rows: 12 sums, 2 weights and an operand fit the 15 registers that V8 gives. */
   OPERANDS_MAX = 6,
+  FIRST_OPERANDS = 4, /* beside 2 sums of weights */
   TILE_VECTORS = 2
 };
 
@@ -132,28 +133,6 @@ SIMD_INLINE void add_part(const tile_shape tile, const uint8_t *weights, const u
   }
 }
 
-/* What a row's sum is too large by for each 1 in the sum of its weights. */
-SIMD_INLINE int32_t excess_of(const packed_activations *x) {
-  return x->offset * (x->value_bytes == 2 ? 257 : 1);
-}
-
-/* starts[n_columns / 32][parts][16]: minus what the sums will be too large by. */
-SIMD_INLINE void packed_starts(const packed_form form, const uint8_t *strip,
-                               const packed_activations *x, int32_t *starts) {
-  const tile_shape tile = {form, 0, 1, VECTORS, true};
-  const v128_t factor = wasm_i32x4_splat(-excess_of(x));
-  for (size_t i = 0; i < x->n_columns / PACKED_COLUMNS * parts_of(form); i++) {
-    tile_sums sums;
-    for (size_t v = 0; v < VECTORS; v++) sums[OPERANDS_MAX][v] = wasm_i32x4_splat(0);
-    add_part(tile, strip + head_bytes_of(form), x->bytes, 0, sums);
-    for (size_t v = 0; v < VECTORS; v++) {
-      wasm_v128_store(starts + 4 * v, wasm_i32x4_mul(sums[OPERANDS_MAX][v], factor));
-    }
-    strip += head_bytes_of(form) + groups_of(form) * GROUP_BYTES;
-    starts += PACKED_ROWS;
-  }
-}
-
 /* Where token t's low bytes are summed; its high ones, if there are any, one before. */
 SIMD_INLINE size_t low_of(const tile_shape tile, size_t t) {
   return t * tile.value_bytes + tile.value_bytes - 1;
@@ -194,18 +173,31 @@ SIMD_INLINE void end_part(const tile_shape tile, const uint8_t *strip, tile_sums
   }
 }
 
+/* Takes what they are too large by from the sums, and keeps it for the tokens that follow. */
+SIMD_INLINE void correct(const tile_shape tile, int32_t excess, tile_sums sums, int32_t *starts) {
+  const v128_t factor = wasm_i32x4_splat(-excess);
+  for (size_t v = 0; v < tile.n_vectors; v++) {
+    v128_t start = wasm_i32x4_mul(sums[OPERANDS_MAX][v], factor);
+    wasm_v128_store(starts + 4 * v, start);
+    for (size_t t = 0; t < tile.n_tokens; t++) {
+      v128_t *low = &sums[low_of(tile, t)][v];
+      *low = wasm_i32x4_add(*low, start);
+    }
+  }
+}
+
 /* y[n_tokens][4 · n_vectors] of one tile; strip, starts and y stand at its first row. The totals
- * stay in y: as variables they would be in registers and the loop's operands in memory. Tiles
- * that count need no starts. */
+ * stay in y: as variables they would be in registers and the loop's operands in memory. A tile
+ * that counts makes the starts [n_columns / 32][parts][16], others read them. */
 SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip,
-                             const packed_activations *x, size_t token, const int32_t *starts,
+                             const packed_activations *x, size_t token, int32_t *starts,
                              float *y, size_t y_stride) {
   const size_t n_blocks = x->n_columns / PACKED_COLUMNS;
   const size_t token_bytes = x->n_columns * tile.value_bytes;
   const size_t n_parts = parts_of(tile.form);
   const uint8_t *bytes = x->bytes + token * token_bytes;
   const size_t first = token * n_blocks;
-  const v128_t excess = wasm_i32x4_splat(excess_of(x));
+  const int32_t excess = x->offset * (tile.value_bytes == 2 ? 257 : 1);
   for (size_t t = 0; t < tile.n_tokens; t++) {
     for (size_t v = 0; v < tile.n_vectors; v++) {
       wasm_v128_store(y + t * y_stride + 4 * v, wasm_f32x4_splat(0.0f));
@@ -215,22 +207,19 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip,
     tile_sums sums;
     begin_part(tile, starts, sums);
     add_part(tile, strip + head_bytes_of(tile.form), bytes, token_bytes, sums);
-    for (size_t v = 0; tile.counts && v < tile.n_vectors; v++) {
-      v128_t *low = &sums[low_of(tile, 0)][v];
-      *low = wasm_i32x4_sub(*low, wasm_i32x4_mul(sums[OPERANDS_MAX][v], excess));
-    }
+    if (tile.counts) correct(tile, excess, sums, starts);
     const size_t b = first + i / n_parts;
     end_part(tile, strip, sums, x->scales + b, x->sums + b, n_blocks, y, y_stride);
     strip += head_bytes_of(tile.form) + groups_of(tile.form) * GROUP_BYTES;
     bytes += PACKED_COLUMNS / n_parts * tile.value_bytes;
-    if (!tile.counts) starts += PACKED_ROWS;
+    starts += PACKED_ROWS;
   }
 }
 
 /* Tokens from `t` on in tiles of that shape, as far as they go; gives the next. */
 SIMD_INLINE size_t packed_tiles(const tile_shape tile, const uint8_t *strip,
                                 const packed_activations *x, size_t t, size_t n_all,
-                                const int32_t *starts, float *y, size_t y_stride) {
+                                int32_t *starts, float *y, size_t y_stride) {
   for (; t + tile.n_tokens <= n_all; t += tile.n_tokens) {
     for (size_t v = 0; v < VECTORS; v += tile.n_vectors) {
       packed_tile(tile, strip + 16 * v, x, t, starts + 4 * v, y + t * y_stride + 4 * v,
@@ -240,24 +229,31 @@ SIMD_INLINE size_t packed_tiles(const tile_shape tile, const uint8_t *strip,
   return t;
 }
 
-/* y[n_tokens][16], value_bytes and form constant. */
+/* y[n_tokens][16], value_bytes and form constant. The first tile counts, so that a strip comes
+ * out of memory once. */
 SIMD_INLINE void packed_matmul(const packed_form form, const size_t value_bytes,
                                const uint8_t *strip, const packed_activations *x, size_t n_tokens,
                                int32_t *starts, float *y, size_t y_stride) {
-  const size_t n_most = OPERANDS_MAX / value_bytes;
-  const tile_shape largest = {form, n_most, value_bytes, TILE_VECTORS, false};
-  const tile_shape middle = {form, value_bytes == 1 ? 4 : 2, value_bytes, TILE_VECTORS, false};
+  const size_t most = OPERANDS_MAX / value_bytes;
+  const size_t some = FIRST_OPERANDS / value_bytes;
+  const tile_shape first = {form, some, value_bytes, TILE_VECTORS, true};
+  const tile_shape first_pair = {form, 2, value_bytes, TILE_VECTORS, true};
+  const tile_shape alone = {form, 1, value_bytes, VECTORS, true};
+  const tile_shape largest = {form, most, value_bytes, TILE_VECTORS, false};
+  const tile_shape middle = {form, some, value_bytes, TILE_VECTORS, false};
   const tile_shape pair = {form, 2, value_bytes, TILE_VECTORS, false};
   const tile_shape one = {form, 1, value_bytes, VECTORS, false};
-  const tile_shape alone = {form, 1, value_bytes, VECTORS, true};
-  if (n_tokens == 1) {
-    packed_tile(alone, strip, x, 0, starts, y, y_stride);
-    return;
+  size_t t = 0;
+  if (n_tokens >= some) {
+    t = packed_tiles(first, strip, x, 0, some, starts, y, y_stride);
+  } else if (n_tokens >= 2) {
+    t = packed_tiles(first_pair, strip, x, 0, 2, starts, y, y_stride);
+  } else {
+    t = packed_tiles(alone, strip, x, 0, n_tokens, starts, y, y_stride);
   }
-  packed_starts(form, strip, x, starts);
-  size_t t = packed_tiles(largest, strip, x, 0, n_tokens, starts, y, y_stride);
+  t = packed_tiles(largest, strip, x, t, n_tokens, starts, y, y_stride);
   t = packed_tiles(middle, strip, x, t, n_tokens, starts, y, y_stride);
-  if (value_bytes == 1) t = packed_tiles(pair, strip, x, t, n_tokens, starts, y, y_stride);
+  if (some > 2) t = packed_tiles(pair, strip, x, t, n_tokens, starts, y, y_stride);
   packed_tiles(one, strip, x, t, n_tokens, starts, y, y_stride);
 }
 
