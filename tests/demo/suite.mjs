@@ -178,6 +178,12 @@ async function testAttention(person, page) {
   await person.evaluate("document.querySelector('#attention-row').focus()");
   await person.press('ArrowLeft');
   assert.match(await person.text('#attention-says'), /^“scared” looks at/);
+  // Any text: the story that was restored above.
+  const rows = await person.evaluate("document.querySelector('#attention-row').max");
+  await person.click('#attention-story');
+  await person.until(`document.querySelector('#attention-row').max !== '${rows}'`);
+  assert.ok((await person.evaluate('onekvDemo.travel.branches[0].text')).replace(/\s+/g, ' ')
+    .startsWith(await person.evaluate("document.querySelector('#attention-text').value")));
 }
 
 /** The paper's table: each row of ours leads to a file that is there and says it. */

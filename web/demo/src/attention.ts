@@ -127,6 +127,8 @@ export class Attention {
   readonly #one = new View('one', 'table-q-kv', 'Q-K=V', 'A query of its own.');
   readonly #std = new View('std', 'table-qk-v', 'Q=K-V', 'The query is the key.');
   readonly #views = [this.#one, this.#std];
+  readonly #story = h('button', { type: 'button', class: 'plain', id: 'attention-story',
+    hidden: true }, 'The story above');
   readonly #maps: HTMLElement;
   #busy: Promise<void> = Promise.resolve();
 
@@ -135,12 +137,16 @@ export class Attention {
       h('label', { class: `field ${grow}` }, label, control);
     const form = h('form', { class: 'row' }, field('Text', this.#text, 'grow'),
       field('Layer', this.#layer), field('Head', this.#head),
-      h('button', { type: 'submit', id: 'attention-run' }, 'Show'));
+      h('button', { type: 'submit', id: 'attention-run' }, 'Show'), this.#story);
     this.#maps = h('div', { hidden: true }, h('div', { class: 'maps' },
       this.#views.map(({ element }) => element)), field('Row', this.#row, 'reader'));
     find('#attention .shown').append(form, this.#maps, this.#readout);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
+      this.#do(() => this.#read());
+    });
+    this.#story.addEventListener('click', () => {
+      this.#text.value = this.#story.value;
       this.#do(() => this.#read());
     });
     for (const select of [this.#layer, this.#head]) {
@@ -194,6 +200,13 @@ export class Attention {
     this.#row.setAttribute('aria-valuetext', word);
     setText(this.#readout, `“${word}” looks at ${this.#one.mark(row)}. In the symmetric model: ` +
       `${this.#std.mark(row)}.`);
+  }
+
+  /** A text of this page that can be chosen instead; none if it is empty. */
+  offer(text: string): void {
+    // A field has one line.
+    this.#story.value = text.replace(/\s+/g, ' ').slice(0, this.#text.maxLength);
+    this.#story.hidden = text === '';
   }
 
   restyle(): void {

@@ -8,7 +8,7 @@ import { explain } from './errors.js';
 import { bytes } from './format.js';
 
 const storeNames: Record<string, string> = { opfs: 'a private file system',
-  cache: 'the browser’s cache', none: 'nothing' };
+  'cache-api': 'the browser’s cache', none: 'nothing' };
 
 function rows(able: Availability): HTMLElement[] {
   const row = <T>(name: string, ability: Ability<T>, text: (value: T) => Child, best: string) => {

@@ -20,6 +20,7 @@ startBudget();
 const many = new Many();
 const travel = new Travel();
 const attention = new Attention();
+travel.changed = () => attention.offer(travel.branches[0]?.text ?? '');
 new Digits();
 const own = new Own();
 startPaper();
