@@ -6,6 +6,9 @@
 // afterwards goes past it, to a network that may not be there.
 import type { StartWorker } from './worker-client.js';
 
+/** What is kept is here sooner. A script that takes longer comes from the network, which is there
+ * for the others too; and one worker that hangs must not stop them. */
+const deadlineMs = 5000;
 /** The newest worker's script on its way, until the worker says its first word or ends. */
 let coming: Promise<void> | undefined;
 
@@ -18,10 +21,13 @@ function announce(): () => void {
   let hasCome = () => {};
   const mine = new Promise<void>((resolve) => { hasCome = resolve; });
   coming = mine;
-  return () => {
+  const end = () => {
+    clearTimeout(timer);
     if (coming === mine) coming = undefined;
     hasCome();
   };
+  const timer = setTimeout(end, deadlineMs);
+  return end;
 }
 
 export const startWorker: StartWorker = (url, listener) => {
