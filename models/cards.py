@@ -119,8 +119,8 @@ def evaluation(model):
                   f"story alone, all tokens scored), PyTorch in f32: loss {result['loss']:.4f}, "
                   f"perplexity {result['perplexity']:.3f} per token and "
                   f"{2 ** result['bits_per_byte']:.4f} per byte. In the onekv engine:"),
-        "", "| weights | cache | perplexity | against f32 |", "|---|---|---|---|",
-        *(f"| {row['weights']} | {row['cache']} | {row['perplexity']:.3f} | "
+        "", "| weights | activations | cache | perplexity | against f32 |", "|---|---|---|---|---|",
+        *(f"| {row['weights']} | {row['arithmetic']} | {row['cache']} | {row['perplexity']:.3f} | "
           f"{round(row['change_percent'], 2) + 0.0:+.2f} % |" for row in found["rows"]), ""]
 
 

@@ -3,10 +3,11 @@
     npm run build
     python models/losses.py --data DATA --run stories-q-mqa=RUNS/NAME --run stories-qkv=RUNS/NAME
 
-The loss of the engine (`onekv eval --documents`) with weights in f32, f16, q8_0 and q4_0 and caches
-in f32, f16 and i8, and PyTorch's in f32 on the same tokens, which the engine must agree with to
-0.1 %. Writes results/losses.json and the table in README.md. Invariants: the q8_0 weights are the
-file that ships, and it must hold the weights of the run's checkpoint.
+The loss of the engine (`onekv eval --documents`) with weights in f32, f16, q8_0 and q4_0, with
+activations rounded to 16 and to 8 bits, and caches in f32, f16 and i8, and PyTorch's in f32 on the
+same tokens, which the engine must agree with to 0.1 %. Writes results/losses.json and the table in
+README.md; `--keep` takes rows of the same checkpoint from there. Invariants: the q8_0 weights are
+the file that ships, and it must hold the weights of the run's checkpoint.
 """
 import argparse
 import json
@@ -27,9 +28,12 @@ from pages import replace_part
 FOLDER = Path(__file__).resolve().parent
 SCORED = "tinystories_github"
 AGREEMENT = 1e-3
-# (weights, cache); the first pair is what the others are compared with.
-PAIRS = (("f32", "f32"), ("f16", "f32"), ("q8_0", "f32"), ("q4_0", "f32"), ("f32", "f16"),
-         ("f32", "i8"), ("q8_0", "f16"), ("q8_0", "i8"), ("q4_0", "i8"))
+# (weights, activations, cache); the first is what the others are compared with. Activations are
+# rounded where weights are quantised: `onekv eval --arithmetic`.
+ROWS = (("f32", "f32", "f32"), ("f16", "f32", "f32"), ("q8_0", "int8", "f32"),
+        ("q4_0", "int8", "f32"), ("f32", "f32", "f16"), ("f32", "f32", "i8"),
+        ("q8_0", "int8", "f16"), ("q8_0", "int16", "f16"), ("q8_0", "int8", "i8"),
+        ("q4_0", "int8", "i8"))
 
 
 def check_same_weights(shipped, exported):
@@ -42,28 +46,44 @@ def check_same_weights(shipped, exported):
         raise SystemExit(f"{shipped} is not the run's checkpoint: {differing[0]} differs")
 
 
+def kept_rows(name, results, args):
+    """{(weights, arithmetic, cache): row} of results/losses.json, if rows are to be kept and
+    PyTorch's loss is the one there to the last digit, so that the checkpoint is the same."""
+    path = FOLDER / "results" / "losses.json"
+    models = json.loads(path.read_text())["models"] if args.keep and path.exists() else {}
+    if name not in models or models[name]["pytorch"]["loss"] != results["loss"]:
+        return {}
+    return {(row["weights"], row["arithmetic"], row["cache"]): row for row in models[name]["rows"]}
+
+
 def measure(name, folder, args, scratch):
     """{"pytorch": …, "rows": [{weights, cache, loss, …}]} of one model."""
     model, state = load_checkpoint(folder / "final.pt", args.weights)
     results = held_out(model, args.data, [SCORED])[SCORED]
     print(f"{name}: PyTorch {results['loss']:.5f}", flush=True)
     files = {}
-    for kind in dict.fromkeys(weights for weights, _ in PAIRS):
+    for kind in dict.fromkeys(weights for weights, _, _ in ROWS):
         files[kind] = scratch / f"{name}.{kind}.gguf"
         write_gguf(model, files[kind], kind, name, args.data / "tokenizer.json")
     shipped = FOLDER / f"{name}.q8_0.gguf"
     check_same_weights(shipped, files["q8_0"])
     files["q8_0"] = shipped
     text, rows = args.data / f"{SCORED}.validation.txt", []
-    for weights, cache in PAIRS:
-        found = evaluate_documents(files[weights], text, cache, *args.option)
+    kept = kept_rows(name, results, args)
+    for weights, arithmetic, cache in ROWS:
+        if (weights, arithmetic, cache) in kept:
+            rows.append(kept[weights, arithmetic, cache])
+            continue
+        found = evaluate_documents(files[weights], text, cache, "--arithmetic", arithmetic,
+                                   *args.option)
         if found["tokens"] != results["tokens"]:
             raise SystemExit(f"{found['tokens']} tokens scored, PyTorch scored {results['tokens']}")
-        rows.append({"weights": weights, "cache": cache, "loss": found["lossPerToken"],
+        rows.append({"weights": weights, "arithmetic": arithmetic, "cache": cache,
+                     "loss": found["lossPerToken"],
                      "perplexity": found["perplexityPerToken"],
                      "bits_per_byte": found["bitsPerByte"], "hash": found["hash"],
                      "file_bytes": files[weights].stat().st_size})
-        print(f"  weights {weights} cache {cache}: {found['lossPerToken']:.5f}", flush=True)
+        print(f"  {weights}, {arithmetic}, cache {cache}: {found['lossPerToken']:.5f}", flush=True)
     distance = math.expm1(rows[0]["loss"] - results["loss"])
     if abs(distance) > AGREEMENT:
         raise SystemExit(f"{name}: the engine's f32 perplexity is {100 * distance:+.3f} % from "
@@ -75,18 +95,18 @@ def measure(name, folder, args, scratch):
 
 
 def table(models):
-    """Lines of the table: a row a pair, a column pair a model."""
+    """Lines of the table: a column pair a model."""
     names = list(models)
-    lines = ["| weights | cache | " + " | ".join(f"{name}: perplexity | change" for name in names)
-             + " |", "|---" * (2 + 2 * len(names)) + "|"]
+    heads = " | ".join(f"{name}: perplexity | change" for name in names)
+    lines = [f"| weights | activations | cache | {heads} |", "|---" * (3 + 2 * len(names)) + "|"]
     cells = [f"{models[name]['pytorch']['perplexity']:.4f} | "
              f"{-models[name]['engine_to_pytorch_percent']:+.4f} %" for name in names]
-    lines.append(f"| f32, PyTorch | – | {' | '.join(cells)} |")
-    for number, (weights, cache) in enumerate(PAIRS):
+    lines.append(f"| f32, PyTorch | f32 | – | {' | '.join(cells)} |")
+    for number, (weights, arithmetic, cache) in enumerate(ROWS):
         rows = [models[name]["rows"][number] for name in names]
         cells = [f"{row['perplexity']:.4f} | " + (f"{round(row['change_percent'], 3) + 0.0:+.3f} %"
                                                  if number else "–") for row in rows]
-        lines.append(f"| {weights} | {cache} | {' | '.join(cells)} |")
+        lines.append(f"| {weights} | {arithmetic} | {cache} | {' | '.join(cells)} |")
     return lines
 
 
@@ -96,6 +116,8 @@ def main():
     parser.add_argument("--run", action="append", required=True, metavar="NAME=FOLDER",
                         help="shipped model and the run that it was exported from")
     parser.add_argument("--weights", choices=("last", "average"), default="last")
+    parser.add_argument("--keep", action="store_true",
+                        help="do not measure again what results/losses.json has")
     parser.add_argument("--option", action="append", default=[], metavar="--X=Y",
                         help="passed on to onekv eval")
     args = parser.parse_args()

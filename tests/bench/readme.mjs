@@ -34,11 +34,13 @@ function quality() {
   const { models } = readJson('models/results/losses.json');
   const names = Object.keys(models).sort((a, b) => (a < b ? 1 : -1));
   const cells = (weights, cache) => names.map((name) => models[name].rows
-    .find((row) => row.weights === weights && row.cache === cache).perplexity.toFixed(2));
+    .find((row) => row.weights === weights && row.cache === cache && row.arithmetic === 'int8')
+    .perplexity.toFixed(2));
   const [one] = names;
   return table(['weights', 'cache', ...names], [
     ['PyTorch f32', '', ...names.map((name) => models[name].pytorch.perplexity.toFixed(2))],
-    ...models[one].rows.filter(({ weights, cache }) => shown.includes(`${weights} ${cache}`))
+    ...models[one].rows.filter(({ weights, cache, arithmetic }) =>
+      shown.includes(`${weights} ${cache}`) && arithmetic === 'int8')
       .map(({ weights, cache }) => [weights, cache, ...cells(weights, cache)]),
   ]);
 }

@@ -68,13 +68,16 @@ function readMemory() {
       ({ model: model.split(' ').slice(1, 3).join(' '), bytes: median, computed }));
 }
 
-/** Of the shipped models, what held-out stories cost by the types of weights and cache. */
+/** Of the shipped models, what held-out stories cost by the types of weights and cache, in the
+ * arithmetic that is the default. */
 function readLosses() {
   const { models } = readJson('models/results/losses.json') ?? {};
   const [one, std] = ['stories-q-mqa', 'stories-qkv'].map((name) => models?.[name]?.rows ?? []);
-  return one?.flatMap(({ weights, cache, perplexity }) => {
-    const twin = std.find((row) => row.weights === weights && row.cache === cache);
-    return twin === undefined ? [] : [{ weights, cache, one: perplexity, std: twin.perplexity }];
+  return one?.flatMap(({ weights, arithmetic, cache, perplexity }) => {
+    const twin = std.find((row) => row.weights === weights && row.cache === cache &&
+      row.arithmetic === arithmetic);
+    if (twin === undefined || arithmetic === 'int16') return [];
+    return [{ weights, cache, one: perplexity, std: twin.perplexity }];
   });
 }
 
