@@ -27,7 +27,7 @@ const table = (heads, rows) => [`| ${heads.join(' | ')} |`,
   `|${heads.map((_, i) => (i === 0 ? '---' : '--:')).join('|')}|`,
   ...rows.map((row) => `| ${row.join(' | ')} |`)];
 
-const shown = ['q8_0 f16', 'q8_0 i8', 'q4_0 i8'];
+const shown = ['q8_0 f16', 'q4_0 i8'];
 
 /** Perplexity of the shipped pair, by types of weights and cache; those that say something. */
 function quality() {
@@ -91,7 +91,7 @@ function peers() {
   const names = ['decode after 8', 'decode after 512', 'prefill 512'];
   return table(['tokens/s: wllama · ONNX Runtime Web · OneKV', ...names.flatMap((name) =>
     [name, '']), 'load / fetch and hash', 'others’ share of the cores'],
-  jsonFiles(`${results}/peers`, /\.json$/).map(({ title, threads, figures, busy }) => [
+  jsonFiles(`${results}/peers`, /\dt\.json$/).map(({ title, threads, figures, busy }) => [
     `${title}, ${threads}t`, ...names.flatMap((name) => pair(figures, name)),
     times(figures.onekv.loadMs.median / figures.fetch.fetchAndHashMs.median),
     `${(100 * busy.others).toFixed(0)} %`]));

@@ -84,9 +84,10 @@ function readLosses() {
 /** Benchmarks that were run, each with what it ran in and when. */
 function readBenches() {
   return resultFiles().filter((path) => path.startsWith('tests/bench')).map((path) => {
-    const { title, threads, options, engine, browser, date, machine } = readJson(path);
+    const { title, threads, options, engine, browser, date, machine, long } = readJson(path);
+    const beside = long ? 'with long prompts' : 'beside wllama';
     const what = title === undefined ? options.suites.join(', ')
-      : `${title} beside wllama, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
+      : `${title} ${beside}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
     return { file: basename(path), what, engine: engine ?? browser, date: date.slice(0, 10),
       cpu: machine.cpu };
   });
