@@ -3,6 +3,7 @@
 // A job is plain data:
 //   model     address (in Node: path) of a GGUF file
 //   engine    { simd, threads }, as in EngineOptions
+//   arithmetic  as in ModelOptions
 //   tokens    how many to generate, greedily
 //   prompt, messages or ids   what to continue: text, a chat, or tokens
 //   logits    with ids: report the logits at each of them
@@ -50,6 +51,7 @@ async function useEngine(onekv, engine, job, tell) {
   // f32, as in the golden logits; text does not mind.
   const model = await onekv.loadModel(engine, job.model, {
     cacheType: job.logits ? 'f32' : 'f16',
+    ...(job.arithmetic ? { arithmetic: job.arithmetic } : {}),
     onProgress: ({ loaded, total }) => tell('state', `loaded ${loaded} of ${total} bytes`),
   });
   const loaded = performance.now();
