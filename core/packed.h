@@ -20,8 +20,7 @@
 
 enum {
   PACKED_ROWS = 16,    /* of a strip */
-  PACKED_COLUMNS = 32, /* of a block */
-  PACKED_HALF = PACKED_COLUMNS / 2
+  PACKED_COLUMNS = 32 /* of a block */
 };
 
 /* The forms, and the types that are packed in them:
@@ -58,7 +57,7 @@ void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_b
 
 /* Rows of activations, rounded in blocks of 32 columns: x = value · scale, scale = max|x| / limit.
  * A value has one byte (7 bits and a sign, as 8-bit runtimes round) or two (15 bits and a sign:
- * 2^-8 of the error). The products of a block with int8 weights fit i32, so a block is summed
+ * 2^-7 of the error). The products of a block with int8 weights fit i32, so a block is summed
  * exactly. */
 enum { PACKED_LIMIT_1_BYTE = 127, PACKED_LIMIT_2_BYTES = 127 * 128 };
 
