@@ -36,7 +36,7 @@ async function serveSite() {
   });
   return serve({ isolated: true, mounts: {
     '/': join(root, 'tests/bench/page'), '/src/': folder, '/wasm/': join(root, 'dist/wasm'),
-    '/models/': join(root, 'models'),
+    '/dist/': join(root, 'dist'), '/models/': join(root, 'models'),
   } });
 }
 

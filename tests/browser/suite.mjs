@@ -112,13 +112,15 @@ async function testSimd128(visit) {
 }
 
 async function testNoWorkers(visit) {
-  const report = await visit(story, { threads: 2 });
+  // The worker may start none; the page, which does it in Firefox, finds no script for them.
+  const report = await visit({ ...story, threadUrl: 'src/none.js' }, { threads: 2 });
   assert.equal(report.error, undefined, report.told);
   assert.equal(report.threads, 1);
   assert.match(report.notes.join(), /^1 of 2 threads: the script of the others could not be load/);
   const others = report.troubles.filter((text) => !text.startsWith('policy: worker-src'));
   assert.deepEqual(others, []);
-  assert.doesNotMatch(report.told, /page error|crashed/);
+  const told = report.told.split('\n').filter((line) => !line.includes('src/none.js'));
+  assert.doesNotMatch(told.join(), /page error|crashed/);
   assert.equal(report.text, (await inNode(story)).text);
 }
 

@@ -68,9 +68,11 @@ function noticeOf(name) {
 /** Bundlers of those who use the package must leave the glue's import alone; minifying loses the
  * comments that tell them. */
 function tellBundlers(script) {
-  const told = script.replace(/import\((\w+\.href)\)/,
-    'import(/* webpackIgnore: true */ /* @vite-ignore */ $1)');
-  if (told === script) throw new Stop('worker.js: the glue is not imported as expected');
+  const glue = /import\((\w+\.href)\)/g;
+  const told = script.replace(glue, 'import(/* webpackIgnore: true */ /* @vite-ignore */ $1)');
+  if (script.match(glue)?.length !== 2) {
+    throw new Stop('worker.js: the glue is not imported as expected');
+  }
   return told;
 }
 

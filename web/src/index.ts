@@ -25,5 +25,7 @@ export type { FinishReason, GenerateOptions, GenerateResult, TextPart } from './
 export { hasRelaxedSimd } from './simd-probe.js';
 export { automaticThreads } from './wasm-module.js';
 export type { EngineOptions, SimdLevel } from './wasm-module.js';
+export { serveThreads } from './thread-host.js';
+export { threadsFromPage } from './thread-guest.js';
 export { OneKVError } from './errors.js';
 export type { CoreErrorCode, ErrorCode, LayerErrorCode } from './errors.js';

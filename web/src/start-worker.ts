@@ -4,6 +4,7 @@
 // One at a time where a service worker answers: of several workers that ask for the same script at
 // the same time WebKit gives the service worker to the first only, and all that the others ask for
 // afterwards goes past it, to a network that may not be there.
+import { serveThreads } from './thread-host.js';
 import type { StartWorker } from './worker-client.js';
 
 /** What is kept is here sooner. A script that takes longer comes from the network, which is there
@@ -34,6 +35,7 @@ export const startWorker: StartWorker = (url, listener) => {
   const worker = url === undefined
     ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
     : new Worker(url, { type: 'module' });
+  const endThreads = serveThreads(worker, url);
   const hasCome = announce();
   worker.onmessage = ({ data }) => {
     hasCome();
@@ -51,6 +53,7 @@ export const startWorker: StartWorker = (url, listener) => {
     keepAlive: () => {},
     end: async () => {
       hasCome();
+      endThreads();
       worker.terminate();
     },
   };

@@ -1,5 +1,5 @@
 // The suites of onekv bench in a page's worker. The job: { suites, quick, repeat }.
-import { Engine, hasRelaxedSimd, loadModel } from '../../../dist/src/index.js';
+import { Engine, hasRelaxedSimd, loadModel, threadsFromPage } from '../../../dist/src/index.js';
 import { makePlan } from '../../../dist/src/bench/plan.js';
 import { runBatches } from '../../../dist/src/bench/runner.js';
 
@@ -49,6 +49,7 @@ async function run({ suites, quick, repeat }) {
     options: { suites, quick, repeat, threads }, seconds: (performance.now() - started) / 1000 };
 }
 
+threadsFromPage();
 addEventListener('message', async ({ data }) => {
   const failed = (error) => ({ error: String(error?.stack ?? error) });
   postMessage({ report: await run(data).catch(failed) });

@@ -1,5 +1,7 @@
 // Runs in the page: hands the job of the address (?job=JSON) to a worker and shows how far it is;
 // at the end the results are in #report.
+import { serveThreads } from './dist/src/thread-host.js';
+
 const element = (id) => document.getElementById(id);
 const worker = new Worker(new URL('src/suites-worker.js', location.href), { type: 'module' });
 const finish = (report) => {
@@ -7,6 +9,7 @@ const finish = (report) => {
   element('state').textContent = 'done';
 };
 
+serveThreads(worker);
 worker.onmessage = ({ data: { progress, report } }) => {
   if (progress) element('state').textContent = progress;
   if (report) finish({ ...report, isolated: globalThis.crossOriginIsolated });

@@ -3,6 +3,8 @@
 //
 // Whatever goes wrong unseen is in the report: errors nobody caught, and what the content security
 // policy blocked.
+import { serveThreads } from './dist/src/thread-host.js';
+
 const element = (id) => document.getElementById(id);
 const troubles = [];
 
@@ -38,6 +40,7 @@ const handlers = {
 /** The synchronous engine, in a worker of this page's own. */
 function runInWorker(job) {
   const worker = new Worker(new URL('src/worker.js', location.href), { type: 'module' });
+  serveThreads(worker, job.threadUrl);
   worker.onmessage = ({ data }) => handlers[data.kind](data);
   // A worker that does not load at all says nothing but this.
   worker.onerror = (event) => finish({ error: `worker: ${event.message ?? 'did not load'}` });

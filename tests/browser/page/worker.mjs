@@ -9,6 +9,7 @@ addEventListener('unhandledrejection', (event) => tell('trouble', `worker: ${eve
 addEventListener('securitypolicyviolation', (event) =>
   tell('trouble', `policy: ${event.violatedDirective} blocked ${event.blockedURI}`));
 
+onekv.threadsFromPage();
 addEventListener('message', async ({ data: job }) => {
   const failed = (error) => ({ error: String(error?.stack ?? error), code: error?.code });
   postMessage({ kind: 'report', report: await runJob(onekv, job, tell).catch(failed) });

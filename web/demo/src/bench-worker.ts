@@ -3,7 +3,7 @@
 /// <reference lib="webworker" />
 import { makePlan, runBatches } from 'onekv/bench';
 import type { SuiteName } from 'onekv/bench';
-import { Engine, hasRelaxedSimd } from 'onekv/engine';
+import { Engine, hasRelaxedSimd, threadsFromPage } from 'onekv/engine';
 
 export interface BenchJob {
   suites: SuiteName[];
@@ -45,6 +45,7 @@ export type BenchReport = Awaited<ReturnType<typeof run>>;
 export type BenchMessage = { done: number; total: number; title: string } |
   { report: BenchReport } | { error: string };
 
+threadsFromPage();
 addEventListener('message', ({ data }: MessageEvent<BenchJob>) => {
   run(data).then((report) => postMessage({ report }), (error: unknown) =>
     postMessage({ error: error instanceof Error ? error.message : String(error) }));

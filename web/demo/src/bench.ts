@@ -1,5 +1,6 @@
 // The benchmark of the command line, in its short form, in this tab; its report as a file.
 import type { SuiteName } from 'onekv/bench';
+import { serveThreads } from 'onekv/engine';
 import facts from 'virtual:facts';
 import { announce } from './announce.js';
 import type { BenchMessage, BenchReport } from './bench-worker.js';
@@ -52,6 +53,7 @@ export class Bench {
   readonly #place = h('div', { class: 'scroll', tabindex: 0, role: 'region',
     'aria-label': 'What was measured' });
   #worker: Worker | undefined;
+  #endThreads = () => {};
   #address = '';
 
   constructor() {
@@ -66,6 +68,7 @@ export class Bench {
   #run(): void {
     const worker = this.#worker = new Worker(new URL('./bench-worker.ts', import.meta.url),
       { type: 'module' });
+    this.#endThreads = serveThreads(worker);
     setText(this.#button, 'Stop');
     setText(this.#says, 'Starting …');
     const begun = performance.now();
@@ -84,6 +87,7 @@ export class Bench {
   }
 
   #end(text: string): void {
+    this.#endThreads();
     this.#worker?.terminate();
     this.#worker = undefined;
     setText(this.#button, 'Run the benchmark');

@@ -1,0 +1,48 @@
+// The page's end of threads that a page starts for its worker's engine; thread-guest.ts is the
+// worker's end and says why.
+//
+//   worker → page       { onekvThread: address of the glue }, with two ports: control, speech
+//   page → thread       that address, with the port of its speech
+//   page → worker       on control: what went wrong with the thread's script
+//   worker → page       on control: anything ends the thread
+
+/** Name of a thread's worker, by which the glue knows what it is (Emscripten's default). */
+export const threadName = 'em-pthread';
+
+function startThread(glue: string, [control, speech]: readonly MessagePort[],
+  url: string | URL | undefined): Worker | undefined {
+  if (control === undefined || speech === undefined) return undefined;
+  try {
+    const thread = url === undefined
+      ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: threadName })
+      : new Worker(url, { type: 'module', name: threadName });
+    thread.onerror = (event) => {
+      event.preventDefault();
+      control.postMessage(event.message || 'the script could not be loaded');
+    };
+    control.onmessage = () => thread.terminate();
+    thread.postMessage(glue, [speech]);
+    return thread;
+  } catch (error) {
+    control.postMessage(String(error));
+    return undefined;
+  }
+}
+
+/**
+ * Starts the threads that an engine in this worker asks for, if the worker called
+ * `threadsFromPage`. To be called before the worker's messages are listened to: those that ask for
+ * threads go no further. `url`: the package's worker.js, where it is not beside this module. Gives
+ * the function that ends them, which is to be called when the worker is ended.
+ */
+export function serveThreads(worker: Worker, url?: string | URL): () => void {
+  const threads: Worker[] = [];
+  worker.addEventListener('message', (event) => {
+    const glue = (event.data as { onekvThread?: unknown } | null)?.onekvThread;
+    if (typeof glue !== 'string') return;
+    event.stopImmediatePropagation();
+    const thread = startThread(glue, event.ports, url);
+    if (thread !== undefined) threads.push(thread);
+  });
+  return () => threads.splice(0).forEach((thread) => thread.terminate());
+}
