@@ -52,7 +52,8 @@ def main():
         runs = [path.parent for path in sorted(args.out.glob("*/result.json"))]
         count = sum(write_run(run, args.images, out, args.examples) for run in runs)
         print(f"{len(runs)} runs, {count} examples", flush=True)
-        sys.exit(subprocess.run([args.test.resolve()], cwd=folder, check=False).returncode)
+        program = [args.test.resolve(), "others"]
+        sys.exit(subprocess.run(program, cwd=folder, check=False).returncode)
 
 
 if __name__ == "__main__":

@@ -121,13 +121,17 @@ static void check_model(const golden_data *golden, onekv_pool *pool, kernels_lev
   CHECK_SAY(onekv_model_close(model) == ONEKV_OK, "%s: close", golden->name);
 }
 
-int main(void) {
+/* An argument says that tests/golden is another folder of that layout (models/check_engine.py):
+ * then any number and any type will do. */
+int main(int argc, char **argv) {
+  (void)argv;
+  bool is_own = argc == 1;
   size_t n = 0;
   size_t n_quantised = 0;
   char **names = golden_names(&n);
   onekv_pool *pool = NULL;
   CHECK(onekv_pool_open(NULL, 2, &pool) == ONEKV_OK);
-  CHECK_SAY(n >= 60, "only %zu golden models were found", n);
+  CHECK_SAY(n >= (is_own ? 60 : 1), "only %zu golden models were found", n);
   for (size_t i = 0; i < n; i++) {
     golden_data golden = golden_read(names[i]);
     for (kernels_level level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
@@ -141,7 +145,7 @@ int main(void) {
     golden_free(&golden);
     free(names[i]);
   }
-  CHECK_SAY(n_quantised >= 24, "only %zu quantised models", n_quantised);
+  CHECK_SAY(!is_own || n_quantised >= 24, "only %zu quantised models", n_quantised);
   free(names);
   onekv_pool_close(pool);
   return check_finish();
