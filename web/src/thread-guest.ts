@@ -1,9 +1,9 @@
 // Threads of an engine in a worker that the page starts, and not the worker.
 //
-// In Firefox (153) `new Worker` within a worker sometimes never returns: 8 of 600 times on two busy
-// cores with a page, a worker and a worker of it that do nothing else. In a page it always returns.
-// So the worker asks the page (thread-host.ts), and talks to the thread by a port. Only there:
-// WebKit does not send modules through ports, and nobody else needs it.
+// In Firefox (153) `new Worker` within a worker sometimes never returns, in a page that does
+// nothing else too (node tests/browser/nested-workers.mjs counts it); in a page it always does. So
+// the worker asks the page (thread-host.ts), and talks to the thread by a port. Only there: WebKit
+// does not send modules through ports, and nobody else needs it.
 import { reasonOf } from './errors.js';
 
 const isFirefox = () => /\bGecko\/\d/.test(globalThis.navigator?.userAgent ?? '');

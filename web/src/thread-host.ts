@@ -10,22 +10,25 @@
 export const threadName = 'em-pthread';
 
 function startThread(glue: string, [control, speech]: readonly MessagePort[],
-  url: string | URL | undefined): Worker | undefined {
-  if (control === undefined || speech === undefined) return undefined;
+  url: string | URL | undefined, threads: Set<Worker>): void {
+  if (control === undefined || speech === undefined) return;
   try {
     const thread = url === undefined
       ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: threadName })
       : new Worker(url, { type: 'module', name: threadName });
+    threads.add(thread);
     thread.onerror = (event) => {
       event.preventDefault();
       control.postMessage(event.message || 'the script could not be loaded');
     };
-    control.onmessage = () => thread.terminate();
+    control.onmessage = () => {
+      thread.terminate();
+      control.close();
+      threads.delete(thread);
+    };
     thread.postMessage(glue, [speech]);
-    return thread;
   } catch (error) {
     control.postMessage(String(error));
-    return undefined;
   }
 }
 
@@ -36,13 +39,15 @@ function startThread(glue: string, [control, speech]: readonly MessagePort[],
  * the function that ends them, which is to be called when the worker is ended.
  */
 export function serveThreads(worker: Worker, url?: string | URL): () => void {
-  const threads: Worker[] = [];
+  const threads = new Set<Worker>();
   worker.addEventListener('message', (event) => {
     const glue = (event.data as { onekvThread?: unknown } | null)?.onekvThread;
     if (typeof glue !== 'string') return;
     event.stopImmediatePropagation();
-    const thread = startThread(glue, event.ports, url);
-    if (thread !== undefined) threads.push(thread);
+    startThread(glue, event.ports, url, threads);
   });
-  return () => threads.splice(0).forEach((thread) => thread.terminate());
+  return () => {
+    threads.forEach((thread) => thread.terminate());
+    threads.clear();
+  };
 }

@@ -1,0 +1,2 @@
+// The word.
+postMessage('here');
