@@ -29,7 +29,7 @@ const prelude = `
  * asked for, and the other tab has to be asked meanwhile. */
 const start = (tab, work) => tab.evaluate(`(() => {
   globalThis.working = (async () => { ${prelude} ${work} })()
-    .then((value) => ({ value }), (error) => ({ error: String(error?.stack ?? error) }));
+    .then((value) => ({ value }), (error) => ({ error: error + '\\n' + error?.stack }));
 })()`);
 
 async function ended(tab) {

@@ -252,9 +252,10 @@ test('a value deleted before it is read is fetched again', { timeout: 60_000 }, 
   const store = new MapStore();
   await load({ store });
   /** As a file system gives it when another tab deletes it between the asking and the reading. */
-  const gone = Object.assign(new Blob(['gone']), {
-    arrayBuffer: () => Promise.reject(new DOMException('not there', 'NotFoundError')) });
-  for (const [ending, listed] of [['.json', 0], ['00001', 1]]) {
+  const gone = (name) => Object.assign(new Blob(['gone']), {
+    arrayBuffer: () => Promise.reject(new DOMException('not there', name)) });
+  for (const [ending, listed, error] of [['.json', 0, 'NotFoundError'],
+    ['00001', 1, 'NotFoundError'], ['00001', 1, 'AbortError']]) {
     const late = new MapStore();
     late.values = new Map(store.values);
     const get = late.get;
@@ -262,13 +263,31 @@ test('a value deleted before it is read is fetched again', { timeout: 60_000 }, 
     late.get = async (key) => {
       if (!key.endsWith(ending) || !first) return get(key);
       first = false;
-      return gone;
+      return gone(error);
     };
     site.asked.length = 0;
     assert.deepEqual(await load({ store: late }), []);
     assert.equal(site.asked.length, 1, ending);
     first = true;
     assert.equal((await listModels({ store: late })).length, listed);
+  }
+});
+
+test('a stored copy that can be neither read nor deleted is done without', async () => {
+  const broken = () => Promise.reject(new Error('broken'));
+  for (const how of ['get', 'blob']) {
+    const store = new MapStore();
+    await load({ store });
+    const { get } = store;
+    const unreadable = Object.assign(new Blob(['?']), { arrayBuffer: broken });
+    store.get = (key) => {
+      if (key.endsWith('.json')) return get(key);
+      return how === 'get' ? broken() : unreadable;
+    };
+    store.delete = broken;
+    site.asked.length = 0;
+    await load({ store });
+    assert.equal(site.asked.length, 1, how);
   }
 });
 

@@ -76,11 +76,16 @@ export async function readHeader<T>(engine: Engine | Promise<Engine>, source: Mo
   });
 }
 
+/** How often a source is opened, when what was read turns out to be of no use. */
+const attemptsMost = 3;
+
 /** The loader is destroyed in the end, and errors get the source's name. */
 async function withLoader<T>(engine: Engine | Promise<Engine>, open: typeof openSource,
-  source: ModelSource, options: LoadOptions,
+  source: ModelSource, asked: LoadOptions,
   use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
   for (let attempt = 1; ; attempt++) {
+    // A store that neither reads its copy nor deletes it is done without.
+    const options: LoadOptions = attempt === attemptsMost ? { ...asked, store: 'none' } : asked;
     options.signal?.throwIfAborted();
     const early = engine instanceof Promise ? open(source, options) : undefined;
     early?.catch(() => {}); // Its turn comes after the engine's errors.
@@ -93,7 +98,7 @@ async function withLoader<T>(engine: Engine | Promise<Engine>, open: typeof open
     } catch (error) {
       if (options.signal?.aborted === true) throw options.signal.reason;
       // What was fed is of no use, but the file is there: once more, from its beginning.
-      if (error instanceof StartAgain && attempt === 1) continue;
+      if (error instanceof StartAgain && attempt < attemptsMost) continue;
       throw name === undefined || error instanceof StartAgain ? error : named(error, name);
     } finally {
       loader.destroy();

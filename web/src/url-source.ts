@@ -21,8 +21,13 @@ async function* stored(saved: SavedModel, name: string,
   }
   const found = hash === undefined ? undefined : hash.hex();
   if (bytes === saved.record.totalBytes && found === expected) return;
-  await saved.delete();
-  throw new StartAgain('SOURCE_FAILED', `${name}: the stored copy was damaged`);
+  throw await damagedCopy(saved, name);
+}
+
+/** Deletes the copy, if the store lets it. */
+async function damagedCopy(saved: SavedModel | undefined, name: string): Promise<StartAgain> {
+  await saved?.delete().catch(() => {});
+  return new StartAgain('SOURCE_FAILED', `${name}: the stored copy was damaged`);
 }
 
 /** A URL as a store knows it. */
@@ -44,10 +49,7 @@ async function* joined(saved: SavedModel | undefined, recorder: Recorder, downlo
         yield chunk;
       }
     }
-    if (bytes !== download.start) {
-      await saved?.delete();
-      throw new StartAgain('SOURCE_FAILED', `${name}: the stored copy was damaged`);
-    }
+    if (bytes !== download.start) throw await damagedCopy(saved, name);
     for await (const chunk of download.chunks) {
       await recorder.take(chunk);
       yield chunk;

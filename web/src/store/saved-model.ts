@@ -37,16 +37,12 @@ function idOf(url: string): string {
 }
 
 /** A value's bytes; undefined where there is none, or none any more: a Blob of a file system is
- * read late, and another tab may have deleted it meanwhile. */
+ * read late, and another tab may have deleted it meanwhile. Chromium then says NotFoundError,
+ * Firefox AbortError in the midst of a file; what can't be read is not there, whatever the name. */
 async function read(store: ModelStore, key: string): Promise<Uint8Array<ArrayBuffer> | undefined> {
   const value = await store.get(key);
   if (!(value instanceof Blob)) return value && new Uint8Array(value);
-  try {
-    return new Uint8Array(await value.arrayBuffer());
-  } catch (error) {
-    if (error instanceof DOMException && error.name === 'NotFoundError') return undefined;
-    throw error;
-  }
+  return value.arrayBuffer().then((bytes) => new Uint8Array(bytes), () => undefined);
 }
 
 /** The record, if these bytes are one. Storage is as hostile as any other bytes. */
@@ -109,11 +105,13 @@ export class SavedModel {
     return this.bytes === this.record.totalBytes;
   }
 
-  /** The bytes that are there, a part at a time; ends early where one is missing or torn. */
+  /** The bytes that are there, a part at a time; ends early where one is missing, torn, or not to
+   * be had. */
   async* chunks(): AsyncGenerator<Uint8Array> {
     const { partBytes, totalBytes = Number.POSITIVE_INFINITY } = this.record;
     for (let part = 0; part < this.#parts; part++) {
-      const bytes = await read(this.#store, partKey(this.record, part));
+      const bytes = await read(this.#store, partKey(this.record, part))
+        .catch(() => undefined);
       if (bytes?.length !== Math.min(partBytes, totalBytes - part * partBytes)) return;
       yield bytes;
     }
