@@ -9,7 +9,7 @@ import { announce } from './announce.js';
 import { find, paced, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
 import { bytes, ratio } from './format.js';
-import { lease } from './library.js';
+import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
 import { Meter } from './meter.js';
 import type { Reading } from './meter.js';
@@ -95,7 +95,7 @@ class Side {
     // A story that is to go on and on must not come to its end.
     const ends = settings.slides ? (await model.vocabulary({ signal })).ends : [];
     const session = await model.createSession({
-      chat: false, temperature: 0.7, seed: settings.seed, signal,
+      chat: false, ...storySampling, seed: settings.seed, signal,
       overflow: settings.slides ? 'slide' : 'error',
       logitBias: Object.fromEntries(ends.map((token) => [token, -Infinity])),
     });

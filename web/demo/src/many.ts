@@ -4,7 +4,7 @@ import { announce } from './announce.js';
 import { find, h, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
 import { bytes, exactBytes, perSecond, ratio } from './format.js';
-import { lease } from './library.js';
+import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
 
 const stories = 64;
@@ -103,12 +103,12 @@ export class Many {
   async #clone(model: Model, sessions: Session[], signal: AbortSignal): Promise<void> {
     this.#grid.classList.remove('idle');
     for (const tile of this.tiles) tile.clear();
-    const base = await model.createSession({ chat: false, temperature: 0.8, seed: 1 });
+    const base = await model.createSession({ chat: false, ...storySampling, seed: 1 });
     sessions.push(base);
     await base.append(prompt, { signal });
     for (let i = 1; i < stories; i += 1) sessions.push(await base.clone({ signal }));
     await Promise.all(sessions.map((session, i) =>
-      session.setSampling({ temperature: 0.8, seed: i + 1 })));
+      session.setSampling({ ...storySampling, seed: i + 1 })));
   }
 
   async #write(model: Model, sessions: Session[], signal: AbortSignal): Promise<void> {

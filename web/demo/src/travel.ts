@@ -8,7 +8,7 @@ import { find, h, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
 import { bytes, count, milliseconds } from './format.js';
 import { language } from './language.js';
-import { lease } from './library.js';
+import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
 import { keep, kept } from './saved.js';
 
@@ -114,7 +114,7 @@ export class Travel {
   /** Goes on with another seed than ever before. */
   async #write(branch: Branch): Promise<void> {
     const { session } = branch;
-    await session.setSampling({ temperature: 0.8, seed: this.#seed });
+    await session.setSampling({ ...storySampling, seed: this.#seed });
     this.#seed += 1;
     branch.element.classList.add('running');
     try {
