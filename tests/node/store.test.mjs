@@ -273,6 +273,17 @@ test('a value deleted before it is read is fetched again', { timeout: 60_000 }, 
   }
 });
 
+test('a header whose stored copy is gone is read from the network', async () => {
+  const store = new MapStore();
+  await load({ store });
+  const { get } = store;
+  // Listed, and deleted by another tab before it is read.
+  store.get = async (key) => (key.endsWith('-00000') ? undefined : get(key));
+  site.asked.length = 0;
+  assert.equal(await readHeader(engine, url, { store }, (loader) => loader.fileBytes), file.length);
+  assert.equal(site.asked.length, 1);
+});
+
 test('a stored copy that can be neither read nor deleted is done without', async () => {
   const broken = () => Promise.reject(new Error('broken'));
   for (const how of ['get', 'blob']) {

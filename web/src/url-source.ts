@@ -117,7 +117,8 @@ export async function openUrlHeader(url: URL, options: SourceOptions): Promise<O
   const name = key.slice(0, 200);
   const { saved } = await look(options.store ?? 'none', key, () => {});
   if (saved?.isComplete === true) {
-    return { name, totalBytes: saved.record.totalBytes, chunks: saved.chunks() };
+    return { name, totalBytes: saved.record.totalBytes,
+      chunks: stored(saved, name, undefined) };
   }
   return { name, ...await openBeginning(url, { signal: options.signal }) };
 }
