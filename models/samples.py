@@ -47,9 +47,9 @@ def item(number, prompt, told):
 def main():
     parts = [HEADING.format(options=" ".join(OPTIONS))]
     for model in MODELS:
-        for heading, told in ((model, STORIES), (f"{model}, other openings", OTHERS)):
+        for heading, openings in ((model, STORIES), (f"{model}, other openings", OTHERS)):
             parts.append(f"## {heading}\n")
-            for number, (prompt, seed) in enumerate(told, 1):
+            for number, (prompt, seed) in enumerate(openings, 1):
                 parts.append(item(number, prompt, story(model, prompt, seed)))
     (FOLDER / "samples.md").write_text("\n".join(parts), encoding="utf-8")
 
