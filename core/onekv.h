@@ -14,11 +14,11 @@
 #ifndef ONEKV_H
 #define ONEKV_H
 
-#include "config.h"
-#include "kernels.h"
-#include "kv_cache.h"
-#include "pool.h"
-#include "sampler.h"
+#include "core/net/config.h"
+#include "core/kernels/kernels.h"
+#include "core/net/kv_cache.h"
+#include "core/base/pool.h"
+#include "core/net/sampler.h"
 
 typedef struct onekv_loader onekv_loader;
 typedef struct onekv_model onekv_model;

@@ -16,7 +16,7 @@ import { findModel } from '../dist/cli/model-file.js';
 import { engineOptions, note, readEngineOptions } from '../dist/cli/shared.js';
 import { interrupted } from '../dist/cli/signals.js';
 import { splitDocuments } from '../dist/src/bench/perplexity.js';
-import { Engine, loadModel } from '../dist/src/node.js';
+import { Engine, loadModel } from '../dist/src/engine-entry-node.js';
 import { NearDuplicates } from './near-duplicates.mjs';
 import { storyPrompt } from './story-prompts.mjs';
 

@@ -12,34 +12,29 @@ import { isC, isCore, rules } from './tidy-rules.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
-/** The level of each part of core; a file includes headers of its own level or below. */
-const levels = {
-  0: ['status', 'tensor', 'memory', 'pool', 'bytes', 'f16', 'hash'],
-  1: ['kernels', 'simd128', 'dequantize', 'packed', 'gguf', 'sampler'],
-  2: ['config', 'rope', 'attention', 'kv_cache', 'weights', 'matmul'],
-  3: ['forward'],
-  4: ['onekv', 'model', 'loader', 'session', 'snapshot', 'step', 'inspect'],
-};
+/** The levels of core, one per folder; a file includes headers of its own level or below. */
+const levels = ['base', 'kernels', 'net', 'api'];
 
-/** Level of a core file: its own name's, or that of the longest listed name it is a part of. */
+/** Level of a core file: its folder's. onekv.h and what else lies on top is above them all. */
 export function levelOf(path) {
-  const name = posix.basename(path).replace(/\.[ch]$/, '');
-  const listed = Object.entries(levels).flatMap(([level, names]) =>
-    names.map((known) => ({ known, level: Number(level) })));
-  const fits = listed.filter(({ known }) => name === known || name.startsWith(`${known}_`));
-  return fits.sort((a, b) => b.known.length - a.known.length)[0]?.level;
+  const [, folder] = /^core\/(?:([a-z]+)\/)?[^/]+\.[ch]$/.exec(path) ?? [];
+  if (folder === undefined) return path.startsWith('core/') ? levels.length - 1 : undefined;
+  const level = levels.indexOf(folder);
+  return level < 0 ? undefined : level;
 }
 
 function checkIncludes(file) {
   const own = levelOf(file.path);
-  if (own === undefined) return [[1, 'has no level: add it to the table in tests/tidy.mjs']];
+  if (own === undefined) {
+    return [[1, `is in no level of core: ${levels.map((name) => `core/${name}`).join(', ')}`]];
+  }
   return file.lines.flatMap((line, index) => {
-    const header = /^\s*#\s*include\s*"(?:core\/)?([^"]+)"/.exec(line)?.[1];
+    const header = /^\s*#\s*include\s*"([^"]+)"/.exec(line)?.[1];
     if (!header) return [];
     const level = levelOf(header);
-    if (level === undefined) return [[index + 1, `${header} is no header of core`]];
+    if (level === undefined) return [[index + 1, `${header} is not a header of core`]];
     return level <= own ? []
-      : [[index + 1, `${header} is of level ${level}, above this file's ${own}`]];
+      : [[index + 1, `${header} is of level ${levels[level]}, above this file's ${levels[own]}`]];
   });
 }
 
@@ -50,7 +45,7 @@ const levelRule = {
 };
 
 /** What CMakeLists.txt compiles by pattern. */
-const built = /^(core\/[^/]+|wasm\/[^/]+|tests\/native\/[^/]+|tests\/fuzz\/fuzz_[^/]+)\.c$/;
+const built = /^(core\/[a-z]+\/[^/]+|core\/[^/]+|wasm\/[^/]+|tests\/native\/[^/]+|tests\/fuzz\/fuzz_[^/]+)\.c$/;
 
 const unusedRule = {
   name: 'nothing unused',

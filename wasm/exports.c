@@ -3,7 +3,7 @@
  * js_* functions wrap what core does with structs; plain core functions with simple arguments are
  * exported as they are (wasm/exports.txt has the list). Structs cross the border as rows of
  * doubles in one buffer, `numbers`, in the order that the X-macros below give; JavaScript has the
- * same order in web/src/border.ts, and a test compares the names.
+ * same order in web/src/engine/bindings.ts, and a test compares the names.
  *
  * Unlike core this file has state, one of each for the module: the pool, the last error, the
  * buffer. A module is used by one thread of JavaScript at a time. Handles are addresses that

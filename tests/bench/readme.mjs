@@ -6,7 +6,7 @@
 // results are committed. Files that are not there yet give no rows.
 import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { headsName } from '../../dist/src/description.js';
+import { headsName } from '../../dist/src/engine/description.js';
 import { paperBytes, paperCaches } from '../../dist/src/bench/paper.js';
 import { shapes } from '../../dist/src/bench/shapes.js';
 import { Stop, main, root, say } from '../../wasm/toolchain/shell.mjs';

@@ -5,7 +5,7 @@
 // SIMD level and cache type must be the same at any number of threads.
 import { existsSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { Engine, hasRelaxedSimd, loadModel } from '../../dist/src/node.js';
+import { Engine, hasRelaxedSimd, loadModel } from '../../dist/src/engine-entry-node.js';
 import { measureDecode, measurePrefill, sessionsAt } from '../../dist/src/bench/rates.js';
 import { summarise } from '../../dist/src/bench/statistics.js';
 import { modelOf, shapeOptions, writeShape } from './shape.mjs';

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { modelFolder, named } from '../../models/fetch.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
-import * as onekv from '../../dist/src/node.js';
+import * as onekv from '../../dist/src/engine-entry-node.js';
 import { runJob } from './page/job.mjs';
 
 /** The expected logits of a golden file (tests/golden/README.md), and the ids that lead to them. */

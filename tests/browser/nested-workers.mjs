@@ -1,4 +1,4 @@
-// Counts how often a worker that starts a worker is never heard of: why web/src/thread-guest.ts is
+// Counts how often a worker that starts a worker is never heard of: why web/src/engine/thread-guest.ts is
 // there, and whether it still has to be.
 //
 //   node tests/browser/nested-workers.mjs [firefox|chromium|webkit] [ROUNDS]      (firefox, 300)

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/gguf.h"
+#include "core/base/gguf.h"
 
 enum { MEMORY_MAX = 64 << 20 };
 

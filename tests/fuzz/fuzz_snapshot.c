@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/hash.h"
+#include "core/base/hash.h"
 #include "core/onekv.h"
 #include "tests/native/gguf_writer.h"
 

@@ -1,6 +1,6 @@
 """Writes tests/fuzz/refused/: small GGUF files that must be refused, each with its reason.
 
-A name is `header-STATUS-what.gguf`: the header alone gives that status of core/status.h.
+A name is `header-STATUS-what.gguf`: the header alone gives that status of core/base/status.h.
 Run `python3 tests/fuzz/make_refused.py` after a change here; the files are kept in the
 repository and replayed by tests/native/test_gguf.c. Nothing but Python's own library is needed.
 """

@@ -8,7 +8,7 @@
 #include "attention_bench.h"
 
 #include "check.h"
-#include "core/attention.h"
+#include "core/net/attention.h"
 #include "tiny_model.h"
 
 #include <time.h>

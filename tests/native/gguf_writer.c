@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "core/f16.h"
+#include "core/base/f16.h"
 
 enum { DATA_BYTES_MAX = 1 << 20 /* tensors above this have no data */ };
 

@@ -6,7 +6,7 @@
 #ifndef ONEKV_TESTS_GGUF_WRITER_H
 #define ONEKV_TESTS_GGUF_WRITER_H
 
-#include "core/gguf.h"
+#include "core/base/gguf.h"
 #include "tests/native/fixture.h"
 
 enum { DRAFT_NAME_MAX = 160, DRAFT_VALUE_MAX = 64, DRAFT_KEYS_MAX = 40, DRAFT_TENSORS_MAX = 64 };

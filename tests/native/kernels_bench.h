@@ -2,7 +2,7 @@
 #ifndef ONEKV_KERNELS_BENCH_H
 #define ONEKV_KERNELS_BENCH_H
 
-#include "core/kernels.h"
+#include "core/kernels/kernels.h"
 
 void bench_kernels(const kernel_table *table);
 

@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "core/simd128.h"
+#include "core/kernels/simd128.h"
 
 enum {
   COLUMNS = 768,

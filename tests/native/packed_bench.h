@@ -2,7 +2,7 @@
 #ifndef ONEKV_PACKED_BENCH_H
 #define ONEKV_PACKED_BENCH_H
 
-#include "core/kernels.h"
+#include "core/kernels/kernels.h"
 
 void bench_packed(const kernel_table *table);
 

@@ -8,7 +8,7 @@
  * range merged wrongly moves them by 1e-2 and more. */
 #include "attention_bench.h"
 #include "check.h"
-#include "core/attention.h"
+#include "core/net/attention.h"
 #include "tiny_model.h"
 
 enum { POSITIONS = 3 * ATTENTION_RANGE + 45, ROWS = 70, LAYER = 1, LAYERS = 2 };

@@ -5,9 +5,9 @@
  * f32 expected[n_elements], little-endian. The formats say the result exactly: d · q rounds
  * once, d · q + m twice, and so does numpy; so there is no tolerance. */
 #include "check.h"
-#include "core/bytes.h"
-#include "core/f16.h"
-#include "core/kernels.h"
+#include "core/base/bytes.h"
+#include "core/base/f16.h"
+#include "core/kernels/kernels.h"
 
 enum { PATH_MAX_BYTES = 128, FILE_MAX_BYTES = 1 << 22, HEAD_BYTES = 16, RANDOM_BLOCKS = 40 };
 

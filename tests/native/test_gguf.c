@@ -1,8 +1,8 @@
 /* The GGUF parser: a file with everything in it, every prefix of it, every byte of it changed,
  * the largest tables, typed reading, and the files of tests/fuzz/refused. */
 #include "check.h"
-#include "core/bytes.h"
-#include "core/gguf.h"
+#include "core/base/bytes.h"
+#include "core/base/gguf.h"
 
 #include <dirent.h>
 

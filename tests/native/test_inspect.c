@@ -3,7 +3,7 @@
  *
  * forward leaves the outputs of the last batch's heads in the scratch, and the map runs the model
  * no further than its layer, so they are there to be compared with. */
-#include "core/model.h"
+#include "core/api/model.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 

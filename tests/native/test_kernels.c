@@ -9,7 +9,7 @@
  * Inputs are exact-sized heap blocks (sanitizers see an over-read), outputs have canaries, and
  * both start off vector boundaries. */
 #include "check.h"
-#include "core/kernels.h"
+#include "core/kernels/kernels.h"
 #include "kernels_bench.h"
 
 static const double U = 1.0 / 16777216.0;

@@ -3,8 +3,8 @@
  * What the bits must be is checked against definitions written another way: a rotation and its
  * inverse, f16 rounding by exact arithmetic in double, i8 codes by their distance. */
 #include "check.h"
-#include "core/f16.h"
-#include "core/kernels.h"
+#include "core/base/f16.h"
+#include "core/kernels/kernels.h"
 
 #include <float.h>
 

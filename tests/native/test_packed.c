@@ -9,8 +9,8 @@
  * add 3 roundings a block and one for each addition: (n_blocks + 5) u sum |w x|, u = 2^-24, over
  * the parts that are added, which for a form with minima are value · scale and minimum apart. */
 #include "check.h"
-#include "core/f16.h"
-#include "core/kernels.h"
+#include "core/base/f16.h"
+#include "core/kernels/kernels.h"
 #include "packed_bench.h"
 
 enum { ROWS = PACKED_ROWS, TOKENS_MAX = 13 };

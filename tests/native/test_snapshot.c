@@ -3,7 +3,7 @@
  * Equal sessions give equal bytes, whatever happened to them before. Every flipped bit, every
  * other length, another model, cache type or window is refused with its reason, and a refusal
  * or a lack of memory leaves the model as it was. */
-#include "core/hash.h"
+#include "core/base/hash.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 

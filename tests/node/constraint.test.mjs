@@ -2,10 +2,10 @@
 // matches the expression; what the grammar library refuses is an error in its own words.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { constrain } from '../../dist/src/constraint.js';
-import { Engine, loadModel } from '../../dist/src/node.js';
-import { readTextKeys } from '../../dist/src/text-keys.js';
-import { readHeader } from '../../dist/src/node.js';
+import { constrain } from '../../dist/src/facades/constraint.js';
+import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
+import { readTextKeys } from '../../dist/src/text/keys.js';
+import { readHeader } from '../../dist/src/engine-entry-node.js';
 import { root } from './support.mjs';
 
 const file = `${root}models/stories-q-mqa.q8_0.gguf`;

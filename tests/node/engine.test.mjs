@@ -1,9 +1,9 @@
 // The engine against the golden models, at every SIMD level; threads, pieces, memory.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Engine, automaticThreads, hasRelaxedSimd, loadModel } from '../../dist/src/node.js';
+import { Engine, automaticThreads, hasRelaxedSimd, loadModel } from '../../dist/src/engine-entry-node.js';
 import { configFields, estimateFields, memoryFields, samplingFields, sessionFields } from
-  '../../dist/src/border.js';
+  '../../dist/src/engine/bindings.js';
 import { distance, ggufHeader, goldenNames, goldenPath, levels, loadSync, readGolden, tinyLlama,
   tolerance, withEngine } from './support.mjs';
 

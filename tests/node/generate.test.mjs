@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { Engine, generate } from '../../dist/src/node.js';
-import { StopStrings } from '../../dist/src/stop-strings.js';
-import { Tokenizer } from '../../dist/src/tokenizer.js';
+import { Engine, generate } from '../../dist/src/engine-entry-node.js';
+import { StopStrings } from '../../dist/src/text/stop-strings.js';
+import { Tokenizer } from '../../dist/src/text/tokenizer.js';
 import { goldenPath, loadSync, root } from './support.mjs';
 
 let engine;

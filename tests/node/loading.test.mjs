@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { Engine, hasRelaxedSimd, loadModel, openSource, readHeader } from
-  '../../dist/src/node.js';
+  '../../dist/src/engine-entry-node.js';
 import { ggufHeader, goldenPath, loadSync, tinyLlama, withEngine } from './support.mjs';
 
 let engine;

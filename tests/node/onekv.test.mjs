@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { OneKV, OneKVError } from '../../dist/src/onekv-node.js';
-import { Engine, generate, loadModel } from '../../dist/src/node.js';
+import { Engine, generate, loadModel } from '../../dist/src/engine-entry-node.js';
 import { endless, root, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;

@@ -8,7 +8,7 @@ import { after, test } from 'node:test';
 import * as ort from 'onnxruntime-web';
 import { randomIds, randomModel } from '../../dist/src/bench/random-model.js';
 import { shapedModel } from '../../dist/src/bench/shapes.js';
-import { Engine, loadModel } from '../../dist/src/node.js';
+import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { writeOnnx } from '../bench/onnx-model.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'onekv-onnx-'));

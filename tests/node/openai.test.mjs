@@ -2,10 +2,10 @@
 // reuse of what live sessions hold, and what is refused.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { constrain } from '../../dist/src/constraint.js';
+import { constrain } from '../../dist/src/facades/constraint.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
-import { openai } from '../../dist/src/openai.js';
-import { languageModel } from '../../dist/src/prompt-api.js';
+import { openai } from '../../dist/src/facades/openai.js';
+import { languageModel } from '../../dist/src/facades/prompt-api.js';
 import { chatFile, withWindow } from './support.mjs';
 
 const limit = { timeout: 60_000 };

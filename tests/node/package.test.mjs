@@ -5,8 +5,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { posix } from 'node:path';
 import { test } from 'node:test';
-import * as browserEntry from '../../dist/src/index.js';
-import * as nodeEntry from '../../dist/src/node.js';
+import * as browserEntry from '../../dist/src/engine-entry.js';
+import * as nodeEntry from '../../dist/src/engine-entry-node.js';
 import { root } from './support.mjs';
 
 const folder = `${root}web/src/`;

@@ -6,8 +6,8 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { WorkerServer } from '../../dist/src/worker-server.js';
-import { loadModel, readHeader } from '../../dist/src/node.js';
+import { WorkerServer } from '../../dist/src/worker/server.js';
+import { loadModel, readHeader } from '../../dist/src/engine-entry-node.js';
 import { root } from './support.mjs';
 
 const bytes = new Uint8Array(readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`));

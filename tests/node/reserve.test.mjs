@@ -1,7 +1,7 @@
 // Pages that a session takes before its tokens come.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Engine, loadModel } from '../../dist/src/node.js';
+import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { goldenPath } from './support.mjs';
 
 test('reserved pages are counted, used and given back', async () => {

@@ -6,7 +6,7 @@ import { after, before, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { OneKV } from '../../dist/src/onekv-node.js';
-import { writeSaved } from '../../dist/src/saved.js';
+import { writeSaved } from '../../dist/src/worker/saved-session.js';
 import { endless, root, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;

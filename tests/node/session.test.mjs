@@ -1,7 +1,7 @@
 // Sessions: whatever way a sequence comes about, the same tokens have the same logits.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { Engine } from '../../dist/src/node.js';
+import { Engine } from '../../dist/src/engine-entry-node.js';
 import { goldenPath, loadSync, readGolden } from './support.mjs';
 
 let engine;

@@ -2,7 +2,7 @@
 // shared one, and the same seed gives the same bytes.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { Engine, loadModel } from '../../dist/src/node.js';
+import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { randomIds, randomModel, textOfIds } from '../../dist/src/bench/random-model.js';
 import { halfBits } from '../../dist/src/bench/random-rows.js';
 import { fileNameOf, shapedModel, titleOf } from '../../dist/src/bench/shapes.js';

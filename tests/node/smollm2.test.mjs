@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { modelFolder, named } from '../../models/fetch.mjs';
-import { Engine, generate, loadModel } from '../../dist/src/node.js';
+import { Engine, generate, loadModel } from '../../dist/src/engine-entry-node.js';
 import { root } from './support.mjs';
 
 const recorded = JSON.parse(readFileSync(join(root, 'tests/real/smollm2.json'), 'utf8'));

@@ -5,8 +5,8 @@ import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
-import { Engine, loadModel, readHeader } from '../../dist/src/node.js';
-import { deleteModel, listModels } from '../../dist/src/models.js';
+import { Engine, loadModel, readHeader } from '../../dist/src/engine-entry-node.js';
+import { deleteModel, listModels } from '../../dist/src/store/models.js';
 import { root } from './support.mjs';
 
 const file = readFileSync(`${root}models/stories-qkv.q8_0.gguf`);

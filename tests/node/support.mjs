@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { Engine, hasRelaxedSimd } from '../../dist/src/node.js';
+import { Engine, hasRelaxedSimd } from '../../dist/src/engine-entry-node.js';
 
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 export const goldenFolder = fileURLToPath(new URL('../golden/', import.meta.url));

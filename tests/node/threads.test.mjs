@@ -2,8 +2,8 @@
 // the platform's, workers are stand-ins. Firefox itself is in tests/browser and tests/demo.
 import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
-import { serveThreads } from '../../dist/src/thread-host.js';
-import { threadsFromPage } from '../../dist/src/thread-guest.js';
+import { serveThreads } from '../../dist/src/page/thread-host.js';
+import { threadsFromPage } from '../../dist/src/engine/thread-guest.js';
 
 const saved = Object.fromEntries(['Worker', 'postMessage', 'navigator'].map((name) =>
   [name, Object.getOwnPropertyDescriptor(globalThis, name)]));

@@ -48,9 +48,9 @@ test('file length: 400 lines, README 200', () => {
 test('function length: 70 lines, SIMD bodies 100', () => {
   assert.deepEqual(found('function length', { 'a.c': cFunction(71) }), ['a.c:2']);
   assert.deepEqual(found('function length', { 'a.c': cFunction(70) }), []);
-  assert.deepEqual(found('function length', { 'core/kernels_simd.h': cFunction(100) }), []);
-  assert.deepEqual(found('function length', { 'core/kernels_simd.h': cFunction(101) }),
-    ['core/kernels_simd.h:2']);
+  assert.deepEqual(found('function length', { 'core/kernels/floats_simd.h': cFunction(100) }), []);
+  assert.deepEqual(found('function length', { 'core/kernels/floats_simd.h': cFunction(101) }),
+    ['core/kernels/floats_simd.h:2']);
 });
 
 /** Names and lengths of the functions in a text. */
@@ -104,11 +104,11 @@ test('leftovers: marks, words, printing in the library', () => {
 
 test('core without a host: headers, calls, variables', () => {
   const rule = 'core without a host';
-  const of = (line) => found(rule, { 'core/gguf.c': `/* printf(), exit() */\n${line}\n` });
+  const of = (line) => found(rule, { 'core/base/gguf.c': `/* printf(), exit() */\n${line}\n` });
   for (const line of ['#include <stdio.h>', '#include <emscripten/threading.h>', 'int a;',
     '#include <sys/stat.h>', '  printf("x");', '  abort();', 'static size_t n = 0;',
     'static float table[16];', '_Atomic int n;', 'static char *name;']) {
-    assert.deepEqual(of(line), ['core/gguf.c:2'], line);
+    assert.deepEqual(of(line), ['core/base/gguf.c:2'], line);
   }
   for (const line of ['#include <string.h>', 'static const int a = 1;', 'int f(int a);',
     '  char *text = "exit(1)";', 'struct gguf;', 'typedef int number;', '  reprint(x);',
@@ -138,22 +138,23 @@ test('one title in Markdown, code blocks not counted', () => {
 test('levels of core: only downwards, and every file has one', () => {
   const rule = 'levels of core';
   const of = (path, header) => found(rule, { [path]: `/* a */\n#include "${header}"\n` });
-  assert.deepEqual(of('core/pool.c', 'kernels.h'), ['core/pool.c:2']);
-  assert.deepEqual(of('core/kernels_scalar.c', 'core/weights.h'), ['core/kernels_scalar.c:2']);
-  assert.deepEqual(of('core/attention.c', 'kv_cache.h'), []);
-  assert.deepEqual(of('core/forward.c', 'status.h'), []);
-  assert.deepEqual(of('core/onekv.c', 'strange.h'), ['core/onekv.c:2']);
-  assert.deepEqual(of('core/strange.c', 'status.h'), ['core/strange.c:1']);
-  assert.equal(levelOf('core/kernels_simd.h'), 1);
-  assert.equal(levelOf('core/kv_cache_pages.c'), 2);
+  assert.deepEqual(of('core/base/pool.c', 'core/kernels/kernels.h'), ['core/base/pool.c:2']);
+  assert.deepEqual(of('core/kernels/a.c', 'core/net/weights.h'), ['core/kernels/a.c:2']);
+  assert.deepEqual(of('core/net/attention.c', 'core/net/kv_cache.h'), []);
+  assert.deepEqual(of('core/net/forward.c', 'core/base/status.h'), []);
+  assert.deepEqual(of('core/net/forward.c', 'core/onekv.h'), ['core/net/forward.c:2']);
+  assert.deepEqual(of('core/api/model.c', 'strange.h'), ['core/api/model.c:2']);
+  assert.deepEqual(of('core/strange/a.c', 'core/base/status.h'), ['core/strange/a.c:1']);
+  assert.equal(levelOf('core/kernels/floats_simd.h'), 1);
+  assert.equal(levelOf('core/onekv.h'), 3);
 });
 
 test('nothing unused: sources that nobody builds, headers that nobody includes', () => {
   const rule = 'nothing unused';
   assert.deepEqual(found(rule, { 'models/a.c': '/* a */\n' }), ['models/a.c:1']);
   assert.deepEqual(found(rule, { 'models/a.c': '/* a */\n', 'models/a.mjs': '// cc a.c\n' }), []);
-  assert.deepEqual(found(rule, { 'core/gguf.h': '/* a */\n' }), ['core/gguf.h:1']);
-  const included = { 'core/gguf.h': '/* a */\n', 'core/gguf.c': '#include "gguf.h"\n' };
+  assert.deepEqual(found(rule, { 'core/base/gguf.h': '/* a */\n' }), ['core/base/gguf.h:1']);
+  const included = { 'core/base/gguf.h': '/* a */\n', 'core/base/gguf.c': '#include "gguf.h"\n' };
   assert.deepEqual(found(rule, included), []);
 });
 

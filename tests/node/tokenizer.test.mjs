@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { ChatTemplate, Tokenizer, readHeader } from '../../dist/src/node.js';
-import { readTextKeys } from '../../dist/src/text-keys.js';
+import { ChatTemplate, Tokenizer, readHeader } from '../../dist/src/engine-entry-node.js';
+import { readTextKeys } from '../../dist/src/text/keys.js';
 import { modelFolder, named } from '../../models/fetch.mjs';
 import { goldenFolder, withEngine } from './support.mjs';
 

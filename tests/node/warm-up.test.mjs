@@ -2,8 +2,8 @@
 // where it was left open.
 import assert from 'node:assert/strict';
 import { mock, test } from 'node:test';
-import { loadModel } from '../../dist/src/node.js';
-import { warmUp } from '../../dist/src/warm-up.js';
+import { loadModel } from '../../dist/src/engine-entry-node.js';
+import { warmUp } from '../../dist/src/engine/warm-up.js';
 import { goldenNames, goldenPath, readGolden, withEngine } from './support.mjs';
 
 const causal = 'llama-keqv-mqa';

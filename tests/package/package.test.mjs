@@ -120,7 +120,7 @@ test('sizes: modules, and what a page loads of JavaScript', limit, async (t) => 
   }
   const page = await bundled("import { OneKV } from 'onekv'; globalThis.x = OneKV;");
   const libraries = ['@huggingface/tokenizers', '@huggingface/jinja', '@noble/hashes/*'];
-  const worker = await bundled(readFileSync(installed('dist/src/worker-page.js'), 'utf8')
+  const worker = await bundled(readFileSync(installed('dist/src/worker/main.js'), 'utf8')
     .replaceAll("from './", `from '${installed('dist/src')}/`),
   { external: [...libraries, 'node:*'] });
   const glue = readFileSync(installed('dist/wasm/onekv-relaxed.mjs'));

@@ -1,6 +1,6 @@
 // What cannot be shipped as the compiler or a package gives it, bundled with esbuild:
 //
-//   dist/src/xgrammar.js   @mlc-ai/web-xgrammar as a module: as published it is a script that says
+//   dist/src/facades/xgrammar.js   @mlc-ai/web-xgrammar as a module: as published it is a script that says
 //                          it is a module, which neither Node nor a page can import
 //   dist/src/worker.js     the worker with all that it imports: bare imports resolve in no worker
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
@@ -38,7 +38,7 @@ const isNewer = (file, than) => (statSync(file, { throwIfNoEntry: false })?.mtim
   (statSync(than, { throwIfNoEntry: false })?.mtimeMs ?? 0);
 
 export async function bundleXgrammar() {
-  const outfile = join(root, 'dist/src/xgrammar.js');
+  const outfile = join(root, 'dist/src/facades/xgrammar.js');
   if (isNewer(outfile, published) && isNewer(outfile, import.meta.filename ?? published)) return;
   const { build } = await import('esbuild');
   const { version } = JSON.parse(readFileSync(join(published, '../../package.json'), 'utf8'));
@@ -81,7 +81,7 @@ export async function bundleWorker() {
   const outfile = join(root, 'dist/src/worker.js');
   const { outputFiles: [output] } = await build({
     write: false,
-    entryPoints: [join(root, 'dist/src/worker-page.js')],
+    entryPoints: [join(root, 'dist/src/worker/main.js')],
     outfile,
     bundle: true,
     minify: true,

@@ -11,7 +11,7 @@
 import { readFileSync } from 'node:fs';
 import { scoreDocument, scoreText, splitDocuments } from '../src/bench/perplexity.js';
 import type { Score } from '../src/bench/perplexity.js';
-import type { Model } from '../src/node.js';
+import type { Model } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { Progress } from './progress.js';

@@ -1,6 +1,6 @@
 // onekv inspect: what a file holds and what it would take, from its header alone.
-import { Engine, headsName, readHeader } from '../src/node.js';
-import type { CacheType, Metadata, ModelDescription, ModelEstimate } from '../src/node.js';
+import { Engine, headsName, readHeader } from '../src/engine-entry-node.js';
+import type { CacheType, Metadata, ModelDescription, ModelEstimate } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { findModel } from './model-file.js';

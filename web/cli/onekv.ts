@@ -3,7 +3,7 @@
 //
 // Results go to stdout, everything else to stderr. Exit status: 0 done, 1 it failed, 2 the command
 // line does not fit, 130 interrupted.
-import { OneKVError } from '../src/node.js';
+import { OneKVError } from '../src/engine-entry-node.js';
 import { UsageError, helpOf, parse } from './arguments.js';
 import type { Command } from './arguments.js';
 import { bench } from './bench.js';

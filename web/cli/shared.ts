@@ -1,8 +1,8 @@
 // What the commands share: options of engine and model, loading with a progress bar, and the
 // words that describe a model.
 import { readFileSync } from 'node:fs';
-import { Engine, loadModel } from '../src/node.js';
-import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription } from '../src/node.js';
+import { Engine, loadModel } from '../src/engine-entry-node.js';
+import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
 import { findModel } from './model-file.js';

@@ -69,7 +69,7 @@ export default defineConfig(async () => ({
   logLevel: 'warn',
   plugins: [factsPlugin(await readFacts()), besidePlugin()],
   resolve: { alias: { 'onekv/bench': join(root, 'dist/src/bench/index.js'),
-    'onekv/engine': join(root, 'dist/src/index.js'), onekv: join(root, 'dist/src/onekv.js'),
+    'onekv/engine': join(root, 'dist/src/engine-entry.js'), onekv: join(root, 'dist/src/onekv.js'),
     '@fontsource': join(root, 'node_modules/@fontsource'),
     '@fontsource-variable': join(root, 'node_modules/@fontsource-variable') } },
   worker: { format: 'es' },

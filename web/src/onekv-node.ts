@@ -1,11 +1,11 @@
 // The package in Node: the same as in a page (onekv.ts), with threads as workers and paths as
 // sources; package.json chooses it by the condition "node".
 import { fileURLToPath } from 'node:url';
-import { makeOneKV } from './remote-load.js';
-import { startWorker } from './start-worker-node.js';
+import { makeOneKV } from './page/load.js';
+import { startWorker } from './page/start-worker-node.js';
 
 export type * from './onekv.js';
-export { OneKVError } from './errors.js';
+export { OneKVError } from './api/errors.js';
 
 export const OneKV = makeOneKV({
   startWorker,

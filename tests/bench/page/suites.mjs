@@ -1,6 +1,6 @@
 // Runs in the page: hands the job of the address (?job=JSON) to a worker and shows how far it is;
 // at the end the results are in #report.
-import { serveThreads } from './dist/src/thread-host.js';
+import { serveThreads } from './dist/src/page/thread-host.js';
 
 const element = (id) => document.getElementById(id);
 const worker = new Worker(new URL('src/suites-worker.js', location.href), { type: 'module' });

@@ -149,7 +149,7 @@ async function shared({ model }) {
 /** The subpaths, over a model with a chat template. */
 async function facades() {
   const [{ openai }, { languageModel }, { constrain }] = await Promise.all(
-    ['openai', 'prompt-api', 'constraint'].map((name) => import(`./dist/src/${name}.js`)));
+    ['openai', 'prompt-api', 'constraint'].map((name) => import(`./dist/src/facades/${name}.js`)));
   const model = await OneKV.load('/made/chat.gguf', { store: 'none' });
   const { chat: { completions } } = openai(model, { constrain });
   const body = { messages: [{ role: 'user', content: 'Tim had a' }], temperature: 0,

@@ -3,7 +3,7 @@
 //
 // Whatever goes wrong unseen is in the report: errors nobody caught, and what the content security
 // policy blocked.
-import { serveThreads } from './dist/src/thread-host.js';
+import { serveThreads } from './dist/src/page/thread-host.js';
 
 const element = (id) => document.getElementById(id);
 const troubles = [];

@@ -1,5 +1,5 @@
 // The worker of the test page: does the one job that it is sent and posts how it goes.
-import * as onekv from '../../../dist/src/index.js';
+import * as onekv from '../../../dist/src/engine-entry.js';
 import { runJob } from './job.mjs';
 
 const tell = (kind, text) => postMessage({ kind, text });

@@ -1,6 +1,6 @@
 // A worker that does its work until it is asked for a text that names its end.
 import { parentPort } from 'node:worker_threads';
-import '../../../dist/src/worker-node.js';
+import '../../../dist/src/worker/main-node.js';
 
 parentPort.on('message', ({ args }) => {
   const { text } = args?.input ?? {};

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { arch, availableParallelism, cpus, totalmem } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { hasRelaxedSimd } from '../../src/node.js';
+import { hasRelaxedSimd } from '../../src/engine-entry-node.js';
 import type { Report } from './report.js';
 
 const packageFolder = fileURLToPath(new URL('../../../', import.meta.url));

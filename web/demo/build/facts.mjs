@@ -111,7 +111,7 @@ function readSuggested() {
 
 /** What the page states; web/demo/src/facts.d.ts has the shape. */
 export async function readFacts() {
-  const onekv = await import('../../../dist/src/node.js');
+  const onekv = await import('../../../dist/src/engine-entry-node.js');
   const { commit, packageVersion } = await import('../../../dist/cli/bench/host.js');
   const engine = await onekv.Engine.open({ threads: 1 });
   try {

@@ -3,8 +3,8 @@
 //
 // Matrices: a model whose work is its weights. One token reads all of them (bytes a second), many
 // tokens multiply with them (operations a second). Attention: what 4096 positions more take.
-import type { CacheType } from '../description.js';
-import type { SimdLevel } from '../wasm-module.js';
+import type { CacheType } from '../engine/description.js';
+import type { SimdLevel } from '../engine/simd-probe.js';
 import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
 import { measurePeaks } from './peaks.js';
 import type { Peaks } from './peaks.js';

@@ -5,8 +5,8 @@
 // shorter than the positions asked for takes several sessions. What does not fit into the 4 GiB
 // of a wasm memory is computed from the page size that was measured, and its row says so.
 import { loadSeconds, reserveSeconds } from './costs.js';
-import type { Model } from '../model.js';
-import { OneKVError } from '../errors.js';
+import type { Model } from '../engine/model.js';
+import { OneKVError } from '../api/errors.js';
 import type { Batch, Case, Labels } from './runner.js';
 import { Stable, labelsOf } from './subjects.js';
 import type { Contender } from './subjects.js';

@@ -1,5 +1,5 @@
 // How well a model predicts a text: sums of logarithms, from which perplexities are made.
-import type { Session } from '../session.js';
+import type { Session } from '../engine/session.js';
 
 export interface Score {
   /** Natural logarithm, summed. */

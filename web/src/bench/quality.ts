@@ -1,6 +1,6 @@
 // Suite of perplexities: each model and cache type on one text, in windows of one length.
-import { OneKVError } from '../errors.js';
-import type { Model } from '../model.js';
+import { OneKVError } from '../api/errors.js';
+import type { Model } from '../engine/model.js';
 import { scoreDocument, scoreText, splitDocuments } from './perplexity.js';
 import type { Pause, Score } from './perplexity.js';
 import type { Batch, Case } from './runner.js';

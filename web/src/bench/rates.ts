@@ -2,8 +2,8 @@
 //
 // Nothing here knows where it runs: the clock comes from performance.now, which pages, workers and
 // Node have alike.
-import type { Model } from '../model.js';
-import type { Session } from '../session.js';
+import type { Model } from '../engine/model.js';
+import type { Session } from '../engine/session.js';
 import { randomIds } from './random-model.js';
 import { hashBits } from './statistics.js';
 

@@ -1,8 +1,8 @@
 // Suites of rates: prefill and decode by depth, sessions in one step, loading.
-import type { Engine } from '../engine.js';
-import { loadModel } from '../load.js';
-import type { Model } from '../model.js';
-import type { Session } from '../session.js';
+import type { Engine } from '../engine/engine.js';
+import { loadModel } from '../source/load.js';
+import type { Model } from '../engine/model.js';
+import type { Session } from '../engine/session.js';
 import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
 import { greedy, measureDecode, measurePrefill, measureReading } from './rates.js';
 import { randomIds, randomModel } from './random-model.js';

@@ -1,6 +1,6 @@
 // The Cache API as a store: a cache 'onekv' with a response a key. It has no addresses of its own,
 // so keys stand as paths under one that nobody fetches.
-import type { ModelStore } from '../store.js';
+import type { ModelStore } from '../api/store.js';
 
 const cacheName = 'onekv';
 

@@ -1,6 +1,6 @@
 // Which store a choice stands for on this page.
-import { checkOneOf, invalidArgument } from '../errors.js';
-import type { ModelStore, StoreChoice } from '../store.js';
+import { checkOneOf, invalidArgument } from '../api/errors.js';
+import type { ModelStore, StoreChoice } from '../api/store.js';
 import { cacheApiStore } from './cache-api.js';
 import { opfsStore } from './opfs.js';
 

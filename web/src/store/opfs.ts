@@ -1,6 +1,6 @@
 // The origin private file system as a store: a folder 'onekv' with a file a key. A file that is
 // being written is not seen before it is closed, which makes put atomic.
-import type { ModelStore } from '../store.js';
+import type { ModelStore } from '../api/store.js';
 
 const folderName = 'onekv';
 

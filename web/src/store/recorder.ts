@@ -1,6 +1,6 @@
 // Puts the bytes of a download into a store as they pass.
-import { reasonOf } from '../errors.js';
-import { Digest, integrityFailed } from '../integrity.js';
+import { reasonOf } from '../api/errors.js';
+import { Digest, integrityFailed } from './integrity.js';
 import type { SavedModel } from './saved-model.js';
 
 /** When storing fails it says so once, gives the room back, and does nothing more: the model runs

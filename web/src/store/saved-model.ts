@@ -3,7 +3,7 @@
 // Parts are put before the record calls them complete, and belong to one download ("generation"):
 // parts of two versions of a file never meet. What is there after an interruption is a beginning
 // of the file, from which a download goes on; only a whole one is ever used without the network.
-import type { ModelStore, StoredModel } from '../store.js';
+import type { ModelStore, StoredModel } from '../api/store.js';
 
 /** What is kept about a file, as JSON. */
 export interface ModelRecord {

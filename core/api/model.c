@@ -1,0 +1,68 @@
+/* Model: the scratch's layout, memory figures, the end. */
+#include "core/api/model.h"
+
+void model_scratch_make(onekv_model *model, memory_arena *arena) {
+  forward_scratch_make(&model->config, &model->plan.weights, model->n_context, arena,
+                       &model->scratch);
+  model->candidates =
+      arena_take(arena, model->config.n_outputs, sizeof *model->candidates);
+  model->logit_rows =
+      arena_take(arena, model->scratch.n_logits_max, sizeof *model->logit_rows);
+}
+
+forward_model model_view(const onekv_model *model) {
+  return (forward_model){&model->config, &model->plan.weights, &model->kernels, model->pool};
+}
+
+uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout) {
+  return (uint64_t)config->n_layers * 2 * config->n_heads * layout->row_bytes;
+}
+
+onekv_status onekv_model_close(onekv_model *model) {
+  if (model == NULL) return ONEKV_OK;
+  if (model->n_sessions > 0) return ONEKV_WRONG_STATE;
+  kv_pool_trim(&model->pages);
+  weights_free(&model->memory, &model->plan);
+  memory_give_back(&model->memory, MEMORY_SCRATCH, model->scratch_block,
+                   model->n_scratch_bytes);
+  memory_ledger memory = model->memory;
+  memory_give_back(&memory, MEMORY_TABLES, model, sizeof *model);
+  return ONEKV_OK;
+}
+
+const onekv_config *onekv_model_config(const onekv_model *model) { return &model->config; }
+
+uint64_t onekv_model_hash(const onekv_model *model) { return model->hash; }
+
+void onekv_model_use_threads(onekv_model *model, size_t n_threads) {
+  model->n_threads = n_threads;
+}
+
+const char *onekv_model_level(const onekv_model *model) { return model->kernels.name; }
+
+size_t onekv_model_cache_bytes_per_token(const onekv_model *model) {
+  return kv_bytes_per_position(&model->pages.layout);
+}
+
+void onekv_model_memory(const onekv_model *model, onekv_memory *out) {
+  const memory_ledger *memory = &model->memory;
+  *out = (onekv_memory){
+      .weights = memory->n_bytes[MEMORY_WEIGHTS],
+      .cache = memory->n_bytes[MEMORY_CACHE],
+      .scratch = memory->n_bytes[MEMORY_SCRATCH],
+      .sessions = memory->n_bytes[MEMORY_SESSIONS],
+      .tables = memory->n_bytes[MEMORY_TABLES],
+      .total = memory->n_bytes_total,
+      .peak = memory->n_bytes_peak,
+      .cache_used = model->pages.n_used * model->pages.layout.page_bytes,
+      .cache_pooled = model->pages.n_free * model->pages.layout.page_bytes,
+      .n_sessions = model->n_sessions,
+  };
+}
+
+void onekv_model_trim(onekv_model *model) { kv_pool_trim(&model->pages); }
+
+const onekv_candidate *onekv_model_top(onekv_model *model, const float *logits, size_t n_top) {
+  onekv_top_logprobs(logits, model->config.n_outputs, n_top, model->candidates);
+  return model->candidates;
+}

@@ -1,0 +1,48 @@
+/* The structs behind onekv.h, for the files that implement it. */
+#ifndef ONEKV_MODEL_H
+#define ONEKV_MODEL_H
+
+#include "core/net/forward.h"
+#include "core/onekv.h"
+
+struct onekv_model {
+  memory_ledger memory; /* sessions and pages are taken from it too */
+  onekv_config config;
+  kernel_table kernels;
+  onekv_pool *pool;
+  size_t n_threads; /* most threads of its steps; 0: all active ones */
+  size_t n_context; /* longest session: the file's or less */
+  weights_plan plan;
+  forward_scratch scratch;
+  uint8_t *scratch_block;
+  size_t n_scratch_bytes;
+  onekv_candidate *candidates; /* [n_outputs], inside the scratch block */
+  uint32_t *logit_rows;        /* [n_logits_max], inside the scratch block */
+  kv_pool pages;
+  uint64_t hash;
+  size_t n_sessions;
+};
+
+struct onekv_session {
+  onekv_model *model;
+  kv_cache cache;
+  size_t n_context;
+  bool slides;
+  size_t n_keep;
+  sampler_state sampler;
+  bool is_in_step; /* marks the sessions of the step that is being checked */
+};
+
+/* Carves the model's scratch; counts when the arena has no base. */
+void model_scratch_make(onekv_model *model, memory_arena *arena);
+
+forward_model model_view(const onekv_model *model);
+
+/* Bytes of one position of standard QKV with H KV heads in the cache type of the layout. */
+uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout);
+
+/* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
+ * without logits, and counts them as present. */
+void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n);
+
+#endif

@@ -1,0 +1,128 @@
+/* Session: the life of one sequence, and steps that carry several of them forward. */
+#include "core/api/model.h"
+
+#include <string.h>
+
+onekv_status onekv_session_open(onekv_model *model, const onekv_session_options *options,
+                                onekv_session **out, onekv_error *error) {
+  static const onekv_session_options DEFAULTS = {0};
+  if (options == NULL) options = &DEFAULTS;
+  if (!model->config.causal) {
+    return error_set(error, ONEKV_WRONG_STATE, "a bidirectional model has no sessions");
+  }
+  size_t n_context = options->n_context > 0 ? options->n_context : model->n_context;
+  if (n_context > model->n_context) {
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "n_context: found %zu, expected at most %zu",
+                     n_context, model->n_context);
+  }
+  if (options->n_keep >= n_context) {
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "n_keep: found %zu, expected less than %zu",
+                     options->n_keep, n_context);
+  }
+  sampler_state sampler;
+  onekv_status status =
+      sampler_init(&sampler, &options->sampling, model->config.n_vocabulary, error);
+  if (status != ONEKV_OK) return status;
+  onekv_session *session = memory_take(&model->memory, MEMORY_SESSIONS, sizeof *session);
+  bool has_memory = session != NULL;
+  if (has_memory) has_memory = kv_cache_open(&model->pages, n_context, &session->cache) == ONEKV_OK;
+  if (!has_memory) {
+    memory_give_back(&model->memory, MEMORY_SESSIONS, session, sizeof *session);
+    return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a session");
+  }
+  session->model = model;
+  session->n_context = n_context;
+  session->slides = options->slides;
+  session->n_keep = options->n_keep;
+  session->sampler = sampler;
+  model->n_sessions++;
+  *out = session;
+  return ONEKV_OK;
+}
+
+void onekv_session_close(onekv_session *session) {
+  if (session == NULL) return;
+  onekv_model *model = session->model;
+  kv_cache_close(&session->cache);
+  memory_give_back(&model->memory, MEMORY_SESSIONS, session, sizeof *session);
+  model->n_sessions--;
+}
+
+onekv_status onekv_session_clone(const onekv_session *session, onekv_session **out) {
+  onekv_session_options options = {
+      .n_context = session->n_context,
+      .slides = session->slides,
+      .n_keep = session->n_keep,
+      .sampling = session->sampler.sampling,
+  };
+  onekv_session *clone = NULL;
+  onekv_status status = onekv_session_open(session->model, &options, &clone, NULL);
+  if (status != ONEKV_OK) return status;
+  clone->sampler = session->sampler;
+  kv_cache_share(&session->cache, session->cache.n_positions, &clone->cache);
+  *out = clone;
+  return ONEKV_OK;
+}
+
+size_t onekv_session_n_tokens(const onekv_session *session) {
+  return session->cache.n_positions;
+}
+
+size_t onekv_session_n_context(const onekv_session *session) { return session->n_context; }
+
+bool onekv_session_slides(const onekv_session *session) { return session->slides; }
+
+onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
+                                  int32_t *tokens) {
+  size_t n_tokens = session->cache.n_positions;
+  if (first > n_tokens || n > n_tokens - first) return ONEKV_INVALID_ARGUMENT;
+  kv_cache_tokens(&session->cache, first, n, tokens);
+  return ONEKV_OK;
+}
+
+onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error) {
+  size_t n_left = session->n_context - session->cache.n_positions;
+  if (n > n_left) {
+    return error_set(error, ONEKV_CONTEXT_FULL,
+                     "%zu more tokens do not fit in a window of %zu that holds %zu", n,
+                     session->n_context, session->cache.n_positions);
+  }
+  onekv_status status = kv_cache_reserve(&session->cache, n);
+  if (status == ONEKV_OK) return ONEKV_OK;
+  return error_set(error, status, "no memory for %zu more tokens", n);
+}
+
+onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
+  if (n > session->cache.n_positions) return ONEKV_INVALID_ARGUMENT;
+  kv_cache_truncate(&session->cache, n);
+  return ONEKV_OK;
+}
+
+onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_sampling *sampling,
+                                        onekv_error *error) {
+  return sampler_init(&session->sampler, sampling, session->model->config.n_vocabulary, error);
+}
+
+void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out) {
+  const kv_cache *cache = &session->cache;
+  const kv_layout *layout = &cache->pool->layout;
+  size_t n_own = 0;
+  for (size_t i = 0; i < cache->n_pages; i++) n_own += cache->pages[i]->n_references == 1;
+  out->n_tokens = cache->n_positions;
+  out->cache_used = cache->n_positions * kv_bytes_per_position(layout);
+  out->cache_pages = cache->n_pages * layout->page_bytes;
+  out->cache_own = n_own * layout->page_bytes;
+  out->standard_used =
+      cache->n_positions * standard_bytes_per_position(&session->model->config, layout);
+}
+
+onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token) {
+  onekv_model *model = session->model;
+  int32_t history[ONEKV_PENALTY_WINDOW_MAX];
+  size_t n_tokens = session->cache.n_positions;
+  size_t n_history = sampler_n_history(&session->sampler);
+  if (n_history > n_tokens) n_history = n_tokens;
+  kv_cache_tokens(&session->cache, n_tokens - n_history, n_history, history);
+  return sampler_choose(&session->sampler, logits, model->config.n_outputs, history, n_history,
+                        model->candidates, token);
+}

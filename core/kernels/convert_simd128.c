@@ -1,0 +1,218 @@
+/* SIMD kernels that give the scalar bits: no sums, no fused operations, each element by the
+ * same operations in the same order as in floats_scalar.c. Relaxed SIMD has nothing to add, so
+ * there is one build of them. */
+#include "core/kernels/kernels.h"
+#include "core/kernels/simd128.h"
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "core/kernels/simd128_convert.h"
+#include "core/base/f16.h"
+
+static void f32_add_simd128(float *x, const float *y, size_t n) {
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    wasm_v128_store(x + c, wasm_f32x4_add(wasm_v128_load(x + c), wasm_v128_load(y + c)));
+  }
+  for (; c < n; c++) x[c] += y[c];
+}
+
+/* (a, b) -> (a cos - b sin, a sin + b cos), four pairs. */
+SIMD_INLINE void rotate_pairs(v128_t *a, v128_t *b, v128_t cosines, v128_t sines) {
+  v128_t first = wasm_f32x4_sub(wasm_f32x4_mul(*a, cosines), wasm_f32x4_mul(*b, sines));
+  *b = wasm_f32x4_add(wasm_f32x4_mul(*a, sines), wasm_f32x4_mul(*b, cosines));
+  *a = first;
+}
+
+SIMD_INLINE void rotate_pair(float a, float b, float cosine, float sine, float *u, float *v) {
+  *u = a * cosine - b * sine;
+  *v = a * sine + b * cosine;
+}
+
+SIMD_INLINE void rotate_row_adjacent(const float *x, const float *cosines, const float *sines,
+                                     size_t n_pairs, const bool inverse, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= n_pairs; i += LANES) {
+    v128_t low = wasm_v128_load(x + 2 * i);          /* a0 b0 a1 b1 */
+    v128_t high = wasm_v128_load(x + 2 * i + LANES); /* a2 b2 a3 b3 */
+    v128_t a = wasm_i32x4_shuffle(low, high, 0, 2, 4, 6);
+    v128_t b = wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
+    v128_t sine = wasm_v128_load(sines + i);
+    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), inverse ? wasm_f32x4_neg(sine) : sine);
+    wasm_v128_store(y + 2 * i, wasm_i32x4_shuffle(a, b, 0, 4, 1, 5));
+    wasm_v128_store(y + 2 * i + LANES, wasm_i32x4_shuffle(a, b, 2, 6, 3, 7));
+  }
+  for (; i < n_pairs; i++) {
+    float sine = inverse ? -sines[i] : sines[i];
+    rotate_pair(x[2 * i], x[2 * i + 1], cosines[i], sine, &y[2 * i], &y[2 * i + 1]);
+  }
+}
+
+SIMD_INLINE void rotate_row_halves(const float *x, const float *cosines, const float *sines,
+                                   size_t n_pairs, const bool inverse, float *y) {
+  size_t i = 0;
+  for (; i + LANES <= n_pairs; i += LANES) {
+    v128_t a = wasm_v128_load(x + i);
+    v128_t b = wasm_v128_load(x + n_pairs + i);
+    v128_t sine = wasm_v128_load(sines + i);
+    rotate_pairs(&a, &b, wasm_v128_load(cosines + i), inverse ? wasm_f32x4_neg(sine) : sine);
+    wasm_v128_store(y + i, a);
+    wasm_v128_store(y + n_pairs + i, b);
+  }
+  for (; i < n_pairs; i++) {
+    float sine = inverse ? -sines[i] : sines[i];
+    rotate_pair(x[i], x[i + n_pairs], cosines[i], sine, &y[i], &y[i + n_pairs]);
+  }
+}
+
+static void f32_rotate_adjacent_simd128(const float *x, size_t n_rows, size_t stride,
+                                        const float *cosines, const float *sines,
+                                        size_t angle_stride, size_t n_pairs, bool inverse,
+                                        float *y) {
+  for (size_t r = 0; r < n_rows; r++, x += stride, y += stride) {
+    rotate_row_adjacent(x, cosines, sines, n_pairs, inverse, y);
+    cosines += angle_stride;
+    sines += angle_stride;
+  }
+}
+
+static void f32_rotate_halves_simd128(const float *x, size_t n_rows, size_t stride,
+                                      const float *cosines, const float *sines,
+                                      size_t angle_stride, size_t n_pairs, bool inverse,
+                                      float *y) {
+  for (size_t r = 0; r < n_rows; r++, x += stride, y += stride) {
+    rotate_row_halves(x, cosines, sines, n_pairs, inverse, y);
+    cosines += angle_stride;
+    sines += angle_stride;
+  }
+}
+
+/* f32_to_f16 of four lanes, each result in the low half of its lane. */
+SIMD_INLINE v128_t f16_from_f32x4(v128_t x) {
+  v128_t sign = wasm_v128_and(wasm_u32x4_shr(x, 16), wasm_i32x4_splat(0x8000));
+  v128_t magnitude = wasm_f32x4_abs(x);
+  v128_t is_nan = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x7f800000));
+  v128_t is_infinite = wasm_i32x4_gt(magnitude, wasm_i32x4_splat(0x477fffff));
+  v128_t is_subnormal = wasm_i32x4_lt(magnitude, wasm_i32x4_splat(0x38800000));
+  v128_t subnormal = wasm_i32x4_sub(wasm_f32x4_add(magnitude, wasm_f32x4_splat(0.5f)),
+                                    wasm_i32x4_splat(0x3f000000));
+  v128_t odd = wasm_v128_and(wasm_u32x4_shr(magnitude, 13), wasm_i32x4_splat(1));
+  v128_t rounded =
+      wasm_i32x4_add(wasm_i32x4_sub(magnitude, wasm_i32x4_splat(0x38000000 - 0xfff)), odd);
+  v128_t half = wasm_v128_bitselect(subnormal, wasm_u32x4_shr(rounded, 13), is_subnormal);
+  half = wasm_v128_bitselect(wasm_i32x4_splat(0x7c00), half, is_infinite);
+  half = wasm_v128_bitselect(wasm_i32x4_splat(0x7e00), half, is_nan);
+  return wasm_v128_or(half, sign);
+}
+
+static void f16_encode_simd128(const float *x, size_t n, uint16_t *out) {
+  size_t c = 0;
+  for (; c + 2 * LANES <= n; c += 2 * LANES) {
+    v128_t low = f16_from_f32x4(wasm_v128_load(x + c));
+    v128_t high = f16_from_f32x4(wasm_v128_load(x + c + LANES));
+    wasm_v128_store(out + c, wasm_u16x8_narrow_i32x4(low, high));
+  }
+  for (; c < n; c++) out[c] = f32_to_f16(x[c]);
+}
+
+/* Infinities and NaN too, which the quick way below gets wrong. */
+static void f16_decode_any(const uint16_t *x, size_t n, float *out) {
+  size_t c = 0;
+  for (; c + 2 * LANES <= n; c += 2 * LANES) {
+    v128_t halves = wasm_v128_load(x + c);
+    wasm_v128_store(out + c, f32x4_from_f16(wasm_i32x4_extend_low_i16x8(halves)));
+    wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves)));
+  }
+  for (; c < n; c++) out[c] = f32_from_f16(x[c]);
+}
+
+/* As f32x4_from_f16 for finite numbers, with the bits put in place before they are widened, eight
+ * halves at a time: 12 instructions instead of 20. Caches hold finite numbers; that all were is
+ * found out on the way, and else done again. */
+static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
+  static const uint16_t HIGH_MASK = 0x8fff;
+  static const float SCALE = 0x1p112f;
+  const v128_t high_mask = wasm_v128_load16_splat(simd_hide(&HIGH_MASK));
+  const v128_t scale = wasm_v128_load32_splat(simd_hide(&SCALE));
+  v128_t largest = wasm_i16x8_splat(0);
+  size_t c = 0;
+  for (; c + 2 * LANES <= n; c += 2 * LANES) {
+    v128_t halves = wasm_v128_load(x + c);
+    v128_t high = wasm_v128_and(wasm_i16x8_shr(halves, 3), high_mask);
+    v128_t low = wasm_i16x8_shl(halves, 13);
+    v128_t first = wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+    v128_t second = wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+    wasm_v128_store(out + c, wasm_f32x4_mul(first, scale));
+    wasm_v128_store(out + c + LANES, wasm_f32x4_mul(second, scale));
+    largest = wasm_u16x8_max(largest, wasm_i16x8_shl(halves, 1));
+  }
+  for (size_t i = c; i < n; i++) out[i] = f32_from_f16(x[i]);
+  /* Without their signs halves from 0x7c00 on are not finite. */
+  v128_t is_finite = wasm_u16x8_lt(largest, wasm_i16x8_splat((int16_t)0xf800));
+  if (!wasm_i16x8_all_true(is_finite)) f16_decode_any(x, c, out);
+}
+
+/* max |x|, NaN when there is a NaN. */
+static float largest_magnitude(const float *x, size_t n) {
+  v128_t largest = wasm_f32x4_splat(0.0f);
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    largest = wasm_f32x4_max(largest, wasm_f32x4_abs(wasm_v128_load(x + c)));
+  }
+  v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
+  largest = wasm_f32x4_max(largest, wasm_f32x4_abs(rest));
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
+  return wasm_f32x4_extract_lane(largest, 0);
+}
+
+/* round(x / scale) within ±127, as i32. In 1.5 · 2^23 + x the addition rounds x to the nearest
+ * integer, ties to even, and leaves it in the low bits. */
+SIMD_INLINE v128_t i32x4_code(v128_t x, v128_t scale) {
+  const v128_t limit = wasm_f32x4_splat(127.0f);
+  const v128_t magic = wasm_f32x4_splat(12582912.0f);
+  v128_t code = wasm_f32x4_div(x, scale);
+  code = wasm_f32x4_pmax(wasm_f32x4_pmin(code, limit), wasm_f32x4_neg(limit));
+  return wasm_i32x4_sub(wasm_f32x4_add(code, magic), magic);
+}
+
+/* The rules for rows without a usable scale are those of i8_encode_scalar. */
+static void i8_encode_simd128(const float *x, size_t n, int8_t *out, float *scale) {
+  *scale = largest_magnitude(x, n) / 127.0f;
+  bool usable = *scale > 0.0f && isfinite(*scale);
+  const v128_t zero = wasm_f32x4_splat(0.0f);
+  const v128_t divisor = wasm_f32x4_splat(usable ? *scale : 1.0f);
+  for (size_t c = 0; c < n; c += LANES) {
+    size_t n_lanes = n - c < LANES ? n - c : LANES;
+    v128_t values =
+        n_lanes == LANES ? wasm_v128_load(x + c) : f32x4_load_partial(x + c, n_lanes, zero);
+    v128_t codes = i32x4_code(usable ? values : zero, divisor);
+    v128_t shorts = wasm_i16x8_narrow_i32x4(codes, codes);
+    v128_t bytes = wasm_i8x16_narrow_i16x8(shorts, shorts);
+    if (n_lanes == LANES) {
+      wasm_v128_store32_lane(out + c, bytes, 0);
+    } else {
+      int32_t last = wasm_i32x4_extract_lane(bytes, 0);
+      memcpy(out + c, &last, n_lanes); /* little-endian, as the lanes of a vector are */
+    }
+  }
+}
+
+static void i8_decode_simd128(const int8_t *x, size_t n, float scale, float *out) {
+  const v128_t scales = wasm_f32x4_splat(scale);
+  size_t c = 0;
+  for (; c + 16 <= n; c += 16) f32x4_store_scaled(wasm_v128_load(x + c), scales, out + c);
+  for (; c < n; c++) out[c] = (float)x[c] * scale;
+}
+
+void kernels_fill_simd128_exact(kernel_table *table) {
+  table->f32_add = f32_add_simd128;
+  table->f32_rotate_adjacent = f32_rotate_adjacent_simd128;
+  table->f32_rotate_halves = f32_rotate_halves_simd128;
+  table->f16_encode = f16_encode_simd128;
+  table->f16_decode = f16_decode_simd128;
+  table->i8_encode = i8_encode_simd128;
+  table->i8_decode = i8_decode_simd128;
+}

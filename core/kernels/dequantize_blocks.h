@@ -1,0 +1,43 @@
+/* What the scalar and the SIMD dequantisers both know of the block formats. */
+#ifndef ONEKV_DEQUANTIZE_BLOCKS_H
+#define ONEKV_DEQUANTIZE_BLOCKS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/base/bytes.h"
+#include "core/base/f16.h"
+
+enum {
+  BLOCK = 32,        /* elements of a simple block                           */
+  SUPER_BLOCK = 256, /* elements of a K block                                */
+  K_SCALES = 12,     /* bytes that hold 8 scales and 8 minima of 6 bits each */
+  BYTES_Q4_0 = 18,
+  BYTES_Q4_1 = 20,
+  BYTES_Q5_0 = 22,
+  BYTES_Q5_1 = 24,
+  BYTES_Q8_0 = 34,
+  BYTES_Q4_K = 144,
+  BYTES_Q5_K = 176,
+  BYTES_Q6_K = 210
+};
+
+static inline float read_f16(const uint8_t *bytes) {
+  return f32_from_f16(load_u16(bytes));
+}
+
+/* Scale and minimum of sub-block j (0 to 7) out of the 12 packed bytes: the first four have
+ * their 6 bits in bytes j and j + 4; the last four have 4 bits in byte j + 4 and their upper
+ * two in the top of bytes j - 4 and j. */
+static inline void k_scale_and_minimum(const uint8_t scales[K_SCALES], size_t j, int *scale,
+                                       int *minimum) {
+  if (j < 4) {
+    *scale = scales[j] & 63;
+    *minimum = scales[j + 4] & 63;
+  } else {
+    *scale = (scales[j + 4] & 15) | ((scales[j - 4] >> 6) << 4);
+    *minimum = (scales[j + 4] >> 4) | ((scales[j] >> 6) << 4);
+  }
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* Dequantisers, scalar: the specification of every element type, after the definition of the
+ * block formats in the GGUF documentation and the `gguf` Python package.
+ *
+ * Blocks have no alignment, so numbers are assembled from bytes. The order of the float
+ * operations is part of the contract: variants must give the same bits, so they multiply and
+ * add in this order and never fuse. */
+#include "core/kernels/dequantize_blocks.h"
+#include "core/kernels/kernels.h"
+
+static void dequantize_f32_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t i = 0; i < n; i++) out[i] = f32_from_bits(load_u32(blocks + 4 * i));
+}
+
+static void dequantize_f16_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t i = 0; i < n; i++) out[i] = read_f16(blocks + 2 * i);
+}
+
+static void dequantize_bf16_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t i = 0; i < n; i++) out[i] = f32_from_bf16(load_u16(blocks + 2 * i));
+}
+
+/* f16 d, i8 q[32]: q · d */
+static void dequantize_q8_0_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q8_0) {
+    float d = read_f16(blocks);
+    for (size_t i = 0; i < BLOCK; i++) out[start + i] = (float)(int8_t)blocks[2 + i] * d;
+  }
+}
+
+/* f16 d, u4 q[32]: (q - 8) · d. The low halves of the 16 bytes are elements 0 to 15, the high
+ * halves 16 to 31; so in all simple 4 and 5 bit types. */
+static void dequantize_q4_0_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q4_0) {
+    float d = read_f16(blocks);
+    for (size_t i = 0; i < BLOCK / 2; i++) {
+      int byte = blocks[2 + i];
+      out[start + i] = (float)((byte & 15) - 8) * d;
+      out[start + i + BLOCK / 2] = (float)((byte >> 4) - 8) * d;
+    }
+  }
+}
+
+/* f16 d, f16 m, u4 q[32]: q · d + m */
+static void dequantize_q4_1_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q4_1) {
+    float d = read_f16(blocks);
+    float m = read_f16(blocks + 2);
+    for (size_t i = 0; i < BLOCK / 2; i++) {
+      int byte = blocks[4 + i];
+      out[start + i] = (float)(byte & 15) * d + m;
+      out[start + i + BLOCK / 2] = (float)(byte >> 4) * d + m;
+    }
+  }
+}
+
+/* f16 d, u32 fifth bits, u4 q[32]: (q - 16) · d */
+static void dequantize_q5_0_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_0) {
+    float d = read_f16(blocks);
+    uint32_t high = load_u32(blocks + 2);
+    for (size_t i = 0; i < BLOCK / 2; i++) {
+      uint32_t byte = blocks[6 + i];
+      int low_q = (int)((byte & 15u) | ((high >> i & 1u) << 4));
+      int high_q = (int)((byte >> 4) | ((high >> (i + 16) & 1u) << 4));
+      out[start + i] = (float)(low_q - 16) * d;
+      out[start + i + BLOCK / 2] = (float)(high_q - 16) * d;
+    }
+  }
+}
+
+/* f16 d, f16 m, u32 fifth bits, u4 q[32]: q · d + m */
+static void dequantize_q5_1_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_1) {
+    float d = read_f16(blocks);
+    float m = read_f16(blocks + 2);
+    uint32_t high = load_u32(blocks + 4);
+    for (size_t i = 0; i < BLOCK / 2; i++) {
+      uint32_t byte = blocks[8 + i];
+      uint32_t low_q = (byte & 15u) | ((high >> i & 1u) << 4);
+      uint32_t high_q = (byte >> 4) | ((high >> (i + 16) & 1u) << 4);
+      out[start + i] = (float)low_q * d + m;
+      out[start + i + BLOCK / 2] = (float)high_q * d + m;
+    }
+  }
+}
+
+/* f16 d, f16 dmin, 12 bytes of scales, u4 q[256]: (d · scale) · q - dmin · minimum. Each 32
+ * bytes hold two sub-blocks of 32 elements: low halves, then high halves. */
+static void dequantize_q4_k_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q4_K) {
+    float d = read_f16(blocks);
+    float d_minimum = read_f16(blocks + 2);
+    for (size_t j = 0; j < 8; j++) {
+      int scale, minimum;
+      k_scale_and_minimum(blocks + 4, j, &scale, &minimum);
+      float factor = d * (float)scale;
+      float offset = d_minimum * (float)minimum;
+      const uint8_t *q = blocks + 4 + K_SCALES + 32 * (j / 2);
+      for (size_t i = 0; i < 32; i++) {
+        int value = j % 2 == 0 ? q[i] & 15 : q[i] >> 4;
+        out[start + 32 * j + i] = factor * (float)value - offset;
+      }
+    }
+  }
+}
+
+/* As Q4_K with a fifth bit: bit j of byte i of the 32 bytes before q belongs to element i of
+ * sub-block j. */
+static void dequantize_q5_k_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q5_K) {
+    float d = read_f16(blocks);
+    float d_minimum = read_f16(blocks + 2);
+    const uint8_t *high = blocks + 4 + K_SCALES;
+    for (size_t j = 0; j < 8; j++) {
+      int scale, minimum;
+      k_scale_and_minimum(blocks + 4, j, &scale, &minimum);
+      float factor = d * (float)scale;
+      float offset = d_minimum * (float)minimum;
+      const uint8_t *q = high + 32 + 32 * (j / 2);
+      for (size_t i = 0; i < 32; i++) {
+        int value = (j % 2 == 0 ? q[i] & 15 : q[i] >> 4) | ((high[i] >> j & 1) << 4);
+        out[start + 32 * j + i] = factor * (float)value - offset;
+      }
+    }
+  }
+}
+
+/* u4 low[256], u2 high[256], i8 scale[16], f16 d: (d · scale) · (q - 32). Each half of 128
+ * elements takes 64 low and 32 high bytes: elements 0 to 63 are the low halves of the low
+ * bytes, 64 to 127 their high halves; the four groups of 32 take bit pairs 0 to 3 of the high
+ * bytes. A scale belongs to 16 elements. */
+static void dequantize_q6_k_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q6_K) {
+    const uint8_t *scales = blocks + 192;
+    float d = read_f16(blocks + 208);
+    for (size_t i = 0; i < SUPER_BLOCK; i++) {
+      size_t half = i / 128;
+      size_t group = i % 128 / 32;
+      int low = blocks[64 * half + i % 64] >> (group < 2 ? 0 : 4) & 15;
+      int high = blocks[128 + 32 * half + i % 32] >> (2 * group) & 3;
+      float factor = d * (float)(int8_t)scales[i / 16];
+      out[start + i] = factor * (float)((low | (high << 4)) - 32);
+    }
+  }
+}
+
+void kernels_fill_scalar_dequantize(kernel_table *table) {
+  table->dequantize[TENSOR_F32] = dequantize_f32_scalar;
+  table->dequantize[TENSOR_F16] = dequantize_f16_scalar;
+  table->dequantize[TENSOR_BF16] = dequantize_bf16_scalar;
+  table->dequantize[TENSOR_Q4_0] = dequantize_q4_0_scalar;
+  table->dequantize[TENSOR_Q4_1] = dequantize_q4_1_scalar;
+  table->dequantize[TENSOR_Q5_0] = dequantize_q5_0_scalar;
+  table->dequantize[TENSOR_Q5_1] = dequantize_q5_1_scalar;
+  table->dequantize[TENSOR_Q8_0] = dequantize_q8_0_scalar;
+  table->dequantize[TENSOR_Q4_K] = dequantize_q4_k_scalar;
+  table->dequantize[TENSOR_Q5_K] = dequantize_q5_k_scalar;
+  table->dequantize[TENSOR_Q6_K] = dequantize_q6_k_scalar;
+}

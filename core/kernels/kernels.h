@@ -1,0 +1,128 @@
+/* The hot handful: every loop that depends on the instruction set, behind one table.
+ *
+ * Each kernel has a scalar reference (floats_scalar.c), which is its specification and the
+ * fallback, and a SIMD body (floats_simd.h) that is compiled for simd128 and for relaxed SIMD.
+ *
+ * Contracts for all: pointers may have any alignment that their element type needs; input and
+ * output do not overlap unless said; nothing is read or written outside the stated extents; any
+ * n >= 0 is allowed, whole blocks for block types. Sums over columns are taken in an order that
+ * depends on the number of columns alone, never on n_rows or n_tokens, so that a token's result
+ * has the same bits in prefill, in decode and in a batch.
+ *
+ * SIMD against scalar: other summation order and, for exp, tanh and erf, other polynomials.
+ * Tolerances are argued in tests/native/test_kernels.c. */
+#ifndef ONEKV_KERNELS_H
+#define ONEKV_KERNELS_H
+
+#include "core/kernels/packed.h"
+
+typedef struct kernel_table {
+  const char *name; /* "scalar", "simd128", "relaxed" */
+
+  /* out[n] = the n elements of a row of blocks of that type (NULL for types that do not exist;
+   * F32 copies). n is a multiple of the type's block. Exact: same result in all variants. */
+  void (*dequantize[TENSOR_TYPE_END])(const uint8_t *blocks, size_t n, float *out);
+
+  /* y[t][r] = sum_c w[r][c] · x[t][c], for t < n_tokens, r < n_rows, c < n_columns.
+   * Strides in floats between rows of w, x and y. */
+  void (*f32_matmul)(const float *w, size_t w_stride, size_t n_rows, const float *x,
+                     size_t x_stride, size_t n_tokens, size_t n_columns, float *y,
+                     size_t y_stride);
+
+  /* Rounds one row of activations to -limit ... limit; packed.h has the arrays' shapes. A block
+   * with a NaN or an infinity gets that as its scale and zeros as values. Exact: same result in
+   * all variants. */
+  void (*packed_encode)(const float *x, size_t n_columns, int limit, int16_t *values,
+                        float *scales, int32_t *sums);
+
+  /* NULL, or what makes the bytes that packed_matmul reads: of whole rows, any number of them, so
+   * n_columns may be those of all. packed_offset is 0 where there are none. */
+  void (*packed_split)(const int16_t *values, size_t n_columns, size_t value_bytes,
+                       uint8_t offset, uint8_t *bytes);
+  uint8_t packed_offset;
+
+  /* y[t][r] = sum over blocks b of w · x for the 16 rows of a strip, block after block:
+   *   y = y + float(i) · (scale[r] · x.scale), for halves twice;
+   *   y = y + minimum[r] · (float(x.sum) · x.scale), in the forms that have minima;
+   * where i is the exact sum over the block's (half's) columns, of (value - 8) · x in U4.
+   * Never fused: same result in all variants. y_stride in floats; starts [n_columns / 16][16] is
+   * working memory. */
+  void (*packed_matmul[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
+                                           size_t n_tokens, int32_t *starts, float *y,
+                                           size_t y_stride);
+
+  /* y[c] = (x[c] - mean) / sqrt(variance + epsilon) · gain[c] + bias[c]; bias may be NULL.
+   * y may be x. */
+  void (*f32_layer_norm)(const float *x, const float *gain, const float *bias, float epsilon,
+                         size_t n, float *y);
+
+  /* y[c] = x[c] / sqrt(mean(x²) + epsilon) · gain[c]. y may be x. */
+  void (*f32_rms_norm)(const float *x, const float *gain, float epsilon, size_t n, float *y);
+
+  /* x[c] = x[c] · Φ(x[c]), Φ by erf (exact GELU) or by the tanh approximation of GPT-2. */
+  void (*f32_gelu_erf)(float *x, size_t n);
+  void (*f32_gelu_tanh)(float *x, size_t n);
+
+  /* gate[c] = gate[c] / (1 + exp(-gate[c])) · up[c]  (SwiGLU). */
+  void (*f32_silu_multiply)(float *gate, const float *up, size_t n);
+
+  /* x[c] += y[c]. */
+  void (*f32_add)(float *x, const float *y, size_t n);
+
+  /* y[r] = x[r] with n_pairs pairs rotated, for r < n_rows; y may be x; what follows the pairs of a
+   * row is not touched. Row r turns by the angles whose cosines and sines [n_pairs] each stand at
+   * r · angle_stride (0: all rows by the same): (a, b) -> (a cos - b sin, a sin + b cos).
+   * adjacent: pair i is (x[2i], x[2i+1]); halves: pair i is (x[i], x[i + n_pairs]). `inverse`
+   * negates the sines. */
+  void (*f32_rotate_adjacent)(const float *x, size_t n_rows, size_t stride, const float *cosines,
+                              const float *sines, size_t angle_stride, size_t n_pairs,
+                              bool inverse, float *y);
+  void (*f32_rotate_halves)(const float *x, size_t n_rows, size_t stride, const float *cosines,
+                            const float *sines, size_t angle_stride, size_t n_pairs,
+                            bool inverse, float *y);
+
+  /* One online-softmax step over a tile of n >= 1 scores of one query (Milakov & Gimelshein
+   * 2018): with m' = max(*maximum, max(scores)): scores[i] = exp(scores[i] - m'),
+   * *sum = *sum · f + sum_i scores[i], *maximum = m', and returns f = exp(*maximum - m')
+   * (1 when the maximum did not change, 0 on the first tile where *maximum is -INFINITY).
+   * A score of -INFINITY is masked: it becomes 0, also where all scores so far are masked. */
+  float (*f32_softmax_step)(float *scores, size_t n, float *maximum, float *sum);
+
+  /* out[q][c] = out[q][c] · factors[q] + sum_p weights[q][p] · v[p][c], for q < n_queries,
+   * p < n_positions, c < n_columns, summed in the order of p. */
+  void (*f32_attend)(const float *weights, size_t weights_stride, size_t n_queries,
+                     const float *v, size_t v_stride, size_t n_positions, size_t n_columns,
+                     const float *factors, float *out, size_t out_stride);
+
+  /* Cache rows. f16: round to nearest even, overflow to infinity, subnormals kept. */
+  void (*f16_encode)(const float *x, size_t n, uint16_t *out);
+  void (*f16_decode)(const uint16_t *x, size_t n, float *out);
+  /* i8: *scale = max|x| / 127, out[c] = round(x[c] / scale) to nearest even; 0 for a zero row. */
+  void (*i8_encode)(const float *x, size_t n, int8_t *out, float *scale);
+  void (*i8_decode)(const int8_t *x, size_t n, float scale, float *out);
+} kernel_table;
+
+typedef enum kernels_level {
+  KERNELS_BEST, /* the strongest of this build */
+  KERNELS_SCALAR,
+  KERNELS_SIMD128,
+  KERNELS_RELAXED
+} kernels_level;
+
+/* Fills *table with the scalar kernels, then overwrites from the weakest level to `level`, as
+ * far as this build has them. table->name tells the level reached. */
+void kernels_select(kernel_table *table, kernels_level level);
+
+/* The variants' own fill-in functions; a build lacks those it has no instructions for. */
+void kernels_fill_scalar(kernel_table *table);
+void kernels_fill_scalar_dequantize(kernel_table *table);  /* dequantize_scalar.c */
+void kernels_fill_scalar_packed(kernel_table *table);      /* packed_scalar.c */
+void kernels_fill_simd128(kernel_table *table);
+void kernels_fill_simd128_exact(kernel_table *table);      /* convert_simd128.c */
+void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */
+void kernels_fill_simd128_packed(kernel_table *table);     /* packed_simd128.c */
+void kernels_fill_relaxed(kernel_table *table);
+void kernels_fill_relaxed_packed(kernel_table *table);     /* packed_relaxed.c */
+void kernels_fill_dot(kernel_table *table);                /* the same, also where it is slow */
+
+#endif

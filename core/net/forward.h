@@ -1,0 +1,59 @@
+/* The transformer: one path for prefill, decode, batches of sessions, encoders and ViTs.
+ *
+ * The rows of a batch are consecutive positions of one or more sequences. Working memory is
+ * carved once, when a model opens; forward itself allocates nothing. */
+#ifndef ONEKV_FORWARD_H
+#define ONEKV_FORWARD_H
+
+#include "core/net/attention.h"
+#include "core/net/matmul.h"
+
+typedef struct forward_scratch {
+  size_t n_rows_max;   /* rows of one batch */
+  size_t n_logits_max; /* rows of logits */
+  size_t n_threads_max;
+  rope_tables rope;
+  float *x;       /* [rows][d]: the residual stream */
+  float *normed;  /* [rows][d] */
+  float *queries; /* [rows][H·h] */
+  float *keys;    /* [rows][g·h] */
+  float *values;  /* [rows][g·h] */
+  float *heads;   /* [rows][H·h]: attention's output */
+  float *gate;    /* [rows][I] */
+  float *up;      /* [rows][I] */
+  float *cosines; /* [rows][n_rotated/2]: of each row's position */
+  float *sines;   /* [rows][n_rotated/2] */
+  float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
+  float *logits;  /* [logit rows][n_outputs] */
+  float *tiles;   /* [attention_scratch_floats] */
+  matmul_scratch matmul;
+} forward_scratch;
+
+/* Carves all buffers from the arena (counting when it has no base), for positions below
+ * n_context; the sizes in *scratch are set before. */
+void forward_scratch_make(const onekv_config *config, const model_weights *weights,
+                          size_t n_context, memory_arena *arena, forward_scratch *scratch);
+
+typedef struct forward_batch {
+  const sequence_slice *slices; /* rows one behind the other; positions reserved in the caches */
+  size_t n_slices;
+  size_t n_rows;
+  const int32_t *tokens;   /* [n_rows], each < n_vocabulary; or NULL */
+  const float *features;   /* without tokens: [n_rows, less one for a class row][n_features] */
+  const uint32_t *logit_rows; /* [n_logits]: rows of the batch whose logits are wanted */
+  size_t n_logits;
+  size_t first_logit; /* row of scratch->logits that gets the first of them */
+} forward_batch;
+
+typedef struct forward_model {
+  const onekv_config *config;
+  const model_weights *weights;
+  const kernel_table *kernels;
+  onekv_pool *pool;
+} forward_model;
+
+/* Runs the batch: the caches get the rows' keys and values (not yet counted as present), and
+ * scratch->logits, from row first_logit on, the logits [n_logits][n_outputs]. */
+void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch);
+
+#endif

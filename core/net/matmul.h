@@ -1,0 +1,40 @@
+/* Products with weight matrices of any element type, rows shared out among threads.
+ *
+ * Packed matrices are multiplied in integers: the input is rounded once, to 7 or 15 bits and a
+ * sign in blocks of 32 columns, for all matrices of the call (packed.h). Others are decoded to
+ * f32, a few rows at a time, and multiplied with all tokens. Invariant: y[t][r] has the same bits
+ * for any number of tokens, threads and matrices in one call (kernels.h). */
+#ifndef ONEKV_MATMUL_H
+#define ONEKV_MATMUL_H
+
+#include "core/base/pool.h"
+#include "core/net/weights.h"
+
+/* Working memory, carved once; nothing in it is read before it is written. */
+typedef struct matmul_scratch {
+  packed_activations packed;
+  float *rows; /* [threads][n_thread_floats]: decoded rows, or the last strip's products */
+  size_t n_thread_floats;
+  int32_t *starts; /* [threads][n_thread_starts]: of packed_matmul */
+  size_t n_thread_starts;
+} matmul_scratch;
+
+/* For n_tokens rows of up to n_columns columns, of packed.value_bytes, which is to be set before;
+ * counts when the arena has no base. */
+void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, memory_arena *arena,
+                         matmul_scratch *scratch);
+
+typedef struct matmul_product {
+  const matrix *w;
+  float *y; /* [n_tokens][w->n_rows] */
+} matmul_product;
+
+/* y[t][r] = W[r] · x[t] + bias[r] for each of the products, all of the same n_columns;
+ * x [n_tokens][n_columns]. */
+void matmul(onekv_pool *pool, const kernel_table *kernels, const matmul_product *products,
+            size_t n_products, const float *x, size_t n_tokens, matmul_scratch *scratch);
+
+/* out[n_columns] = row r of the matrix as f32. */
+void matrix_row(const kernel_table *kernels, const matrix *w, size_t row, float *out);
+
+#endif

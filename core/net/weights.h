@@ -1,0 +1,114 @@
+/* Weights: the tensors of a file as typed views, filled from a stream.
+ *
+ * weights_plan names every tensor that the description asks for, checks type and shape, refuses
+ * what is missing or left over, and sizes one block of memory. weights_feed then takes the data
+ * section's bytes in file order and puts each tensor where it belongs; no second copy of the
+ * file ever exists. Quantised matrices that are multiplied are packed block by block as they
+ * arrive (packed.h), other matrices and tables keep the file's rows; vectors become f32. */
+#ifndef ONEKV_WEIGHTS_H
+#define ONEKV_WEIGHTS_H
+
+#include "core/net/config.h"
+#include "core/kernels/kernels.h"
+
+/* A weight matrix [n_rows][n_columns] as in y = W x + b. */
+typedef struct matrix {
+  tensor_type type; /* of the file */
+  packed_form form;
+  size_t n_rows;
+  size_t n_columns;
+  size_t row_bytes; /* of a row of the file, or of a strip of packed rows */
+  uint8_t *rows;    /* [n_rows][row_bytes], packed: [⌈n_rows / 16⌉][row_bytes]; NULL: the model has
+                       no such matrix */
+  const float *bias; /* [n_rows] or NULL */
+} matrix;
+
+typedef struct norm_weights {
+  const float *gain; /* [n] */
+  const float *bias; /* [n] or NULL */
+} norm_weights;
+
+typedef struct layer_weights {
+  norm_weights attention_norm; /* [d] */
+  matrix query;                /* [H·h, d]; absent when Q=K */
+  matrix key;                  /* [g·h, d] */
+  matrix value;                /* [g·h, d]; absent when K=V */
+  const float *query_norm;     /* [h] or NULL: RMSNorm gain of each query head, also when Q=K */
+  const float *key_norm;       /* [h] or NULL */
+  matrix output;               /* [d, H·h] */
+  norm_weights mlp_norm;       /* [d] */
+  matrix gate;                 /* [I, d]; SwiGLU only */
+  matrix up;                   /* [I, d] */
+  matrix down;                 /* [d, I] */
+  const float *score_scale;    /* σ of (X)+ [1], else NULL: 1 */
+  const float *key_bias;       /* κ of (X)+ [n_context], else NULL */
+} layer_weights;
+
+typedef struct model_weights {
+  matrix token_embedding;         /* [vocabulary, d]; input tokens */
+  matrix input_projection;        /* [d, features]; input features */
+  const float *class_row;         /* [d] or NULL */
+  matrix position_embedding;      /* [n_context, d]; learned positions */
+  const float *rope_frequencies;  /* [n_rotated/2] divisors or NULL (Llama-3 scaling) */
+  layer_weights *layers;          /* [n_layers] */
+  norm_weights output_norm;       /* [d] */
+  matrix head;                    /* [n_outputs, d]; shares token_embedding's rows when tied */
+  uint64_t n_parameters; /* more than a 32-bit host can count, in 4-bit blocks */
+  size_t n_bytes; /* of everything above: MEMORY_WEIGHTS */
+} model_weights;
+
+typedef enum piece_kind { PIECE_COPY, PIECE_TO_F32, PIECE_PACK } piece_kind;
+
+/* Where the bytes of the data section go: one piece a run of rows of a tensor. */
+typedef struct weights_piece {
+  size_t source_offset; /* in the data section */
+  size_t source_bytes;
+  uint8_t *destination;
+  tensor_type type;
+  piece_kind kind;
+  size_t n_columns; /* of a row, and the bytes of a strip: only for PIECE_PACK */
+  size_t strip_bytes;
+} weights_piece;
+
+enum { WEIGHTS_BLOCK_BYTES_MAX = 256 }; /* at least a block of any type */
+
+typedef struct weights_plan {
+  model_weights weights;
+  uint8_t *block; /* the one allocation that all views point into */
+  const kernel_table *kernels;
+  bool packs; /* else all matrices keep the file's rows */
+  size_t n_pieces;
+  size_t n_pieces_max;
+  weights_piece *pieces; /* [n_pieces_max]; the first n_pieces are by source_offset */
+  size_t n_tensors;
+  bool *is_used; /* [n_tensors] of the file's tensors */
+  size_t n_fed;          /* bytes of the data section seen so far */
+  size_t next_piece;
+  uint8_t remainder[WEIGHTS_BLOCK_BYTES_MAX]; /* a block that was cut between two feeds */
+  size_t n_remainder;
+} weights_plan;
+
+/* Checks the table against the description and counts; allocates nothing but the plan's list of
+ * pieces. packs: quantised matrices are packed. Errors: MISSING_TENSOR, BAD_TENSOR,
+ * UNKNOWN_TENSOR, OUT_OF_MEMORY. */
+onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
+                               const onekv_config *config, const kernel_table *kernels,
+                               bool packs, weights_plan *plan, onekv_error *error);
+
+/* Takes the memory for the weights (plan->weights.n_bytes) and points all views into it; the
+ * same file and config as before. Error: OUT_OF_MEMORY. */
+onekv_status weights_plan_allocate(memory_ledger *memory, const gguf *file,
+                                   const onekv_config *config, weights_plan *plan,
+                                   onekv_error *error);
+
+/* The next n bytes of the data section. Bytes behind the last tensor are ignored. */
+void weights_feed(weights_plan *plan, const uint8_t *bytes, size_t n);
+
+/* All tensors have arrived. */
+bool weights_complete(const weights_plan *plan);
+
+/* Gives back the list of pieces, which only loading needs; the weights stay. */
+void weights_plan_close(memory_ledger *memory, weights_plan *plan);
+void weights_free(memory_ledger *memory, weights_plan *plan);
+
+#endif

@@ -1,0 +1,75 @@
+// The one error class of the package. A code is stable and meant for programs, a message is meant
+// for people: it names the file, key or argument, what was found and what was expected.
+
+/** Codes of core (core/base/status.h) by their C names, without prefix. */
+export type CoreErrorCode =
+  | 'OUT_OF_MEMORY' | 'INVALID_ARGUMENT' | 'WRONG_STATE' | 'NOT_GGUF' | 'UNSUPPORTED_VERSION'
+  | 'TRUNCATED' | 'CORRUPT' | 'UNSUPPORTED_TYPE' | 'UNSUPPORTED_MODEL' | 'MISSING_KEY'
+  | 'BAD_KEY' | 'MISSING_TENSOR' | 'BAD_TENSOR' | 'UNKNOWN_TENSOR' | 'TOKEN_OUT_OF_RANGE'
+  | 'CONTEXT_FULL' | 'SNAPSHOT_REFUSED' | 'NOT_FINITE';
+
+/** Codes of the TypeScript layer. */
+export type LayerErrorCode =
+  /** An object was used after its destroy(). */
+  | 'DESTROYED'
+  /** The WebAssembly module could not be fetched, compiled or started, or it broke down. */
+  | 'WASM_FAILED'
+  /** The engine or machine lacks what was asked for (relaxed SIMD, shared memory). */
+  | 'UNSUPPORTED_ENGINE'
+  /** The model's bytes could not be read from where they are. */
+  | 'SOURCE_FAILED'
+  /** The file has no tokenizer, or one of a kind that is not known. */
+  | 'UNSUPPORTED_TOKENIZER'
+  /** The file has no chat template, or it cannot be applied to these messages. */
+  | 'NO_CHAT_TEMPLATE' | 'BAD_CHAT_TEMPLATE'
+  /** The file's SHA-256 is not the one that was asked for. */
+  | 'INTEGRITY_FAILED'
+  /** The model's worker could not be started, or it ended. */
+  | 'WORKER_LOST'
+  /** A failure that nobody foresaw: please report it. */
+  | 'INTERNAL';
+
+export type ErrorCode = CoreErrorCode | LayerErrorCode;
+
+/** What every function of the package throws. (An aborted one throws its signal's reason.) */
+export class OneKVError extends Error {
+  override readonly name = 'OneKVError';
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** What was thrown, as text for the middle of another message. */
+export function reasonOf(thrown: unknown): string {
+  return thrown instanceof Error ? thrown.message : String(thrown);
+}
+
+/** An INVALID_ARGUMENT that says the same three things everywhere. */
+export function invalidArgument(name: string, found: unknown, expected: string): OneKVError {
+  return new OneKVError('INVALID_ARGUMENT', `${name}: found ${show(found)}, expected ${expected}`);
+}
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value.slice(0, 80));
+  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object';
+  return String(value);
+}
+
+/** The value, if it is an integer of that range; else throws INVALID_ARGUMENT. */
+export function checkInteger(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) {
+    return value;
+  }
+  throw invalidArgument(name, value, `an integer from ${least} to ${most}`);
+}
+
+/** The value, if it is one of the list; else throws INVALID_ARGUMENT. */
+export function checkOneOf<T extends string>(name: string, value: unknown,
+  choices: readonly T[]): T {
+  const choice = choices.find((known) => known === value);
+  if (choice !== undefined) return choice;
+  throw invalidArgument(name, value, choices.join(', '));
+}

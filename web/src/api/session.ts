@@ -1,0 +1,180 @@
+// The package's public types: sessions, their input and what comes out. See api.ts.
+import type { Model, SessionMemory, SignalOptions } from './model.js';
+import type { ChatMessage } from '../text/chat-template.js';
+import type { SamplingOptions } from '../engine/sampling.js';
+
+export interface SessionOptions extends SamplingOptions, SignalOptions {
+  /** The beginning of the conversation; it is never forgotten by a sliding window. */
+  initialPrompts?: readonly ChatMessage[] | string;
+  /** Prompts are turns of a chat. Default: if the model has a template. false: a prompt is text
+   * (or tokens) that goes on where the session ends. */
+  chat?: boolean;
+  /** Window in tokens; default and maximum: the model's. */
+  contextWindow?: number;
+  /** Instead of contextWindow: as many tokens as pages of that many bytes hold. */
+  contextBytes?: number;
+  /** What a full window does: 'error' (CONTEXT_FULL, default) or 'slide': it forgets the older
+   * half of what follows the initial prompts, at the cost of computing the rest anew. */
+  overflow?: 'error' | 'slide';
+  /** Tokens of the initial prompts that have been processed. */
+  onPrefill?: (done: number, total: number) => void;
+}
+
+/** Text; messages of a chat; or token ids, which are taken as they are. */
+export type PromptInput = string | readonly ChatMessage[] | { tokens: ArrayLike<number> };
+
+/** Says before each choice which tokens may come: a grammar. One serves one call. */
+export interface TokenConstraint {
+  /** Bit t % 32 of word t / 32 is token t, [ceil(vocabulary / 32)]; undefined: any token. */
+  allowed(): Uint32Array | undefined | Promise<Uint32Array | undefined>;
+  /** The token that was chosen. */
+  accept(token: number): void | Promise<void>;
+}
+
+export interface AppendOptions extends SignalOptions {
+  /** Tokens of the input that have been processed. */
+  onPrefill?: (done: number, total: number) => void;
+}
+
+export interface PromptOptions extends AppendOptions {
+  /** Most tokens to generate; default: until the text ends or the window is full. */
+  maxTokens?: number;
+  /** Text that ends the answer and is not part of it. */
+  stop?: string | readonly string[];
+  /** Log probabilities with each token, and those of this many likeliest ones. */
+  logprobs?: number;
+  constraint?: TokenConstraint;
+}
+
+export interface TokenLogprob {
+  token: number;
+  /** Natural logarithm of the probability, before temperature and penalties. */
+  logprob: number;
+}
+
+export interface GeneratedPart {
+  /** May be '': a character or a stop string may be on its way. */
+  text: string;
+  /** undefined in a last part that holds text which had been held back. */
+  token: number | undefined;
+  /** With options.logprobs. */
+  logprob?: number;
+  top?: TokenLogprob[];
+}
+
+/** 'end': the model ended the text. 'stop': a stop string came. 'length': maxTokens. 'context':
+ * the window is full. */
+export type FinishReason = 'end' | 'stop' | 'length' | 'context';
+
+export interface GenerationResult {
+  text: string;
+  tokens: number[];
+  reason: FinishReason;
+  /** Tokens of the whole prompt, and how many of them were in the cache already. */
+  promptTokens: number;
+  cachedTokens: number;
+  /** Milliseconds, other sessions' turns included. */
+  prefillMs: number;
+  decodeMs: number;
+}
+
+/** An answer as it comes. Leaving the loop early cancels. `result` rejects as the loop does; who
+ * takes only the loop need not look at it. */
+export interface Generation extends AsyncIterable<GeneratedPart> {
+  readonly result: Promise<GenerationResult>;
+}
+
+export interface AttentionOptions extends SignalOptions {
+  layer: number;
+  head: number;
+  /** 'keys': the head's keys take the place of its queries, which is all that a Q=K-V model has;
+   * default 'own'. */
+  queries?: 'own' | 'keys';
+}
+
+/** How a softmax over a session's own tokens was spread in one head of one layer. */
+export interface AttentionMap {
+  layer: number;
+  head: number;
+  /** Rows and columns. */
+  tokens: number;
+  /** [tokens][tokens]: row i is how token i attends to tokens 0 to i; sums to 1. */
+  weights: Float32Array;
+  /** [tokens][tokens]: the scores before mask and softmax, of later tokens too. */
+  scores: Float32Array;
+}
+
+export interface SaveOptions extends SignalOptions {
+  /** 'cache' (default): all of it, restored at once; bytes per token as in the cache. 'tokens':
+   * 4 bytes a token, computed anew by restore; sampling restarts at its seed. */
+  format?: 'cache' | 'tokens';
+}
+
+export interface SessionEventMap {
+  /** The window slid (after it), or an input did not fit (before CONTEXT_FULL). */
+  contextoverflow: Event;
+}
+
+/**
+ * One conversation. Calls on a session run one after the other, in the order they were made; calls
+ * on different sessions run together. A call aborted before its turn did nothing; an answer that
+ * was aborted while its input was processed leaves the session as it was, one aborted later leaves
+ * the input and what had been generated.
+ */
+export interface Session {
+  readonly model: Model;
+  /** Unique for the model. */
+  readonly id: number;
+  /** Tokens so far. */
+  readonly contextUsage: number;
+  /** Window in tokens. */
+  readonly contextWindow: number;
+  /** Bytes of cache that the tokens take: those in the cache × model.bytesPerToken. */
+  readonly contextBytes: number;
+  /** Messages so far, in a chat. */
+  readonly messages: readonly ChatMessage[];
+  oncontextoverflow: ((event: Event) => void) | null;
+
+  /** Errors: CONTEXT_FULL, OUT_OF_MEMORY, INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, DESTROYED. */
+  prompt(input: PromptInput, options?: PromptOptions): Promise<string>;
+  /** The same as a stream of text; cancelling it, or `break` in a loop over it, ends the work. */
+  promptStreaming(input: PromptInput,
+    options?: PromptOptions): ReadableStream<string> & AsyncIterable<string>;
+  /** The same with tokens, log probabilities and the reason why it ended. */
+  generate(input: PromptInput, options?: PromptOptions): Generation;
+  /** Input without an answer. */
+  append(input: PromptInput, options?: AppendOptions): Promise<void>;
+  /** Tokens that the input would add. */
+  measureContextUsage(input: PromptInput, options?: SignalOptions): Promise<number>;
+  /** An independent session with the same past; the cache is shared until one of them writes. */
+  clone(options?: SignalOptions): Promise<Session>;
+  /** Keeps the first `count` tokens. In a chat, messages that are not whole any more are cut. */
+  truncate(count: number, options?: SignalOptions): Promise<void>;
+  /** Ids of all tokens. */
+  tokens(options?: SignalOptions): Promise<Int32Array>;
+  /** New sampling parameters; random numbers restart at their seed. */
+  setSampling(sampling: SamplingOptions, options?: SignalOptions): Promise<void>;
+  /** While an answer comes it takes that as far as it is, and does not wait for its end: a page
+   * that is hidden can save in time. Otherwise it waits for its turn. */
+  save(options?: SaveOptions): Promise<Blob>;
+  /** At once, whatever runs. */
+  memory(options?: SignalOptions): Promise<SessionMemory>;
+  /** Computed anew for this call, in time and bytes of tokens²; at most 2048 tokens. */
+  attention(options: AttentionOptions): Promise<AttentionMap>;
+  /** Cancels what runs or waits (it rejects with DESTROYED) and gives the pages back. */
+  destroy(): Promise<void>;
+
+  addEventListener<K extends keyof SessionEventMap>(type: K,
+    listener: (event: SessionEventMap[K]) => void, options?: AddEventListenerOptions): void;
+  removeEventListener<K extends keyof SessionEventMap>(type: K,
+    listener: (event: SessionEventMap[K]) => void): void;
+}
+
+/** Many sessions, one call. Inputs: one for all, or one for each. */
+export interface SessionBatch {
+  /** All answers. The first error cancels the others. */
+  prompt(input: PromptInput | readonly PromptInput[], options?: PromptOptions): Promise<string[]>;
+  /** Parts of all answers as they come, each with its session's place in the batch. */
+  promptStreaming(input: PromptInput | readonly PromptInput[], options?: PromptOptions):
+    AsyncIterable<GeneratedPart & { index: number }>;
+}

@@ -1,0 +1,238 @@
+// The border to C: the typed view of wasm/exports.c and of the module's memory.
+//
+// Addresses are numbers below 2^32; wasm gives them as signed 32-bit integers, so everything that
+// is an address or a size goes through `address()`. Views of the memory are made anew when it has
+// grown: never keep one across a call into the module that may allocate.
+import { OneKVError } from '../api/errors.js';
+import type { CoreErrorCode } from '../api/errors.js';
+
+type I32 = number;
+
+/** The functions of wasm/exports.txt. Handles and pointers are addresses. */
+export interface Exports {
+  _malloc(bytes: number): I32;
+  _free(address: number): void;
+  _js_numbers(): I32;
+  _js_field_names(which: number): I32;
+  _js_error_message(): I32;
+  _js_error_status(): I32;
+  _onekv_status_name(status: number): I32;
+  _js_threads_open(threads: number): I32;
+  _js_threads_alive(): I32;
+  _js_threads_use(threads: number): I32;
+  _js_loader_open(level: number, arithmetic: number, cacheType: number, context: number,
+    logits: number, headerOnly: number): I32;
+  _js_loader_feed(loader: number, bytes: number, count: number): I32;
+  _onekv_loader_has_header(loader: number): I32;
+  _onekv_loader_config(loader: number): I32;
+  _onekv_loader_file_bytes(loader: number): I32;
+  _js_loader_describe(loader: number): I32;
+  _js_loader_find(loader: number, key: number): I32;
+  _js_loader_finish(loader: number): I32;
+  _onekv_loader_close(loader: number): void;
+  _onekv_model_close(model: number): I32;
+  _onekv_model_config(model: number): I32;
+  _onekv_model_hash(model: number): bigint;
+  _onekv_model_level(model: number): I32;
+  _onekv_model_use_threads(model: number, threads: number): void;
+  _onekv_model_cache_bytes_per_token(model: number): I32;
+  _onekv_model_trim(model: number): void;
+  _onekv_model_top(model: number, logits: number, count: number): I32;
+  _js_model_describe(model: number): void;
+  _js_model_memory(model: number): void;
+  _js_architecture(config: number): I32;
+  _js_session_open(model: number, context: number, slides: number, keep: number,
+    biases: number, seed: bigint): I32;
+  _js_session_set_sampling(session: number, biases: number, seed: bigint): I32;
+  _js_session_clone(session: number): I32;
+  _js_session_memory(session: number): void;
+  _js_session_reserve(session: number, count: number): I32;
+  _onekv_session_close(session: number): void;
+  _onekv_session_n_tokens(session: number): I32;
+  _onekv_session_n_context(session: number): I32;
+  _onekv_session_slides(session: number): I32;
+  _onekv_session_tokens(session: number, first: number, count: number, tokens: number): I32;
+  _onekv_session_truncate(session: number, count: number): I32;
+  _onekv_session_save_bytes(session: number): I32;
+  _onekv_session_save(session: number, out: number): void;
+  _js_session_restore(model: number, bytes: number, count: number): I32;
+  _js_step(model: number, items: number, heads: number, tokens: number): I32;
+  _js_sample(session: number, logits: number): I32;
+  _js_score(session: number, tokens: number, count: number, logprobs: number): I32;
+  _js_encode(model: number, tokens: number, features: number, rows: number): I32;
+  _js_attention_map(model: number, tokens: number, count: number, layer: number, head: number,
+    keysAsQueries: number, scores: number): I32;
+  _onekv_logprob(logits: number, count: number, token: number): number;
+}
+
+// Rows of doubles in the module's `numbers`, in the order of the X-macros of wasm/exports.c.
+export const configFields = ['layers', 'context', 'embedding', 'feedForward', 'queryHeads',
+  'kvHeads', 'headWidth', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
+  'position', 'norm', 'activation', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
+  'scoreMap'] as const;
+export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes',
+  'cacheBytesPerToken', 'standardBytesPerToken'] as const;
+export const memoryFields = ['weights', 'cache', 'scratch', 'sessions', 'tables', 'total',
+  'peak', 'cacheUsed', 'cachePooled', 'openSessions'] as const;
+export const sessionFields = ['tokens', 'cacheUsed', 'cachePages', 'cacheOwn',
+  'standardUsed'] as const;
+export const samplingFields = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty',
+  'presencePenalty', 'frequencyPenalty', 'penaltyWindow', 'biases'] as const;
+
+/** Sessions in one step (STEP_ITEMS_MAX of wasm/exports.c). */
+export const stepItemsMax = 64;
+/** Entries of a logit bias (ONEKV_BIASES_MAX of core/net/sampler.h). */
+export const biasesMax = 64;
+
+export type Row<Fields extends readonly string[]> = Record<Fields[number], number>;
+
+/** Bytes of the buffer that arguments and pieces of files go through. */
+export const stagingBytes = 1 << 18;
+
+/** The functions, made to turn a trap into an error; after one the module's state is unknown, so
+ * none of them works any more. */
+function guard(exports: Exports, onTrap: (error: OneKVError) => void,
+  trapped: () => OneKVError | undefined): Exports {
+  const guarded = Object.entries(exports).filter(([name]) => name.startsWith('_'))
+    .map(([name, call]: [string, (...values: unknown[]) => unknown]) =>
+      [name, (...values: unknown[]) => {
+        const before = trapped();
+        if (before !== undefined) throw before;
+        try {
+          return call(...values);
+        } catch (error) {
+          if (!(error instanceof WebAssembly.RuntimeError)) throw error;
+          const text = `${name.slice(1)} broke down: ${error.message}; the engine is lost`;
+          const trap = new OneKVError('WASM_FAILED', text, { cause: error });
+          onTrap(trap);
+          throw trap;
+        }
+      }]);
+  return Object.fromEntries(guarded) as Exports;
+}
+
+export class Border {
+  readonly exports: Exports;
+  /** Address of a buffer of stagingBytes for arguments of one call. */
+  readonly staging: number;
+  readonly #memory: WebAssembly.Memory;
+  readonly #decoder = new TextDecoder();
+  readonly #encoder = new TextEncoder();
+  #bytes: Uint8Array;
+  #trap: OneKVError | undefined;
+
+  /** Takes the staging buffer. Error: OUT_OF_MEMORY. */
+  constructor(exports: Exports, memory: WebAssembly.Memory) {
+    this.exports = guard(exports, (trap) => { this.#trap = trap; }, () => this.#trap);
+    this.#memory = memory;
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.staging = this.take(stagingBytes);
+  }
+
+  /** The whole memory. Not to be kept across calls that may allocate. */
+  get bytes(): Uint8Array {
+    const { buffer } = this.#memory;
+    if (this.#bytes.buffer !== buffer) this.#bytes = new Uint8Array(buffer);
+    return this.#bytes;
+  }
+
+  /** The module trapped: nothing in it can be used or given back any more. */
+  get isBroken(): boolean {
+    return this.#trap !== undefined;
+  }
+
+  get memoryBytes(): number {
+    return this.#memory.buffer.byteLength;
+  }
+
+  floats(at: number, count: number): Float32Array {
+    return new Float32Array(this.bytes.buffer, at, count);
+  }
+
+  ints(at: number, count: number): Int32Array {
+    return new Int32Array(this.bytes.buffer, at, count);
+  }
+
+  /** A signed result as the address or size that it is. */
+  address(result: I32): number {
+    return result >>> 0;
+  }
+
+  /** Memory of the module for the caller to free. Error: OUT_OF_MEMORY. */
+  take(bytes: number): number {
+    const at = this.address(this.exports._malloc(Math.max(bytes, 1)));
+    if (at === 0) {
+      throw new OneKVError('OUT_OF_MEMORY', `no ${bytes} bytes of wasm memory are left`);
+    }
+    return at;
+  }
+
+  /** Calls `use` with memory that is given back after it, whatever happens: the staging buffer if
+   * that is large enough, so `use` must not stage anything else. */
+  withMemory<T>(bytes: number, use: (at: number) => T): T {
+    const at = bytes <= stagingBytes ? this.staging : this.take(bytes);
+    try {
+      return use(at);
+    } finally {
+      if (at !== this.staging) this.exports._free(at);
+    }
+  }
+
+  /** Throws the module's last error unless the status is OK. */
+  check(status: I32): void {
+    if (status !== 0) throw this.error(status);
+  }
+
+  /** The handle; throws the module's last error when it is NULL. */
+  checkHandle(handle: I32): number {
+    const at = this.address(handle);
+    if (at === 0) throw this.error(this.exports._js_error_status());
+    return at;
+  }
+
+  error(status: I32): OneKVError {
+    const code = this.text(this.exports._onekv_status_name(status)) as CoreErrorCode;
+    return new OneKVError(code, this.text(this.exports._js_error_message()) || code);
+  }
+
+  /** A zero-terminated UTF-8 string of the module. */
+  text(result: I32): string {
+    const at = this.address(result);
+    if (at === 0) return '';
+    const { bytes } = this;
+    return this.decode(at, bytes.indexOf(0, at) - at);
+  }
+
+  /** UTF-8 bytes as text. Damaged parts become U+FFFD. */
+  decode(at: number, count: number): string {
+    // A copy: decoders refuse views of shared memory in some engines.
+    return this.#decoder.decode(this.bytes.slice(at, at + count));
+  }
+
+  /** Puts text with a zero byte into the staging buffer; gives its address. */
+  stageText(text: string): number {
+    const encoded = this.#encoder.encode(text);
+    if (encoded.length >= stagingBytes) {
+      throw new OneKVError('INVALID_ARGUMENT', `a text of ${encoded.length} bytes is too long`);
+    }
+    this.bytes.set(encoded, this.staging);
+    this.bytes[this.staging + encoded.length] = 0;
+    return this.staging;
+  }
+
+  numbers(count: number): Float64Array {
+    const at = this.address(this.exports._js_numbers());
+    return new Float64Array(this.bytes.buffer, at, count);
+  }
+
+  /** The row of these fields that starts at number `first`. */
+  row<Fields extends readonly string[]>(fields: Fields, first = 0): Row<Fields> {
+    const numbers = this.numbers(first + fields.length);
+    return Object.fromEntries(fields.map((name, i) => [name, numbers[first + i]])) as Row<Fields>;
+  }
+
+  /** The module's own list `which` of field names, for the test that compares. */
+  fieldNames(which: number): string[] {
+    return this.text(this.exports._js_field_names(which)).split(' ').filter(Boolean);
+  }
+}

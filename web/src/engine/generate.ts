@@ -1,0 +1,153 @@
+// A prompt becomes streamed text: prefill in pieces, then token by token.
+//
+// The session ends up with the prompt and every token of the result, the closing one included, so
+// that a conversation can go on from it. Between pieces and tokens others get their turn, and an
+// abort is heard; the session then holds what was done so far.
+import { OneKVError, checkInteger } from '../api/errors.js';
+import type { AdvanceOptions, Choice } from './model.js';
+import type { Session } from './session.js';
+import { StopStrings } from '../text/stop-strings.js';
+import type { Tokenizer } from '../text/tokenizer.js';
+import { turnTaker } from '../util/event-loop.js';
+
+/** Moves sessions on, letting others have their turn: one session by itself, or (scheduler.ts)
+ * together with others. */
+export interface Stepper {
+  /** Appends in pieces; `onDone` hears how many tokens are done. */
+  append(session: Session, tokens: Int32Array, signal: AbortSignal | undefined,
+    onDone: (done: number) => void): Promise<void>;
+  next(session: Session, options: AdvanceOptions): Promise<Choice>;
+}
+
+export interface GenerateOptions {
+  /** Most tokens to generate; default: until the text ends or the window is full. */
+  maxTokens?: number;
+  /** Text that ends the result and is not part of it. */
+  stop?: string | readonly string[];
+  /** Aborting throws the signal's reason. */
+  signal?: AbortSignal;
+  /** Tokens of the prompt that have been processed. */
+  onPrefill?: (done: number, total: number) => void;
+  /** As in AdvanceOptions: log probabilities come with each part. */
+  logprobs?: number;
+  mask?: (logits: Float32Array, session: Session) => void;
+  /** Awaited before each choice. */
+  beforeChoice?: () => Promise<void>;
+  /** Default: this session alone, with turns of the event loop in between. */
+  stepper?: Stepper;
+}
+
+export interface TextPart {
+  /** May be '': a character or a stop string may be on its way. */
+  text: string;
+  /** Missing in a last part that holds text which had been held back. */
+  choice?: Choice;
+}
+
+/** 'end': the model ended the text. 'stop': a stop string came. 'length': maxTokens. 'context':
+ * the window is full. */
+export type FinishReason = 'end' | 'stop' | 'length' | 'context';
+
+export interface GenerateResult {
+  reason: FinishReason;
+  /** All text, without the stop string. */
+  text: string;
+  /** Generated ids, a closing token included. */
+  tokens: number[];
+  promptTokens: number;
+  /** Milliseconds, turns of the event loop included. */
+  prefillMs: number;
+  decodeMs: number;
+}
+
+/** Tokens in one piece of prefill: a fraction of a second even where the engine is slow. */
+const prefillPiece = 64;
+
+function stepAlone(): Stepper {
+  const takeTurn = turnTaker();
+  return {
+    append: async (session, tokens, signal, onDone) => {
+      for (let at = 0; at < tokens.length;) {
+        signal?.throwIfAborted();
+        const end = Math.min(tokens.length, at + session.piece(prefillPiece));
+        session.append(tokens.subarray(at, end));
+        at = end;
+        onDone(at);
+        await takeTurn();
+      }
+    },
+    next: async (session, options) => {
+      await takeTurn();
+      return session.next(options);
+    },
+  };
+}
+
+function checkRoom(session: Session, prompt: ArrayLike<number>): void {
+  const { length, contextLength, slides } = session;
+  if (length + prompt.length === 0) {
+    throw new OneKVError('INVALID_ARGUMENT', 'prompt: found no tokens, expected at least one');
+  }
+  if (slides || length + prompt.length <= contextLength) return;
+  throw new OneKVError('CONTEXT_FULL', `prompt: found ${prompt.length} tokens after ${length}, ` +
+    `expected at most ${contextLength} together`);
+}
+
+/**
+ * Appends the prompt (ids; text goes through Tokenizer.encode) and generates. Yields a part for
+ * each token and returns the sums. Leaving the loop early stops the work. Errors:
+ * INVALID_ARGUMENT, CONTEXT_FULL (the prompt does not fit: nothing was done), and those of
+ * Session.append and next.
+ */
+export async function* generate(session: Session, tokenizer: Tokenizer,
+  prompt: ArrayLike<number>, options: GenerateOptions = {},
+): AsyncGenerator<TextPart, GenerateResult> {
+  const { signal, stop = [] } = options;
+  const most = options.maxTokens === undefined ? Number.POSITIVE_INFINITY
+    : checkInteger('maxTokens', options.maxTokens, 0, 2 ** 31 - 1);
+  const advance = {
+    ...(options.logprobs === undefined ? {} : { logprobs: options.logprobs }),
+    ...(options.mask === undefined ? {} : { mask: options.mask }),
+  };
+  const ids = session.model.checkTokens(prompt);
+  checkRoom(session, ids);
+  const stepper = options.stepper ?? stepAlone();
+  const started = performance.now();
+  await stepper.append(session, ids, signal,
+    (done) => options.onPrefill?.(done, ids.length));
+  const prefilled = performance.now();
+  // After a special token (a chat's turn) the space that SentencePiece puts in front is none.
+  const before = session.tokens(session.length - 1)[0] as number;
+  const stream = tokenizer.stream({ continues: !tokenizer.isControl(before) });
+  const stops = new StopStrings(typeof stop === 'string' ? [stop] : stop);
+  const tokens: number[] = [];
+  let text = '';
+  let reason: FinishReason | undefined;
+  while (reason === undefined && tokens.length < most) {
+    signal?.throwIfAborted();
+    if (!session.slides && session.length > session.contextLength) {
+      reason = 'context';
+      break;
+    }
+    await options.beforeChoice?.();
+    const choice = await stepper.next(session, advance);
+    tokens.push(choice.token);
+    const isEnd = tokenizer.ends.has(choice.token);
+    const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));
+    if (stops.found !== undefined) reason = 'stop';
+    else if (isEnd) reason = 'end';
+    text += shown;
+    yield { text: shown, choice };
+  }
+  const rest = stops.push(stream.end()) + stops.end();
+  text += rest;
+  if (rest !== '') yield { text: rest };
+  return {
+    reason: reason ?? 'length',
+    text,
+    tokens,
+    promptTokens: ids.length,
+    prefillMs: prefilled - started,
+    decodeMs: performance.now() - prefilled,
+  };
+}

@@ -1,0 +1,399 @@
+// Model: an immutable set of weights with its sessions. One call at a time on a model and its
+// sessions: they share working memory.
+import type { Vocabulary } from '../api/model.js';
+import { memoryFields, stepItemsMax } from './bindings.js';
+import type { Border, Row } from './bindings.js';
+import { ChatTemplate } from '../text/chat-template.js';
+import type { ModelDescription } from './description.js';
+import type { Engine, ModelEstimate } from './engine.js';
+import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
+import type { ImageShape } from './image.js';
+import { Session } from './session.js';
+import type { SessionOptions } from './session.js';
+import type { TextKeys } from '../text/keys.js';
+import { Tokenizer } from '../text/tokenizer.js';
+
+/** Bytes by kind. `total` is their sum: exactly what core holds; `heap` is the whole wasm memory
+ * of the engine. cacheUsed and cachePooled are parts of cache; openSessions is a number. */
+export type ModelMemory = Row<typeof memoryFields> & { heap: number };
+
+/** Tokens of an attention map: twice 16 MiB of numbers. */
+const mapTokensMax = 2048;
+
+/** A row of logits per position, or one row, of a bidirectional model. */
+export interface Encoded {
+  rows: number;
+  outputs: number;
+  /** [rows][outputs], the caller's own. */
+  logits: Float32Array;
+}
+
+export interface AdvanceOptions {
+  /** Gives also the natural logarithms of the chosen token's probability and of those of this
+   * many likeliest tokens; default 0, which gives neither. */
+  logprobs?: number;
+  /** May change a session's logits before the choice (a grammar's mask). The row is the module's
+   * memory: it must not be kept. */
+  mask?: (logits: Float32Array, session: Session) => void;
+}
+
+/** A chosen token. */
+export interface Choice {
+  token: number;
+  /** With options.logprobs: log p(token), before temperature and penalties. */
+  logprob?: number;
+  /** With options.logprobs: the likeliest tokens, likeliest first. */
+  top?: { token: number; logprob: number }[];
+}
+
+export interface AppendRequest {
+  session: Session;
+  /** Checked (checkTokens), at least one. */
+  tokens: Int32Array;
+}
+
+export interface AdvanceRequest {
+  session: Session;
+  options: AdvanceOptions;
+}
+
+export type AdvanceOutcome = { choice: Choice } | { error: unknown };
+
+/** One item of a step. @internal */
+export interface StepItem {
+  session: number;
+  tokens: Int32Array;
+  logits: number;
+}
+
+/** @internal */
+export interface ModelParts {
+  description: ModelDescription;
+  estimate: ModelEstimate;
+  textKeys: TextKeys | undefined;
+  name: string | undefined;
+  labels: string[] | undefined;
+  image: ImageShape | undefined;
+  batch: number;
+  contextLength: number;
+}
+
+export class Model {
+  readonly description: ModelDescription;
+  /** general.name of the file. */
+  readonly name: string | undefined;
+  /** Names of the outputs, where they are classes. */
+  readonly labels: readonly string[] | undefined;
+  /** What images the model takes, if it takes any. */
+  readonly image: ImageShape | undefined;
+  readonly estimate: ModelEstimate;
+  readonly engine: Engine;
+  readonly #batch: number;
+  /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */
+  readonly contextLength: number;
+  readonly #textKeys: TextKeys | undefined;
+  readonly #sessions = new Set<Session>();
+  #tokenizer: Tokenizer | undefined;
+  #template: ChatTemplate | undefined;
+  #handle: number;
+  #threads: number;
+
+  /** @internal */
+  constructor(engine: Engine, handle: number, parts: ModelParts) {
+    this.engine = engine;
+    this.#handle = handle;
+    this.#threads = engine.threads;
+    this.description = parts.description;
+    this.estimate = parts.estimate;
+    this.name = parts.name;
+    this.labels = parts.labels;
+    this.image = parts.image;
+    this.#textKeys = parts.textKeys;
+    this.#batch = parts.batch;
+    this.contextLength = parts.contextLength;
+    engine.own(this);
+  }
+
+  /** @internal */
+  get border(): Border {
+    return this.engine.border;
+  }
+
+  /** Its address; refuses when destroyed. @internal */
+  get handle(): number {
+    if (this.#handle === 0) throw new OneKVError('DESTROYED', 'the model was destroyed');
+    return this.#handle;
+  }
+
+  /** A fingerprint of the file's bytes, 16 hexadecimal digits. Snapshots are bound to it. */
+  get hash(): string {
+    const hash = this.border.exports._onekv_model_hash(this.handle);
+    return BigInt.asUintN(64, hash).toString(16).padStart(16, '0');
+  }
+
+  /** Kernels in use: 'simd128' or 'relaxed'. */
+  get level(): string {
+    return this.border.text(this.border.exports._onekv_model_level(this.handle));
+  }
+
+  /** Most threads that its steps use. With threads 'auto' loading measures which is fastest. */
+  get threads(): number {
+    return this.#threads;
+  }
+
+  /** Error: INVALID_ARGUMENT when the engine has fewer. */
+  useThreads(threads: number): void {
+    this.#threads = checkInteger('threads', threads, 1, this.engine.threads);
+    this.border.exports._onekv_model_use_threads(this.handle, threads);
+  }
+
+  /** Bytes that a token adds to the cache. */
+  get cacheBytesPerToken(): number {
+    return this.estimate.cacheBytesPerToken;
+  }
+
+  /** The same in standard QKV attention with that many KV heads (default: a KV head for every
+   * query head), at the same element type. */
+  standardBytesPerToken(kvHeads: number = this.description.queryHeads): number {
+    const { queryHeads } = this.description;
+    checkInteger('kvHeads', kvHeads, 1, queryHeads);
+    return this.estimate.standardBytesPerToken / queryHeads * kvHeads;
+  }
+
+  /** Built at first use. Error: UNSUPPORTED_TOKENIZER. */
+  get tokenizer(): Tokenizer {
+    this.#tokenizer ??= new Tokenizer(this.#textKeys);
+    return this.#tokenizer;
+  }
+
+  get hasChatTemplate(): boolean {
+    return this.#textKeys?.chatTemplate !== undefined;
+  }
+
+  /** Tokens as the file writes them, and the kind of their encoding. Error:
+   * UNSUPPORTED_TOKENIZER. */
+  get vocabulary(): Vocabulary {
+    const { ends, size } = this.tokenizer;
+    const controls = Array.from({ length: size }, (_, id) => id)
+      .filter((id) => this.tokenizer.isControl(id) || ends.has(id));
+    return { kind: this.#textKeys?.model ?? '', tokens: this.#textKeys?.tokens ?? [],
+      ends: [...ends], controls };
+  }
+
+  /** Built at first use. Errors: NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE. */
+  get chatTemplate(): ChatTemplate {
+    this.#template ??= new ChatTemplate(this.#textKeys);
+    return this.#template;
+  }
+
+  memory(): ModelMemory {
+    const { border } = this;
+    border.exports._js_model_memory(this.handle);
+    return { ...border.row(memoryFields), heap: border.memoryBytes };
+  }
+
+  /** Gives cache pages that no session uses back to the engine's memory, for other models. */
+  trim(): void {
+    this.border.exports._onekv_model_trim(this.handle);
+  }
+
+  /** Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, WRONG_STATE (a bidirectional model). */
+  openSession(options: SessionOptions = {}): Session {
+    return Session.open(this, options);
+  }
+
+  /** The session that Session.save gave as bytes, which may come from anywhere.
+   * Errors: SNAPSHOT_REFUSED, OUT_OF_MEMORY. */
+  restoreSession(bytes: Uint8Array): Session {
+    return Session.restore(this, bytes);
+  }
+
+  /**
+   * Chooses the next token of each session and appends it, all sessions in as few steps as
+   * options.batch of the model allows. Errors: INVALID_ARGUMENT (a session twice, of another
+   * model, or without tokens), CONTEXT_FULL, OUT_OF_MEMORY, NOT_FINITE; then the other sessions
+   * may have advanced.
+   */
+  advance(sessions: readonly Session[], options: AdvanceOptions = {}): Choice[] {
+    return this.advanceEach(sessions.map((session) => ({ session, options }))).map((outcome) => {
+      if ('error' in outcome) throw outcome.error;
+      return outcome.choice;
+    });
+  }
+
+  /**
+   * Appends tokens to each session, all in as few steps as core allows. Gives what went wrong for
+   * each, undefined for those that have the tokens now. Error: INVALID_ARGUMENT (a session twice
+   * or of another model).
+   */
+  appendEach(requests: readonly AppendRequest[]): unknown[] {
+    this.#checkSessions(requests);
+    const outcomes: unknown[] = [];
+    for (let first = 0; first < requests.length; first += stepItemsMax) {
+      outcomes.push(...this.#appendGroup(requests.slice(first, first + stepItemsMax)));
+    }
+    return outcomes;
+  }
+
+  #appendGroup(group: readonly AppendRequest[]): unknown[] {
+    try {
+      const items = group.map(({ session, tokens }) => session.appendItem(tokens));
+      const run = items.filter((item) => item !== undefined);
+      if (run.length > 0) this.step(run);
+    } catch (error) {
+      if (group.length === 1) return [error];
+      // Nothing has changed: each by itself tells whose failure it was.
+      return group.flatMap((request) => this.#appendGroup([request]));
+    }
+    for (const { session, tokens } of group) session.hasAppended(tokens);
+    return group.map(() => undefined);
+  }
+
+  #checkSessions(requests: readonly { session: Session }[]): void {
+    const sessions = new Set(requests.map(({ session }) => session));
+    if (sessions.size === requests.length && [...sessions].every((s) => s.model === this)) return;
+    throw invalidArgument('sessions', 'a session twice or of another model', 'one of each');
+  }
+
+  /**
+   * As advance, with options for each session, and what went wrong for each: the failure of one
+   * does not keep the others. Error: INVALID_ARGUMENT (a session twice or of another model).
+   */
+  advanceEach(requests: readonly AdvanceRequest[]): AdvanceOutcome[] {
+    this.#checkSessions(requests);
+    const outcomes: AdvanceOutcome[] = [];
+    for (let first = 0; first < requests.length; first += this.#batch) {
+      outcomes.push(...this.#advanceGroup(requests.slice(first, first + this.#batch)));
+    }
+    return outcomes;
+  }
+
+  #advanceGroup(group: readonly AdvanceRequest[]): AdvanceOutcome[] {
+    let rows: number[];
+    try {
+      rows = this.step(group.map(({ session }) => session.lastItem()));
+    } catch (error) {
+      if (group.length === 1) return [{ error }];
+      // Nothing has changed: each by itself tells whose failure it was.
+      return group.flatMap((request) => this.#advanceGroup([request]));
+    }
+    for (const { session } of group) session.hasRun();
+    return group.map(({ session, options }, i) => {
+      try {
+        return { choice: session.choose(rows[i] as number, options) };
+      } catch (error) {
+        return { error };
+      }
+    });
+  }
+
+  /** One step of core: appends each item's tokens; addresses of the logits. @internal */
+  step(items: readonly StepItem[]): number[] {
+    if (items.length > stepItemsMax) throw invalidArgument('items', items.length, 'at most 64');
+    const { border } = this;
+    const headInts = 4 * items.length;
+    const count = items.reduce((sum, item) => sum + item.tokens.length, 0);
+    return border.withMemory(4 * (headInts + count), (at) => {
+      const ints = border.ints(at, headInts + count);
+      let next = headInts;
+      items.forEach(({ session, tokens, logits }, i) => {
+        ints.set([session, tokens.length, logits, 0], 4 * i);
+        ints.set(tokens, next);
+        next += tokens.length;
+      });
+      border.check(border.exports._js_step(this.handle, items.length, at, at + 4 * headInts));
+      const heads = border.ints(at, headInts);
+      return items.map((_, i) => border.address(heads[4 * i + 3] as number));
+    });
+  }
+
+  /**
+   * Runs a bidirectional model on one whole sequence: token ids, or a Float32Array of feature
+   * rows. Errors: WRONG_STATE (a causal model), INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE,
+   * CONTEXT_FULL, OUT_OF_MEMORY.
+   */
+  encode(input: Int32Array | readonly number[] | Float32Array): Encoded {
+    const { features, outputs } = this.description;
+    const isFeatures = input instanceof Float32Array;
+    if (isFeatures !== features > 0) {
+      throw invalidArgument('input', isFeatures ? 'features' : 'token ids',
+        features > 0 ? 'features (a Float32Array)' : 'token ids');
+    }
+    if (features > 0 && input.length % features !== 0) {
+      throw invalidArgument('input', `${input.length} numbers`, `rows of ${features}`);
+    }
+    const values = isFeatures ? input : this.checkTokens(input);
+    const rows = features > 0 ? values.length / features : values.length;
+    const { border } = this;
+    return border.withMemory(4 * values.length, (at) => {
+      if (values instanceof Float32Array) border.floats(at, values.length).set(values);
+      else border.ints(at, values.length).set(values);
+      const logits = border.checkHandle(border.exports._js_encode(this.handle,
+        isFeatures ? 0 : at, isFeatures ? at : 0, rows));
+      const outRows = border.numbers(1)[0] as number;
+      return { rows: outRows, outputs, logits: border.floats(logits, outRows * outputs).slice() };
+    });
+  }
+
+  /**
+   * How each of the tokens attends to those up to itself in one head of one layer of a causal
+   * model: weights [tokens][tokens], whose rows sum to 1, and the scores that they come from,
+   * before the mask. keysAsQueries: the keys take the queries' place. Errors: WRONG_STATE,
+   * INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, OUT_OF_MEMORY.
+   */
+  attentionMap(tokens: ArrayLike<number>, layer: number, head: number,
+    keysAsQueries = false): { weights: Float32Array; scores: Float32Array } {
+    const ids = this.checkTokens(tokens);
+    const { layers, queryHeads } = this.description;
+    checkInteger('tokens', ids.length, 1, mapTokensMax);
+    checkInteger('layer', layer, 0, layers - 1);
+    checkInteger('head', head, 0, queryHeads - 1);
+    const { border } = this;
+    const count = ids.length;
+    const square = count * count;
+    return border.withMemory(4 * (count + 2 * square), (at) => {
+      const scoresAt = at + 4 * count;
+      border.ints(at, count).set(ids);
+      border.check(border.exports._js_attention_map(this.handle, at, count, layer, head,
+        keysAsQueries ? 1 : 0, scoresAt));
+      return {
+        scores: border.floats(scoresAt, square).slice(),
+        weights: border.floats(scoresAt + 4 * square, square).slice(),
+      };
+    });
+  }
+
+  /** The ids as core takes them. Errors: INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE. @internal */
+  checkTokens(tokens: ArrayLike<number>): Int32Array {
+    const { vocabulary } = this.description;
+    const ids = Int32Array.from(tokens);
+    for (let i = 0; i < ids.length; i++) {
+      const token = tokens[i] as number;
+      if (!Number.isInteger(token)) throw invalidArgument(`token ${i}`, token, 'an integer');
+      if (token === ids[i] && token >= 0 && token < vocabulary) continue;
+      throw new OneKVError('TOKEN_OUT_OF_RANGE',
+        `token ${i}: found ${token}, expected 0 to ${vocabulary - 1}`);
+    }
+    return ids;
+  }
+
+  /** Destroys its sessions and gives the memory back to the engine. A second call does nothing. */
+  destroy(): void {
+    if (this.#handle === 0) return;
+    for (const session of [...this.#sessions]) session.destroy();
+    const { border } = this;
+    if (!border.isBroken) border.check(border.exports._onekv_model_close(this.#handle));
+    this.#handle = 0;
+    this.engine.disown(this);
+  }
+
+  /** @internal */
+  own(session: Session): void {
+    this.#sessions.add(session);
+  }
+
+  /** @internal */
+  disown(session: Session): void {
+    this.#sessions.delete(session);
+  }
+}

@@ -1,0 +1,93 @@
+// How the next token is chosen, checked and put where the module reads it.
+import { biasesMax, samplingFields } from './bindings.js';
+import type { Border } from './bindings.js';
+import { checkInteger, invalidArgument } from '../api/errors.js';
+
+/** Everything has a default, and the defaults are greedy decoding without penalties. */
+export interface SamplingOptions {
+  /** 0 (default): always the likeliest token; above: the higher the more varied. */
+  temperature?: number;
+  /** Only the k likeliest tokens; 0 (default): all. */
+  topK?: number;
+  /** Only the smallest set of likeliest tokens that has this probability; 0 or 1 (default): all. */
+  topP?: number;
+  /** Only tokens of at least this share of the likeliest token's probability; default 0: all. */
+  minP?: number;
+  /** Divides positive and multiplies negative logits of tokens seen; 0 or 1 (default): none. */
+  repetitionPenalty?: number;
+  /** Subtracted once from the logit of a token seen; default 0. */
+  presencePenalty?: number;
+  /** Subtracted for each time a token was seen; default 0. */
+  frequencyPenalty?: number;
+  /** "Seen" means among this many last tokens, at most 256; default 0 stands for 64. */
+  penaltyWindow?: number;
+  /** Added to the logits of these token ids, at most 64 of them; -Infinity forbids a token. */
+  logitBias?: ReadonlyMap<number, number> | Readonly<Record<number, number>>;
+  /** 0 to 2^64 - 1; default 0. The same seed gives the same tokens, at any number of threads. */
+  seed?: number | bigint;
+}
+
+export interface StagedSampling {
+  /** Address of the biases, in the staging buffer. */
+  biases: number;
+  /** As the signed 64-bit integer that wasm takes. */
+  seed: bigint;
+}
+
+function checkSeed(seed: unknown): bigint {
+  const isInteger = typeof seed === 'bigint' ||
+    (typeof seed === 'number' && Number.isInteger(seed));
+  if (isInteger && seed >= 0 && BigInt(seed) < 1n << 64n) return BigInt.asIntN(64, BigInt(seed));
+  throw invalidArgument('seed', seed, 'an integer from 0 to 2^64 - 1');
+}
+
+function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
+  if (bias === undefined) return [];
+  if (typeof bias !== 'object' || bias === null) {
+    throw invalidArgument('logitBias', bias, 'a map or an object');
+  }
+  const entries = bias instanceof Map ? [...bias as ReadonlyMap<number, number>]
+    : Object.entries(bias).map(([token, value]): [number, number] => [Number(token), value]);
+  if (entries.length > biasesMax) {
+    throw invalidArgument('logitBias', `${entries.length} tokens`, `at most ${biasesMax}`);
+  }
+  for (const [token, value] of entries) {
+    checkInteger('a token of logitBias', token, 0, 2 ** 31 - 1);
+    if (typeof value !== 'number' || Number.isNaN(value)) {
+      throw invalidArgument(`logitBias of ${token}`, value, 'a number');
+    }
+  }
+  return entries;
+}
+
+/** Of an object with other things in it, what is about sampling. */
+export function pickSampling(options: object): SamplingOptions {
+  const names = [...samplingFields, 'logitBias', 'seed'];
+  return Object.fromEntries(Object.entries(options).filter(([name, value]) =>
+    value !== undefined && name !== 'biases' && names.includes(name)));
+}
+
+/**
+ * Writes the options into the module's numbers and its staging buffer, for the next call.
+ * Types are checked here, ranges by core; both give INVALID_ARGUMENT.
+ */
+export function stageSampling(border: Border, options: SamplingOptions): StagedSampling {
+  const seed = checkSeed(options.seed ?? 0);
+  const biases = biasEntries(options.logitBias);
+  const numbers = border.numbers(samplingFields.length);
+  samplingFields.forEach((name, i) => {
+    const value = name === 'biases' ? biases.length : options[name] ?? 0;
+    if (typeof value !== 'number' || !Number.isFinite(value)) {
+      throw invalidArgument(name, value, 'a finite number');
+    }
+    if (name === 'topK' || name === 'penaltyWindow') checkInteger(name, value, 0, 2 ** 32 - 1);
+    numbers[i] = value;
+  });
+  const ints = border.ints(border.staging, biases.length * 2);
+  const floats = border.floats(border.staging, biases.length * 2);
+  biases.forEach(([token, value], i) => {
+    ints[2 * i] = token;
+    floats[2 * i + 1] = value;
+  });
+  return { biases: border.staging, seed };
+}

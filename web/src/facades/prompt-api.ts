@@ -1,0 +1,366 @@
+// The subpath onekv/prompt-api: the names of the browsers' Prompt API over a model of ours.
+//
+//   const LanguageModel = languageModel((options) => OneKV.load(url, options));
+//   const session = await LanguageModel.create({ initialPrompts, monitor });
+//
+// What the standard has and this has not (images, tools, languages) is refused with the standard's
+// NotSupportedError. A full window slides, and the initial prompts stay. The session underneath is
+// `session.onekv`, for bytes, snapshots and tokens.
+import type { DownloadMonitor, LoadOptions, Model } from '../api/model.js';
+import type { PromptInput, PromptOptions, Session, TokenConstraint } from '../api/session.js';
+import type { ChatMessage } from '../text/chat-template.js';
+import type { ResponseConstraint } from './constraint.js';
+import { checkOneOf } from '../api/errors.js';
+import { onAbort } from '../util/on-abort.js';
+
+export interface LanguageModelMessage {
+  role: 'system' | 'user' | 'assistant';
+  content: string | readonly { type: 'text'; value: string }[];
+  /** true: the answer goes on from this content. Only on the last message of a prompt, of the role
+   * 'assistant' (SyntaxError). */
+  prefix?: boolean;
+}
+
+export type LanguageModelPrompt = string | readonly LanguageModelMessage[];
+
+export interface Expected {
+  type: string;
+  languages?: readonly string[];
+}
+
+const temperatures = { 'most-predictable': 0, predictable: 0.4, balanced: 0.7, creative: 1,
+  'most-creative': 1.3 };
+
+export type SamplingMode = keyof typeof temperatures;
+
+export interface LanguageModelCoreOptions {
+  /** Only 'text'; languages are taken as they are. */
+  expectedInputs?: readonly Expected[];
+  expectedOutputs?: readonly Expected[];
+  /** Not supported. */
+  tools?: readonly unknown[];
+  temperature?: number;
+  topK?: number;
+  /** Stands for a temperature. */
+  samplingMode?: SamplingMode;
+}
+
+export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
+  /** Aborting ends the creation, and later the session. */
+  signal?: AbortSignal;
+  /** Hears `downloadprogress` events: loaded from 0 to 1, total 1. */
+  monitor?: (monitor: DownloadMonitor) => void;
+  initialPrompts?: readonly LanguageModelMessage[];
+}
+
+export interface LanguageModelPromptOptions {
+  signal?: AbortSignal;
+  /** Needs options.constrain of languageModel(). The prompt tells the model of it. */
+  responseConstraint?: ResponseConstraint;
+  /** Keeps the prompt from telling of it; default false. */
+  omitResponseConstraintInput?: boolean;
+}
+
+export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
+
+export interface LanguageModelSettings {
+  /** `constrain` of onekv/constraint, if responseConstraint is to be honoured. */
+  constrain?: (model: Model, constraint: ResponseConstraint) => Promise<TokenConstraint>;
+  /** What OneKV.availability() says, for a model that is not loaded yet. */
+  available?: () => Promise<boolean>;
+}
+
+/** Loads the model, with a signal and a monitor of the first caller. */
+export type LoadModel = (options: Pick<LoadOptions, 'signal' | 'monitor'>) => Promise<Model>;
+
+const unsupported = (what: string) => new DOMException(`${what} is not supported`,
+  'NotSupportedError');
+
+/** Error: NotSupportedError. */
+function checkCore({ tools, expectedInputs = [], expectedOutputs = [] }:
+LanguageModelCoreOptions): void {
+  if (tools !== undefined && tools.length > 0) throw unsupported('tools');
+  for (const { type } of [...expectedInputs, ...expectedOutputs]) {
+    if (type !== 'text') throw unsupported(`input or output of type ${type}`);
+  }
+}
+
+function textOf({ content }: LanguageModelMessage): string {
+  if (typeof content === 'string') return content;
+  return content.map(({ type, value }) => {
+    if (type !== 'text') throw unsupported(`content of type ${String(type)}`);
+    if (typeof value !== 'string') throw new TypeError('content of type text is no text');
+    return value;
+  }).join('');
+}
+
+/** Errors: those of the standard. `isFirst`: nothing was said before. */
+function messagesOf(input: LanguageModelPrompt, isFirst: boolean): ChatMessage[] {
+  if (typeof input === 'string') return [{ role: 'user', content: input }];
+  if (input.length === 0) return [{ role: 'user', content: '' }];
+  return input.map((message, i) => {
+    const role = checkOneOf('role', message.role, ['system', 'user', 'assistant']);
+    if (role === 'system' && !(isFirst && i === 0)) {
+      throw new TypeError('only the first message of a session can be of the role system');
+    }
+    const content = textOf(message);
+    if (message.prefix !== true) return { role, content };
+    if (role === 'assistant' && i === input.length - 1) return { role, content, prefix: true };
+    throw new DOMException('only the last message can be a prefix, of the role assistant',
+      'SyntaxError');
+  });
+}
+
+/** What a model is told of a constraint. Error: NotSupportedError. */
+function constraintText(constraint: ResponseConstraint): string {
+  if (constraint === true) return 'Answer in JSON.';
+  if (constraint instanceof RegExp) {
+    return `Answer with text that matches this regular expression: ${constraint.source}`;
+  }
+  try {
+    return `Answer in JSON of this schema: ${JSON.stringify(constraint)}`;
+  } catch {
+    throw unsupported('a responseConstraint that is no JSON');
+  }
+}
+
+/** The text at the end of what the user says last: templates may not take two messages in a row. */
+function withText(messages: ChatMessage[], text: string): ChatMessage[] {
+  const at = messages.findLastIndex(({ role }) => role === 'user');
+  const { content = '' } = messages[at] ?? {};
+  const user = { role: 'user', content: content === '' ? text : `${content}\n\n${text}` };
+  if (at >= 0) return messages.with(at, user);
+  const end = messages.at(-1)?.prefix === true ? messages.length - 1 : messages.length;
+  return messages.toSpliced(end, 0, user);
+}
+
+/** Messages; for a model that knows no turns, their text. */
+function inputOf(model: Model, messages: ChatMessage[]): ChatMessage[] | string {
+  return model.hasChatTemplate ? messages : messages.map(({ content }) => content).join('\n');
+}
+
+/** The standard's error for a prompt that does not fit, with its two numbers. */
+function quotaExceeded(requested: number, quota: number): DOMException {
+  const thrown = new DOMException(`the input takes ${requested} tokens of ${quota}`,
+    'QuotaExceededError');
+  return Object.assign(thrown, { requested, quota });
+}
+
+/** loaded in bytes to loaded of 1, with the 0 and the 1 that the standard promises. */
+class ProgressRelay extends EventTarget {
+  #last = -1;
+
+  tell(loaded: number): void {
+    if (loaded <= this.#last) return;
+    this.#last = loaded;
+    const event = new Event('downloadprogress');
+    Object.assign(event, { loaded, total: 1 });
+    this.dispatchEvent(event);
+  }
+}
+
+export interface LanguageModelStatic {
+  /** Needs no download: reports what is known. */
+  availability(options?: LanguageModelCoreOptions): Promise<Availability>;
+  /** Loads the model at the first call; all sessions share it. */
+  create(options?: LanguageModelCreateOptions): Promise<LanguageModelSession>;
+}
+
+/** A session with the standard's names. Errors of ours keep their code; a prompt that does not fit
+ * is the standard's QuotaExceededError. */
+export class LanguageModelSession extends EventTarget {
+  /** The session underneath. */
+  readonly onekv: Session;
+  oncontextoverflow: ((event: Event) => void) | null = null;
+  readonly samplingMode: SamplingMode | null;
+  readonly #settings: LanguageModelSettings;
+  /** Ends what the signal of create() would do. */
+  #release = () => {};
+  /** Tokens of the window that are left beside the initial prompts. */
+  readonly #quota: number;
+
+  /** @internal */
+  constructor(session: Session, settings: LanguageModelSettings, quota: number,
+    samplingMode: SamplingMode | null) {
+    super();
+    this.onekv = session;
+    this.samplingMode = samplingMode;
+    this.#settings = settings;
+    this.#quota = quota;
+    session.addEventListener('contextoverflow', () => {
+      const event = new Event('contextoverflow');
+      this.oncontextoverflow?.(event);
+      this.dispatchEvent(event);
+    });
+  }
+
+  get contextUsage(): number {
+    return this.onekv.contextUsage;
+  }
+
+  get contextWindow(): number {
+    return this.onekv.contextWindow;
+  }
+
+  async prompt(input: LanguageModelPrompt,
+    options: LanguageModelPromptOptions = {}): Promise<string> {
+    const taken = await this.#fitting(input, options);
+    return this.onekv.prompt(taken, await this.#promptOptions(options));
+  }
+
+  promptStreaming(input: LanguageModelPrompt,
+    options: LanguageModelPromptOptions = {}): ReadableStream<string> {
+    let reader: ReadableStreamDefaultReader<string> | undefined;
+    let isCancelled = false;
+    return new ReadableStream<string>({
+      start: async () => {
+        const taken = await this.#fitting(input, options);
+        const stream = this.onekv.promptStreaming(taken, await this.#promptOptions(options));
+        reader = stream.getReader();
+        if (isCancelled) await reader.cancel();
+      },
+      pull: async (controller) => {
+        const { done, value } = await (reader as ReadableStreamDefaultReader<string>).read();
+        if (done) controller.close();
+        else controller.enqueue(value);
+      },
+      cancel: async (reason) => {
+        isCancelled = true;
+        await reader?.cancel(reason);
+      },
+    });
+  }
+
+  async append(input: LanguageModelPrompt, options: { signal?: AbortSignal } = {}): Promise<void> {
+    if (Array.isArray(input) && input.at(-1)?.prefix === true) {
+      throw unsupported('prefix without an answer');
+    }
+    await this.onekv.append(await this.#fitting(input, options), options);
+  }
+
+  async measureContextUsage(input: LanguageModelPrompt,
+    options: LanguageModelPromptOptions = {}): Promise<number> {
+    return this.#measure(this.#inputOf(input, options), options.signal);
+  }
+
+  async clone(options: { signal?: AbortSignal } = {}): Promise<LanguageModelSession> {
+    return new LanguageModelSession(await this.onekv.clone(options), this.#settings, this.#quota,
+      this.samplingMode);
+  }
+
+  destroy(): void {
+    this.#release();
+    void this.onekv.destroy();
+  }
+
+  /** @internal */
+  destroyOnAbort(signal: AbortSignal | undefined): void {
+    this.#release = onAbort(signal, () => void this.onekv.destroy());
+  }
+
+  async #promptOptions({ signal, responseConstraint }: LanguageModelPromptOptions):
+  Promise<PromptOptions> {
+    const { constrain } = this.#settings;
+    if (responseConstraint !== undefined && constrain === undefined) {
+      throw unsupported("responseConstraint without { constrain } of 'onekv/constraint'");
+    }
+    return {
+      ...(signal === undefined ? {} : { signal }),
+      ...(responseConstraint === undefined || constrain === undefined ? {}
+        : { constraint: await constrain(this.onekv.model, responseConstraint) }),
+    };
+  }
+
+  /** The input as the session takes it. */
+  #inputOf(input: LanguageModelPrompt,
+    { responseConstraint, omitResponseConstraintInput = false }: LanguageModelPromptOptions):
+  PromptInput {
+    if (omitResponseConstraintInput && responseConstraint === undefined) {
+      throw new TypeError('omitResponseConstraintInput needs a responseConstraint');
+    }
+    const messages = messagesOf(input, this.onekv.contextUsage === 0);
+    return inputOf(this.onekv.model, responseConstraint === undefined ||
+      omitResponseConstraintInput ? messages
+      : withText(messages, constraintText(responseConstraint)));
+  }
+
+  #measure(input: PromptInput, signal: AbortSignal | undefined): Promise<number> {
+    return this.onekv.measureContextUsage(input, signal === undefined ? {} : { signal });
+  }
+
+  /** The same. Error: QuotaExceededError, when no sliding can make room for it. */
+  async #fitting(input: LanguageModelPrompt,
+    options: LanguageModelPromptOptions): Promise<PromptInput> {
+    const taken = this.#inputOf(input, options);
+    const requested = await this.#measure(taken, options.signal);
+    if (requested > this.#quota) throw quotaExceeded(requested, this.#quota);
+    return taken;
+  }
+}
+
+/**
+ * A LanguageModel of the standard's shape, over a model that `load` gets at the first create().
+ * After a load that failed the next create() tries again.
+ */
+export function languageModel(load: LoadModel,
+  settings: LanguageModelSettings = {}): LanguageModelStatic {
+  let model: Promise<Model> | undefined;
+  let isLoaded = false;
+
+  const loadOnce = (options: Parameters<LoadModel>[0]) => {
+    model ??= load(options).then((loaded) => {
+      isLoaded = true;
+      loaded.addEventListener('lost', () => { model = undefined; isLoaded = false; });
+      return loaded;
+    }, (error) => {
+      model = undefined;
+      throw error;
+    });
+    return model;
+  };
+
+  return {
+    async availability(options = {}) {
+      try {
+        checkCore(options);
+      } catch {
+        return 'unavailable';
+      }
+      if (isLoaded) return 'available';
+      if (model !== undefined) return 'downloading';
+      return await settings.available?.() === false ? 'unavailable' : 'downloadable';
+    },
+    async create({ signal, monitor, initialPrompts, temperature, topK, samplingMode,
+      ...core } = {}) {
+      checkCore(core);
+      if (samplingMode !== undefined) {
+        checkOneOf('samplingMode', samplingMode, Object.keys(temperatures));
+      }
+      const initial = initialPrompts && messagesOf(initialPrompts, true);
+      if (initial?.at(-1)?.prefix === true) throw unsupported('prefix in initialPrompts');
+      signal?.throwIfAborted();
+      const relay = new ProgressRelay();
+      monitor?.(relay as DownloadMonitor);
+      relay.tell(0);
+      const loaded = await loadOnce({
+        ...(signal === undefined ? {} : { signal }),
+        monitor: (target) => target.addEventListener('downloadprogress', (event) => {
+          if (event.total > 0 && event.loaded < event.total) relay.tell(event.loaded / event.total);
+        }),
+      });
+      relay.tell(1);
+      const session = await loaded.createSession({
+        overflow: 'slide',
+        ...(signal === undefined ? {} : { signal }),
+        ...(samplingMode === undefined ? {} : { temperature: temperatures[samplingMode] }),
+        ...(temperature === undefined ? {} : { temperature }),
+        ...(topK === undefined ? {} : { topK }),
+        ...(initial === undefined ? {} : { initialPrompts: inputOf(loaded, initial) }),
+      });
+      const named = new LanguageModelSession(session, settings,
+        session.contextWindow - session.contextUsage, samplingMode ?? null);
+      named.destroyOnAbort(signal);
+      return named;
+    },
+  };
+}

@@ -1,0 +1,107 @@
+// Live sessions of a stateless API: a prompt goes to the one that shares its longest beginning, so
+// that only the rest is computed.
+import type { Model } from '../api/model.js';
+import type { Session } from '../api/session.js';
+
+interface Entry {
+  session: Session;
+  /** What it holds. */
+  tokens: ArrayLike<number>;
+  busy: boolean;
+}
+
+export interface Taken {
+  session: Session;
+  /** Tokens of the prompt that it holds. */
+  cached: number;
+}
+
+function commonLength(a: ArrayLike<number>, b: ArrayLike<number>): number {
+  const most = Math.min(a.length, b.length);
+  let n = 0;
+  while (n < most && a[n] === b[n]) n += 1;
+  return n;
+}
+
+export class SessionPool {
+  readonly #model: Model;
+  readonly #most: number;
+  /** The one that was used last comes last. */
+  #entries: Entry[] = [];
+
+  /** Keeps at most that many sessions while they are idle. */
+  constructor(model: Model, most: number) {
+    this.#model = model;
+    this.#most = most;
+  }
+
+  /**
+   * A session that holds the longest beginning of the prompt, at least one token short of it, and
+   * nothing else. A session of which more would have to be cut is cloned, while there is room.
+   */
+  async take(prompt: ArrayLike<number>, signal: AbortSignal | undefined): Promise<Taken> {
+    const options = signal === undefined ? {} : { signal };
+    const idle = this.#entries.filter((entry) => !entry.busy)
+      .map((entry) => ({
+        entry,
+        common: Math.min(commonLength(entry.tokens, prompt), prompt.length - 1),
+      }));
+    const best = idle.reduce((a, b) => (b.common > a.common ? b : a), idle[0] ?? { common: 0 });
+    if (!('entry' in best) || best.common === 0) {
+      await this.#makeRoom();
+      const session = await this.#model.createSession({ ...options, chat: false });
+      this.#entries.push({ session, tokens: [], busy: true });
+      return { session, cached: 0 };
+    }
+    const { entry, common } = best;
+    const isCut = common < entry.tokens.length;
+    entry.busy = true;
+    try {
+      const { session } = isCut && this.#entries.length < this.#most
+        ? this.#add(await entry.session.clone(options), entry) : entry;
+      if (isCut) await session.truncate(common, options);
+      return { session, cached: common };
+    } catch (error) {
+      entry.busy = false;
+      throw error;
+    }
+  }
+
+  /** After use, with what the session holds then. */
+  async giveBack(session: Session): Promise<void> {
+    const entry = this.#entries.find((one) => one.session === session);
+    if (entry === undefined) return;
+    try {
+      entry.tokens = await session.tokens();
+      entry.busy = false;
+      this.#entries = [...this.#entries.filter((one) => one !== entry), entry];
+      if (this.#entries.length > this.#most) await this.#makeRoom();
+    } catch {
+      // It was destroyed, or its worker is gone.
+      this.#entries = this.#entries.filter((one) => one !== entry);
+    }
+  }
+
+  async destroy(): Promise<void> {
+    const entries = this.#entries;
+    this.#entries = [];
+    await Promise.all(entries.map(({ session }) => session.destroy()));
+  }
+
+  /** The clone takes the place of the one it was made of, which is idle again. */
+  #add(session: Session, origin: Entry): Entry {
+    origin.busy = false;
+    const entry = { session, tokens: origin.tokens, busy: true };
+    this.#entries.push(entry);
+    return entry;
+  }
+
+  /** Destroys the idle session whose last use is longest ago, if there are too many. */
+  async #makeRoom(): Promise<void> {
+    if (this.#entries.length < this.#most) return;
+    const oldest = this.#entries.find((entry) => !entry.busy);
+    if (oldest === undefined) return;
+    this.#entries = this.#entries.filter((entry) => entry !== oldest);
+    await oldest.session.destroy();
+  }
+}

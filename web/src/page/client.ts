@@ -1,0 +1,152 @@
+// The page's end of the protocol: calls become promises, and the end of the worker, however it
+// comes, becomes their error.
+import { OneKVError } from '../api/errors.js';
+import { onAbort } from '../util/on-abort.js';
+import type { Args, CallMessage, CallName, FromWorker, Notice, Result, SessionState, ToWorker }
+  from '../wire/protocol.js';
+import type { MemoryReport } from '../api/model.js';
+
+/** A worker of the platform. */
+export interface WorkerHandle {
+  post(message: ToWorker, transfer: Transferable[]): void;
+  /** Whether the program is to wait for it: while something is pending. (Node.) */
+  keepAlive(on: boolean): void;
+  end(): Promise<void>;
+}
+
+export interface WorkerListener {
+  message(messages: FromWorker[]): void;
+  /** The worker ended, or could not be started, without being asked to end. */
+  lost(reason: string): void;
+}
+
+export type StartWorker = (url: string | URL | undefined, listener: WorkerListener) => WorkerHandle;
+
+export interface CallOptions {
+  signal?: AbortSignal | undefined;
+  onNotice?: ((notice: Notice, call: number) => void) | undefined;
+  /** How the session stands, when the call fails. */
+  onState?: ((state: SessionState) => void) | undefined;
+  transfer?: Transferable[];
+}
+
+interface Pending {
+  resolve: (result: never) => void;
+  reject: (reason: unknown) => void;
+  options: CallOptions;
+  /** Stops listening to the signal. */
+  release: () => void;
+}
+
+export class WorkerClient {
+  onMemory: ((memory: MemoryReport) => void) | undefined;
+  onLost: (() => void) | undefined;
+  readonly #handle: WorkerHandle;
+  readonly #pending = new Map<number, Pending>();
+  #next = 1;
+  #over: OneKVError | undefined;
+  #stopWatching: (() => void) | undefined;
+
+  constructor(start: StartWorker, url: string | URL | undefined) {
+    this.#handle = start(url, {
+      message: (messages) => messages.forEach((message) => this.#receive(message)),
+      lost: (reason) => this.#lose(new OneKVError('WORKER_LOST', reason)),
+    });
+  }
+
+  /** Why no call can be made any more. */
+  get over(): OneKVError | undefined {
+    return this.#over;
+  }
+
+  /** Rejects with the signal's reason once the worker has stopped working on the call. */
+  call<N extends CallName>(name: N, args: Args<N>, options: CallOptions = {}): Promise<Result<N>> {
+    const { signal } = options;
+    if (this.#over !== undefined) return Promise.reject(this.#over);
+    if (signal?.aborted === true) return Promise.reject(signal.reason);
+    const id = this.#next++;
+    return new Promise((resolve, reject) => {
+      const release = onAbort(signal, () => this.#handle.post({ kind: 'abort', id }, []));
+      try {
+        const message = { kind: 'call', id, name, args } as unknown as CallMessage;
+        this.#handle.post(message, options.transfer ?? []);
+      } catch (error) {
+        release();
+        // What cannot be cloned: a function among the options.
+        reject(new OneKVError('INVALID_ARGUMENT', `${name}: ${String(error)}`, { cause: error }));
+        return;
+      }
+      this.#pending.set(id, { resolve, reject, options, release });
+      this.#handle.keepAlive(true);
+    });
+  }
+
+  /** The answer to a call's notice `ask`. */
+  allow(id: number, mask: Uint32Array | undefined): void {
+    this.#handle.post({ kind: 'allowed', id, mask }, []);
+  }
+
+  refuse(id: number, error: string): void {
+    this.#handle.post({ kind: 'allowed', id, error }, []);
+  }
+
+  /** Watches a lock that the worker holds: when it can be had here, the worker is gone. Browsers
+   * tell of no other end but that of an uncaught error. */
+  watch(lock: string): void {
+    const controller = new AbortController();
+    this.#stopWatching = () => controller.abort();
+    navigator.locks.request(lock, { signal: controller.signal }, () => {
+      this.#lose(new OneKVError('WORKER_LOST', 'the worker ended'));
+    }).catch(() => {});
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === 'memory') {
+      this.onMemory?.(message.memory);
+      return;
+    }
+    const pending = this.#pending.get(message.id);
+    if (pending === undefined) return;
+    const { resolve, reject, options } = pending;
+    if (message.kind === 'notice') {
+      options.onNotice?.(message.notice, message.id);
+      return;
+    }
+    this.#settle(message.id, pending);
+    if (message.kind === 'result') {
+      resolve(message.result as never);
+      return;
+    }
+    if (message.state !== undefined) options.onState?.(message.state);
+    if (message.kind === 'aborted') reject(options.signal?.reason);
+    else reject(new OneKVError(message.code, message.message));
+    // Nothing works any more in a worker whose engine broke down.
+    if (message.kind === 'error' && message.code === 'WASM_FAILED') {
+      this.#lose(new OneKVError('WORKER_LOST', message.message));
+    }
+  }
+
+  #settle(id: number, pending: Pending): void {
+    pending.release();
+    this.#pending.delete(id);
+    if (this.#pending.size === 0) this.#handle.keepAlive(false);
+  }
+
+  #lose(error: OneKVError): void {
+    if (this.#over !== undefined) return;
+    void this.end(error);
+    this.onLost?.();
+  }
+
+  /** Ends the worker; what is pending is rejected with this. A second call does nothing. */
+  async end(error: OneKVError): Promise<void> {
+    if (this.#over !== undefined) return;
+    this.#over = error;
+    this.#stopWatching?.();
+    for (const [id, pending] of [...this.#pending]) {
+      this.#settle(id, pending);
+      pending.reject(error);
+    }
+    await this.#handle.end();
+  }
+}

@@ -1,0 +1,45 @@
+// Events of models and sessions, and what their listeners are told.
+import type { DownloadProgressEvent, MemoryEvent, MemoryReport } from '../api/model.js';
+
+class Memory extends Event implements MemoryEvent {
+  readonly memory: MemoryReport;
+
+  constructor(memory: MemoryReport) {
+    super('memory');
+    this.memory = memory;
+  }
+}
+
+class Progress extends Event implements DownloadProgressEvent {
+  readonly loaded: number;
+  readonly total: number;
+
+  constructor(loaded: number, total: number) {
+    super('downloadprogress');
+    this.loaded = loaded;
+    this.total = total;
+  }
+}
+
+export const memoryEvent = (memory: MemoryReport): Event => new Memory(memory);
+export const progressEvent = (loaded: number, total: number): Event => new Progress(loaded, total);
+
+/** An event target whose listeners are typed: { type: event }. */
+export class TypedTarget<Events extends object> {
+  readonly #target = new EventTarget();
+
+  addEventListener<K extends keyof Events & string>(type: K,
+    listener: (event: Events[K]) => void, options?: AddEventListenerOptions): void {
+    this.#target.addEventListener(type, listener as (event: Event) => void, options);
+  }
+
+  removeEventListener<K extends keyof Events & string>(type: K,
+    listener: (event: Events[K]) => void): void {
+    this.#target.removeEventListener(type, listener as (event: Event) => void);
+  }
+
+  /** @internal */
+  dispatch(event: Event): void {
+    this.#target.dispatchEvent(event);
+  }
+}

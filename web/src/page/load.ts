@@ -1,0 +1,222 @@
+// OneKV.load and its siblings: each starts a worker of its own, and what goes wrong ends it.
+import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions } from '../api/model.js';
+import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
+import { progressEvent } from './events.js';
+import type { ModelSource } from '../source/source.js';
+import { onAbort } from '../util/on-abort.js';
+import { deleteModel, listModels, persistStorage } from '../store/models.js';
+import { serveStore, serveStream } from '../wire/ports.js';
+import type { Result, WireModelOptions, WireSource, WireStore } from '../wire/protocol.js';
+import { RemoteModel } from './model.js';
+import { chooseStore } from '../store/choose.js';
+import type { StoreChoice } from '../api/store.js';
+import { readStream } from '../util/streams.js';
+import { WorkerClient } from './client.js';
+import type { StartWorker } from './client.js';
+
+/** What differs between a page and Node. */
+export interface Platform {
+  startWorker: StartWorker;
+  /** What has to be waited for before a worker may be started; undefined if nothing. */
+  workerComing?: () => Promise<void> | undefined;
+  /** A string source as the worker takes it. Error: INVALID_ARGUMENT. */
+  resolve(source: string): string;
+  /** Default of LoadOptions.store. */
+  store: StoreChoice;
+  /** The end of a worker is only seen by a lock that it holds. */
+  watchesLock: boolean;
+}
+
+type Opened = Result<'open'>;
+
+let hasWarned = false;
+
+/** Once a page: without threads everything is several times slower, and nobody would know why. */
+function warnOfOneThread({ threads, notes }: Opened, asked: WorkerOptions['threads']): void {
+  if (threads > 1 || asked === 1 || hasWarned) return;
+  const reason = notes.find((note) => /^1 (of \d+ )?threads?:/.test(note));
+  if (reason === undefined) return;
+  hasWarned = true;
+  console.warn(`OneKV: ${reason}`);
+}
+
+function wireStore(store: StoreChoice, transfer: Transferable[]): WireStore {
+  if (typeof store === 'string') return store;
+  chooseStore(store); // Checks that it is one.
+  const port = serveStore(store);
+  transfer.push(port);
+  return { port };
+}
+
+/** A source as it is sent. Streams stay here, and are asked for their pieces. */
+function wireSource(platform: Platform, source: ModelSource,
+  transfer: Transferable[]): WireSource {
+  if (typeof source === 'string') return platform.resolve(source);
+  if (source instanceof URL) return source.href;
+  if (source instanceof Blob || source instanceof Uint8Array) return source;
+  if (source instanceof ArrayBuffer) return new Uint8Array(source);
+  const chunks = source instanceof ReadableStream ? readStream(source)
+    : typeof source === 'object' && source !== null && 'chunks' in source ? source.chunks : source;
+  if (typeof chunks !== 'object' || chunks === null || !(Symbol.asyncIterator in chunks)) {
+    throw invalidArgument('source', source, 'a URL, File, Blob, ArrayBuffer, Uint8Array, ' +
+      'ReadableStream or async iterable of Uint8Array');
+  }
+  const port = serveStream(chunks);
+  transfer.push(port);
+  return { port, name: 'a stream' };
+}
+
+/** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
+const graceMs = 3000;
+
+/** Waits; rejects with the signal's reason if that comes first. */
+async function unlessAborted(coming: Promise<void>, signal: AbortSignal | undefined) {
+  let release = () => {};
+  try {
+    await Promise.race([coming, new Promise((_, reject) => {
+      release = onAbort(signal, () => reject(signal?.reason));
+    })]);
+  } finally {
+    release();
+  }
+}
+
+/** Opens a worker and uses it, from the beginning on. Failing or aborted, it is ended; else it is
+ * whoever's `use` gave it to. */
+async function withWorker<T>(platform: Platform, options: WorkerOptions,
+  use: (client: WorkerClient, opening: Promise<Opened>) => Promise<T>): Promise<T> {
+  const { signal, simd, threads, wasmUrl, workerUrl } = options;
+  signal?.throwIfAborted();
+  // Looked at anew after every wait: of several that waited, one goes on.
+  for (let coming; (coming = platform.workerComing?.()) !== undefined;) {
+    await unlessAborted(coming, signal);
+  }
+  const client = new WorkerClient(platform.startWorker, workerUrl);
+  let grace = 0;
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const release = onAbort(signal, () => {
+    const end = () => void client.end(new OneKVError('WORKER_LOST', 'the call was aborted'));
+    timer = setTimeout(end, grace);
+  });
+  const lock = platform.watchesLock && globalThis.navigator?.locks !== undefined
+    ? `onekv-${crypto.randomUUID()}` : undefined;
+  try {
+    const base = wasmUrl === undefined ? undefined
+      : new URL(wasmUrl, globalThis.location?.href).href;
+    const opening = client.call('open', { simd, threads, wasmUrl: base, lock }).then((opened) => {
+      if (lock !== undefined) client.watch(lock);
+      grace = graceMs;
+      return opened;
+    });
+    return await use(client, opening);
+  } catch (error) {
+    await client.end(new OneKVError('WORKER_LOST', reasonOf(error)));
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    release();
+  }
+}
+
+async function load(platform: Platform, source: ModelSource,
+  options: LoadOptions): Promise<RemoteModel> {
+  const { monitor, persist, integrity, store = platform.store, cacheType, arithmetic,
+    contextLength, batch } = options;
+  const target = new EventTarget();
+  monitor?.(target as Parameters<typeof monitor>[0]);
+  const transfer: Transferable[] = [];
+  const args: { source: WireSource; options: WireModelOptions } = {
+    source: wireSource(platform, source, transfer),
+    options: { cacheType, arithmetic, contextLength, batch, integrity,
+      store: wireStore(store, transfer) },
+  };
+  // Not waited for: the browser may ask the user, who may take long.
+  if (persist === true) void persistStorage().catch(() => {});
+  return withWorker(platform, options, async (client, opening) => {
+    const loading = client.call('load', args, {
+      transfer,
+      signal: options.signal,
+      onNotice: (notice) => {
+        if (notice.type !== 'progress') return;
+        target.dispatchEvent(progressEvent(notice.loaded, notice.total));
+      },
+    });
+    const [opened, loaded] = await Promise.all([opening, loading]);
+    warnOfOneThread(opened, options.threads);
+    const { memoryBytesMax: _, ...engine } = opened;
+    return new RemoteModel(client, loaded, engine);
+  });
+}
+
+/** Uses a worker for one thing. */
+function briefly<T>(platform: Platform, options: WorkerOptions,
+  use: (client: WorkerClient, opened: Opened) => Promise<T>): Promise<T> {
+  return withWorker(platform, options, async (client, opening) => {
+    const result = await use(client, await opening);
+    await client.end(new OneKVError('DESTROYED', 'the worker was for one call'));
+    return result;
+  });
+}
+
+async function estimate(platform: Platform, source: ModelSource,
+  options: Parameters<OneKVStatic['estimate']>[1] = {}): Promise<Estimate> {
+  const transfer: Transferable[] = [];
+  const args = { source: wireSource(platform, source, transfer),
+    options: { cacheType: options.cacheType, store: platform.store } as WireModelOptions };
+  return briefly(platform, { threads: 1, ...options }, async (client) => {
+    const found = await client.call('estimate', args, { transfer });
+    const { weightBytes, scratchBytes, bytesPerToken, description } = found;
+    return {
+      ...found,
+      contextFor: (budgetBytes: number) => Math.max(0, Math.min(description.contextLength,
+        Math.floor((budgetBytes - weightBytes - scratchBytes) / bytesPerToken))),
+    };
+  });
+}
+
+async function availability(platform: Platform,
+  options: WorkerOptions): Promise<Availability> {
+  const isolated = globalThis.crossOriginIsolated ?? true;
+  const chosen = chooseStore(platform.store);
+  const common = {
+    isolated: { value: isolated, reason: isolated ? undefined
+      : 'the page lacks the headers Cross-Origin-Opener-Policy and -Embedder-Policy' },
+    store: { value: chosen.kind === 'custom' ? 'none' as const : chosen.kind,
+      reason: chosen.reason },
+  };
+  try {
+    return await briefly(platform, options, async (_, { simd, threads, notes, memoryBytesMax }) => {
+      const reason = (pattern: RegExp) => notes.find((note) => pattern.test(note));
+      return {
+        ...common,
+        available: { value: true, reason: undefined },
+        simd: { value: simd, reason: reason(/^simd128:/) },
+        threads: { value: threads, reason: reason(/threads?:/) },
+        memoryBytes: { value: memoryBytesMax, reason: reason(/^memory:/) },
+      };
+    });
+  } catch (error) {
+    if (options.signal?.aborted === true) throw error;
+    const reason = reasonOf(error);
+    return {
+      ...common,
+      available: { value: false, reason },
+      simd: { value: 'none', reason },
+      threads: { value: 0, reason },
+      memoryBytes: { value: 0, reason },
+    };
+  }
+}
+
+export function makeOneKV(platform: Platform): OneKVStatic {
+  return {
+    load: (source, options = {}) => load(platform, source, options),
+    estimate: (source, options = {}) => estimate(platform, source, options),
+    availability: (options = {}) => availability(platform, options),
+    models: {
+      list: (options = {}) => listModels(options),
+      delete: (key, options = {}) => deleteModel(key, options),
+    },
+  };
+}

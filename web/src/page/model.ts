@@ -1,0 +1,144 @@
+// The page's end of a model in a worker.
+import type { Classification, EngineReport, ImageInput, MemoryReport, Model, ModelEventMap,
+  SignalOptions, StandardBytes, Vocabulary } from '../api/model.js';
+import type { Session, SessionBatch, SessionOptions } from '../api/session.js';
+import { Batch } from './batch.js';
+import type { ChatMessage } from '../text/chat-template.js';
+import type { CacheType, ModelDescription } from '../engine/description.js';
+import { OneKVError, invalidArgument } from '../api/errors.js';
+import { TypedTarget, memoryEvent } from './events.js';
+import type { LoadedModel, SessionState } from '../wire/protocol.js';
+import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
+import type { Pixels } from '../engine/image.js';
+import type { WorkerClient } from './client.js';
+
+async function bytesOf(snapshot: Blob | ArrayBuffer | Uint8Array | Response): Promise<Uint8Array> {
+  if (snapshot instanceof Uint8Array) return snapshot.slice();
+  if (snapshot instanceof ArrayBuffer) return new Uint8Array(snapshot.slice(0));
+  if (snapshot instanceof Response && !snapshot.ok) {
+    throw new OneKVError('SOURCE_FAILED',
+      `${snapshot.url}: found HTTP status ${snapshot.status}, expected 200`);
+  }
+  if (snapshot instanceof Blob || snapshot instanceof Response) {
+    return new Uint8Array(await snapshot.arrayBuffer());
+  }
+  throw invalidArgument('snapshot', snapshot, 'a Blob, ArrayBuffer, Uint8Array or Response');
+}
+
+export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
+  readonly description: ModelDescription;
+  readonly name: string | undefined;
+  readonly labels: readonly string[] | undefined;
+  readonly hash: string;
+  readonly engine: EngineReport;
+  readonly cacheType: CacheType;
+  readonly contextLength: number;
+  readonly bytesPerToken: number;
+  readonly standardBytesPerToken: StandardBytes;
+  readonly hasChatTemplate: boolean;
+  /** @internal */
+  readonly client: WorkerClient;
+  /** Sessions that nobody holds any more are destroyed, some time. */
+  readonly #forgotten: FinalizationRegistry<number>;
+  readonly #memoryListeners = new Set<unknown>();
+
+  /** @internal */
+  constructor(client: WorkerClient, loaded: LoadedModel, engine: EngineReport) {
+    super();
+    this.client = client;
+    const notes = [...engine.notes, ...loaded.notes];
+    this.engine = { ...engine, threads: loaded.threads, notes };
+    this.description = loaded.description;
+    this.name = loaded.name;
+    this.labels = loaded.labels;
+    this.hash = loaded.hash;
+    this.cacheType = loaded.cacheType;
+    this.contextLength = loaded.contextLength;
+    this.bytesPerToken = loaded.bytesPerToken;
+    this.standardBytesPerToken = loaded.standardBytesPerToken;
+    this.hasChatTemplate = loaded.hasChatTemplate;
+    this.#forgotten = new FinalizationRegistry((session) => {
+      client.call('destroy', { session }).catch(() => {});
+    });
+    client.onMemory = (memory) => this.dispatch(memoryEvent(memory));
+    client.onLost = () => this.dispatch(new Event('lost'));
+  }
+
+  override addEventListener<K extends keyof ModelEventMap>(type: K,
+    listener: (event: ModelEventMap[K]) => void, options?: AddEventListenerOptions): void {
+    super.addEventListener(type, listener, options);
+    if (type !== 'memory' || this.#memoryListeners.has(listener)) return;
+    this.#memoryListeners.add(listener);
+    this.#watchMemory();
+  }
+
+  override removeEventListener<K extends keyof ModelEventMap>(type: K,
+    listener: (event: ModelEventMap[K]) => void): void {
+    super.removeEventListener(type, listener);
+    if (type === 'memory' && this.#memoryListeners.delete(listener)) this.#watchMemory();
+  }
+
+  #watchMemory(): void {
+    const on = this.#memoryListeners.size > 0;
+    // Where the worker is gone, listeners hear nothing.
+    this.client.call('watchMemory', { on }).catch(() => {});
+  }
+
+  async createSession(options: SessionOptions = {}): Promise<RemoteSession> {
+    const state = await this.client.call('createSession', wireSessionOptions(options),
+      onPrefill(options));
+    return this.hold(state);
+  }
+
+  /** The object of a session in the worker. @internal */
+  hold(state: SessionState): RemoteSession {
+    const session = new RemoteSession(this, state);
+    this.#forgotten.register(session, session.id);
+    return session;
+  }
+
+  async restore(snapshot: Blob | ArrayBuffer | Uint8Array | Response,
+    { signal }: SignalOptions = {}): Promise<RemoteSession> {
+    const bytes = await bytesOf(snapshot);
+    const state = await this.client.call('restore', { bytes },
+      { signal, transfer: [bytes.buffer as ArrayBuffer] });
+    return this.hold(state);
+  }
+
+  batch(sessions: readonly Session[]): SessionBatch {
+    return new Batch(sessions);
+  }
+
+  memory({ signal }: SignalOptions = {}): Promise<MemoryReport> {
+    return this.client.call('memory', {}, { signal });
+  }
+
+  trim({ signal }: SignalOptions = {}): Promise<void> {
+    return this.client.call('trim', {}, { signal });
+  }
+
+  tokenize(input: string | readonly ChatMessage[],
+    { signal, special = false }: SignalOptions & { special?: boolean } = {}): Promise<number[]> {
+    return this.client.call('tokenize', { input: wireInput(input), special }, { signal });
+  }
+
+  detokenize(tokens: Iterable<number>,
+    { signal, special = false }: SignalOptions & { special?: boolean } = {}): Promise<string> {
+    return this.client.call('detokenize', { tokens: Int32Array.from(tokens), special },
+      { signal });
+  }
+
+  vocabulary({ signal }: SignalOptions = {}): Promise<Vocabulary> {
+    return this.client.call('vocabulary', {}, { signal });
+  }
+
+  classify(image: ImageInput, { signal }: SignalOptions = {}): Promise<Classification> {
+    const { width, height, data } = image;
+    return this.client.call('classify', { width, height, data: data as Pixels['data'] },
+      { signal });
+  }
+
+  unload(): Promise<void> {
+    return this.client.end(new OneKVError('DESTROYED', 'the model was unloaded'));
+  }
+}

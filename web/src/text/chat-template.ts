@@ -1,0 +1,60 @@
+// Messages to the text that a chat model was trained on, by the file's own Jinja template.
+import { Template } from '@huggingface/jinja';
+import { OneKVError, reasonOf } from '../api/errors.js';
+import type { TextKeys } from './keys.js';
+
+export interface ChatMessage {
+  /** 'system', 'user', 'assistant', or what else the template knows. */
+  role: string;
+  content: string;
+  /** true: the answer goes on from this content, and is given without it. Only on the last message
+   * of a prompt, of the role 'assistant'. */
+  prefix?: boolean;
+}
+
+export interface ChatTemplateOptions {
+  /** Ends with the opening of the assistant's turn; default true. */
+  addGenerationPrompt?: boolean;
+}
+
+export class ChatTemplate {
+  /** The template's source, Jinja. */
+  readonly source: string;
+  readonly #template: Template;
+  readonly #tokens: Record<string, string>;
+
+  /** Errors: NO_CHAT_TEMPLATE (plain prompts still work), BAD_CHAT_TEMPLATE. */
+  constructor(keys: TextKeys | undefined) {
+    if (keys?.chatTemplate === undefined) {
+      throw new OneKVError('NO_CHAT_TEMPLATE', 'the file has no tokenizer.chat_template: it is ' +
+        'no chat model, or its template has to be given; plain prompts work');
+    }
+    this.source = keys.chatTemplate;
+    const text = (id: number | undefined) => (id === undefined ? '' : keys.tokens[id] ?? '');
+    this.#tokens = { bos_token: text(keys.bos), eos_token: text(keys.eos) };
+    try {
+      this.#template = new Template(this.source);
+    } catch (error) {
+      throw this.#bad(error);
+    }
+  }
+
+  /** The prompt as text, to be encoded with `special: true`. Error: BAD_CHAT_TEMPLATE with the
+   * template's own words, where it refuses the messages. */
+  render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
+    try {
+      return this.#template.render({
+        messages,
+        add_generation_prompt: options.addGenerationPrompt ?? true,
+        ...this.#tokens,
+      });
+    } catch (error) {
+      throw this.#bad(error);
+    }
+  }
+
+  #bad(error: unknown): OneKVError {
+    return new OneKVError('BAD_CHAT_TEMPLATE', `tokenizer.chat_template: ${reasonOf(error)}`,
+      { cause: error });
+  }
+}

@@ -1,0 +1,194 @@
+// All that page and worker say to each other, typed. Values are what structured clone takes.
+//
+//   page → worker    call, abort, allowed                one message each
+//   worker → page    result, error, aborted, notice, memory    an array of them a message
+//
+// A call has an id, gets any number of notices and exactly one result, error or `aborted`. Calls on
+// one session are worked off in their order; everything else runs as it comes. The worker checks
+// all that it is sent: whatever is wrong with a message is answered by an error, or, when it has
+// no id to answer to, dropped.
+import type { Classification, EngineReport, Estimate, MemoryReport, SessionMemory, StandardBytes,
+  Vocabulary } from '../api/model.js';
+import type { AttentionMap, GeneratedPart, GenerationResult } from '../api/session.js';
+import type { ChatMessage } from '../text/chat-template.js';
+import type { Arithmetic, CacheType, ModelDescription } from '../engine/description.js';
+import type { ErrorCode } from '../api/errors.js';
+import type { Pixels } from '../engine/image.js';
+import type { SamplingOptions } from '../engine/sampling.js';
+import type { ModelStore } from '../api/store.js';
+import type { SimdLevel } from '../engine/simd-probe.js';
+
+/** Where the bytes of a model are: an address (in Node a path too), or the bytes, or a port that
+ * speaks StreamAsk and StreamPart. */
+export type WireSource = string | Blob | Uint8Array | { port: MessagePort; name: string };
+
+/** On the port of a stream: the worker asks for the next piece… */
+export type StreamAsk = 'pull' | 'cancel';
+/** …and the page answers. */
+export type StreamPart = { chunk: Uint8Array } | { done: true } | { error: string };
+
+/** A page's own store: a port that speaks StoreAsk and StoreAnswer. */
+export type WireStore = 'auto' | 'opfs' | 'cache-api' | 'none' | { port: MessagePort };
+
+/** On the port of a store: a method of ModelStore… */
+export interface StoreAsk {
+  id: number;
+  method: keyof ModelStore;
+  args: readonly unknown[];
+}
+/** …and what it gave. */
+export interface StoreAnswer {
+  id: number;
+  value?: unknown;
+  /** The error's message and name. */
+  error?: string;
+  name?: string;
+}
+
+export type WireInput = { text: string } | { messages: readonly ChatMessage[] } |
+  { tokens: Int32Array };
+
+export interface WireModelOptions {
+  cacheType?: CacheType | undefined;
+  arithmetic?: Arithmetic | undefined;
+  contextLength?: number | undefined;
+  batch?: number | undefined;
+  store?: WireStore | undefined;
+  integrity?: string | undefined;
+}
+
+export interface WireSessionOptions extends SamplingOptions {
+  initial?: WireInput | undefined;
+  chat?: boolean | undefined;
+  contextWindow?: number | undefined;
+  contextBytes?: number | undefined;
+  overflow?: 'error' | 'slide' | undefined;
+}
+
+export interface WireGenerateOptions {
+  maxTokens?: number | undefined;
+  stop?: readonly string[] | undefined;
+  logprobs?: number | undefined;
+  /** The worker asks before each choice (notice `ask`) and is answered by `allowed`. */
+  constrained?: boolean | undefined;
+}
+
+/** How a session stands. */
+export interface SessionState {
+  id: number;
+  /** Tokens so far, and how many of them are in the cache. */
+  length: number;
+  cached: number;
+  window: number;
+  chat: boolean;
+  /** How often the window has slid. */
+  slides: number;
+  messages: readonly ChatMessage[];
+}
+
+export interface LoadedModel {
+  description: ModelDescription;
+  name: string | undefined;
+  labels: readonly string[] | undefined;
+  hash: string;
+  cacheType: CacheType;
+  contextLength: number;
+  bytesPerToken: number;
+  standardBytesPerToken: StandardBytes;
+  hasChatTemplate: boolean;
+  /** That its steps use: the engine's, or fewer that were found to be faster. */
+  threads: number;
+  /** What went less well than it could: the model was not stored. */
+  notes: readonly string[];
+}
+
+type OfSession<Args = object> = { session: number } & Args;
+
+/** Every call: what goes in and what comes out. */
+export interface Calls {
+  /** First of all: starts the module. */
+  open: {
+    args: { simd?: 'auto' | SimdLevel | undefined; threads?: 'auto' | number | undefined;
+      wasmUrl?: string | undefined; lock?: string | undefined };
+    result: EngineReport & { memoryBytesMax: number };
+  };
+  /** Notices: progress. Once, after open. */
+  load: { args: { source: WireSource; options: WireModelOptions }; result: LoadedModel };
+  estimate: {
+    args: { source: WireSource; options: WireModelOptions };
+    result: Omit<Estimate, 'contextFor'>;
+  };
+  memory: { args: object; result: MemoryReport };
+  /** While on, memory messages come. */
+  watchMemory: { args: { on: boolean }; result: undefined };
+  trim: { args: object; result: undefined };
+  /** Text, or messages as the whole prompt for an answer. */
+  tokenize: { args: { input: WireInput; special: boolean }; result: number[] };
+  detokenize: { args: { tokens: Int32Array; special: boolean }; result: string };
+  vocabulary: { args: object; result: Vocabulary };
+  classify: { args: Pixels; result: Classification };
+  /** Notices: prefill. */
+  createSession: { args: WireSessionOptions; result: SessionState };
+  /** Notices: prefill. */
+  restore: { args: { bytes: Uint8Array }; result: SessionState };
+  /** Notices: prefill, part, ask. */
+  generate: {
+    args: OfSession<{ input: WireInput; options: WireGenerateOptions }>;
+    result: GenerationResult & { state: SessionState };
+  };
+  /** Notices: prefill. */
+  append: { args: OfSession<{ input: WireInput }>; result: SessionState };
+  measure: { args: OfSession<{ input: WireInput }>; result: number };
+  clone: { args: OfSession; result: SessionState };
+  truncate: { args: OfSession<{ count: number }>; result: SessionState };
+  tokens: { args: OfSession; result: Int32Array };
+  setSampling: { args: OfSession<{ sampling: SamplingOptions }>; result: undefined };
+  save: { args: OfSession<{ format: 'cache' | 'tokens' }>; result: Uint8Array<ArrayBuffer> };
+  sessionMemory: { args: OfSession; result: SessionMemory };
+  attention: {
+    args: OfSession<{ layer: number; head: number; queries?: 'own' | 'keys' | undefined }>;
+    result: AttentionMap;
+  };
+  destroy: { args: OfSession; result: undefined };
+}
+
+export type CallName = keyof Calls;
+export type Args<N extends CallName> = Calls[N]['args'];
+export type Result<N extends CallName> = Calls[N]['result'];
+
+export type CallMessage = {
+  [N in CallName]: { kind: 'call'; id: number; name: N; args: Args<N> }
+}[CallName];
+
+export type ToWorker = CallMessage |
+  { kind: 'abort'; id: number } |
+  /** Answer to the notice `ask` of call `id`; no mask: any token. */
+  { kind: 'allowed'; id: number; mask?: Uint32Array | undefined; error?: string | undefined };
+
+export type Notice =
+  | { type: 'progress'; loaded: number; total: number }
+  | { type: 'prefill'; done: number; total: number }
+  | { type: 'part'; part: GeneratedPart; length: number; cached: number; slides: number }
+  /** Which tokens may come next? */
+  | { type: 'ask' };
+
+export type FromWorker =
+  | { kind: 'result'; id: number; result: unknown }
+  | { kind: 'error'; id: number; code: ErrorCode; message: string; state?: SessionState }
+  | { kind: 'aborted'; id: number; state?: SessionState }
+  | { kind: 'notice'; id: number; notice: Notice }
+  | { kind: 'memory'; memory: MemoryReport };
+
+// -- Inside the worker --
+
+/** A call that is being worked on. */
+export interface CallContext {
+  signal: AbortSignal;
+  notice(notice: Notice): void;
+  /** The page's constraint: bits of the tokens that may come next; undefined: any. */
+  ask(): Promise<Uint32Array | undefined>;
+}
+
+export type Handlers<Names extends CallName = CallName> = {
+  [N in Names]: (args: Args<N>, call: CallContext) => Result<N> | Promise<Result<N>>
+};

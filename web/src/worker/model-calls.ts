@@ -1,0 +1,220 @@
+// The worker's side of a model: what the calls of the protocol do that make and use one. Those of
+// its sessions are in session-host.ts.
+//
+// Arguments come from a message and are checked here or by the objects they are given to.
+import type { Classification } from '../api/model.js';
+import { checkMessages, encodeChat, splitPrefix } from './conversation.js';
+import { Engine } from '../engine/engine.js';
+import { OneKVError, invalidArgument } from '../api/errors.js';
+import { imageRows } from '../engine/image.js';
+import type { LoadOptions } from '../source/load.js';
+import { Model } from '../engine/model.js';
+import type { ModelSource } from '../source/source.js';
+import { storeOf, streamOf } from '../wire/ports.js';
+import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
+  WireSource, WireStore } from '../wire/protocol.js';
+import { memoryReport, standardBytes } from './reports.js';
+import { SessionHost } from './session-calls.js';
+import type { SessionCall } from './session-calls.js';
+import type { StoreChoice } from '../api/store.js';
+
+/** How models are read: with paths in Node, without elsewhere. */
+export interface Loading {
+  loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
+    options: LoadOptions): Promise<Model>;
+  readHeader: typeof import('../source/load.js').readHeader;
+}
+
+function checkIds(value: unknown): Int32Array {
+  if (!(value instanceof Int32Array)) throw invalidArgument('tokens', value, 'an Int32Array');
+  return value;
+}
+
+function isPort(value: unknown): value is { port: MessagePort; name?: unknown } {
+  return typeof value === 'object' && value !== null && 'port' in value &&
+    value.port instanceof MessagePort;
+}
+
+function openWireSource(source: WireSource): ModelSource {
+  if (isPort(source)) return streamOf(source.port);
+  if (typeof source === 'string' || source instanceof Blob || source instanceof Uint8Array) {
+    return source;
+  }
+  throw invalidArgument('source', source, 'an address, bytes or a port');
+}
+
+function openWireStore(store: WireStore): StoreChoice {
+  if (typeof store === 'string') return store;
+  if (isPort(store)) return storeOf(store.port);
+  throw invalidArgument('store', store, 'a name or a port');
+}
+
+function readModelOptions(options: WireModelOptions, call: CallContext,
+  notes: string[]): LoadOptions {
+  const { cacheType, arithmetic, contextLength, batch, store, integrity } = options ?? {};
+  return {
+    signal: call.signal,
+    onNote: (note) => {
+      notes.push(note);
+    },
+    onProgress: ({ loaded, total }) => call.notice({ type: 'progress', loaded, total: total ?? 0 }),
+    ...(cacheType === undefined ? {} : { cacheType }),
+    ...(arithmetic === undefined ? {} : { arithmetic }),
+    ...(contextLength === undefined ? {} : { contextLength }),
+    ...(batch === undefined ? {} : { batch }),
+    ...(integrity === undefined ? {} : { integrity }),
+    ...(store === undefined ? {} : { store: openWireStore(store) }),
+  };
+}
+
+/** Holds a lock as long as this worker lives: that is how the page sees that it does. */
+function holdLock(name: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    navigator.locks.request(name, () => {
+      resolve();
+      return new Promise(() => {});
+    }).catch(reject);
+  });
+}
+
+export class ModelHost {
+  readonly handlers: Handlers<Exclude<CallName, SessionCall>>;
+  readonly #loading: Loading;
+  readonly #onTurn: () => void;
+  #engine: Engine | Promise<Engine> | undefined;
+  #model: Model | Promise<Model> | undefined;
+  #sessions: SessionHost | undefined;
+
+  /** onTurn is called after each turn of work on sessions. */
+  constructor(loading: Loading, onTurn: () => void) {
+    this.#loading = loading;
+    this.#onTurn = onTurn;
+    this.handlers = {
+      open: (args) => this.#open(args),
+      load: (args, call) => this.#load(args, call),
+      estimate: (args, call) => this.#estimate(args, call),
+      memory: () => this.memory(),
+      watchMemory: () => undefined,
+      trim: () => {
+        this.#loaded.trim();
+      },
+      tokenize: ({ input, special }) => this.#tokenize(input, special === true),
+      detokenize: ({ tokens, special }) => this.#loaded.tokenizer.decode(
+        this.#loaded.checkTokens(checkIds(tokens)), { special: special === true }),
+      vocabulary: () => this.#loaded.vocabulary,
+      classify: (args) => this.#classify(args),
+    };
+  }
+
+  /** Or the promise of it. */
+  get #started(): Engine | Promise<Engine> {
+    if (this.#engine !== undefined) return this.#engine;
+    throw new OneKVError('WRONG_STATE', 'open comes first');
+  }
+
+  get #loaded(): Model {
+    if (this.#model instanceof Model) return this.#model;
+    throw new OneKVError('WRONG_STATE', 'no model is loaded');
+  }
+
+  /** Error: WRONG_STATE before load. */
+  get sessions(): SessionHost {
+    if (this.#sessions !== undefined) return this.#sessions;
+    throw new OneKVError('WRONG_STATE', 'no model is loaded');
+  }
+
+  /** Error: WRONG_STATE before load. */
+  memory(): Result<'memory'> {
+    return memoryReport(this.#loaded, this.sessions.conversations);
+  }
+
+  async #open({ simd, threads, wasmUrl, lock }: Args<'open'>): Promise<Result<'open'>> {
+    if (this.#engine !== undefined) throw new OneKVError('WRONG_STATE', 'open comes once');
+    try {
+      this.#engine = Engine.open({
+        ...(simd === undefined ? {} : { simd }),
+        ...(threads === undefined ? {} : { threads }),
+        ...(wasmUrl === undefined ? {} : { wasmUrl }),
+      });
+      if (lock !== undefined) await holdLock(lock);
+      this.#engine = await this.#engine;
+    } catch (error) {
+      this.#engine = undefined;
+      throw error;
+    }
+    const { simd: level, threads: count, notes, memoryBytesMax } = this.#engine;
+    const isolated = globalThis.crossOriginIsolated ?? true;
+    return { simd: level, threads: count, notes, isolated, memoryBytesMax };
+  }
+
+  async #load({ source, options }: Args<'load'>, call: CallContext): Promise<Result<'load'>> {
+    const engine = this.#started;
+    if (this.#model !== undefined) throw new OneKVError('WRONG_STATE', 'a worker has one model');
+    const notes: string[] = [];
+    try {
+      this.#model = this.#loading.loadModel(engine, openWireSource(source),
+        readModelOptions(options, call, notes));
+      this.#model = await this.#model;
+    } catch (error) {
+      this.#model = undefined;
+      throw error;
+    }
+    const model = this.#model;
+    this.#sessions = new SessionHost(model, this.#onTurn);
+    const { description, estimate, name, labels, hash, contextLength, hasChatTemplate } = model;
+    const { threads } = model;
+    return {
+      description, name, labels, hash, contextLength, hasChatTemplate, threads, notes,
+      cacheType: options?.cacheType ?? 'f16',
+      bytesPerToken: model.cacheBytesPerToken,
+      standardBytesPerToken: standardBytes(estimate.standardBytesPerToken,
+        description.queryHeads),
+    };
+  }
+
+  #estimate({ source, options }: Args<'estimate'>,
+    call: CallContext): Promise<Result<'estimate'>> {
+    return this.#loading.readHeader(this.#started, openWireSource(source),
+      readModelOptions(options, call, []), (loader) => {
+        const description = loader.describe();
+        const { parameters, weightBytes, scratchBytes, cacheBytesPerToken,
+          standardBytesPerToken } = loader.estimate();
+        return {
+          name: loader.metadata.string('general.name'),
+          description, parameters, weightBytes, scratchBytes,
+          fileBytes: loader.fileBytes,
+          bytesPerToken: cacheBytesPerToken,
+          standardBytesPerToken: standardBytes(standardBytesPerToken, description.queryHeads),
+        };
+      });
+  }
+
+  #tokenize(input: WireInput, special: boolean): number[] {
+    const model = this.#loaded;
+    if (typeof input === 'object' && input !== null) {
+      if ('messages' in input) {
+        const { whole, prefix } = splitPrefix(checkMessages(input.messages));
+        return encodeChat(model.tokenizer, model.chatTemplate.render(whole) + prefix);
+      }
+      if ('text' in input && typeof input.text === 'string') {
+        return model.tokenizer.encode(input.text, { special, begin: false });
+      }
+    }
+    throw invalidArgument('input', input, 'text or messages');
+  }
+
+  #classify(pixels: Args<'classify'>): Classification {
+    const { image, labels, description } = this.#loaded;
+    const patches = image === undefined ? 0 : Math.ceil(image.size / image.patch) ** 2;
+    if (image === undefined || description.causal || patches > description.contextLength ||
+      image.channels * image.patch ** 2 !== description.features) {
+      throw new OneKVError('WRONG_STATE', 'the model does not classify images');
+    }
+    const { logits, outputs } = this.#loaded.encode(imageRows(pixels, image));
+    const row = logits.subarray(0, outputs);
+    const most = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY);
+    const exps = row.map((logit) => Math.exp(logit - most));
+    const sum = exps.reduce((a, b) => a + b, 0);
+    return { probabilities: exps.map((value) => value / sum), best: row.indexOf(most), labels };
+  }
+}

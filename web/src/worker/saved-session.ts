@@ -1,0 +1,119 @@
+// A saved session: what page and worker know about it (messages, settings), and its tokens or
+// core's own snapshot.
+//
+//   "OneKVs1\n"                          8 bytes
+//   u32 bytes of the description, u32 hash of all that follows (little-endian)
+//   description                          JSON, UTF-8
+//   format 'cache': Session.save();  format 'tokens': i32 tokens
+//
+// The hash (FNV-1a, 32 bits) finds damage. Whatever else is wrong is SNAPSHOT_REFUSED too.
+import type { Past } from './conversation.js';
+import { OneKVError, reasonOf } from '../api/errors.js';
+import type { SamplingOptions } from '../engine/sampling.js';
+
+/** How a session was opened. */
+export interface Settings {
+  window: number;
+  overflow: 'error' | 'slide';
+  keep: number;
+  sampling: SamplingOptions;
+}
+
+export interface Saved {
+  format: 'cache' | 'tokens';
+  /** Model.hash. */
+  model: string;
+  past: Past;
+  settings: Settings;
+  /** Session.save(), or i32 tokens. */
+  payload: Uint8Array;
+}
+
+const magic = new TextEncoder().encode('OneKVs1\n');
+const headBytes = magic.length + 8;
+
+function hashOf(bytes: Uint8Array): number {
+  let hash = 0x811c9dc5;
+  for (let i = 0; i < bytes.length; i++) {
+    hash = Math.imul(hash ^ (bytes[i] as number), 0x01000193);
+  }
+  return hash >>> 0;
+}
+
+/** JSON has neither bigint nor -Infinity: those are written as strings. */
+function writeSampling({ seed, logitBias, ...numbers }: SamplingOptions): object {
+  const entries = logitBias instanceof Map ? [...logitBias as Map<number, number>]
+    : Object.entries(logitBias ?? {});
+  return { ...numbers, seed: String(seed ?? 0),
+    logitBias: entries.map(([token, bias]) => [Number(token), String(bias)]) };
+}
+
+function readSampling(value: unknown): SamplingOptions {
+  const { seed, logitBias, ...numbers } = value as
+    { seed: string; logitBias: [number, string][] } & SamplingOptions;
+  return { ...numbers, seed: BigInt(seed),
+    logitBias: new Map(logitBias.map(([token, bias]) => [token, Number(bias)])) };
+}
+
+export function writeSaved(saved: Saved): Uint8Array<ArrayBuffer> {
+  const { payload, settings, ...rest } = saved;
+  const description = new TextEncoder().encode(JSON.stringify({ ...rest,
+    settings: { ...settings, sampling: writeSampling(settings.sampling) } }));
+  const bytes = new Uint8Array(headBytes + description.length + payload.length);
+  bytes.set(magic);
+  bytes.set(description, headBytes);
+  bytes.set(payload, headBytes + description.length);
+  const view = new DataView(bytes.buffer);
+  view.setUint32(magic.length, description.length, true);
+  view.setUint32(magic.length + 4, hashOf(bytes.subarray(headBytes)), true);
+  return bytes;
+}
+
+function refused(reason: string): OneKVError {
+  return new OneKVError('SNAPSHOT_REFUSED', `the saved session ${reason}`);
+}
+
+function isCount(value: unknown): boolean {
+  return Number.isInteger(value) && (value as number) >= 0;
+}
+
+function checkPast(value: unknown): Past {
+  const { chat, messages, text, ends } = value as Past;
+  const isMessage = ({ role, content }: Past['messages'][number]) =>
+    typeof role === 'string' && typeof content === 'string';
+  if (typeof chat !== 'boolean' || typeof text !== 'string' || !messages.every(isMessage) ||
+    !ends.every(isCount)) throw new TypeError('the past has other fields');
+  return { chat, messages, text, ends };
+}
+
+function checkSettings(value: unknown): Settings {
+  const { window, overflow, keep, sampling } = value as Settings;
+  if (!isCount(window) || !isCount(keep) || !['error', 'slide'].includes(overflow)) {
+    throw new TypeError('the settings have other fields');
+  }
+  return { window, overflow, keep, sampling: readSampling(sampling) };
+}
+
+/** Errors: SNAPSHOT_REFUSED. */
+export function readSaved(bytes: Uint8Array, modelHash: string): Saved {
+  if (bytes.length < headBytes || !magic.every((byte, i) => bytes[i] === byte)) {
+    throw refused('does not begin as one of this version');
+  }
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const length = view.getUint32(magic.length, true);
+  if (length > bytes.length - headBytes) throw refused('ends too early');
+  const all = bytes.subarray(headBytes);
+  if (hashOf(all) !== view.getUint32(magic.length + 4, true)) throw refused('is damaged');
+  let saved: Saved;
+  try {
+    const description = JSON.parse(new TextDecoder().decode(all.slice(0, length))) as Saved;
+    const { format, model, past, settings } = description;
+    if (format !== 'cache' && format !== 'tokens') throw new TypeError(`format ${format}`);
+    saved = { format, model, past: checkPast(past), settings: checkSettings(settings),
+      payload: all.slice(length) };
+  } catch (error) {
+    throw refused(`has no description that can be read: ${reasonOf(error)}`);
+  }
+  if (saved.model === modelHash) return saved;
+  throw refused(`is of model ${saved.model}, and this one is ${modelHash}`);
+}

@@ -1,0 +1,148 @@
+// Moves the sessions of a model on together: each turn of the loop appends a piece of the inputs
+// that wait, then chooses a token for every session that wants one, all in common steps. Between
+// turns the event loop runs, so that aborts are heard and what came out is sent.
+//
+// A session is in here at most once: whoever calls sees to that (one call at a time a session).
+import type { Stepper } from '../engine/generate.js';
+import type { AdvanceOptions, AdvanceOutcome, Choice, Model } from '../engine/model.js';
+import type { Session } from '../engine/session.js';
+import { turn } from '../util/event-loop.js';
+
+interface Append {
+  session: Session;
+  tokens: Int32Array;
+  done: number;
+  signal: AbortSignal | undefined;
+  onDone: (done: number) => void;
+  resolve: () => void;
+  reject: (reason: unknown) => void;
+}
+
+interface Next {
+  session: Session;
+  options: AdvanceOptions;
+  resolve: (choice: Choice) => void;
+  reject: (reason: unknown) => void;
+}
+
+/** Tokens of input in one turn: as many as take about this long, within limits. */
+const pieceMs = 30;
+const pieceLeast = 16;
+const pieceMost = 512;
+
+export class Scheduler implements Stepper {
+  readonly #model: Model;
+  readonly #onTurn: () => void;
+  #appends: Append[] = [];
+  #nexts: Next[] = [];
+  #piece = 32;
+  #runs = false;
+
+  /** onTurn is called after each turn's work. */
+  constructor(model: Model, onTurn: () => void = () => {}) {
+    this.#model = model;
+    this.#onTurn = onTurn;
+  }
+
+  /** Aborting rejects with the signal's reason; the session then has a part of the tokens. */
+  append(session: Session, tokens: Int32Array, signal: AbortSignal | undefined,
+    onDone: (done: number) => void): Promise<void> {
+    if (tokens.length === 0) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#appends.push({ session, tokens, done: 0, signal, onDone, resolve, reject });
+      this.#start();
+    });
+  }
+
+  next(session: Session, options: AdvanceOptions): Promise<Choice> {
+    return new Promise((resolve, reject) => {
+      this.#nexts.push({ session, options, resolve, reject });
+      this.#start();
+    });
+  }
+
+  #start(): void {
+    if (this.#runs) return;
+    this.#runs = true;
+    void this.#run();
+  }
+
+  async #run(): Promise<void> {
+    // Those who ask at the same time come along.
+    await turn();
+    while (this.#appends.length + this.#nexts.length > 0) {
+      this.#dropAborted();
+      this.#appendPieces();
+      this.#choose();
+      this.#onTurn();
+      await turn();
+    }
+    this.#runs = false;
+  }
+
+  #dropAborted(): void {
+    const aborted = this.#appends.filter(({ signal }) => signal?.aborted);
+    this.#appends = this.#appends.filter((job) => !aborted.includes(job));
+    for (const { reject, signal } of aborted) reject(signal?.reason);
+  }
+
+  /** Whole inputs that fit in the turn's tokens, then a piece of the next one. */
+  #appendPieces(): void {
+    let room = this.#piece;
+    const jobs: Append[] = [];
+    for (const job of this.#appends) {
+      if (room === 0) break;
+      jobs.push(job);
+      room -= Math.min(room, job.tokens.length - job.done);
+    }
+    if (jobs.length === 0) return;
+    room = this.#piece;
+    const requests = jobs.map(({ session, tokens, done }) => {
+      const count = session.piece(Math.min(room, tokens.length - done));
+      room -= count;
+      return { session, tokens: tokens.subarray(done, done + count) };
+    });
+    const started = performance.now();
+    let errors: unknown[];
+    try {
+      errors = this.#model.appendEach(requests);
+    } catch (error) {
+      errors = jobs.map(() => error);
+    }
+    if (room === 0) this.#adjust(performance.now() - started);
+    jobs.forEach((job, i) => {
+      job.done += requests[i]?.tokens.length ?? 0;
+      if (errors[i] !== undefined) job.reject(errors[i]);
+      else this.#tell(job);
+    });
+    const over = new Set(jobs.filter((job, i) => errors[i] !== undefined ||
+      job.done === job.tokens.length));
+    this.#appends = this.#appends.filter((job) => !over.has(job));
+  }
+
+  #tell(job: Append): void {
+    job.onDone(job.done);
+    if (job.done === job.tokens.length) job.resolve();
+  }
+
+  #adjust(ms: number): void {
+    if (ms < pieceMs / 2) this.#piece = Math.min(pieceMost, this.#piece * 2);
+    else if (ms > pieceMs * 2) this.#piece = Math.max(pieceLeast, this.#piece / 2);
+  }
+
+  #choose(): void {
+    const jobs = this.#nexts;
+    this.#nexts = [];
+    if (jobs.length === 0) return;
+    let outcomes: AdvanceOutcome[];
+    try {
+      outcomes = this.#model.advanceEach(jobs);
+    } catch (error) {
+      outcomes = jobs.map(() => ({ error }));
+    }
+    outcomes.forEach((outcome, i) => {
+      if ('error' in outcome) jobs[i]?.reject(outcome.error);
+      else jobs[i]?.resolve(outcome.choice);
+    });
+  }
+}

@@ -1,0 +1,267 @@
+// The worker's side of a model's sessions: what each call of the protocol that makes or uses one
+// does. Calls on one session come one at a time (worker-server.ts sees to that).
+import { Conversation } from './conversation.js';
+import type { Plan } from './conversation.js';
+import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
+import { generate } from '../engine/generate.js';
+import type { GenerateResult } from '../engine/generate.js';
+import type { Model } from '../engine/model.js';
+import type { Args, CallContext, Handlers, Result, SessionState } from '../wire/protocol.js';
+import { sessionReport } from './reports.js';
+import { pickSampling } from '../engine/sampling.js';
+import { readSaved, writeSaved } from './saved-session.js';
+import type { Saved, Settings } from './saved-session.js';
+import { Scheduler } from './scheduler.js';
+
+const sessionMost = 2 ** 31 - 1;
+/** KV_PAGE_POSITIONS of core/net/kv_cache.h. */
+const pageTokens = 32;
+
+export type SessionCall = 'createSession' | 'restore' | 'generate' | 'append' | 'measure' |
+  'clone' | 'truncate' | 'tokens' | 'setSampling' | 'save' | 'sessionMemory' | 'attention' |
+  'destroy';
+
+/** A row of logits without the tokens whose bits are not set. */
+function applyMask(logits: Float32Array, mask: Uint32Array): void {
+  for (let token = 0; token < logits.length; token++) {
+    const word = mask[token >> 5] ?? 0;
+    if ((word >>> (token & 31) & 1) === 0) logits[token] = Number.NEGATIVE_INFINITY;
+  }
+}
+
+export class SessionHost {
+  readonly handlers: Handlers<SessionCall>;
+  readonly #model: Model;
+  readonly #scheduler: Scheduler;
+  readonly #conversations = new Map<number, Conversation>();
+  #nextSession = 1;
+
+  /** onTurn is called after each turn of work. */
+  constructor(model: Model, onTurn: () => void) {
+    this.#model = model;
+    this.#scheduler = new Scheduler(model, onTurn);
+    this.handlers = {
+      createSession: (args, call) => this.#createSession(args, call),
+      restore: (args, call) => this.#restore(args, call),
+      generate: (args, call) => this.#generate(args, call),
+      append: async ({ session, input }, call) => {
+        const conversation = this.#find(session);
+        await this.#append(conversation, conversation.plan(input, false), call);
+        return this.state(session) as SessionState;
+      },
+      measure: ({ session, input }) => {
+        const conversation = this.#find(session);
+        const { keep, ids } = conversation.plan(input, true);
+        return keep + ids.length - conversation.session.length;
+      },
+      clone: ({ session }) => this.#add((id) => this.#find(session).clone(id)),
+      truncate: ({ session, count }) => {
+        this.#find(session).truncate(count);
+        return this.state(session) as SessionState;
+      },
+      tokens: ({ session }) => this.#find(session).session.tokens(),
+      setSampling: ({ session, sampling }) => {
+        const conversation = this.#find(session);
+        const picked = pickSampling(sampling ?? {});
+        conversation.session.setSampling(picked);
+        conversation.settings.sampling = picked;
+      },
+      save: (args) => this.#save(args),
+      sessionMemory: ({ session }) => sessionReport(this.#find(session)),
+      attention: ({ session, layer, head, queries = 'own' }) => {
+        checkOneOf('queries', queries, ['own', 'keys']);
+        const tokens = this.#find(session).session.tokens();
+        const maps = this.#model.attentionMap(tokens, layer, head, queries === 'keys');
+        return { layer, head, tokens: tokens.length, ...maps };
+      },
+      destroy: ({ session }) => {
+        this.#find(session).session.destroy();
+        this.#conversations.delete(session);
+      },
+    };
+  }
+
+  /** What a call does changes nothing and sees the session as it is between turns: it need not wait
+   * for an answer that is on its way. */
+  canRunNow(name: string, session: unknown): boolean {
+    if (name === 'sessionMemory') return true;
+    return name === 'save' && this.#conversations.get(session as number)?.isAnswering === true;
+  }
+
+  get conversations(): Iterable<Conversation> {
+    return this.#conversations.values();
+  }
+
+  #find(session: number): Conversation {
+    const found = this.#conversations.get(session);
+    if (found !== undefined) return found;
+    throw new OneKVError('DESTROYED', `there is no session ${String(session).slice(0, 20)}`);
+  }
+
+  /** undefined when there is no such session. */
+  state(session: unknown): SessionState | undefined {
+    const found = this.#conversations.get(session as number);
+    if (found === undefined || this.#model.engine.isBroken) return undefined;
+    const { id, chat, slides, messages, session: core } = found;
+    const { length, cached, contextLength } = core;
+    return { id, length, cached, window: contextLength, chat, slides,
+      messages };
+  }
+
+  #add(make: (id: number) => Conversation): SessionState {
+    const conversation = make(this.#nextSession);
+    this.#nextSession += 1;
+    this.#conversations.set(conversation.id, conversation);
+    return this.state(conversation.id) as SessionState;
+  }
+
+  #openConversation(past: Saved['past'], settings: Settings): Conversation {
+    const { window, overflow, keep, sampling } = settings;
+    const session = this.#model.openSession(
+      { ...sampling, contextLength: window, overflow, keep });
+    return new Conversation(this.#nextSession, session, past, settings);
+  }
+
+  #windowOf({ contextWindow, contextBytes }: Args<'createSession'>): number {
+    if (contextBytes === undefined) {
+      return checkInteger('contextWindow', contextWindow ?? 0, 0, sessionMost);
+    }
+    const { contextLength, cacheBytesPerToken } = this.#model;
+    const pageBytes = pageTokens * cacheBytesPerToken;
+    const isEnough = typeof contextBytes === 'number' && contextBytes >= pageBytes;
+    if (contextWindow !== undefined || !isEnough) {
+      throw invalidArgument('contextBytes', contextBytes,
+        `at least ${pageBytes}, and no contextWindow beside it`);
+    }
+    return Math.min(contextLength, Math.floor(contextBytes / pageBytes) * pageTokens);
+  }
+
+  async #createSession(options: Args<'createSession'>,
+    call: CallContext): Promise<SessionState> {
+    const model = this.#model;
+    const { initial, chat: asked, overflow = 'error' } = options;
+    const sampling = pickSampling(options);
+    const chat = asked ?? model.hasChatTemplate;
+    if (typeof chat !== 'boolean') throw invalidArgument('chat', chat, 'a boolean');
+    const settings: Settings = { window: this.#windowOf(options), overflow, keep: 0, sampling };
+    const conversation = this.#openConversation(Conversation.empty(chat), settings);
+    if (initial === undefined) return this.#add(() => conversation);
+    try {
+      const plan = conversation.plan(initial, false);
+      // What sliding keeps must be known when the session opens.
+      settings.keep = overflow === 'slide' ? plan.ids.length : 0;
+      const keeping = this.#openConversation(Conversation.empty(chat), settings);
+      return await this.#fill(keeping, () => this.#append(keeping, plan, call));
+    } finally {
+      conversation.session.destroy();
+    }
+  }
+
+  /** A new conversation that is kept if `work` succeeds. */
+  async #fill(conversation: Conversation, work: () => Promise<void>): Promise<SessionState> {
+    try {
+      await work();
+      // Another may have been added meanwhile.
+      const { session, past, settings } = conversation;
+      return this.#add((id) => new Conversation(id, session, past, settings));
+    } catch (error) {
+      conversation.session.destroy();
+      throw error;
+    }
+  }
+
+  async #append(conversation: Conversation, plan: Plan, call: CallContext): Promise<void> {
+    await this.#run(conversation, plan, call);
+    conversation.commit(plan);
+  }
+
+  /** Runs the tokens of a plan; when that fails, the session is as it was before. */
+  async #run(conversation: Conversation, plan: Plan, call: CallContext): Promise<void> {
+    conversation.checkRoom(plan);
+    const settle = conversation.keepForUndo(plan);
+    try {
+      conversation.cut(plan.keep);
+      let before = 0;
+      await this.#scheduler.append(conversation.session, plan.ids, call.signal,
+        (done) => {
+          conversation.hasGrown(done - before);
+          before = done;
+          call.notice({ type: 'prefill', done, total: plan.ids.length });
+        });
+    } catch (error) {
+      settle(true);
+      throw error;
+    }
+    settle(false);
+  }
+
+  async #generate({ session, input, options }: Args<'generate'>,
+    call: CallContext): Promise<Result<'generate'>> {
+    const conversation = this.#find(session);
+    const { maxTokens, stop, logprobs, constrained } = options ?? {};
+    const { tokenizer } = this.#model;
+    if (stop !== undefined && !(Array.isArray(stop) && stop.every((s) => typeof s === 'string'))) {
+      throw invalidArgument('stop', stop, 'an array of strings');
+    }
+    const plan = conversation.plan(input, true);
+    const started = performance.now();
+    await this.#append(conversation, plan, call);
+    const prefillMs = performance.now() - started;
+    let mask: Uint32Array | undefined;
+    const parts = generate(conversation.session, tokenizer, [], {
+      signal: call.signal,
+      stepper: this.#scheduler,
+      ...(maxTokens === undefined ? {} : { maxTokens }),
+      ...(stop === undefined ? {} : { stop }),
+      ...(logprobs === undefined ? {} : { logprobs }),
+      ...(constrained === true ? {
+        beforeChoice: async () => { mask = await call.ask(); },
+        mask: (logits: Float32Array) => { if (mask !== undefined) applyMask(logits, mask); },
+      } : {}),
+    });
+    const result = await this.#stream(conversation, plan, parts, call);
+    const { promptTokens: _, ...rest } = result;
+    return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
+      cachedTokens: plan.keep, state: this.state(session) as SessionState };
+  }
+
+  /** Tells the parts; the conversation gets what came, whether all or not. */
+  async #stream(conversation: Conversation, plan: Plan, parts: ReturnType<typeof generate>,
+    call: CallContext): Promise<GenerateResult> {
+    conversation.beginAnswer(plan);
+    try {
+      for (;;) {
+        const { done, value } = await parts.next();
+        if (done === true) return value;
+        const { token, ...logprobs } = value.choice ?? { token: undefined };
+        conversation.growAnswer(value.text, token);
+        const { session, slides } = conversation;
+        call.notice({ type: 'part', part: { text: value.text, token, ...logprobs },
+          length: session.length, cached: session.cached, slides });
+      }
+    } finally {
+      if (!this.#model.engine.isBroken) conversation.endAnswer();
+    }
+  }
+
+  #save({ session, format }: Args<'save'>): Uint8Array<ArrayBuffer> {
+    const { session: core, past, settings } = this.#find(session);
+    const payload = format === 'tokens' ? new Uint8Array(core.tokens().buffer) : core.save();
+    return writeSaved({ format: format === 'tokens' ? 'tokens' : 'cache',
+      model: this.#model.hash, past, settings, payload });
+  }
+
+  async #restore({ bytes }: Args<'restore'>, call: CallContext): Promise<SessionState> {
+    if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
+    const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
+    if (format === 'cache') {
+      const session = this.#model.restoreSession(payload);
+      return this.#add((id) => new Conversation(id, session, past, settings));
+    }
+    const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
+    const ids = this.#model.checkTokens(tokens);
+    const conversation = this.#openConversation(past, settings);
+    return this.#fill(conversation, () => this.#run(conversation,
+      { keep: 0, ids, messages: past.messages, text: past.text }, call));
+  }
+}
