@@ -104,7 +104,11 @@ void onekv_model_memory(const onekv_model *model, onekv_memory *out);
 /* Gives free pages back to the allocator. */
 void onekv_model_trim(onekv_model *model);
 
-/* -- Session: one sequence of a causal model -- */
+/* -- Session: one sequence of a causal model --
+ *
+ * The last token of a session usually waits: it is one of the session's tokens, but has not run,
+ * since its logits are what the next choice needs. It has no row in the cache until then, and may
+ * be one more than the window holds. */
 
 typedef struct onekv_session_options {
   size_t n_context;        /* window; default: the model's */
@@ -122,7 +126,7 @@ void onekv_session_close(onekv_session *session);
  * and random numbers. Error: OUT_OF_MEMORY. */
 onekv_status onekv_session_clone(const onekv_session *session, onekv_session **out);
 
-size_t onekv_session_n_tokens(const onekv_session *session);
+size_t onekv_session_n_tokens(const onekv_session *session); /* with one that waits */
 size_t onekv_session_n_context(const onekv_session *session); /* window, tokens */
 bool onekv_session_slides(const onekv_session *session);      /* when the window is full */
 /* tokens [n] of positions [first, first + n). Error: INVALID_ARGUMENT. */
@@ -134,7 +138,7 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
  * Errors: CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was. */
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error);
 
-/* Keeps the first n tokens. Error: INVALID_ARGUMENT if there are fewer. */
+/* Keeps the first n tokens, and no reserved page. Error: INVALID_ARGUMENT if there are fewer. */
 onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 
 /* New sampling parameters; random numbers restart at their seed. */
@@ -142,8 +146,8 @@ onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_samp
                                         onekv_error *error);
 
 typedef struct onekv_session_memory_report {
-  size_t n_tokens;
-  size_t cache_used;     /* tokens × bytes per token */
+  size_t n_cached;       /* tokens that have run: all, or all but the one that waits */
+  size_t cache_used;     /* their rows */
   size_t cache_pages;    /* pages referred to, those shared with clones included */
   size_t cache_own;      /* pages that no other session refers to */
   uint64_t standard_used; /* what standard QKV (MHA) takes: same length, same element type; it
@@ -155,17 +159,22 @@ void onekv_session_memory(const onekv_session *session, onekv_session_memory_rep
 
 typedef struct onekv_item {
   onekv_session *session; /* of this model; each at most once a step */
-  const int32_t *tokens;  /* [n_tokens], n_tokens >= 1 */
+  const int32_t *tokens;  /* [n_tokens], appended to the session */
   size_t n_tokens;
-  size_t n_logits;        /* logits of the last n_logits tokens are wanted; 0 to n_tokens */
-  float *logits;          /* out: [n_logits][n_outputs], the model's memory, until its next call;
-                             the caller may change them (a grammar's mask) before sampling */
+  size_t n_logits;        /* rows of logits wanted: of the last n_logits tokens that run */
+  float *logits;          /* out: [n_logits][n_outputs], the model's memory, until the next call in
+                             which tokens run; the caller may change them (a grammar's mask)
+                             before sampling */
 } onekv_item;
 
-/* Appends each item's tokens to its session, all together as one batch. The sum of n_logits must
- * not exceed the model's n_logits_max. Errors: INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE,
- * CONTEXT_FULL, OUT_OF_MEMORY, WRONG_STATE (a bidirectional model); after OUT_OF_MEMORY a window
- * that had to slide may have slid, and a page shared with a clone may have been copied. */
+/* Appends each item's tokens to its session, and runs all together as one batch: the token that
+ * waits in the session, if any, then the item's. Without logits (n_logits 0) the last of them does
+ * not run, but waits from now on. With n_tokens 0 and n_logits 1 nothing is appended: what waits
+ * runs for its logits, or, where all tokens have run, the last one does so once more, with the same
+ * bits. The sum of n_logits must not exceed the model's n_logits_max. Errors: INVALID_ARGUMENT,
+ * TOKEN_OUT_OF_RANGE, CONTEXT_FULL (those that run do not fit), OUT_OF_MEMORY, WRONG_STATE (a
+ * bidirectional model); after OUT_OF_MEMORY a window that had to slide may have slid, a page
+ * shared with a clone may have been copied, and a last token that was to run again may wait. */
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 
@@ -173,8 +182,9 @@ onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
  * Error: NOT_FINITE. */
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token);
 
-/* logprobs[i] = log p(tokens[i + 1] | everything up to tokens[i]), i < n - 1, while the tokens
- * are appended to the session. n >= 2. Errors as onekv_step. On CONTEXT_FULL nothing is done. */
+/* logprobs [n]: log p(tokens[i] | the session's tokens and tokens[0..i)), NaN for the first token of
+ * an empty session, while the tokens are appended; the last one waits. n >= 1. Errors as onekv_step;
+ * on CONTEXT_FULL nothing is done: scoring does not slide the window. */
 onekv_status onekv_score(onekv_session *session, const int32_t *tokens, size_t n,
                          float *logprobs, onekv_error *error);
 

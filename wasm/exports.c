@@ -30,7 +30,6 @@ int js_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes);
 int js_loader_describe(const onekv_loader *loader);
 int js_loader_find(const onekv_loader *loader, const char *key);
 onekv_model *js_loader_finish(onekv_loader *loader);
-void js_model_describe(const onekv_model *model);
 void js_model_memory(const onekv_model *model);
 const char *js_architecture(const onekv_config *config);
 onekv_session *js_session_open(onekv_model *model, size_t n_context, int slides, size_t n_keep,
@@ -41,7 +40,7 @@ onekv_session *js_session_clone(const onekv_session *session);
 void js_session_memory(const onekv_session *session);
 int js_session_reserve(onekv_session *session, size_t n);
 int js_step(onekv_model *model, size_t n_items, uintptr_t *heads, const int32_t *tokens);
-int js_sample(onekv_session *session, const float *logits);
+int js_choose(onekv_model *model, onekv_session *session, const float *logits);
 int js_score(onekv_session *session, const int32_t *tokens, size_t n, float *logprobs);
 const float *js_encode(onekv_model *model, const int32_t *tokens, const float *features,
                        size_t n_rows);
@@ -93,7 +92,7 @@ const char *js_field_names(int which);
   X(openSessions, m->n_sessions)
 
 #define SESSION_FIELDS(X)                                  \
-  X(tokens, s->n_tokens)                                   \
+  X(tokens, s->n_cached)                                   \
   X(cacheUsed, s->cache_used)                              \
   X(cachePages, s->cache_pages)                            \
   X(cacheOwn, s->cache_own)                                \
@@ -220,8 +219,6 @@ onekv_model *js_loader_finish(onekv_loader *loader) {
   return model;
 }
 
-void js_model_describe(const onekv_model *model) { put_config(onekv_model_config(model)); }
-
 const char *js_architecture(const onekv_config *config) { return config->architecture; }
 
 void js_model_memory(const onekv_model *model) {
@@ -310,12 +307,15 @@ int js_step(onekv_model *model, size_t n_items, uintptr_t *heads, const int32_t 
   return keep_status(status);
 }
 
-/* The token, or -1. */
-int js_sample(onekv_session *session, const float *logits) {
+/* Chooses a token and appends it, to wait for its turn: nothing runs, so the logits stay. The token,
+ * or -1. */
+int js_choose(onekv_model *model, onekv_session *session, const float *logits) {
   int32_t token = -1;
   forget_error();
-  keep_status(onekv_sample(session, logits, &token));
-  return token;
+  onekv_status status = onekv_sample(session, logits, &token);
+  onekv_item item = {session, &token, 1, 0, NULL};
+  if (status == ONEKV_OK) status = onekv_step(model, &item, 1, &last_error);
+  return keep_status(status) == ONEKV_OK ? token : -1;
 }
 
 int js_score(onekv_session *session, const int32_t *tokens, size_t n, float *logprobs) {

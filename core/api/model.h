@@ -26,6 +26,8 @@ struct onekv_model {
 struct onekv_session {
   onekv_model *model;
   kv_cache cache;
+  size_t n_pending; /* 0 or 1 tokens that follow those of the cache and have not run */
+  int32_t pending;  /* that token: the next choice needs its logits */
   size_t n_context;
   bool slides;
   size_t n_keep;
@@ -40,6 +42,17 @@ forward_model model_view(const onekv_model *model);
 
 /* Bytes of one position of standard QKV with H KV heads in the cache type of the layout. */
 uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout);
+
+/* Runs one batch and counts its rows as present in their caches. */
+void model_run(onekv_model *model, const forward_batch *batch);
+
+/* The errors of onekv_step that can be found before anything changes. */
+onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
+                        onekv_error *error);
+
+/* Takes the last token out of the cache, and the reserved pages, so that it waits and its logits
+ * can be had; nothing where a token waits already or there is none. */
+void session_take_back(onekv_session *session);
 
 /* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
  * without logits, and counts them as present. */

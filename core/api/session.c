@@ -31,6 +31,8 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
     return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a session");
   }
   session->model = model;
+  session->n_pending = 0;
+  session->pending = 0;
   session->n_context = n_context;
   session->slides = options->slides;
   session->n_keep = options->n_keep;
@@ -59,13 +61,15 @@ onekv_status onekv_session_clone(const onekv_session *session, onekv_session **o
   onekv_status status = onekv_session_open(session->model, &options, &clone, NULL);
   if (status != ONEKV_OK) return status;
   clone->sampler = session->sampler;
+  clone->n_pending = session->n_pending;
+  clone->pending = session->pending;
   kv_cache_share(&session->cache, session->cache.n_positions, &clone->cache);
   *out = clone;
   return ONEKV_OK;
 }
 
 size_t onekv_session_n_tokens(const onekv_session *session) {
-  return session->cache.n_positions;
+  return session->cache.n_positions + session->n_pending;
 }
 
 size_t onekv_session_n_context(const onekv_session *session) { return session->n_context; }
@@ -74,27 +78,34 @@ bool onekv_session_slides(const onekv_session *session) { return session->slides
 
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
                                   int32_t *tokens) {
-  size_t n_tokens = session->cache.n_positions;
+  size_t n_cached = session->cache.n_positions;
+  size_t n_tokens = n_cached + session->n_pending;
   if (first > n_tokens || n > n_tokens - first) return ONEKV_INVALID_ARGUMENT;
-  kv_cache_tokens(&session->cache, first, n, tokens);
+  size_t n_last = first + n > n_cached ? 1 : 0;
+  if (n > n_last) kv_cache_tokens(&session->cache, first, n - n_last, tokens);
+  if (n_last > 0) tokens[n - 1] = session->pending;
   return ONEKV_OK;
 }
 
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error) {
+  if (n == 0) return ONEKV_OK;
   size_t n_left = session->n_context - session->cache.n_positions;
-  if (n > n_left) {
+  if (n_left < session->n_pending || n > n_left - session->n_pending) {
     return error_set(error, ONEKV_CONTEXT_FULL,
                      "%zu more tokens do not fit in a window of %zu that holds %zu", n,
-                     session->n_context, session->cache.n_positions);
+                     session->n_context, onekv_session_n_tokens(session));
   }
-  onekv_status status = kv_cache_reserve(&session->cache, n);
+  onekv_status status = kv_cache_reserve(&session->cache, n + session->n_pending);
   if (status == ONEKV_OK) return ONEKV_OK;
   return error_set(error, status, "no memory for %zu more tokens", n);
 }
 
 onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
-  if (n > session->cache.n_positions) return ONEKV_INVALID_ARGUMENT;
-  kv_cache_truncate(&session->cache, n);
+  size_t n_cached = session->cache.n_positions;
+  size_t n_tokens = n_cached + session->n_pending;
+  if (n > n_tokens) return ONEKV_INVALID_ARGUMENT;
+  if (n < n_tokens) session->n_pending = 0;
+  kv_cache_truncate(&session->cache, n < n_cached ? n : n_cached);
   return ONEKV_OK;
 }
 
@@ -108,7 +119,7 @@ void onekv_session_memory(const onekv_session *session, onekv_session_memory_rep
   const kv_layout *layout = &cache->pool->layout;
   size_t n_own = 0;
   for (size_t i = 0; i < cache->n_pages; i++) n_own += cache->pages[i]->n_references == 1;
-  out->n_tokens = cache->n_positions;
+  out->n_cached = cache->n_positions;
   out->cache_used = cache->n_positions * kv_bytes_per_position(layout);
   out->cache_pages = cache->n_pages * layout->page_bytes;
   out->cache_own = n_own * layout->page_bytes;
@@ -119,10 +130,10 @@ void onekv_session_memory(const onekv_session *session, onekv_session_memory_rep
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token) {
   onekv_model *model = session->model;
   int32_t history[ONEKV_PENALTY_WINDOW_MAX];
-  size_t n_tokens = session->cache.n_positions;
+  size_t n_tokens = onekv_session_n_tokens(session);
   size_t n_history = sampler_n_history(&session->sampler);
   if (n_history > n_tokens) n_history = n_tokens;
-  kv_cache_tokens(&session->cache, n_tokens - n_history, n_history, history);
+  onekv_session_tokens(session, n_tokens - n_history, n_history, history);
   return sampler_choose(&session->sampler, logits, model->config.n_outputs, history, n_history,
                         model->candidates, token);
 }

@@ -2,13 +2,17 @@
  * bytes.
  *
  *   "OKVS", u32 version
- *   u64 model hash, u64 bytes per token, u32 cache type   refused when they differ
- *   u32 slides, u64 n_tokens, u64 n_context, u64 n_keep
+ *   u64 model hash, u32 cache type   refused when they differ
+ *   u32 slides, u64 n_tokens, u32 n_pending, u64 n_context, u64 n_keep
  *   u64 random state, u64 seed, the sampling fields in their order (4 bytes each), u32 n_biases
  *   biases [n_biases]: i32 token, f32 bias
  *   i32 tokens [n_tokens]
- *   cache [n_tokens × bytes per token], as kv_cache_save orders it
+ *   cache of the first n_tokens - n_pending, as kv_cache_save orders it
  *   u64 hash of everything before
+ *
+ * n_pending is 1 when the last token has not run yet, which is how a session usually is: its
+ * cache row is not there, and its logits are what the next choice will need. Two sessions are
+ * equal when they agree in this too.
  *
  * Restoring trusts nothing: sizes are compared with what is there before they are used, ids with
  * the vocabulary, and cache rows are only ever read as numbers. */
@@ -21,20 +25,20 @@
 #include "core/base/f16.h"
 
 enum {
-  SNAPSHOT_VERSION = 2,
+  SNAPSHOT_VERSION = 3,
   SAMPLING_WORDS = 8, /* fields of 4 bytes before n_biases */
   BIAS_BYTES = 8,
-  HEAD_BYTES = 4 + 4 + 8 + 8 + 4 + 4 + 3 * 8 + 2 * 8 + 4 * SAMPLING_WORDS + 4,
+  HEAD_BYTES = 4 + 4 + 8 + 4 + 4 + 8 + 4 + 2 * 8 + 2 * 8 + 4 * SAMPLING_WORDS + 4,
   HASH_BYTES = 8
 };
 
 typedef struct snapshot_head {
   uint32_t version;
   uint64_t model_hash;
-  uint64_t bytes_per_token;
   uint32_t cache_type;
   uint32_t slides;
   uint64_t n_tokens;
+  uint32_t n_pending;
   uint64_t n_context;
   uint64_t n_keep;
   uint64_t random_state;
@@ -89,23 +93,23 @@ static void get_sampling(const uint8_t **cursor, onekv_sampling *s) {
 
 size_t onekv_session_save_bytes(const onekv_session *session) {
   return HEAD_BYTES + session->sampler.sampling.n_biases * (size_t)BIAS_BYTES +
-         session->cache.n_positions * sizeof(int32_t) + kv_cache_saved_bytes(&session->cache) +
+         onekv_session_n_tokens(session) * sizeof(int32_t) + kv_cache_saved_bytes(&session->cache) +
          HASH_BYTES;
 }
 
 void onekv_session_save(const onekv_session *session, uint8_t *out) {
   const kv_layout *layout = &session->model->pages.layout;
   const onekv_sampling *sampling = &session->sampler.sampling;
-  size_t n_tokens = session->cache.n_positions;
+  size_t n_tokens = onekv_session_n_tokens(session);
   uint8_t *cursor = out;
   memcpy(cursor, "OKVS", 4);
   cursor += 4;
   put_u32(&cursor, SNAPSHOT_VERSION);
   put_u64(&cursor, session->model->hash);
-  put_u64(&cursor, kv_bytes_per_position(layout));
   put_u32(&cursor, (uint32_t)layout->type);
   put_u32(&cursor, session->slides ? 1 : 0);
   put_u64(&cursor, n_tokens);
+  put_u32(&cursor, (uint32_t)session->n_pending);
   put_u64(&cursor, session->n_context);
   put_u64(&cursor, session->n_keep);
   put_u64(&cursor, session->sampler.random_state);
@@ -116,7 +120,7 @@ void onekv_session_save(const onekv_session *session, uint8_t *out) {
   }
   for (size_t i = 0; i < n_tokens; i++) {
     int32_t token = 0;
-    kv_cache_tokens(&session->cache, i, 1, &token);
+    onekv_session_tokens(session, i, 1, &token);
     put_u32(&cursor, (uint32_t)token);
   }
   kv_cache_save(&session->cache, cursor);
@@ -131,15 +135,28 @@ static snapshot_head get_head(const uint8_t *bytes) {
   memset(&head, 0, sizeof head);
   head.version = get_u32(&cursor);
   head.model_hash = get_u64(&cursor);
-  head.bytes_per_token = get_u64(&cursor);
   head.cache_type = get_u32(&cursor);
   head.slides = get_u32(&cursor);
   head.n_tokens = get_u64(&cursor);
+  head.n_pending = get_u32(&cursor);
   head.n_context = get_u64(&cursor);
   head.n_keep = get_u64(&cursor);
   head.random_state = get_u64(&cursor);
   get_sampling(&cursor, &head.sampling);
   return head;
+}
+
+/* Biases, tokens and cache take exactly n bytes. */
+static bool has_length(const kv_layout *layout, const snapshot_head *head, size_t n) {
+  size_t n_cache = 0;
+  size_t n_bias_bytes = head->sampling.n_biases * (size_t)BIAS_BYTES;
+  size_t n_tokens = (size_t)head->n_tokens;
+  if (!size_multiply(n_tokens - head->n_pending, kv_bytes_per_position(layout), &n_cache)) {
+    return false;
+  }
+  if (n < n_bias_bytes || n - n_bias_bytes < n_cache) return false;
+  size_t n_token_bytes = n - n_bias_bytes - n_cache;
+  return n_token_bytes / sizeof(int32_t) == n_tokens && n_token_bytes % sizeof(int32_t) == 0;
 }
 
 /* Everything that does not need the model's vocabulary or memory. */
@@ -151,19 +168,14 @@ static const char *reason_to_refuse(const onekv_model *model, const snapshot_hea
   if (head->model_hash != model->hash) return "it was made with another model file";
   if (!model->config.causal) return "a bidirectional model has no sessions";
   if (head->cache_type != (uint32_t)layout->type) return "its cache has another element type";
-  if (head->bytes_per_token != kv_bytes_per_position(layout)) return "its cache rows differ";
   if (head->slides > 1) return "its window is damaged";
-  if (head->n_context == 0 || head->n_tokens > head->n_context) {
+  if (head->n_pending > 1 || head->n_pending > head->n_tokens) return "its last token is damaged";
+  if (head->n_context == 0 || head->n_tokens - head->n_pending > head->n_context) {
     return "it holds more tokens than its window";
   }
   if (head->n_context > model->n_context) return "its window is larger than the model's";
-  size_t row_bytes = sizeof(int32_t) + kv_bytes_per_position(layout);
-  size_t n_left = n_bytes - HEAD_BYTES - HASH_BYTES;
-  size_t n_biases = head->sampling.n_biases;
-  if (n_biases > ONEKV_BIASES_MAX) return "it has too many biases";
-  bool fits = n_left >= n_biases * BIAS_BYTES;
-  if (fits) n_left -= n_biases * BIAS_BYTES;
-  if (!fits || n_left / row_bytes != head->n_tokens || n_left % row_bytes != 0) {
+  if (head->sampling.n_biases > ONEKV_BIASES_MAX) return "it has too many biases";
+  if (!has_length(layout, head, n_bytes - HEAD_BYTES - HASH_BYTES)) {
     return "its length does not fit its number of tokens";
   }
   uint64_t hash = hash_bytes(bytes, n_bytes - HASH_BYTES);
@@ -171,9 +183,11 @@ static const char *reason_to_refuse(const onekv_model *model, const snapshot_hea
 }
 
 /* The tokens and the cache, at bytes, into a session that has room for them. */
-static onekv_status fill(onekv_session *session, size_t n_tokens, const uint8_t *bytes,
+static onekv_status fill(onekv_session *session, const snapshot_head *head, const uint8_t *bytes,
                          onekv_error *error) {
   onekv_model *model = session->model;
+  size_t n_tokens = (size_t)head->n_tokens;
+  size_t n_cached = n_tokens - head->n_pending;
   size_t n_token_bytes = (n_tokens > 0 ? n_tokens : 1) * sizeof(int32_t);
   int32_t *tokens = memory_take(&model->memory, MEMORY_SESSIONS, n_token_bytes);
   if (tokens == NULL) return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a snapshot");
@@ -185,8 +199,10 @@ static onekv_status fill(onekv_session *session, size_t n_tokens, const uint8_t 
                        (int)tokens[i]);
   }
   if (status == ONEKV_OK) {
-    status = kv_cache_load(&session->cache, tokens, n_tokens, bytes);
+    status = kv_cache_load(&session->cache, tokens, n_cached, bytes);
     if (status != ONEKV_OK) error_set(error, status, "no memory for %zu tokens", n_tokens);
+    session->n_pending = head->n_pending;
+    if (n_tokens > 0) session->pending = tokens[n_tokens - 1];
   }
   memory_give_back(&model->memory, MEMORY_SESSIONS, tokens, n_token_bytes);
   return status;
@@ -220,7 +236,7 @@ onekv_status onekv_session_restore(onekv_model *model, const uint8_t *bytes, siz
   if (status == ONEKV_INVALID_ARGUMENT) status = ONEKV_SNAPSHOT_REFUSED;
   if (status != ONEKV_OK) return error_set(error, status, "snapshot: %s", inner.message);
   session->sampler.random_state = head.random_state;
-  status = fill(session, (size_t)head.n_tokens, cursor, error);
+  status = fill(session, &head, cursor, error);
   if (status != ONEKV_OK) {
     onekv_session_close(session);
     return status;

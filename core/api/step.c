@@ -1,11 +1,14 @@
 /* Steps: tokens are appended to sessions, several sessions in one batch.
  *
+ * What an item runs is the token that waits in its session, then the item's own tokens; when no
+ * logits are wanted, the last of them does not run but waits, since its logits are what the next
+ * choice will need.
+ *
  * Everything that can fail is done before anything changes: arguments are checked, full windows
  * slide, and cache pages are reserved for all items; only then does the transformer run. */
 #include "core/api/model.h"
 
-/* Runs one batch and counts its rows as present in their caches. */
-static void run_batch(onekv_model *model, const forward_batch *batch) {
+void model_run(onekv_model *model, const forward_batch *batch) {
   forward_model view = model_view(model);
   pool_limit(model->pool, model->n_threads);
   forward(&view, &model->scratch, batch);
@@ -22,7 +25,7 @@ void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, s
     size_t n_rows = n_left < model->scratch.n_rows_max ? n_left : model->scratch.n_rows_max;
     sequence_slice slice = {cache, 0, n_rows, cache->n_positions};
     forward_batch batch = {&slice, 1, n_rows, tokens + done, NULL, NULL, 0, 0};
-    run_batch(model, &batch);
+    model_run(model, &batch);
     done += n_rows;
   }
 }
@@ -34,7 +37,7 @@ static size_t n_kept(const onekv_session *session) {
 }
 
 /* Forgets the older half of what follows the kept tokens, so that n_more tokens fit, which
- * check_item has seen to: the rest is computed anew at its new positions, as if the session had
+ * step_check has seen to: the rest is computed anew at its new positions, as if the session had
  * been fed with it. This is exact for every position scheme, and its cost, half a window every
  * half window, is that of prefill. */
 static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *error) {
@@ -66,15 +69,46 @@ static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *er
   return error_set(error, status, "no memory to slide the window");
 }
 
+/* The item has no tokens of its own and none waits: the last one runs once more. */
+static bool repeats_last(const onekv_item *item) {
+  return item->n_tokens == 0 && item->session->n_pending == 0;
+}
+
+/* How many tokens the item runs; repeats_last is dealt with, by session_take_back. */
+static size_t n_rows_of(const onekv_item *item) {
+  return item->session->n_pending + item->n_tokens - (item->n_logits == 0 ? 1 : 0);
+}
+
+/* Token i of those that the item runs. */
+static int32_t row_token(const onekv_item *item, size_t i) {
+  const onekv_session *session = item->session;
+  return i < session->n_pending ? session->pending : item->tokens[i - session->n_pending];
+}
+
+void session_take_back(onekv_session *session) {
+  size_t n_cached = session->cache.n_positions;
+  if (session->n_pending > 0 || n_cached == 0) return;
+  kv_cache_tokens(&session->cache, n_cached - 1, 1, &session->pending);
+  kv_cache_truncate(&session->cache, n_cached - 1);
+  session->n_pending = 1;
+}
+
+/* Every item has a session of this model, and tokens or one that can run for its logits. */
+static bool is_item(const onekv_model *model, const onekv_item *item) {
+  const onekv_session *session = item->session;
+  if (session == NULL || session->model != model || session->is_in_step) return false;
+  if (item->n_tokens > 0) {
+    return item->tokens != NULL && item->n_logits <= session->n_pending + item->n_tokens;
+  }
+  return item->n_logits == 1 && onekv_session_n_tokens(session) > 0;
+}
+
 static onekv_status check_item(const onekv_model *model, const onekv_item *item,
                                onekv_error *error) {
-  bool is_valid = item->session != NULL && item->session->model == model &&
-                  !item->session->is_in_step && item->tokens != NULL && item->n_tokens > 0 &&
-                  item->n_logits <= item->n_tokens;
-  if (!is_valid) {
+  if (!is_item(model, item)) {
     return error_set(error, ONEKV_INVALID_ARGUMENT,
-                     "an item needs a session of this model that no other item has, tokens, and "
-                     "no more logits than tokens");
+                     "an item needs a session of this model that no other item has, a token that "
+                     "can run, and no more logits than tokens that run");
   }
   for (size_t i = 0; i < item->n_tokens; i++) {
     size_t token = (size_t)item->tokens[i];
@@ -83,16 +117,18 @@ static onekv_status check_item(const onekv_model *model, const onekv_item *item,
                      (int)item->tokens[i], model->config.n_vocabulary - 1);
   }
   const onekv_session *session = item->session;
+  if (repeats_last(item)) return ONEKV_OK;
   /* A full window that slides has room for all but what it keeps. */
   size_t n_before = session->slides ? n_kept(session) : session->cache.n_positions;
-  if (item->n_tokens <= session->n_context - n_before) return ONEKV_OK;
+  size_t n_rows = n_rows_of(item);
+  if (n_rows <= session->n_context - n_before) return ONEKV_OK;
   return error_set(error, ONEKV_CONTEXT_FULL, "%zu tokens after %zu%s do not fit in a window of "
-                   "%zu", item->n_tokens, n_before, session->slides ? " kept ones" : "",
+                   "%zu", n_rows, n_before, session->slides ? " kept ones" : "",
                    session->n_context);
 }
 
-static onekv_status check_items(onekv_model *model, onekv_item *items, size_t n_items,
-                                onekv_error *error) {
+onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
+                        onekv_error *error) {
   onekv_status status = ONEKV_OK;
   size_t n_logits = 0;
   size_t n_checked = 0;
@@ -118,13 +154,13 @@ static onekv_status reserve(onekv_item *items, size_t n_items, onekv_error *erro
     onekv_session *session = items[i].session;
     kv_cache *cache = &session->cache;
     onekv_status status = ONEKV_OK;
-    if (items[i].n_tokens > session->n_context - cache->n_positions) {
-      status = slide(session, items[i].n_tokens, error);
-    }
+    if (repeats_last(&items[i])) session_take_back(session);
+    size_t n_rows = n_rows_of(&items[i]);
+    if (n_rows > session->n_context - cache->n_positions) status = slide(session, n_rows, error);
     if (status == ONEKV_OK) {
-      status = kv_cache_reserve(cache, items[i].n_tokens);
+      status = kv_cache_reserve(cache, n_rows);
       if (status == ONEKV_OK) continue;
-      error_set(error, status, "no memory for %zu more tokens", items[i].n_tokens);
+      error_set(error, status, "no memory for %zu more tokens", n_rows);
     }
     for (size_t j = 0; j < i; j++) {
       kv_cache_truncate(&items[j].session->cache, items[j].session->cache.n_positions);
@@ -150,30 +186,38 @@ enum {
 static void flush(batch_builder *builder) {
   forward_batch *batch = &builder->batch;
   if (batch->n_rows == 0) return;
-  run_batch(builder->model, batch);
+  model_run(builder->model, batch);
   batch->first_logit += batch->n_logits;
   batch->n_slices = 0;
   batch->n_rows = 0;
   batch->n_logits = 0;
 }
 
-/* Adds tokens [done, done + n) of an item; the last n_logits tokens of the item want logits. */
-static void add_rows(batch_builder *builder, const onekv_item *item, size_t done, size_t n) {
+/* Adds rows [done, done + n) of an item's n_rows; the last n_logits of them want logits. */
+static void add_rows(batch_builder *builder, const onekv_item *item, size_t n_rows, size_t done,
+                     size_t n) {
   forward_batch *batch = &builder->batch;
   kv_cache *cache = &item->session->cache;
   builder->slices[batch->n_slices++] =
       (sequence_slice){cache, batch->n_rows, n, cache->n_positions};
   for (size_t i = done; i < done + n; i++) {
-    if (i >= item->n_tokens - item->n_logits) {
+    if (i >= n_rows - item->n_logits) {
       builder->model->logit_rows[batch->n_logits++] = (uint32_t)batch->n_rows;
     }
-    builder->tokens[batch->n_rows++] = item->tokens[i];
+    builder->tokens[batch->n_rows++] = row_token(item, i);
   }
+}
+
+/* What ran waits no more; a last token that did not run does. */
+static void settle(const onekv_item *item) {
+  onekv_session *session = item->session;
+  session->n_pending = item->n_logits == 0 ? 1 : 0;
+  if (session->n_pending > 0) session->pending = item->tokens[item->n_tokens - 1];
 }
 
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error) {
-  onekv_status status = check_items(model, items, n_items, error);
+  onekv_status status = step_check(model, items, n_items, error);
   if (status == ONEKV_OK) status = reserve(items, n_items, error);
   if (status != ONEKV_OK) return status;
   batch_builder builder = {.model = model};
@@ -183,90 +227,20 @@ onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
   size_t n_rows_max = model->scratch.n_rows_max < ROWS_MAX ? model->scratch.n_rows_max : ROWS_MAX;
   size_t first_logit = 0;
   for (size_t i = 0; i < n_items; i++) {
-    for (size_t done = 0; done < items[i].n_tokens;) {
-      size_t n_left = items[i].n_tokens - done;
+    size_t n_rows = n_rows_of(&items[i]);
+    for (size_t done = 0; done < n_rows;) {
+      size_t n_left = n_rows - done;
       size_t n_room = n_rows_max - builder.batch.n_rows;
       size_t n = n_left < n_room ? n_left : n_room;
-      add_rows(&builder, &items[i], done, n);
+      add_rows(&builder, &items[i], n_rows, done, n);
       done += n;
       bool is_full = builder.batch.n_rows == n_rows_max || builder.batch.n_slices == SLICES_MAX;
       if (is_full) flush(&builder);
     }
     items[i].logits = model->scratch.logits + first_logit * model->config.n_outputs;
     first_logit += items[i].n_logits;
+    settle(&items[i]);
   }
   flush(&builder);
   return ONEKV_OK;
-}
-
-onekv_status onekv_score(onekv_session *session, const int32_t *tokens, size_t n,
-                         float *logprobs, onekv_error *error) {
-  onekv_model *model = session->model;
-  size_t n_outputs = model->config.n_outputs;
-  if (n < 2) return error_set(error, ONEKV_INVALID_ARGUMENT, "scoring takes two tokens or more");
-  onekv_item all = {session, tokens, n, 0, NULL};
-  onekv_status status = check_items(model, &all, 1, error);
-  if (status == ONEKV_OK && n > session->n_context - session->cache.n_positions) {
-    status = error_set(error, ONEKV_CONTEXT_FULL, "scoring does not slide the window");
-  }
-  size_t n_before = session->cache.n_positions;
-  /* All pages first: without them no logprob has been written. */
-  if (status == ONEKV_OK && kv_cache_reserve(&session->cache, n) != ONEKV_OK) {
-    status = error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for %zu more tokens", n);
-  }
-  for (size_t done = 0; done < n && status == ONEKV_OK;) {
-    size_t n_left = n - done;
-    size_t n_now = n_left < model->scratch.n_logits_max ? n_left : model->scratch.n_logits_max;
-    onekv_item item = {session, tokens + done, n_now, n_now, NULL};
-    status = onekv_step(model, &item, 1, error);
-    for (size_t i = 0; i < n_now && done + i + 1 < n && status == ONEKV_OK; i++) {
-      logprobs[done + i] =
-          onekv_logprob(item.logits + i * n_outputs, n_outputs, tokens[done + i + 1]);
-    }
-    done += n_now;
-  }
-  if (status != ONEKV_OK) kv_cache_truncate(&session->cache, n_before);
-  return status;
-}
-
-onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float *features,
-                          size_t n_rows, const float **logits, size_t *n_logits,
-                          onekv_error *error) {
-  const onekv_config *config = &model->config;
-  if (config->causal) {
-    return error_set(error, ONEKV_WRONG_STATE, "a causal model is run by steps, not encode");
-  }
-  bool takes_tokens = config->n_vocabulary > 0;
-  if (n_rows == 0 || (takes_tokens ? tokens : (const void *)features) == NULL) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "the input is empty or of the wrong kind");
-  }
-  size_t n_class_rows = config->has_class_row ? 1 : 0;
-  if (n_rows > model->n_context - n_class_rows) {
-    return error_set(error, ONEKV_CONTEXT_FULL, "rows of input: found %zu, expected at most %zu",
-                     n_rows, model->n_context - n_class_rows);
-  }
-  for (size_t i = 0; takes_tokens && i < n_rows; i++) {
-    if (tokens[i] >= 0 && (size_t)tokens[i] < config->n_vocabulary) continue;
-    return error_set(error, ONEKV_TOKEN_OUT_OF_RANGE, "token %zu: found %d, expected 0 to %zu", i,
-                     (int)tokens[i], config->n_vocabulary - 1);
-  }
-  size_t n_all = n_rows + n_class_rows;
-  kv_cache cache;
-  onekv_status status = kv_cache_open(&model->pages, n_all, &cache);
-  if (status == ONEKV_OK) status = kv_cache_reserve(&cache, n_all);
-  if (status == ONEKV_OK) {
-    sequence_slice slice = {&cache, 0, n_all, 0};
-    *n_logits = config->pools_first ? 1 : n_rows;
-    for (size_t i = 0; i < *n_logits; i++) {
-      model->logit_rows[i] = (uint32_t)(config->pools_first ? 0 : i + n_class_rows);
-    }
-    forward_batch batch = {&slice, 1, n_all, takes_tokens ? tokens : NULL,
-                           takes_tokens ? NULL : features, model->logit_rows, *n_logits, 0};
-    run_batch(model, &batch);
-    *logits = model->scratch.logits;
-  } else {
-    error_set(error, status, "no memory for %zu rows of input", n_all);
-  }
-  kv_cache_close(&cache);
-  return status;
 }

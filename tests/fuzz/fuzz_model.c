@@ -73,7 +73,7 @@ static void run_causal(onekv_model *model) {
     free(snapshot);
   }
   if (restored != NULL) {
-    float logprobs[N_TOKENS - 1];
+    float logprobs[N_TOKENS];
     onekv_score(restored, tokens, N_TOKENS, logprobs, NULL);
   }
   onekv_session_close(restored);

@@ -12,7 +12,7 @@
 #include "core/onekv.h"
 #include "tests/native/gguf_writer.h"
 
-enum { BYTES_MAX = 1 << 20, PUT_RIGHT = 128, HEAD_BYTES = 28 /* up to the cache type */ };
+enum { BYTES_MAX = 1 << 20, PUT_RIGHT = 128, HEAD_BYTES = 20 /* up to the cache type */ };
 
 static onekv_model *models[ONEKV_CACHE_TYPE_COUNT];
 static size_t n_bytes_out = 0;
@@ -56,13 +56,12 @@ static void store_u64(uint8_t *out, uint64_t value) {
   for (size_t i = 0; i < 8; i++) out[i] = (uint8_t)(value >> (8 * i));
 }
 
-/* What stands before n_tokens as this model wants it, and the checksum over all. */
+/* What stands before `slides` as this model wants it, and the checksum over all. */
 static void put_right(const onekv_model *model, unsigned type, uint8_t *bytes, size_t n) {
   if (n < HEAD_BYTES + 8) return;
-  memcpy(bytes, "OKVS\2\0\0\0", 8);
+  memcpy(bytes, "OKVS\3\0\0\0", 8);
   store_u64(bytes + 8, onekv_model_hash(model));
-  store_u64(bytes + 16, onekv_model_cache_bytes_per_token(model));
-  memcpy(bytes + 24, (const uint8_t[4]){(uint8_t)type, 0, 0, 0}, 4);
+  memcpy(bytes + 16, (const uint8_t[4]){(uint8_t)type, 0, 0, 0}, 4);
   store_u64(bytes + n - 8, hash_bytes(bytes, n - 8));
 }
 

@@ -243,6 +243,8 @@ static void check_calls(void) {
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
   items[0] = (onekv_item){open.session, tokens, 0, 0, NULL};
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
+  items[0] = (onekv_item){open.session, tokens, 0, 1, NULL}; /* nothing waits */
+  CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
   items[0] = (onekv_item){open.session, NULL, 1, 0, NULL};
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
   items[0] = (onekv_item){NULL, tokens, 1, 0, NULL};
@@ -251,7 +253,7 @@ static void check_calls(void) {
   items[0] = (onekv_item){stranger.session, tokens, 1, 0, NULL};
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
   close_causal(&stranger);
-  CHECK(onekv_score(open.session, tokens, 1, logprobs, NULL) == ONEKV_INVALID_ARGUMENT);
+  CHECK(onekv_score(open.session, tokens, 0, logprobs, NULL) == ONEKV_INVALID_ARGUMENT);
   CHECK(onekv_encode(open.model, tokens, NULL, 4, NULL, NULL, NULL) == ONEKV_WRONG_STATE);
   CHECK(onekv_session_truncate(open.session, 1) == ONEKV_INVALID_ARGUMENT);
   CHECK(onekv_session_tokens(open.session, 0, 1, copy) == ONEKV_INVALID_ARGUMENT);

@@ -75,7 +75,7 @@ static void check_steps(onekv_model *model, counted_memory *counted, onekv_sessi
     CHECK(report.cache_used == n_pages * KV_PAGE_POSITIONS * bytes_per_token);
     onekv_session_memory_report own;
     onekv_session_memory(session, &own);
-    CHECK(own.n_tokens == i + 1 && own.cache_used == (i + 1) * bytes_per_token);
+    CHECK(own.n_cached == i + 1 && own.cache_used == (i + 1) * bytes_per_token);
     CHECK(own.cache_pages == report.cache_used && own.cache_own == own.cache_pages);
   }
 }
@@ -119,7 +119,7 @@ static void check_reserve(onekv_model *model, counted_memory *counted) {
   CHECK(check_report(model, counted).cache_used == before.cache_used + n_pages * page_bytes);
   onekv_session_memory_report own;
   onekv_session_memory(session, &own);
-  CHECK(own.n_tokens == 0 && own.cache_used == 0 && own.cache_pages == n_pages * page_bytes);
+  CHECK(own.n_cached == 0 && own.cache_used == 0 && own.cache_pages == n_pages * page_bytes);
   size_t n_calls = counted->n_calls;
   for (size_t i = 0; i < n_context; i++) feed_tokens(session, model, (const int32_t[1]){1}, 1);
   CHECK(counted->n_calls == n_calls);

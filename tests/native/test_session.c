@@ -2,9 +2,11 @@
  *
  * The yardstick is a fresh session that is fed all tokens in one step. Against it: feeding in
  * pieces, clones that diverge, cutting and feeding again, windows that slide, batches of many
- * sessions, and scores. A failed call is compared by the session's whole snapshot. */
+ * sessions, scores, and the token that waits for its logits. A failed call is compared by the session's whole snapshot. */
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
+
+#include <math.h>
 
 enum { TOKENS_MAX = 160, CONTEXT = 96 };
 
@@ -120,14 +122,17 @@ static void check_truncation(onekv_model *model) {
 /* --- the sliding window ----------------------------------------------------------------------- */
 
 /* What the header promises, on the plain list: the kept tokens, the younger half of the rest (or
- * less, if there is no room), the new tokens. */
-static void slide_list(token_list *list, size_t n_window, size_t n_keep, size_t n_more) {
-  if (n_more <= n_window - list->n) return;
-  size_t n_kept = n_keep < list->n ? n_keep : list->n;
-  size_t n_tail = (list->n - n_kept) / 2;
-  if (n_tail > n_window - n_kept - n_more) n_tail = n_window - n_kept - n_more;
-  memmove(list->tokens + n_kept, list->tokens + list->n - n_tail, n_tail * sizeof(int32_t));
-  list->n = n_kept + n_tail;
+ * less, if there is no room), then what waits and the new tokens. n_run of them run. */
+static void slide_list(token_list *list, size_t n_window, size_t n_keep, size_t n_pending,
+                       size_t n_run) {
+  size_t n_cached = list->n - n_pending;
+  if (n_run <= n_window - n_cached) return;
+  size_t n_kept = n_keep < n_cached ? n_keep : n_cached;
+  size_t n_tail = (n_cached - n_kept) / 2;
+  if (n_tail > n_window - n_kept - n_run) n_tail = n_window - n_kept - n_run;
+  memmove(list->tokens + n_kept, list->tokens + n_cached - n_tail,
+          (n_tail + n_pending) * sizeof(int32_t));
+  list->n = n_kept + n_tail + n_pending;
 }
 
 static void check_slides(onekv_model *model, size_t n_window, size_t n_keep) {
@@ -140,7 +145,7 @@ static void check_slides(onekv_model *model, size_t n_window, size_t n_keep) {
     size_t n = i % 3 == 2 ? 1 + check_random_below(n_room) : 1;
     if (i % 7 == 6) n = n_room;
     token_list more = random_tokens(n);
-    slide_list(&list, n_window, n_keep, n);
+    slide_list(&list, n_window, n_keep, 0, n);
     feed_and_check(model, session, &list, more.tokens, n);
   }
   onekv_session_close(session);
@@ -187,7 +192,7 @@ static void check_full(onekv_model *model) {
   float logprobs[40];
   for (size_t i = 0; i < 40; i++) logprobs[i] = 7.0f;
   CHECK(onekv_score(slides, list.tokens, 2, logprobs, NULL) == ONEKV_CONTEXT_FULL);
-  CHECK(onekv_score(refused, list.tokens, 40, logprobs, NULL) == ONEKV_CONTEXT_FULL);
+  CHECK(onekv_score(refused, list.tokens, 4, logprobs, NULL) == ONEKV_CONTEXT_FULL);
   CHECK(logprobs[0] == 7.0f);
   for (size_t i = 0; i < 3; i++) {
     check_unchanged(sessions[i], before[i], n[i]);
@@ -208,18 +213,24 @@ static void check_batches(onekv_model *model) {
   static onekv_item items[SESSIONS];
   static token_list lists[SESSIONS];
   static token_list more[SESSIONS];
+  static size_t n_pending[SESSIONS];
   float expected[TINY_VOCABULARY];
   onekv_session_options options = {.n_context = 48, .slides = true, .n_keep = 3};
   for (size_t i = 0; i < SESSIONS; i++) {
     sessions[i] = open_session(model, &options);
     lists[i] = random_tokens(i % 49);
     if (lists[i].n > 0) feed_tokens(sessions[i], model, lists[i].tokens, lists[i].n);
+    n_pending[i] = 0;
   }
   for (size_t round = 0; round < ROUNDS; round++) {
     for (size_t i = 0; i < SESSIONS; i++) {
-      more[i] = random_tokens(i % 11 == 5 ? 40 : 1 + i % 3);
-      items[i] = (onekv_item){sessions[i], more[i].tokens, more[i].n, (i + round) % 2, NULL};
-      slide_list(&lists[i], 48, 3, more[i].n);
+      /* Of those that had a token wait, some run it alone. */
+      bool runs_alone = n_pending[i] > 0 && i % 4 == 0;
+      size_t n_logits = runs_alone ? 1 : (i + round) % 2;
+      more[i] = random_tokens(runs_alone ? 0 : i % 11 == 5 ? 40 : 1 + i % 3);
+      items[i] = (onekv_item){sessions[i], more[i].tokens, more[i].n, n_logits, NULL};
+      slide_list(&lists[i], 48, 3, n_pending[i], n_pending[i] + more[i].n - (n_logits == 0));
+      n_pending[i] = n_logits == 0;
       memcpy(lists[i].tokens + lists[i].n, more[i].tokens, more[i].n * sizeof(int32_t));
       lists[i].n += more[i].n;
     }
@@ -241,27 +252,133 @@ static void check_batches(onekv_model *model) {
   for (size_t i = 0; i < SESSIONS; i++) onekv_session_close(sessions[i]);
 }
 
-/* score() in its own pieces gives the logprobs of the logits of one token at a time. */
-static void check_score(onekv_model *model, size_t n_before) {
-  token_list list = random_tokens(n_before + 45);
+/* score() in its own pieces gives the logprobs of the logits of one token at a time. The token
+ * before the text may have run or wait; the last one of the text waits in the end. */
+static void check_score(onekv_model *model, size_t n_before, bool waits) {
+  enum { SCORED = 45 };
+  token_list list = random_tokens(n_before + SCORED);
   onekv_session *scored = open_session(model, NULL);
   onekv_session *stepped = open_session(model, NULL);
-  float logprobs[45];
-  if (n_before > 0) {
-    feed_tokens(scored, model, list.tokens, n_before);
-    feed_tokens(stepped, model, list.tokens, n_before);
+  float logprobs[SCORED + 1];
+  onekv_item before = {scored, list.tokens, n_before, waits ? 0 : 1, NULL};
+  if (n_before > 0) CHECK(onekv_step(model, &before, 1, NULL) == ONEKV_OK);
+  logprobs[SCORED] = 7.0f;
+  CHECK(onekv_score(scored, list.tokens + n_before, SCORED, logprobs, NULL) == ONEKV_OK);
+  CHECK(logprobs[SCORED] == 7.0f && holds(scored, &list));
+  CHECK(isnan(logprobs[0]) == (n_before == 0));
+  for (size_t i = 0; i + 1 < list.n; i++) {
+    const float *logits = feed_tokens(stepped, model, &list.tokens[i], 1);
+    if (i + 1 < n_before) continue;
+    float expected = onekv_logprob(logits, TINY_VOCABULARY, list.tokens[i + 1]);
+    CHECK_SAME_FLOATS(&logprobs[i + 1 - n_before], &expected, 1);
   }
-  logprobs[44] = 7.0f;
-  CHECK(onekv_score(scored, list.tokens + n_before, 45, logprobs, NULL) == ONEKV_OK);
-  CHECK(logprobs[44] == 7.0f && holds(scored, &list));
-  for (size_t i = 0; i < 45; i++) {
-    const float *logits = feed_tokens(stepped, model, &list.tokens[n_before + i], 1);
-    if (i == 44) break;
-    float expected = onekv_logprob(logits, TINY_VOCABULARY, list.tokens[n_before + i + 1]);
-    CHECK_SAME_FLOATS(&logprobs[i], &expected, 1);
-  }
+  onekv_session_memory_report report;
+  onekv_session_memory(scored, &report);
+  CHECK(report.n_cached == list.n - 1);
   onekv_session_close(scored);
   onekv_session_close(stepped);
+}
+
+/* --- the token that waits --------------------------------------------------------------------- */
+
+/* The last logits of the session, and the list it holds, against a fresh one. */
+static void check_last(onekv_model *model, onekv_session *session, const token_list *list) {
+  float expected[TINY_VOCABULARY];
+  onekv_item item = {session, NULL, 0, 1, NULL};
+  expect(model, list, expected);
+  CHECK(holds(session, list));
+  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK && holds(session, list));
+  CHECK_SAME_FLOATS(item.logits, expected, TINY_VOCABULARY);
+}
+
+/* However tokens are cut into appends without logits, and wherever their last one stands: it
+ * waits, is part of the session's tokens, and gives the logits that it gives at once; when it has
+ * run it does so again. Of k rows of logits with a waiting token the first is that token's. */
+static void check_waiting(onekv_model *model) {
+  for (size_t piece = 1; piece <= 33; piece += piece < 3 ? 1 : 15) {
+    onekv_session *session = open_session(model, NULL);
+    onekv_session *clone = NULL;
+    onekv_session_memory_report report;
+    token_list all = random_tokens(66);
+    token_list fed = {.n = 0};
+    while (fed.n < all.n) {
+      size_t n = all.n - fed.n < piece ? all.n - fed.n : piece;
+      onekv_item item = {session, all.tokens + fed.n, n, 0, NULL};
+      CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
+      memcpy(fed.tokens + fed.n, all.tokens + fed.n, n * sizeof(int32_t));
+      fed.n += n;
+      onekv_session_memory(session, &report);
+      CHECK(holds(session, &fed) && report.n_cached == fed.n - 1);
+    }
+    CHECK(onekv_session_clone(session, &clone) == ONEKV_OK);
+    check_last(model, session, &fed);
+    check_last(model, session, &fed); /* once more */
+    check_last(model, clone, &fed);
+    onekv_session_close(clone);
+    /* Two rows: of the token that waits, and of the one that is appended. */
+    int32_t token = 3;
+    onekv_item wait = {session, &token, 1, 0, NULL};
+    CHECK(onekv_step(model, &wait, 1, NULL) == ONEKV_OK);
+    onekv_item rows = {session, &token, 1, 2, NULL};
+    float expected[2 * TINY_VOCABULARY];
+    for (size_t i = 0; i < 2; i++) {
+      fed.tokens[fed.n++] = token;
+      expect(model, &fed, expected + i * TINY_VOCABULARY);
+    }
+    CHECK(onekv_step(model, &rows, 1, NULL) == ONEKV_OK && holds(session, &fed));
+    CHECK_SAME_FLOATS(rows.logits, expected, 2 * TINY_VOCABULARY);
+    onekv_session_close(session);
+  }
+}
+
+/* Cutting: at the waiting token, before it, and to nothing. */
+static void check_waiting_cut(onekv_model *model) {
+  onekv_session *session = open_session(model, NULL);
+  token_list list = random_tokens(34);
+  onekv_item item = {session, list.tokens, list.n, 0, NULL};
+  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
+  CHECK(onekv_session_truncate(session, 35) == ONEKV_INVALID_ARGUMENT && holds(session, &list));
+  CHECK(onekv_session_truncate(session, 34) == ONEKV_OK && holds(session, &list));
+  check_last(model, session, &list);
+  item = (onekv_item){session, list.tokens, 1, 0, NULL};
+  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
+  CHECK(onekv_session_truncate(session, 34) == ONEKV_OK);
+  check_last(model, session, &list);
+  list.n = 33;
+  CHECK(onekv_session_truncate(session, 33) == ONEKV_OK);
+  check_last(model, session, &list);
+  list.n = 0;
+  CHECK(onekv_session_truncate(session, 0) == ONEKV_OK && holds(session, &list));
+  item = (onekv_item){session, NULL, 0, 1, NULL};
+  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_INVALID_ARGUMENT);
+  onekv_session_close(session);
+}
+
+/* A full window takes one token more, which waits and cannot run; a window that slides makes room
+ * when it does. */
+static void check_waiting_full(onekv_model *model) {
+  onekv_session_options options = {.n_context = 40};
+  onekv_session *full = open_session(model, &options);
+  options.slides = true;
+  options.n_keep = 5;
+  onekv_session *slides = open_session(model, &options);
+  token_list list = random_tokens(41);
+  onekv_item items[2] = {{full, list.tokens, 41, 0, NULL}, {slides, list.tokens, 41, 0, NULL}};
+  CHECK(onekv_step(model, items, 2, NULL) == ONEKV_OK);
+  CHECK(holds(full, &list) && holds(slides, &list));
+  CHECK(onekv_session_reserve(full, 0, NULL) == ONEKV_OK);
+  CHECK(onekv_session_reserve(full, 1, NULL) == ONEKV_CONTEXT_FULL);
+  items[0] = (onekv_item){full, NULL, 0, 1, NULL};
+  CHECK(onekv_step(model, items, 1, NULL) == ONEKV_CONTEXT_FULL && holds(full, &list));
+  slide_list(&list, 40, 5, 1, 1);
+  items[1] = (onekv_item){slides, NULL, 0, 1, NULL};
+  CHECK(onekv_step(model, &items[1], 1, NULL) == ONEKV_OK && list.n == 23);
+  float expected[TINY_VOCABULARY];
+  expect(model, &list, expected);
+  CHECK(holds(slides, &list));
+  CHECK_SAME_FLOATS(items[1].logits, expected, TINY_VOCABULARY);
+  onekv_session_close(full);
+  onekv_session_close(slides);
 }
 
 /* Scoring that runs out of memory on the way: no token, no logprob. */
@@ -272,13 +389,14 @@ static void check_score_out_of_memory(void) {
   onekv_session *session = open_session(model, NULL);
   token_list list = random_tokens(90);
   float logprobs[90] = {7.0f};
-  feed_tokens(session, model, list.tokens, 3);
+  onekv_item before = {session, list.tokens, 3, 0, NULL};
+  CHECK(onekv_step(model, &before, 1, NULL) == ONEKV_OK);
   memory.fail_at = memory.n_calls + 3;
   CHECK(onekv_score(session, list.tokens, 90, logprobs, NULL) == ONEKV_OUT_OF_MEMORY);
   CHECK(logprobs[0] == 7.0f && onekv_session_n_tokens(session) == 3);
   onekv_session_memory_report report;
   onekv_session_memory(session, &report);
-  CHECK(report.cache_pages == report.cache_own && report.n_tokens == 3);
+  CHECK(report.cache_pages == report.cache_own && report.n_cached == 2);
   CHECK(onekv_score(session, list.tokens, 90, logprobs, NULL) == ONEKV_OK && logprobs[0] < 0.0f);
   onekv_session_close(session);
   CHECK(onekv_model_close(model) == ONEKV_OK && memory.n_bytes == 0);
@@ -303,11 +421,17 @@ int main(void) {
     check_slides(model, 2, 1);
     check_full(model);
     check_batches(model);
-    check_score(model, 0);
-    check_score(model, 33);
+    check_score(model, 0, false);
+    check_score(model, 1, true);
+    check_score(model, 33, false);
+    check_score(model, 33, true);
+    check_waiting(model);
+    check_waiting_cut(model);
+    check_waiting_full(model);
     CHECK(onekv_model_close(model) == ONEKV_OK);
     model = open_shape(i, type, 1);
-    check_score(model, 2);
+    check_score(model, 0, false);
+    check_score(model, 2, true);
     CHECK(onekv_model_close(model) == ONEKV_OK);
   }
   check_score_out_of_memory();

@@ -1,13 +1,14 @@
 /* Snapshots: what is restored goes on like the original, and nothing else is restored.
  *
- * Equal sessions give equal bytes, whatever happened to them before. Every flipped bit, every
+ * Equal sessions give equal bytes, whatever happened to them before. The last token is saved with
+ * the others, whether it has run or waits for its logits. Every flipped bit, every
  * other length, another model, cache type or window is refused with its reason, and a refusal
  * or a lack of memory leaves the model as it was. */
 #include "core/base/hash.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
-enum { N_CONTINUED = 20 };
+enum { N_CONTINUED = 20, HEAD_BYTES = 104 };
 
 static onekv_pool *pool;
 
@@ -27,7 +28,8 @@ static onekv_session_options sampled_options(void) {
   return options;
 }
 
-static onekv_session *open_fed(onekv_model *model, size_t n_tokens) {
+/* With `waits` the last token has not run. */
+static onekv_session *open_fed(onekv_model *model, size_t n_tokens, bool waits) {
   onekv_session_options options = sampled_options();
   onekv_session *session = open_session(model, &options);
   int32_t tokens[80];
@@ -36,6 +38,11 @@ static onekv_session *open_fed(onekv_model *model, size_t n_tokens) {
     const float *logits = feed_tokens(session, model, tokens, n_tokens);
     int32_t token = 0;
     CHECK(onekv_sample(session, logits, &token) == ONEKV_OK); /* moves the random numbers on */
+  }
+  if (waits) {
+    onekv_item last = {session, &tokens[n_tokens - 1], 1, 0, NULL};
+    CHECK(onekv_session_truncate(session, n_tokens - 1) == ONEKV_OK);
+    CHECK(onekv_step(model, &last, 1, NULL) == ONEKV_OK);
   }
   return session;
 }
@@ -67,42 +74,49 @@ static void check_same_future(onekv_model *model, onekv_session *a, onekv_sessio
   }
 }
 
+/* Restores on the same model and on another one of the same file; both go on as the original. */
+static void check_round_trip(onekv_model *model, onekv_model *twin, size_t n_tokens, bool waits) {
+  onekv_session *session = open_fed(model, n_tokens, waits);
+  file_bytes saved = save(session);
+  size_t n_cached = n_tokens - (waits ? 1 : 0);
+  size_t cache_bytes = n_cached * onekv_model_cache_bytes_per_token(model);
+  CHECK(saved.n_bytes == HEAD_BYTES + 2 * 8 + n_tokens * 4 + cache_bytes + 8);
+  onekv_session *restored = NULL;
+  onekv_session *abroad = NULL;
+  onekv_session *third = NULL;
+  onekv_error error = {ONEKV_OK, ""};
+  CHECK_SAY(onekv_session_restore(model, saved.bytes, saved.n_bytes, &restored, &error) ==
+            ONEKV_OK, "%s", error.message);
+  CHECK(onekv_session_restore(twin, saved.bytes, saved.n_bytes, &abroad, NULL) == ONEKV_OK);
+  file_bytes again = save(restored);
+  CHECK(again.n_bytes == saved.n_bytes && memcmp(again.bytes, saved.bytes, saved.n_bytes) == 0);
+  free(again.bytes);
+  onekv_session_memory_report report;
+  onekv_session_memory(restored, &report);
+  CHECK(onekv_session_n_tokens(restored) == n_tokens && report.n_cached == n_cached);
+  check_same_future(model, session, restored);
+  CHECK(onekv_session_restore(twin, saved.bytes, saved.n_bytes, &third, NULL) == ONEKV_OK);
+  check_same_future(twin, abroad, third);
+  int32_t here[81];
+  int32_t there[81];
+  size_t n = onekv_session_n_tokens(restored);
+  CHECK(n == onekv_session_n_tokens(abroad));
+  CHECK(onekv_session_tokens(restored, 0, n, here) == ONEKV_OK &&
+        onekv_session_tokens(abroad, 0, n, there) == ONEKV_OK &&
+        memcmp(here, there, n * sizeof *here) == 0);
+  onekv_session *all[4] = {session, restored, abroad, third};
+  for (size_t i = 0; i < 4; i++) onekv_session_close(all[i]);
+  free(saved.bytes);
+}
+
 static void check_round_trips(onekv_cache_type type, const char *projection) {
   static const size_t LENGTHS[] = {0, 1, 31, 32, 33, 64, 80};
   counted_memory memory = {0};
   onekv_model *model = open_typed(type, projection, 0, &memory);
   onekv_model *twin = open_typed(type, projection, 0, NULL);
   for (size_t i = 0; i < sizeof LENGTHS / sizeof LENGTHS[0]; i++) {
-    onekv_session *session = open_fed(model, LENGTHS[i]);
-    file_bytes saved = save(session);
-    size_t row_bytes = 4 + onekv_model_cache_bytes_per_token(model);
-    CHECK(saved.n_bytes == 108 + 2 * 8 + LENGTHS[i] * row_bytes + 8);
-    onekv_session *restored = NULL;
-    onekv_session *abroad = NULL;
-    onekv_error error = {ONEKV_OK, ""};
-    CHECK_SAY(onekv_session_restore(model, saved.bytes, saved.n_bytes, &restored, &error) ==
-              ONEKV_OK, "%s", error.message);
-    CHECK(onekv_session_restore(twin, saved.bytes, saved.n_bytes, &abroad, NULL) == ONEKV_OK);
-    file_bytes again = save(restored);
-    CHECK(again.n_bytes == saved.n_bytes && memcmp(again.bytes, saved.bytes, saved.n_bytes) == 0);
-    free(again.bytes);
-    check_same_future(model, session, restored);
-    /* On another model of the same file, from where the saved one was. */
-    onekv_session *third = NULL;
-    CHECK(onekv_session_restore(twin, saved.bytes, saved.n_bytes, &third, NULL) == ONEKV_OK);
-    check_same_future(twin, abroad, third);
-    int32_t here[80];
-    int32_t there[80];
-    size_t n = onekv_session_n_tokens(restored);
-    CHECK(n == onekv_session_n_tokens(abroad));
-    CHECK(onekv_session_tokens(restored, 0, n, here) == ONEKV_OK &&
-          onekv_session_tokens(abroad, 0, n, there) == ONEKV_OK &&
-          memcmp(here, there, n * sizeof *here) == 0);
-    onekv_session_close(session);
-    onekv_session_close(restored);
-    onekv_session_close(abroad);
-    onekv_session_close(third);
-    free(saved.bytes);
+    check_round_trip(model, twin, LENGTHS[i], false);
+    if (LENGTHS[i] > 0) check_round_trip(model, twin, LENGTHS[i], true);
   }
   CHECK(onekv_model_close(twin) == ONEKV_OK && onekv_model_close(model) == ONEKV_OK);
   CHECK(memory.n_bytes == 0 && !memory.is_damaged);
@@ -162,14 +176,8 @@ static void refuse_forged(onekv_model *model, file_bytes saved, size_t at, uint6
   free(forged);
 }
 
-static void check_refusals(void) {
-  counted_memory memory = {0};
-  onekv_model *model = open_typed(ONEKV_CACHE_F16, "Q-K=V", 0, &memory);
-  onekv_session *session = open_fed(model, 33);
-  file_bytes saved = save(session);
-  onekv_session_close(session);
-  onekv_model_trim(model);
-  size_t n_bytes_before = memory.n_bytes;
+/* Nothing of a snapshot can change, and no byte can be missing or too many. */
+static void check_damage(onekv_model *model, file_bytes saved) {
   for (size_t bit = 0; bit < saved.n_bytes * 8; bit++) {
     saved.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
     refuse(model, saved.bytes, saved.n_bytes, "snapshot is refused: ");
@@ -180,28 +188,48 @@ static void check_refusals(void) {
   memcpy(grown, saved.bytes, saved.n_bytes);
   for (size_t n = 1; n <= 300; n += 7) refuse(model, grown, saved.n_bytes + n, "its length");
   free(grown);
+}
+
+static void check_forgeries(onekv_model *model, file_bytes saved) {
+  enum { BIASES = HEAD_BYTES, TOKENS = HEAD_BYTES + 2 * 8 };
   refuse_forged(model, saved, 0, 'o', 1, "no OneKV snapshot");
-  refuse_forged(model, saved, 4, 1, 4, "version");
+  refuse_forged(model, saved, 4, 2, 4, "version");
   refuse_forged(model, saved, 8, 1, 8, "another model file");
-  refuse_forged(model, saved, 16, 1, 8, "cache rows differ");
-  refuse_forged(model, saved, 24, ONEKV_CACHE_I8, 4, "another element type");
-  refuse_forged(model, saved, 28, 2, 4, "damaged");
-  refuse_forged(model, saved, 32, 81, 8, "more tokens than its window");
-  refuse_forged(model, saved, 32, UINT64_MAX, 8, "more tokens than its window");
-  refuse_forged(model, saved, 32, 32, 8, "its length");
-  refuse_forged(model, saved, 40, 0, 8, "window");
-  refuse_forged(model, saved, 40, 97, 8, "larger than the model's");
-  refuse_forged(model, saved, 40, UINT64_MAX, 8, "larger than the model's");
-  refuse_forged(model, saved, 48, 80, 8, "n_keep");
-  refuse_forged(model, saved, 48, UINT64_MAX, 8, "n_keep");
-  refuse_forged(model, saved, 72, 0x7fc00000u, 4, "sampling.temperature");
-  refuse_forged(model, saved, 100, 257, 4, "sampling.penalty_window");
-  refuse_forged(model, saved, 104, 65, 4, "biases");
-  refuse_forged(model, saved, 104, UINT32_MAX, 4, "biases");
-  refuse_forged(model, saved, 104, 3, 4, "its length");
-  refuse_forged(model, saved, 108, TINY_VOCABULARY, 4, "biases.token");
-  refuse_forged(model, saved, 124, TINY_VOCABULARY, 4, "token 0");
-  refuse_forged(model, saved, 128, UINT32_MAX, 4, "token 1");
+  refuse_forged(model, saved, 16, ONEKV_CACHE_I8, 4, "another element type");
+  refuse_forged(model, saved, 20, 2, 4, "window is damaged");
+  refuse_forged(model, saved, 24, 82, 8, "more tokens than its window");
+  refuse_forged(model, saved, 24, UINT64_MAX, 8, "more tokens than its window");
+  refuse_forged(model, saved, 24, 32, 8, "its length");
+  refuse_forged(model, saved, 24, 0, 8, "its l"); /* its last token, or its length */
+  refuse_forged(model, saved, 32, 2, 4, "last token is damaged");
+  refuse_forged(model, saved, 32, UINT32_MAX, 4, "last token is damaged");
+  refuse_forged(model, saved, 32, saved.bytes[32] ^ 1u, 4, "its length");
+  refuse_forged(model, saved, 36, 0, 8, "window");
+  refuse_forged(model, saved, 36, 97, 8, "larger than the model's");
+  refuse_forged(model, saved, 36, UINT64_MAX, 8, "larger than the model's");
+  refuse_forged(model, saved, 44, 80, 8, "n_keep");
+  refuse_forged(model, saved, 44, UINT64_MAX, 8, "n_keep");
+  refuse_forged(model, saved, 68, 0x7fc00000u, 4, "sampling.temperature");
+  refuse_forged(model, saved, 96, 257, 4, "sampling.penalty_window");
+  refuse_forged(model, saved, 100, 65, 4, "biases");
+  refuse_forged(model, saved, 100, UINT32_MAX, 4, "biases");
+  refuse_forged(model, saved, 100, 3, 4, "its length");
+  refuse_forged(model, saved, BIASES, TINY_VOCABULARY, 4, "biases.token");
+  refuse_forged(model, saved, TOKENS, TINY_VOCABULARY, 4, "token 0");
+  refuse_forged(model, saved, TOKENS + 4, UINT32_MAX, 4, "token 1");
+  refuse_forged(model, saved, TOKENS + 4 * 32, TINY_VOCABULARY, 4, "token 32");
+}
+
+static void check_refusals(bool waits) {
+  counted_memory memory = {0};
+  onekv_model *model = open_typed(ONEKV_CACHE_F16, "Q-K=V", 0, &memory);
+  onekv_session *session = open_fed(model, 33, waits);
+  file_bytes saved = save(session);
+  onekv_session_close(session);
+  onekv_model_trim(model);
+  size_t n_bytes_before = memory.n_bytes;
+  check_damage(model, saved);
+  check_forgeries(model, saved);
   onekv_model_trim(model);
   onekv_memory report;
   onekv_model_memory(model, &report);
@@ -221,7 +249,7 @@ static void check_refusals(void) {
 static void check_out_of_memory(void) {
   counted_memory memory = {0};
   onekv_model *model = open_typed(ONEKV_CACHE_I8, "QKV", 0, &memory);
-  onekv_session *session = open_fed(model, 70);
+  onekv_session *session = open_fed(model, 70, true);
   file_bytes saved = save(session);
   onekv_session_close(session);
   size_t n_failed = 0;
@@ -251,7 +279,8 @@ int main(void) {
     check_round_trips((onekv_cache_type)type, "QKV");
   }
   check_equal_bytes();
-  check_refusals();
+  check_refusals(false);
+  check_refusals(true);
   check_out_of_memory();
   onekv_pool_close(pool);
   return check_finish();

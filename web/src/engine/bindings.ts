@@ -31,14 +31,11 @@ export interface Exports {
   _js_loader_finish(loader: number): I32;
   _onekv_loader_close(loader: number): void;
   _onekv_model_close(model: number): I32;
-  _onekv_model_config(model: number): I32;
   _onekv_model_hash(model: number): bigint;
   _onekv_model_level(model: number): I32;
   _onekv_model_use_threads(model: number, threads: number): void;
-  _onekv_model_cache_bytes_per_token(model: number): I32;
   _onekv_model_trim(model: number): void;
   _onekv_model_top(model: number, logits: number, count: number): I32;
-  _js_model_describe(model: number): void;
   _js_model_memory(model: number): void;
   _js_architecture(config: number): I32;
   _js_session_open(model: number, context: number, slides: number, keep: number,
@@ -57,7 +54,7 @@ export interface Exports {
   _onekv_session_save(session: number, out: number): void;
   _js_session_restore(model: number, bytes: number, count: number): I32;
   _js_step(model: number, items: number, heads: number, tokens: number): I32;
-  _js_sample(session: number, logits: number): I32;
+  _js_choose(model: number, session: number, logits: number): I32;
   _js_score(session: number, tokens: number, count: number, logprobs: number): I32;
   _js_encode(model: number, tokens: number, features: number, rows: number): I32;
   _js_attention_map(model: number, tokens: number, count: number, layer: number, head: number,
