@@ -69,7 +69,7 @@ test('a damaged snapshot is refused, whatever is wrong with it', async () => {
   for (const format of ['cache', 'tokens']) {
     const bytes = new Uint8Array(await (await session.save({ format })).arrayBuffer());
     const wrong = [0, 1, 7, 8, 15, bytes.length - 1].map((n) => bytes.slice(0, n));
-    for (let at = 0; at < bytes.length; at += 3) {
+    for (let at = 0; at < bytes.length; at++) {
       const damaged = bytes.slice();
       damaged[at] ^= 1 << at % 8;
       wrong.push(damaged);

@@ -89,20 +89,23 @@ test('save and restore, whether the last token waits or not', () => {
   assert.equal(model.restoreSession(model.openSession().save()).length, 0);
 });
 
-test('a snapshot with any byte flipped is refused or is still a session', () => {
-  const bytes = opened(tokens.subarray(0, 4)).save();
-  for (let at = 0; at < bytes.length; at++) {
-    const damaged = bytes.slice();
-    damaged[at] ^= 0x55;
-    try {
-      model.restoreSession(damaged).destroy();
-      assert.ok(at >= bytes.length - 4, `byte ${at} is not covered by the checksum`);
-    } catch (error) {
-      assert.equal(error.code, 'SNAPSHOT_REFUSED');
+test('a snapshot with any byte flipped is refused', () => {
+  const session = opened(tokens.subarray(0, 4));
+  for (const prepare of [() => {}, () => session.logits()]) {
+    prepare();
+    const bytes = session.save();
+    for (let at = 0; at < bytes.length; at++) {
+      for (const flip of [0x01, 0x55, 0x80]) {
+        const damaged = bytes.slice();
+        damaged[at] ^= flip;
+        assert.throws(() => model.restoreSession(damaged), { code: 'SNAPSHOT_REFUSED' },
+          `byte ${at}, bits ${flip}`);
+      }
     }
-  }
-  for (const n of [0, 1, 3, 4, 5, 100, bytes.length - 1]) {
-    assert.throws(() => model.restoreSession(bytes.subarray(0, n)), { code: 'SNAPSHOT_REFUSED' });
+    for (let n = 0; n < bytes.length; n++) {
+      assert.throws(() => model.restoreSession(bytes.subarray(0, n)),
+        { code: 'SNAPSHOT_REFUSED' }, `${n} bytes`);
+    }
   }
 });
 

@@ -3,8 +3,9 @@
 export { Engine, Loader } from './engine/engine.js';
 export type { ModelEstimate, ModelOptions } from './engine/engine.js';
 export { Model } from './engine/model.js';
-export type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest, Choice, Encoded,
-  ModelMemory }  from './engine/model.js';
+export type { Encoded, ModelMemory } from './engine/model.js';
+export type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest,
+  Choice } from './engine/step.js';
 export { Session } from './engine/session.js';
 export type { SessionMemory, SessionOptions } from './engine/session.js';
 export type { SamplingOptions } from './engine/sampling.js';

@@ -129,7 +129,8 @@ export interface Session {
   readonly contextUsage: number;
   /** Window in tokens. */
   readonly contextWindow: number;
-  /** Bytes of cache that the tokens take: those in the cache × model.bytesPerToken. */
+  /** Bytes that the tokens take in the cache. The last one usually waits for its logits and takes
+   * none yet. */
   readonly contextBytes: number;
   /** Messages so far, in a chat. */
   readonly messages: readonly ChatMessage[];

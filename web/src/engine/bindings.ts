@@ -200,6 +200,13 @@ export class Border {
     return this.decode(at, bytes.indexOf(0, at) - at);
   }
 
+  /** Bytes of the memory, the caller's own. */
+  copy(at: number, count: number): Uint8Array<ArrayBuffer> {
+    const copy = new Uint8Array(count);
+    copy.set(this.bytes.subarray(at, at + count));
+    return copy;
+  }
+
   /** UTF-8 bytes as text. Damaged parts become U+FFFD. */
   decode(at: number, count: number): string {
     // A copy: decoders refuse views of shared memory in some engines.

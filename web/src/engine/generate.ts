@@ -4,8 +4,8 @@
 // that a conversation can go on from it. Between pieces and tokens others get their turn, and an
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from '../api/errors.js';
-import type { AdvanceOptions, Choice } from './model.js';
 import type { Session } from './session.js';
+import type { AdvanceOptions, Choice } from './step.js';
 import { StopStrings } from '../text/stop-strings.js';
 import type { Tokenizer } from '../text/tokenizer.js';
 import { turnTaker } from '../util/event-loop.js';

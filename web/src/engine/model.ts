@@ -1,7 +1,7 @@
 // Model: an immutable set of weights with its sessions. One call at a time on a model and its
 // sessions: they share working memory.
 import type { Vocabulary } from '../api/model.js';
-import { memoryFields, stepItemsMax } from './bindings.js';
+import { memoryFields } from './bindings.js';
 import type { Border, Row } from './bindings.js';
 import { ChatTemplate } from '../text/chat-template.js';
 import type { ModelDescription } from './description.js';
@@ -10,6 +10,9 @@ import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { ImageShape } from './image.js';
 import { Session } from './session.js';
 import type { SessionOptions } from './session.js';
+import { advanceEach, appendEach } from './step.js';
+import type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest,
+  Choice } from './step.js';
 import type { TextKeys } from '../text/keys.js';
 import { Tokenizer } from '../text/tokenizer.js';
 
@@ -26,44 +29,6 @@ export interface Encoded {
   outputs: number;
   /** [rows][outputs], the caller's own. */
   logits: Float32Array;
-}
-
-export interface AdvanceOptions {
-  /** Gives also the natural logarithms of the chosen token's probability and of those of this
-   * many likeliest tokens; default 0, which gives neither. */
-  logprobs?: number;
-  /** May change a session's logits before the choice (a grammar's mask). The row is the module's
-   * memory: it must not be kept. */
-  mask?: (logits: Float32Array, session: Session) => void;
-}
-
-/** A chosen token. */
-export interface Choice {
-  token: number;
-  /** With options.logprobs: log p(token), before temperature and penalties. */
-  logprob?: number;
-  /** With options.logprobs: the likeliest tokens, likeliest first. */
-  top?: { token: number; logprob: number }[];
-}
-
-export interface AppendRequest {
-  session: Session;
-  /** Checked (checkTokens), at least one. */
-  tokens: Int32Array;
-}
-
-export interface AdvanceRequest {
-  session: Session;
-  options: AdvanceOptions;
-}
-
-export type AdvanceOutcome = { choice: Choice } | { error: unknown };
-
-/** One item of a step. @internal */
-export interface StepItem {
-  session: number;
-  tokens: Int32Array;
-  logits: number;
 }
 
 /** @internal */
@@ -227,32 +192,7 @@ export class Model {
    * or of another model).
    */
   appendEach(requests: readonly AppendRequest[]): unknown[] {
-    this.#checkSessions(requests);
-    const outcomes: unknown[] = [];
-    for (let first = 0; first < requests.length; first += stepItemsMax) {
-      outcomes.push(...this.#appendGroup(requests.slice(first, first + stepItemsMax)));
-    }
-    return outcomes;
-  }
-
-  #appendGroup(group: readonly AppendRequest[]): unknown[] {
-    try {
-      const items = group.map(({ session, tokens }) => session.appendItem(tokens));
-      const run = items.filter((item) => item !== undefined);
-      if (run.length > 0) this.step(run);
-    } catch (error) {
-      if (group.length === 1) return [error];
-      // Nothing has changed: each by itself tells whose failure it was.
-      return group.flatMap((request) => this.#appendGroup([request]));
-    }
-    for (const { session, tokens } of group) session.hasAppended(tokens);
-    return group.map(() => undefined);
-  }
-
-  #checkSessions(requests: readonly { session: Session }[]): void {
-    const sessions = new Set(requests.map(({ session }) => session));
-    if (sessions.size === requests.length && [...sessions].every((s) => s.model === this)) return;
-    throw invalidArgument('sessions', 'a session twice or of another model', 'one of each');
+    return appendEach(this, requests);
   }
 
   /**
@@ -260,51 +200,7 @@ export class Model {
    * does not keep the others. Error: INVALID_ARGUMENT (a session twice or of another model).
    */
   advanceEach(requests: readonly AdvanceRequest[]): AdvanceOutcome[] {
-    this.#checkSessions(requests);
-    const outcomes: AdvanceOutcome[] = [];
-    for (let first = 0; first < requests.length; first += this.#batch) {
-      outcomes.push(...this.#advanceGroup(requests.slice(first, first + this.#batch)));
-    }
-    return outcomes;
-  }
-
-  #advanceGroup(group: readonly AdvanceRequest[]): AdvanceOutcome[] {
-    let rows: number[];
-    try {
-      rows = this.step(group.map(({ session }) => session.lastItem()));
-    } catch (error) {
-      if (group.length === 1) return [{ error }];
-      // Nothing has changed: each by itself tells whose failure it was.
-      return group.flatMap((request) => this.#advanceGroup([request]));
-    }
-    for (const { session } of group) session.hasRun();
-    return group.map(({ session, options }, i) => {
-      try {
-        return { choice: session.choose(rows[i] as number, options) };
-      } catch (error) {
-        return { error };
-      }
-    });
-  }
-
-  /** One step of core: appends each item's tokens; addresses of the logits. @internal */
-  step(items: readonly StepItem[]): number[] {
-    if (items.length > stepItemsMax) throw invalidArgument('items', items.length, 'at most 64');
-    const { border } = this;
-    const headInts = 4 * items.length;
-    const count = items.reduce((sum, item) => sum + item.tokens.length, 0);
-    return border.withMemory(4 * (headInts + count), (at) => {
-      const ints = border.ints(at, headInts + count);
-      let next = headInts;
-      items.forEach(({ session, tokens, logits }, i) => {
-        ints.set([session, tokens.length, logits, 0], 4 * i);
-        ints.set(tokens, next);
-        next += tokens.length;
-      });
-      border.check(border.exports._js_step(this.handle, items.length, at, at + 4 * headInts));
-      const heads = border.ints(at, headInts);
-      return items.map((_, i) => border.address(heads[4 * i + 3] as number));
-    });
+    return advanceEach(this, this.#batch, requests);
   }
 
   /**

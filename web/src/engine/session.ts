@@ -1,15 +1,13 @@
-// Session: one sequence of a causal model.
-//
-// The last token of a session usually is not in the cache yet: its logits are what the next choice
-// needs, so it waits (`#last`) and runs in the step that makes the choice. A session whose last
-// token has run already (after score, or restored so) runs it once more: the cache is cut by one
-// token and the token waits again, which gives the same bits.
+// Session: one sequence of a causal model. Its tokens, the one that waits for its logits among them,
+// are core's (core/onekv.h).
 import { sessionFields } from './bindings.js';
 import type { Border, Row } from './bindings.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
-import type { AdvanceOptions, Choice, Model, StepItem } from './model.js';
+import type { Model } from './model.js';
 import { stageSampling } from './sampling.js';
 import type { SamplingOptions } from './sampling.js';
+import { runStep } from './step.js';
+import type { AdvanceOptions, Choice } from './step.js';
 
 export interface SessionOptions extends SamplingOptions {
   /** Window in tokens; default and maximum: the model's. */
@@ -21,7 +19,10 @@ export interface SessionOptions extends SamplingOptions {
   keep?: number;
 }
 
-/** In bytes, but for `tokens`: those of the cache. cachePages counts pages shared with clones,
+const noTokens = new Int32Array(0);
+
+/** In bytes, but for `tokens`: those whose rows are in the cache, which is all of them, or all but
+ * the one that waits for its logits. cachePages counts pages shared with clones,
  * cacheOwn those that no other session refers to; standardUsed is what standard QKV attention
  * (MHA) would take at the same length and element type. */
 export type SessionMemory = Row<typeof sessionFields>;
@@ -29,13 +30,10 @@ export type SessionMemory = Row<typeof sessionFields>;
 export class Session {
   readonly model: Model;
   #handle: number;
-  /** The last token, not in the cache yet. */
-  #last: number | undefined;
 
-  private constructor(model: Model, handle: number, last: number | undefined) {
+  private constructor(model: Model, handle: number) {
     this.model = model;
     this.#handle = handle;
-    this.#last = last;
     model.own(this);
   }
 
@@ -50,57 +48,43 @@ export class Session {
     }
     const { biases, seed } = stageSampling(border, options);
     return new Session(model, border.checkHandle(border.exports._js_session_open(
-      handle, contextLength, overflow === 'slide' ? 1 : 0, keep, biases, seed)), undefined);
+      handle, contextLength, overflow === 'slide' ? 1 : 0, keep, biases, seed)));
   }
 
   /** @internal */
   static restore(model: Model, bytes: Uint8Array): Session {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { border, handle } = model;
-    const count = bytes.length - 4;
-    const last = count < 0 ? -2
-      : new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getInt32(count, true);
-    if (last < -1 || last >= model.description.vocabulary) {
-      throw new OneKVError('SNAPSHOT_REFUSED', 'the snapshot does not end with a token');
-    }
-    const session = border.withMemory(count, (at) => {
-      border.bytes.set(bytes.subarray(0, count), at);
-      return border.checkHandle(border.exports._js_session_restore(handle, at, count));
+    const session = border.withMemory(bytes.length, (at) => {
+      border.bytes.set(bytes, at);
+      return border.checkHandle(border.exports._js_session_restore(handle, at, bytes.length));
     });
-    return new Session(model, session, last < 0 ? undefined : last);
+    return new Session(model, session);
   }
 
   get #border(): Border {
     return this.model.border;
   }
 
-  #open(): number {
+  /** Its address; refuses when destroyed. @internal */
+  get handle(): number {
     if (this.#handle === 0) throw new OneKVError('DESTROYED', 'the session was destroyed');
     return this.#handle;
   }
 
-  #inCache(): number {
-    return this.#border.address(this.#border.exports._onekv_session_n_tokens(this.#open()));
-  }
-
-  /** Tokens so far. */
+  /** Tokens so far. The last one may be one more than the window holds. */
   get length(): number {
-    return this.#inCache() + (this.#last === undefined ? 0 : 1);
-  }
-
-  /** Tokens in the cache: all but one that waits. */
-  get cached(): number {
-    return this.#inCache();
+    return this.#border.address(this.#border.exports._onekv_session_n_tokens(this.handle));
   }
 
   /** Window in tokens. */
   get contextLength(): number {
-    return this.#border.address(this.#border.exports._onekv_session_n_context(this.#open()));
+    return this.#border.address(this.#border.exports._onekv_session_n_context(this.handle));
   }
 
   /** A full window forgets its older half instead of being an error. */
   get slides(): boolean {
-    return this.#border.exports._onekv_session_slides(this.#open()) !== 0;
+    return this.#border.exports._onekv_session_slides(this.handle) !== 0;
   }
 
   /** The tokens from position `first` on, all by default. */
@@ -108,15 +92,11 @@ export class Session {
     const { length } = this;
     checkInteger('first', first, 0, length);
     checkInteger('count', count, 0, length - first);
-    const cached = Math.min(count, Math.max(0, this.#inCache() - first));
     const border = this.#border;
-    const tokens = new Int32Array(count);
-    border.withMemory(4 * cached, (at) => {
-      border.check(border.exports._onekv_session_tokens(this.#open(), first, cached, at));
-      tokens.set(border.ints(at, cached));
+    return border.withMemory(4 * count, (at) => {
+      border.check(border.exports._onekv_session_tokens(this.handle, first, count, at));
+      return border.ints(at, count).slice();
     });
-    if (cached < count) tokens[count - 1] = this.#last as number;
-    return tokens;
   }
 
   /**
@@ -124,12 +104,9 @@ export class Session {
    * the session stays as it was (after OUT_OF_MEMORY the window may have slid).
    */
   append(tokens: ArrayLike<number>): void {
-    this.#open();
+    const { handle } = this;
     const ids = this.model.checkTokens(tokens);
-    if (ids.length === 0) return;
-    const item = this.appendItem(ids);
-    if (item !== undefined) this.model.step([item]);
-    this.hasAppended(ids);
+    if (ids.length > 0) runStep(this.model, [{ session: handle, tokens: ids, logits: 0 }]);
   }
 
   /** How many of `most` tokens to append in one step: a window that slides makes room for what is
@@ -140,76 +117,15 @@ export class Session {
     return Math.min(most, Math.max(1, room));
   }
 
-  /** The item that runs all of the ids but the last, which waits; undefined when there is none to
-   * run. ids are checked and not empty. @internal */
-  appendItem(ids: Int32Array): StepItem | undefined {
-    const run = this.#last === undefined ? ids.slice(0, -1) : ids.slice();
-    if (this.#last !== undefined) {
-      run.copyWithin(1, 0, run.length - 1);
-      run[0] = this.#last;
-    }
-    return run.length === 0 ? undefined : { session: this.#open(), tokens: run, logits: 0 };
-  }
-
-  /** The step of appendItem was done. @internal */
-  hasAppended(ids: Int32Array): void {
-    this.#last = ids.at(-1);
-  }
-
   /** Chooses the next token and appends it. Errors: those of Model.advance. */
   next(options: AdvanceOptions = {}): Choice {
     const [choice] = this.model.advance([this], options);
     return choice as Choice;
   }
 
-  /** Sees to it that the last token waits. */
-  #takeBackLast(): void {
-    if (this.#last !== undefined) return;
-    const count = this.#inCache();
-    if (count === 0) throw new OneKVError('WRONG_STATE', 'the session has no tokens yet');
-    [this.#last] = this.tokens(count - 1, 1);
-    this.#border.check(this.#border.exports._onekv_session_truncate(this.#open(), count - 1));
-  }
-
-  /** The item that runs the last token for its logits. @internal */
-  lastItem(): StepItem {
-    this.#takeBackLast();
-    return { session: this.#open(), tokens: Int32Array.of(this.#last as number), logits: 1 };
-  }
-
-  /** The step of lastItem was done: no token waits. @internal */
-  hasRun(): void {
-    this.#last = undefined;
-  }
-
-  /** Chooses from the logits that lastItem's step gave, and appends. @internal */
-  choose(logits: number, options: AdvanceOptions): Choice {
-    const border = this.#border;
-    const { outputs } = this.model.description;
-    options.mask?.(border.floats(logits, outputs), this);
-    const token = border.exports._js_sample(this.#open(), logits);
-    if (token < 0) throw border.error(border.exports._js_error_status());
-    this.#last = token;
-    const count = options.logprobs ?? 0;
-    if (count === 0) return { token };
-    checkInteger('logprobs', count, 0, outputs);
-    const logprob = border.exports._onekv_logprob(logits, outputs, token);
-    const top = border.address(border.exports._onekv_model_top(this.model.handle, logits, count));
-    const floats = border.floats(top, 2 * count);
-    const ints = border.ints(top, 2 * count);
-    return {
-      token,
-      logprob,
-      top: Array.from({ length: count }, (_, i) => ({
-        token: ints[2 * i + 1] as number, logprob: floats[2 * i] as number,
-      })),
-    };
-  }
-
   /** The logits of the last token: what the next choice is made from. [outputs], the caller's. */
   logits(): Float32Array {
-    const [row] = this.model.step([this.lastItem()]);
-    this.#last = undefined;
+    const [row] = runStep(this.model, [{ session: this.handle, tokens: noTokens, logits: 1 }]);
     return this.#border.floats(row as number, this.model.description.outputs).slice();
   }
 
@@ -219,67 +135,47 @@ export class Session {
    */
   score(tokens: ArrayLike<number>): Float32Array {
     const ids = this.model.checkTokens(tokens);
-    const given = this.length > 0 ? 1 : 0;
-    if (given > 0) this.#takeBackLast();
-    const count = given + ids.length;
-    const result = new Float32Array(ids.length).fill(Number.NaN);
-    if (ids.length === 0) return result;
-    if (count === 1) {
-      this.append(ids);
-      return result;
-    }
+    const count = ids.length;
+    if (count === 0) return new Float32Array(0);
     const border = this.#border;
-    border.withMemory(8 * count, (at) => {
-      const run = border.ints(at, count);
-      if (given > 0) run[0] = this.#last as number;
-      run.set(ids, given);
-      border.check(border.exports._js_score(this.#open(), at, count, at + 4 * count));
-      result.set(border.floats(at + 4 * count, count - 1), 1 - given);
+    return border.withMemory(8 * count, (at) => {
+      border.ints(at, count).set(ids);
+      border.check(border.exports._js_score(this.handle, at, count, at + 4 * count));
+      return border.floats(at + 4 * count, count).slice();
     });
-    this.#last = undefined;
-    return result;
   }
 
   /** Keeps the first `count` tokens, and no reserved page. Error: INVALID_ARGUMENT if there are
    * fewer. */
   truncate(count: number): void {
-    const { length } = this;
-    checkInteger('count', count, 0, length);
-    if (count < length) this.#last = undefined;
-    const cached = Math.min(count, this.#inCache());
-    this.#border.check(this.#border.exports._onekv_session_truncate(this.#open(), cached));
+    checkInteger('count', count, 0, this.length);
+    this.#border.check(this.#border.exports._onekv_session_truncate(this.handle, count));
   }
 
   /** An independent session with the same tokens, sampling and random numbers. The cache is
    * shared until one of the two writes. Error: OUT_OF_MEMORY. */
   clone(): Session {
     const border = this.#border;
-    const handle = border.checkHandle(border.exports._js_session_clone(this.#open()));
-    return new Session(this.model, handle, this.#last);
+    const handle = border.checkHandle(border.exports._js_session_clone(this.handle));
+    return new Session(this.model, handle);
   }
 
   /** New sampling parameters; random numbers restart at their seed. Error: INVALID_ARGUMENT. */
   setSampling(options: SamplingOptions): void {
-    const handle = this.#open();
+    const handle = this.handle;
     const { biases, seed } = stageSampling(this.#border, options);
     this.#border.check(this.#border.exports._js_session_set_sampling(handle, biases, seed));
   }
 
-  /**
-   * The session as bytes, for Model.restoreSession: core's snapshot (core/api/snapshot.c), then the
-   * last token if it is not in the cache, else -1, as i32.
-   */
+  /** The session as bytes, for Model.restoreSession (core/api/snapshot.c has the layout). */
   save(): Uint8Array<ArrayBuffer> {
     const border = this.#border;
-    const handle = this.#open();
+    const { handle } = this;
     const count = border.address(border.exports._onekv_session_save_bytes(handle));
-    const bytes = new Uint8Array(count + 4);
-    border.withMemory(count, (at) => {
+    return border.withMemory(count, (at) => {
       border.exports._onekv_session_save(handle, at);
-      bytes.set(border.bytes.subarray(at, at + count));
+      return border.copy(at, count);
     });
-    new DataView(bytes.buffer).setInt32(count, this.#last ?? -1, true);
-    return bytes;
   }
 
   /**
@@ -288,12 +184,12 @@ export class Session {
    */
   reserve(count: number): void {
     checkInteger('count', count, 0, 2 ** 31 - 1);
-    this.#border.check(this.#border.exports._js_session_reserve(this.#open(), count));
+    this.#border.check(this.#border.exports._js_session_reserve(this.handle, count));
   }
 
   memory(): SessionMemory {
     const border = this.#border;
-    border.exports._js_session_memory(this.#open());
+    border.exports._js_session_memory(this.handle);
     return border.row(sessionFields);
   }
 

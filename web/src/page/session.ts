@@ -87,7 +87,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   get contextBytes(): number {
-    return this.#state.cached * this.model.bytesPerToken;
+    return this.#state.bytes;
   }
 
   get messages(): readonly ChatMessage[] {
@@ -133,8 +133,8 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
         onNotice: (notice, call) => {
           if (notice.type === 'prefill') options.onPrefill?.(notice.done, notice.total);
           if (notice.type === 'part') {
-            const { length, cached, slides } = notice;
-            this.#update({ ...this.#state, length, cached, slides });
+            const { length, bytes, slides } = notice;
+            this.#update({ ...this.#state, length, bytes, slides });
             onPart(notice.part);
           }
           obey(notice, call);

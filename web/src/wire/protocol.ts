@@ -76,9 +76,10 @@ export interface WireGenerateOptions {
 /** How a session stands. */
 export interface SessionState {
   id: number;
-  /** Tokens so far, and how many of them are in the cache. */
+  /** Tokens so far. */
   length: number;
-  cached: number;
+  /** Of their rows in the cache. */
+  bytes: number;
   window: number;
   chat: boolean;
   /** How often the window has slid. */
@@ -168,7 +169,7 @@ export type ToWorker = CallMessage |
 export type Notice =
   | { type: 'progress'; loaded: number; total: number }
   | { type: 'prefill'; done: number; total: number }
-  | { type: 'part'; part: GeneratedPart; length: number; cached: number; slides: number }
+  | { type: 'part'; part: GeneratedPart; length: number; bytes: number; slides: number }
   /** Which tokens may come next? */
   | { type: 'ask' };
 

@@ -1,8 +1,8 @@
 // A saved session: what page and worker know about it (messages, settings), and its tokens or
 // core's own snapshot.
 //
-//   "OneKVs1\n"                          8 bytes
-//   u32 bytes of the description, u32 hash of all that follows (little-endian)
+//   "OneKVs2\n"                          8 bytes
+//   u32 hash of all that follows (little-endian), u32 bytes of the description
 //   description                          JSON, UTF-8
 //   format 'cache': Session.save();  format 'tokens': i32 tokens
 //
@@ -29,7 +29,7 @@ export interface Saved {
   payload: Uint8Array;
 }
 
-const magic = new TextEncoder().encode('OneKVs1\n');
+const magic = new TextEncoder().encode('OneKVs2\n');
 const headBytes = magic.length + 8;
 
 function hashOf(bytes: Uint8Array): number {
@@ -64,8 +64,8 @@ export function writeSaved(saved: Saved): Uint8Array<ArrayBuffer> {
   bytes.set(description, headBytes);
   bytes.set(payload, headBytes + description.length);
   const view = new DataView(bytes.buffer);
-  view.setUint32(magic.length, description.length, true);
-  view.setUint32(magic.length + 4, hashOf(bytes.subarray(headBytes)), true);
+  view.setUint32(magic.length + 4, description.length, true);
+  view.setUint32(magic.length, hashOf(bytes.subarray(magic.length + 4)), true);
   return bytes;
 }
 
@@ -100,10 +100,12 @@ export function readSaved(bytes: Uint8Array, modelHash: string): Saved {
     throw refused('does not begin as one of this version');
   }
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  const length = view.getUint32(magic.length, true);
+  if (hashOf(bytes.subarray(magic.length + 4)) !== view.getUint32(magic.length, true)) {
+    throw refused('is damaged');
+  }
+  const length = view.getUint32(magic.length + 4, true);
   if (length > bytes.length - headBytes) throw refused('ends too early');
   const all = bytes.subarray(headBytes);
-  if (hashOf(all) !== view.getUint32(magic.length + 4, true)) throw refused('is damaged');
   let saved: Saved;
   try {
     const description = JSON.parse(new TextDecoder().decode(all.slice(0, length))) as Saved;

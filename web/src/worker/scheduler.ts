@@ -4,8 +4,9 @@
 //
 // A session is in here at most once: whoever calls sees to that (one call at a time a session).
 import type { Stepper } from '../engine/generate.js';
-import type { AdvanceOptions, AdvanceOutcome, Choice, Model } from '../engine/model.js';
+import type { Model } from '../engine/model.js';
 import type { Session } from '../engine/session.js';
+import type { AdvanceOptions, AdvanceOutcome, Choice } from '../engine/step.js';
 import { turn } from '../util/event-loop.js';
 
 interface Append {

@@ -103,8 +103,8 @@ export class SessionHost {
     const found = this.#conversations.get(session as number);
     if (found === undefined || this.#model.engine.isBroken) return undefined;
     const { id, chat, slides, messages, session: core } = found;
-    const { length, cached, contextLength } = core;
-    return { id, length, cached, window: contextLength, chat, slides,
+    const { length, contextLength } = core;
+    return { id, length, bytes: core.memory().cacheUsed, window: contextLength, chat, slides,
       messages };
   }
 
@@ -237,7 +237,7 @@ export class SessionHost {
         conversation.growAnswer(value.text, token);
         const { session, slides } = conversation;
         call.notice({ type: 'part', part: { text: value.text, token, ...logprobs },
-          length: session.length, cached: session.cached, slides });
+          length: session.length, bytes: session.memory().cacheUsed, slides });
       }
     } finally {
       if (!this.#model.engine.isBroken) conversation.endAnswer();
