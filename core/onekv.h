@@ -27,8 +27,9 @@ typedef struct onekv_session onekv_session;
 /* How quantised matrices are multiplied. */
 typedef enum onekv_arithmetic {
   ONEKV_INT8,  /* packed for integer kernels; each input row is rounded to 7 bits and a sign, in
-                  blocks of 32 columns: an input moves by up to 2^-8 of its block's largest */
-  ONEKV_INT16, /* the same with 15 bits and a sign: by up to 2^-15 */
+                  blocks as long as the weights' (32 to 256 columns): an input moves by up to 2^-8
+                  of its block's largest */
+  ONEKV_INT16, /* the same with 14 bits and a sign: by up to 2^-15 */
   ONEKV_F32    /* rows of the file, decoded and multiplied as f32: slowest, nothing is rounded */
 } onekv_arithmetic;
 

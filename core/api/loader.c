@@ -90,7 +90,7 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   model->scratch.n_logits_max = n_logits;
   model->scratch.n_rows_max = config->causal ? ROWS_OF_PREFILL : n_context;
   model->scratch.n_threads_max = pool_n_most(model->pool);
-  model->scratch.matmul.packed.value_bytes = options->arithmetic == ONEKV_INT8 ? 1 : 2;
+  model->scratch.matmul.packed.rows_per_token = options->arithmetic == ONEKV_INT8 ? 1 : 2;
   kv_layout layout;
   if (!kv_layout_make(config, options->cache_type, &layout)) {
     return error_set(error, ONEKV_OUT_OF_MEMORY, "the size of a cache page overflows");

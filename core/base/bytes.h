@@ -1,4 +1,4 @@
-/* Little-endian numbers out of bytes of any alignment, on hosts of any byte order. */
+/* Little-endian numbers out of and into bytes of any alignment, on hosts of any byte order. */
 #ifndef ONEKV_BYTES_H
 #define ONEKV_BYTES_H
 
@@ -6,6 +6,11 @@
 
 static inline uint16_t load_u16(const uint8_t *bytes) {
   return (uint16_t)(bytes[0] | ((unsigned)bytes[1] << 8));
+}
+
+static inline void store_u16(uint8_t *bytes, uint16_t value) {
+  bytes[0] = (uint8_t)value;
+  bytes[1] = (uint8_t)(value >> 8);
 }
 
 static inline uint32_t load_u32(const uint8_t *bytes) {

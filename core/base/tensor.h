@@ -30,6 +30,14 @@ typedef enum tensor_type {
       TENSOR_TYPE_END = 31
 } tensor_type;
 
+/* Of a block: TENSOR_ELEMENTS_Q8_0 is 32, TENSOR_BYTES_Q8_0 is 34. */
+enum {
+#define X(name, id, elements, bytes) TENSOR_ELEMENTS_##name = elements, TENSOR_BYTES_##name = bytes,
+  TENSOR_TYPE_LIST(X)
+#undef X
+      TENSOR_BYTES_MAX = 256 /* at least a block of any type */
+};
+
 typedef struct tensor_type_info {
   const char *name; /* NULL: not a supported type */
   size_t block_elements;

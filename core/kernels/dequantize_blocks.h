@@ -7,19 +7,12 @@
 
 #include "core/base/bytes.h"
 #include "core/base/f16.h"
+#include "core/base/tensor.h"
 
 enum {
   BLOCK = 32,        /* elements of a simple block                           */
   SUPER_BLOCK = 256, /* elements of a K block                                */
-  K_SCALES = 12,     /* bytes that hold 8 scales and 8 minima of 6 bits each */
-  BYTES_Q4_0 = 18,
-  BYTES_Q4_1 = 20,
-  BYTES_Q5_0 = 22,
-  BYTES_Q5_1 = 24,
-  BYTES_Q8_0 = 34,
-  BYTES_Q4_K = 144,
-  BYTES_Q5_K = 176,
-  BYTES_Q6_K = 210
+  K_SCALES = 12      /* bytes that hold 8 scales and 8 minima of 6 bits each */
 };
 
 static inline float read_f16(const uint8_t *bytes) {

@@ -21,7 +21,7 @@ static void dequantize_bf16_scalar(const uint8_t *blocks, size_t n, float *out) 
 
 /* f16 d, i8 q[32]: q · d */
 static void dequantize_q8_0_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q8_0) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q8_0) {
     float d = read_f16(blocks);
     for (size_t i = 0; i < BLOCK; i++) out[start + i] = (float)(int8_t)blocks[2 + i] * d;
   }
@@ -30,7 +30,7 @@ static void dequantize_q8_0_scalar(const uint8_t *blocks, size_t n, float *out) 
 /* f16 d, u4 q[32]: (q - 8) · d. The low halves of the 16 bytes are elements 0 to 15, the high
  * halves 16 to 31; so in all simple 4 and 5 bit types. */
 static void dequantize_q4_0_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q4_0) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q4_0) {
     float d = read_f16(blocks);
     for (size_t i = 0; i < BLOCK / 2; i++) {
       int byte = blocks[2 + i];
@@ -42,7 +42,7 @@ static void dequantize_q4_0_scalar(const uint8_t *blocks, size_t n, float *out) 
 
 /* f16 d, f16 m, u4 q[32]: q · d + m */
 static void dequantize_q4_1_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q4_1) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q4_1) {
     float d = read_f16(blocks);
     float m = read_f16(blocks + 2);
     for (size_t i = 0; i < BLOCK / 2; i++) {
@@ -55,7 +55,7 @@ static void dequantize_q4_1_scalar(const uint8_t *blocks, size_t n, float *out) 
 
 /* f16 d, u32 fifth bits, u4 q[32]: (q - 16) · d */
 static void dequantize_q5_0_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_0) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q5_0) {
     float d = read_f16(blocks);
     uint32_t high = load_u32(blocks + 2);
     for (size_t i = 0; i < BLOCK / 2; i++) {
@@ -70,7 +70,7 @@ static void dequantize_q5_0_scalar(const uint8_t *blocks, size_t n, float *out) 
 
 /* f16 d, f16 m, u32 fifth bits, u4 q[32]: q · d + m */
 static void dequantize_q5_1_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_1) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q5_1) {
     float d = read_f16(blocks);
     float m = read_f16(blocks + 2);
     uint32_t high = load_u32(blocks + 4);
@@ -87,7 +87,7 @@ static void dequantize_q5_1_scalar(const uint8_t *blocks, size_t n, float *out) 
 /* f16 d, f16 dmin, 12 bytes of scales, u4 q[256]: (d · scale) · q - dmin · minimum. Each 32
  * bytes hold two sub-blocks of 32 elements: low halves, then high halves. */
 static void dequantize_q4_k_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q4_K) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q4_K) {
     float d = read_f16(blocks);
     float d_minimum = read_f16(blocks + 2);
     for (size_t j = 0; j < 8; j++) {
@@ -107,7 +107,7 @@ static void dequantize_q4_k_scalar(const uint8_t *blocks, size_t n, float *out) 
 /* As Q4_K with a fifth bit: bit j of byte i of the 32 bytes before q belongs to element i of
  * sub-block j. */
 static void dequantize_q5_k_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q5_K) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q5_K) {
     float d = read_f16(blocks);
     float d_minimum = read_f16(blocks + 2);
     const uint8_t *high = blocks + 4 + K_SCALES;
@@ -130,7 +130,7 @@ static void dequantize_q5_k_scalar(const uint8_t *blocks, size_t n, float *out) 
  * bytes, 64 to 127 their high halves; the four groups of 32 take bit pairs 0 to 3 of the high
  * bytes. A scale belongs to 16 elements. */
 static void dequantize_q6_k_scalar(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q6_K) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q6_K) {
     const uint8_t *scales = blocks + 192;
     float d = read_f16(blocks + 208);
     for (size_t i = 0; i < SUPER_BLOCK; i++) {

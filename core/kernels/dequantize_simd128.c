@@ -31,7 +31,7 @@ static void dequantize_bf16_simd128(const uint8_t *blocks, size_t n, float *out)
 }
 
 static void dequantize_q8_0_simd128(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q8_0) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q8_0) {
     v128_t d = wasm_f32x4_splat(read_f16(blocks));
     f32x4_store_scaled(wasm_v128_load(blocks + 2), d, out + start);
     f32x4_store_scaled(wasm_v128_load(blocks + 18), d, out + start + 16);
@@ -48,7 +48,7 @@ SIMD_INLINE v128_t high_halves(v128_t bytes) {
 
 static void dequantize_q4_0_simd128(const uint8_t *blocks, size_t n, float *out) {
   const v128_t middle = wasm_i8x16_splat(8);
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q4_0) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q4_0) {
     v128_t d = wasm_f32x4_splat(read_f16(blocks));
     v128_t q = wasm_v128_load(blocks + 2);
     f32x4_store_scaled(wasm_i8x16_sub(low_halves(q), middle), d, out + start);
@@ -57,7 +57,7 @@ static void dequantize_q4_0_simd128(const uint8_t *blocks, size_t n, float *out)
 }
 
 static void dequantize_q4_1_simd128(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q4_1) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q4_1) {
     v128_t d = wasm_f32x4_splat(read_f16(blocks));
     v128_t m = wasm_f32x4_splat(read_f16(blocks + 2));
     v128_t q = wasm_v128_load(blocks + 4);
@@ -77,7 +77,7 @@ SIMD_INLINE v128_t fifth_bits(const uint8_t *bits) {
 
 static void dequantize_q5_0_simd128(const uint8_t *blocks, size_t n, float *out) {
   const v128_t middle = wasm_i8x16_splat(16);
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_0) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q5_0) {
     v128_t d = wasm_f32x4_splat(read_f16(blocks));
     v128_t q = wasm_v128_load(blocks + 6);
     v128_t low = wasm_v128_or(low_halves(q), fifth_bits(blocks + 2));
@@ -88,7 +88,7 @@ static void dequantize_q5_0_simd128(const uint8_t *blocks, size_t n, float *out)
 }
 
 static void dequantize_q5_1_simd128(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += BLOCK, blocks += BYTES_Q5_1) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_Q5_1) {
     v128_t d = wasm_f32x4_splat(read_f16(blocks));
     v128_t m = wasm_f32x4_splat(read_f16(blocks + 2));
     v128_t q = wasm_v128_load(blocks + 8);
@@ -114,7 +114,7 @@ static void k_factors(const uint8_t *block, float factors[8], float offsets[8]) 
 static void dequantize_q4_k_simd128(const uint8_t *blocks, size_t n, float *out) {
   float factors[8];
   float offsets[8];
-  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q4_K) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q4_K) {
     k_factors(blocks, factors, offsets);
     for (size_t j = 0; j < 8; j += 2) {
       const uint8_t *q = blocks + 4 + K_SCALES + 16 * j;
@@ -142,7 +142,7 @@ SIMD_INLINE v128_t fifth_bit(v128_t bytes, size_t j) {
 static void dequantize_q5_k_simd128(const uint8_t *blocks, size_t n, float *out) {
   float factors[8];
   float offsets[8];
-  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q5_K) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q5_K) {
     k_factors(blocks, factors, offsets);
     for (size_t j = 0; j < 8; j += 2) {
       v128_t factor = wasm_f32x4_splat(factors[j]);
@@ -170,7 +170,7 @@ SIMD_INLINE v128_t q6_k_values(v128_t low, v128_t pairs) {
 }
 
 static void dequantize_q6_k_simd128(const uint8_t *blocks, size_t n, float *out) {
-  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += BYTES_Q6_K) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q6_K) {
     float d = read_f16(blocks + 208);
     for (size_t part = 0; part < 4; part++) { /* of a half block: its elements i and i + 16 */
       size_t half = part / 2;

@@ -29,27 +29,18 @@ typedef struct kernel_table {
                      size_t x_stride, size_t n_tokens, size_t n_columns, float *y,
                      size_t y_stride);
 
-  /* Rounds one row of activations to -limit ... limit; packed.h has the arrays' shapes. A block
-   * with a NaN or an infinity gets that as its scale and zeros as values. Exact: same result in
-   * all variants. */
-  void (*packed_encode)(const float *x, size_t n_columns, int limit, int16_t *values,
-                        float *scales, int32_t *sums);
+  /* Rounds the activations x[n_columns] of one token into its rows of `out`; packed.h has the
+   * arrays' shapes. A block with a NaN or an infinity gets that as its scale and zeros as values.
+   * Exact: same result in all variants. */
+  void (*packed_encode)(const float *x, size_t token, const packed_activations *out);
 
-  /* NULL, or what makes the bytes that packed_matmul reads: of whole rows, any number of them, so
-   * n_columns may be those of all. packed_offset is 0 where there are none. */
-  void (*packed_split)(const int16_t *values, size_t n_columns, size_t value_bytes,
-                       uint8_t offset, uint8_t *bytes);
-  uint8_t packed_offset;
-
-  /* y[t][r] = sum over blocks b of w · x for the 16 rows of a strip, block after block:
-   *   y = y + float(i) · (scale[r] · x.scale), for halves twice;
-   *   y = y + minimum[r] · (float(x.sum) · x.scale), in the forms that have minima;
-   * where i is the exact sum over the block's (half's) columns, of (value - 8) · x in U4.
-   * Never fused: same result in all variants. y_stride in floats; starts [n_columns / 16][16] is
-   * working memory. */
+  /* y[t][r] = w[r] · x[t] for n_rows rows of activations and the 16 rows of a strip, block after
+   * block:
+   *   y = y + float(sum scale[r][part] · (value - middle) · x) · (d[r] · x.scale)
+   *   y = y + m[r] · (float(sum minimum[r][part] · x) · x.scale), in the types that have minima;
+   * the sums are exact integers. Never fused: same result in all variants. y_stride in floats. */
   void (*packed_matmul[PACKED_FORM_COUNT])(const uint8_t *strip, const packed_activations *x,
-                                           size_t n_tokens, int32_t *starts, float *y,
-                                           size_t y_stride);
+                                           size_t n_rows, float *y, size_t y_stride);
 
   /* y[c] = (x[c] - mean) / sqrt(variance + epsilon) · gain[c] + bias[c]; bias may be NULL.
    * y may be x. */
@@ -122,7 +113,8 @@ void kernels_fill_simd128_exact(kernel_table *table);      /* convert_simd128.c 
 void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */
 void kernels_fill_simd128_packed(kernel_table *table);     /* packed_simd128.c */
 void kernels_fill_relaxed(kernel_table *table);
-void kernels_fill_relaxed_packed(kernel_table *table);     /* packed_relaxed.c */
-void kernels_fill_dot(kernel_table *table);                /* the same, also where it is slow */
+void kernels_fill_relaxed_packed(kernel_table *table);     /* packed_relaxed.c: the better of */
+void kernels_fill_packed_shorts(kernel_table *table);      /* one way, if it is exact here, */
+void kernels_fill_packed_dot(kernel_table *table);         /* and the other */
 
 #endif

@@ -1,80 +1,152 @@
-/* Packed matrices: quantised weights as the integer kernels read them.
+/* Packed matrices: quantised weights as the integer kernels read them, in the file's own numbers.
  *
- * Rows stand in strips of 16, the last one filled up with zero rows. A strip is a run of blocks of
- * 32 columns:
+ * Rows stand in strips of 16, the last one filled up with zero rows. A strip is a run of blocks as
+ * long as the type's (32 to 256 columns), and a block is
  *
- *   scales    f32 [16]        a weight is value · scale (+ minimum)
- *   minima    f32 [16]        in the forms that have them
- *   values    [8][16][4]      8 groups of 4 columns, 16 rows, 4 columns: int8
- *             [4][16][4]      4-bit forms: the low halves are column groups 0 to 3, the high
- *                             halves groups 4 to 7
+ *   factors   f16 [16]          d
+ *   minima    f16 [16]          m, in the types that have one
+ *   scales                      of the block's parts, in the types that have them (packed_scales)
+ *   units     [columns / 16]    the codes, 16 columns after 16 columns
  *
- * PACKED_I8_HALVES has a scale for 16 columns, so its block is two halves of scales [16] and
- * values [4][16][4]. Packing loses nothing: a row that is unpacked has the bits that
- * kernels.dequantize gives, and scales are f32 because the products of the K types' scales are,
- * and because converting halves in the kernel was measured to cost more than their bytes. */
+ * A code of b bits is stored in planes of 8, 4, 2 and 1 bits, those that b is the sum of, the
+ * largest first and with the lowest bits. In a unit, "group" k is columns 4k to 4k + 3:
+ *
+ *   8 bits    [4 groups][16 rows][4 columns]
+ *   4 bits    [2][16][4]        low halves: groups 0 and 1, high halves: groups 2 and 3
+ *   2 bits    [16][4]           bits 2k, 2k + 1: group k
+ *   1 bit     [8][4]            bit k: group k of rows 0 to 7; bit 4 + k: of rows 8 to 15
+ *
+ * so a vector of a plane is 4 rows x 4 columns and a unit has 32 b bytes. A weight is
+ *
+ *   (value - middle) · (d · scale)  [+ m · minimum]
+ *
+ * where scale and minimum are 1 without parts, and value is the code. Packing loses nothing: a row
+ * that is unpacked has the bits that kernels.dequantize gives, and takes the file's bytes, but for
+ * 6-bit scales that get 8 bits (Q4_K + 2.8 %, Q5_K + 2.3 %). */
 #ifndef ONEKV_PACKED_H
 #define ONEKV_PACKED_H
 
 #include "core/base/tensor.h"
 
 enum {
-  PACKED_ROWS = 16,    /* of a strip */
-  PACKED_COLUMNS = 32 /* of a block */
+  PACKED_ROWS = 16,         /* of a strip */
+  PACKED_UNIT = 16,         /* columns */
+  PACKED_COLUMNS_MAX = 256, /* of a block */
+  PACKED_PARTS_MAX = 16     /* of a block, with scales of their own */
 };
 
-/* The forms, and the types that are packed in them:
- *   I8         Q8_0, Q5_0   value · scale
- *   I8_MIN     Q5_1, Q5_K   value · scale + minimum
- *   I8_HALVES  Q6_K         value · the half's scale
- *   U4         Q4_0         (value - 8) · scale
- *   U4_MIN     Q4_1, Q4_K   value · scale + minimum */
-#define PACKED_FORM_LIST(X) X(I8) X(I8_MIN) X(I8_HALVES) X(U4) X(U4_MIN)
+/* How the parts' scales stand, part after part, each [16 rows]. */
+typedef enum packed_scales {
+  SCALES_NONE,
+  SCALES_U8, /* u8 scale [parts][16], then u8 minimum [parts][16] */
+  SCALES_I8  /* i8 scale [parts][16] */
+} packed_scales;
+
+/* X(type, columns of a block, bits of a code, middle, columns of a part, scales, has minima) */
+#define PACKED_FORM_LIST(X)                     \
+  X(Q8_0, 32, 8, 0, 32, SCALES_NONE, false)     \
+  X(Q4_0, 32, 4, 8, 32, SCALES_NONE, false)     \
+  X(Q4_1, 32, 4, 0, 32, SCALES_NONE, true)      \
+  X(Q5_0, 32, 5, 16, 32, SCALES_NONE, false)    \
+  X(Q5_1, 32, 5, 0, 32, SCALES_NONE, true)      \
+  X(Q4_K, 256, 4, 0, 32, SCALES_U8, true)       \
+  X(Q5_K, 256, 5, 0, 32, SCALES_U8, true)       \
+  X(Q6_K, 256, 6, 32, 16, SCALES_I8, false)
 
 typedef enum packed_form {
   PACKED_NONE, /* rows of the file's type */
-#define X(form) PACKED_##form,
+#define X(type, ...) PACKED_##type,
   PACKED_FORM_LIST(X)
 #undef X
       PACKED_FORM_COUNT
 } packed_form;
 
+/* The one statement of what a block is made of; all sizes and places follow from it. */
+typedef struct packed_geometry {
+  size_t columns; /* of a block, and of the activations that share a scale when they meet it */
+  size_t bits;    /* of a code; 8: signed */
+  int middle;
+  size_t part_columns;
+  packed_scales scales;
+  bool has_minimum;
+} packed_geometry;
+
+static const packed_geometry PACKED_GEOMETRY[PACKED_FORM_COUNT] = {
+#define X(type, columns, bits, middle, part_columns, scales, has_minimum) \
+  [PACKED_##type] = {columns, bits, middle, part_columns, scales, has_minimum},
+    PACKED_FORM_LIST(X)
+#undef X
+};
+
+/* Bytes before the scales, and before the units. */
+static inline size_t packed_scales_offset(packed_geometry g) {
+  return (g.has_minimum ? 2u : 1u) * PACKED_ROWS * sizeof(uint16_t);
+}
+
+static inline size_t packed_units_offset(packed_geometry g) {
+  size_t n_planes = g.scales == SCALES_NONE ? 0 : g.scales == SCALES_U8 ? 2 : 1;
+  return packed_scales_offset(g) + n_planes * (g.columns / g.part_columns) * PACKED_ROWS;
+}
+
+static inline size_t packed_unit_bytes(packed_geometry g) { return 32 * g.bits; }
+
+/* Bytes of one block of a strip. */
+static inline size_t packed_bytes_of(packed_geometry g) {
+  return packed_units_offset(g) + g.columns / PACKED_UNIT * packed_unit_bytes(g);
+}
+
 /* PACKED_NONE for types that are multiplied as floats. */
 packed_form packed_form_of(tensor_type type);
 
-/* Bytes of one block of a strip; 0 for PACKED_NONE. */
+/* The same by form; 0 for PACKED_NONE. */
 size_t packed_block_bytes(packed_form form);
 
-/* Puts n neighbouring blocks of a file of that type, 32 or 256 columns each, into row `row` (0 to
- * 15) of the strip whose block `blocks` has the first of these columns. */
-void packed_write(tensor_type type, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
+/* One row of a block: what the readers of packed_types.c make of a file's block. */
+typedef struct packed_row {
+  uint8_t codes[PACKED_COLUMNS_MAX];
+  uint16_t factor;  /* f16 */
+  uint16_t minimum; /* f16 */
+  uint8_t scales[PACKED_PARTS_MAX];
+  uint8_t minima[PACKED_PARTS_MAX];
+} packed_row;
+
+/* Each form has its reader: one that is missing does not link. */
+#define X(type, ...) void packed_from_##type(const uint8_t *block, packed_row *out);
+PACKED_FORM_LIST(X)
+#undef X
+
+/* Puts n neighbouring blocks of the file into row `row` (0 to 15) of the strip whose block `blocks`
+ * has the first of these columns. */
+void packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
 
 /* Zeroes row `row` in the strip's n_blocks blocks. */
 void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks);
 
-/* out[32 · n_blocks] = row `row` of the strip as f32. */
+/* Row `row` of a block; packed_read gives out[columns · n_blocks] of a strip as f32. */
+void packed_get(packed_form form, const uint8_t *block, size_t row, packed_row *out);
 void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_blocks, float *out);
 
-/* Rows of activations, rounded in blocks of 32 columns: x = value · scale, scale = max|x| / limit.
- * A value has one byte (7 bits and a sign, as 8-bit runtimes round) or two (15 bits and a sign:
- * 2^-7 of the error). The products of a block with int8 weights fit i32, so a block is summed
- * exactly. */
-enum { PACKED_LIMIT_1_BYTE = 127, PACKED_LIMIT_2_BYTES = 127 * 128 };
+/* Rows of activations, rounded in blocks of as many columns as the weights' blocks have:
+ * x = value · scale, scale = max|x| / limit. With 7 bits and a sign (limit 127) a token is one row,
+ * as in 8-bit runtimes. With 14 bits and a sign it is two, the high part and the low one,
+ * 128 · high + low, 2^-7 of the error; the sum of their products is the token's. */
+enum { PACKED_LIMIT_ONE_ROW = 127, PACKED_LIMIT_TWO_ROWS = 127 * 128 };
 
-static inline int packed_limit(size_t value_bytes) {
-  return value_bytes == 1 ? PACKED_LIMIT_1_BYTE : PACKED_LIMIT_2_BYTES;
+static inline int packed_limit(size_t rows_per_token) {
+  return rows_per_token == 1 ? PACKED_LIMIT_ONE_ROW : PACKED_LIMIT_TWO_ROWS;
 }
 
 typedef struct packed_activations {
   size_t n_columns;
-  size_t value_bytes; /* 1 or 2 */
-  uint8_t offset;     /* the kernel table's packed_offset */
-  int16_t *values; /* [n][n_columns]; of 4 neighbours the middle two change places: 0, 2, 1, 3, as
-                      even and odd bytes of the weights meet them */
-  float *scales;   /* [n][n_columns / 32] */
-  int32_t *sums;   /* [n][n_columns / 32]: of a block's values */
-  /* Again, for kernels that multiply bytes: value = 256 · h + l, plus the offset each. */
-  uint8_t *bytes; /* [n][n_columns / 4][value_bytes][4]: 4 times h, if values have two, 4 times l */
+  size_t block_columns;  /* columns that share a scale */
+  size_t rows_per_token; /* 1 or 2 */
+  int8_t *values;        /* [rows][n_columns], -127 to 127 */
+  int16_t *wide;  /* the same; of 4 neighbours the middle two change places: 0, 2, 1, 3, as even and
+                     odd bytes of the weights meet them */
+  float *scales;  /* [rows][n_columns / block_columns] */
+  int16_t *pairs; /* [rows][n_columns / 16][2]: of a unit's groups the sums of columns 0 and 1, and
+                     of columns 2 and 3 */
+  int16_t *sums;  /* [rows][n_columns / 32]: of 32 columns */
 } packed_activations;
 
 #endif

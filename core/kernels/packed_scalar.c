@@ -1,99 +1,102 @@
 /* Integer products, scalar: the specification. Integer sums are exact and the float operations are
  * few and in a fixed order, so that every variant gives these bits. */
 #include <math.h>
-#include <string.h>
 
+#include "core/base/f16.h"
 #include "core/kernels/kernels.h"
 
-static void packed_encode_scalar(const float *x, size_t n_columns, int limit, int16_t *values,
-                                 float *scales, int32_t *sums) {
-  for (size_t b = 0; b < n_columns / PACKED_COLUMNS; b++, x += PACKED_COLUMNS) {
+/* The code of one value, split if a token has two rows: into parts of at most 127. */
+static void put_value(const packed_activations *out, size_t row, size_t c, int code) {
+  int high = (code + 64) >> 7;
+  int parts[2] = {out->rows_per_token == 1 ? code : high, code - 128 * high};
+  for (size_t i = 0; i < out->rows_per_token; i++, row++) {
+    size_t unit = (row * out->n_columns + c) / PACKED_UNIT;
+    size_t place = c % 4 == 1 ? c + 1 : c % 4 == 2 ? c - 1 : c;
+    out->values[row * out->n_columns + c] = (int8_t)parts[i];
+    out->wide[row * out->n_columns + place] = (int16_t)parts[i];
+    int16_t *pair = &out->pairs[2 * unit + c % 4 / 2];
+    *pair = (int16_t)(*pair + parts[i]);
+    int16_t *sum = &out->sums[unit / 2];
+    *sum = (int16_t)(*sum + parts[i]);
+  }
+}
+
+static void packed_encode_scalar(const float *x, size_t token, const packed_activations *out) {
+  const size_t n_columns = out->n_columns;
+  const size_t n_blocks = n_columns / out->block_columns;
+  const size_t row = token * out->rows_per_token;
+  const float limit = (float)packed_limit(out->rows_per_token);
+  for (size_t i = 0; i < out->rows_per_token * n_columns / PACKED_UNIT; i++) {
+    size_t unit = row * n_columns / PACKED_UNIT + i;
+    out->pairs[2 * unit] = out->pairs[2 * unit + 1] = out->sums[unit / 2] = 0;
+  }
+  for (size_t b = 0; b < n_blocks; b++) {
+    const size_t first = b * out->block_columns;
     float largest = 0.0f;
-    for (size_t c = 0; c < PACKED_COLUMNS; c++) {
+    for (size_t c = first; c < first + out->block_columns; c++) {
       float magnitude = fabsf(x[c]);
       if (magnitude > largest || isnan(magnitude)) largest = magnitude;
       if (isnan(largest)) break;
     }
-    float scale = largest / (float)limit;
+    float scale = largest / limit;
     /* As for cache rows: what is not finite shows in the scale and so in every product. */
     bool usable = scale > 0.0f && isfinite(scale);
-    scales[b] = scale;
-    sums[b] = 0;
-    for (size_t c = 0; c < PACKED_COLUMNS; c++) {
+    if (out->rows_per_token == 2) out->scales[(row + 1) * n_blocks + b] = scale;
+    out->scales[row * n_blocks + b] = out->rows_per_token == 2 ? 128.0f * scale : scale;
+    for (size_t c = first; c < first + out->block_columns; c++) {
       /* Only a subnormal scale, which has few digits, can give more than the largest code. */
       float code = usable ? rintf(x[c] / scale) : 0.0f;
-      code = fminf(fmaxf(code, -(float)limit), (float)limit);
-      size_t place = c % 4 == 1 ? c + 1 : c % 4 == 2 ? c - 1 : c;
-      values[b * PACKED_COLUMNS + place] = (int16_t)code;
-      sums[b] += (int32_t)code;
+      put_value(out, row, c, (int)fminf(fmaxf(code, -limit), limit));
     }
   }
 }
 
-/* Value of a row's column in a block's half, and where its scale stands. */
-static int packed_value(packed_form form, const uint8_t *values, size_t row, size_t column) {
-  if (form == PACKED_U4 || form == PACKED_U4_MIN) {
-    uint8_t both = values[column % 16 / 4 * 4 * PACKED_ROWS + row * 4 + column % 4];
-    return column < 16 ? both & 15 : both >> 4;
-  }
-  return (int8_t)values[column / 4 * 4 * PACKED_ROWS + row * 4 + column % 4];
-}
-
-static float read_float(const uint8_t *bytes, size_t i) {
-  float out;
-  memcpy(&out, bytes + i * sizeof out, sizeof out);
-  return out;
-}
-
-static float row_product(packed_form form, const uint8_t *strip, size_t row,
-                         const packed_activations *x, size_t token) {
-  size_t n_blocks = x->n_columns / PACKED_COLUMNS;
-  size_t n_parts = form == PACKED_I8_HALVES ? 2 : 1;
-  size_t n_part_columns = PACKED_COLUMNS / n_parts;
-  bool has_minimum = form == PACKED_I8_MIN || form == PACKED_U4_MIN;
-  const int16_t *values = x->values + token * x->n_columns;
+/* The product of one row of weights and one row of activations. */
+static float row_product(packed_form form, const uint8_t *strip, size_t weights_row,
+                         const packed_activations *x, size_t row) {
+  const packed_geometry g = PACKED_GEOMETRY[form];
+  const size_t n_blocks = x->n_columns / g.columns;
+  const int8_t *values = x->values + row * x->n_columns;
   float total = 0.0f;
-  for (size_t b = 0; b < n_blocks; b++, strip += packed_block_bytes(form)) {
-    float scale = x->scales[token * n_blocks + b];
-    int32_t sum = x->sums[token * n_blocks + b];
-    for (size_t part = 0; part < n_parts; part++) {
-      const uint8_t *from = strip + part * (packed_block_bytes(form) / n_parts);
-      const uint8_t *bytes = from + (has_minimum ? 2u : 1u) * PACKED_ROWS * sizeof(float);
-      int32_t product = form == PACKED_U4 ? -8 * sum : 0;
-      for (size_t c = 0; c < n_part_columns; c++) {
-        size_t place = c % 4 == 1 ? c + 1 : c % 4 == 2 ? c - 1 : c;
-        int32_t code = values[b * PACKED_COLUMNS + part * n_part_columns + place];
-        product += packed_value(form, bytes, row, c) * code;
-      }
-      total += (float)product * (read_float(from, row) * scale);
+  for (size_t b = 0; b < n_blocks; b++, strip += packed_bytes_of(g), values += g.columns) {
+    packed_row w;
+    packed_get(form, strip, weights_row, &w);
+    int32_t product = 0;
+    int32_t minima = 0;
+    for (size_t c = 0; c < g.columns; c++) {
+      size_t part = c / g.part_columns;
+      int32_t scale = g.scales == SCALES_I8 ? (int8_t)w.scales[part] : w.scales[part];
+      int32_t weight = (g.bits == 8 ? (int8_t)w.codes[c] : w.codes[c]) - g.middle;
+      product += scale * weight * values[c];
+      minima += w.minima[part] * values[c];
     }
-    if (has_minimum) total += read_float(strip, PACKED_ROWS + row) * ((float)sum * scale);
+    float scale = x->scales[row * n_blocks + b];
+    total += (float)product * (f32_from_f16(w.factor) * scale);
+    if (g.has_minimum) total += f32_from_f16(w.minimum) * ((float)minima * scale);
   }
   return total;
 }
 
 static void packed_matmul_any(packed_form form, const uint8_t *strip, const packed_activations *x,
-                              size_t n_tokens, float *y, size_t y_stride) {
-  for (size_t t = 0; t < n_tokens; t++) {
-    for (size_t row = 0; row < PACKED_ROWS; row++) {
-      y[t * y_stride + row] = row_product(form, strip, row, x, t);
+                              size_t n_rows, float *y, size_t y_stride) {
+  for (size_t t = 0; t < n_rows; t++) {
+    for (size_t r = 0; r < PACKED_ROWS; r++) {
+      y[t * y_stride + r] = row_product(form, strip, r, x, t);
     }
   }
 }
 
-#define X(form)                                                                               \
-  static void packed_matmul_##form(const uint8_t *strip, const packed_activations *x,         \
-                                   size_t n_tokens, int32_t *starts, float *y,                \
-                                   size_t y_stride) {                                         \
-    (void)starts;                                                                             \
-    packed_matmul_any(PACKED_##form, strip, x, n_tokens, y, y_stride);                        \
+#define X(type, ...)                                                                            \
+  static void packed_matmul_##type(const uint8_t *strip, const packed_activations *x,           \
+                                   size_t n_rows, float *y, size_t y_stride) {                  \
+    packed_matmul_any(PACKED_##type, strip, x, n_rows, y, y_stride);                            \
   }
 PACKED_FORM_LIST(X)
 #undef X
 
 void kernels_fill_scalar_packed(kernel_table *table) {
   table->packed_encode = packed_encode_scalar;
-#define X(form) table->packed_matmul[PACKED_##form] = packed_matmul_##form;
+#define X(type, ...) table->packed_matmul[PACKED_##type] = packed_matmul_##type;
   PACKED_FORM_LIST(X)
 #undef X
 }

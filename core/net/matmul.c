@@ -10,6 +10,7 @@ typedef struct matmul_job {
   const kernel_table *kernels;
   const matmul_product *products;
   size_t n_products;
+  size_t block_columns; /* of the products that are meant: see block_columns_of */
   const float *x;
   size_t n_columns;
   size_t n_tokens;
@@ -18,19 +19,22 @@ typedef struct matmul_job {
 
 void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, memory_arena *arena,
                          matmul_scratch *scratch) {
-  size_t n_blocks = n_columns / PACKED_COLUMNS;
   packed_activations *packed = &scratch->packed;
-  packed->values = arena_take(arena, n_tokens, n_columns * sizeof *packed->values);
-  packed->scales = arena_take(arena, n_tokens, n_blocks * sizeof *packed->scales);
-  packed->sums = arena_take(arena, n_tokens, n_blocks * sizeof *packed->sums);
-  packed->bytes = arena_take(arena, n_tokens, n_columns * packed->value_bytes);
+  size_t n_rows = n_tokens * packed->rows_per_token;
+  size_t n_units = (n_columns + PACKED_UNIT - 1) / PACKED_UNIT;
+  packed->values = arena_take(arena, n_rows, n_columns * sizeof *packed->values);
+  packed->wide = arena_take(arena, n_rows, n_columns * sizeof *packed->wide);
+  packed->scales = arena_take(arena, n_rows, n_units * sizeof *packed->scales);
+  packed->pairs = arena_take(arena, n_rows, 2 * n_units * sizeof *packed->pairs);
+  packed->sums = arena_take(arena, n_rows, n_units * sizeof *packed->sums);
   size_t n_decoded = ROWS_AT_ONCE * n_columns;
-  size_t n_strip = PACKED_ROWS * n_tokens;
+  size_t n_strip = PACKED_ROWS * n_rows;
   scratch->n_thread_floats = n_decoded > n_strip ? n_decoded : n_strip;
   scratch->rows = arena_take(arena, n_threads, scratch->n_thread_floats * sizeof(float));
-  scratch->n_thread_starts = n_columns;
-  scratch->starts = arena_take(arena, n_threads, n_columns * sizeof *scratch->starts);
 }
+
+/* Columns of the blocks in which the input is rounded for a matrix; 0: it is not. */
+static size_t block_columns_of(const matrix *w) { return PACKED_GEOMETRY[w->form].columns; }
 
 void matrix_row(const kernel_table *kernels, const matrix *w, size_t row, float *out) {
   if (w->form == PACKED_NONE) {
@@ -38,7 +42,7 @@ void matrix_row(const kernel_table *kernels, const matrix *w, size_t row, float 
     return;
   }
   packed_read(w->form, w->rows + row / PACKED_ROWS * w->row_bytes, row % PACKED_ROWS,
-              w->n_columns / PACKED_COLUMNS, out);
+              w->n_columns / block_columns_of(w), out);
 }
 
 /* Rows [first, first + n_rows) as f32 [n_rows][n_columns]: in place when they are f32. */
@@ -61,17 +65,22 @@ static void multiply_rows(const matmul_job *job, const matrix *w, size_t first, 
   }
 }
 
-/* A strip: into y when it is full, else by way of the scratch, without the rows that fill it up. */
+/* A strip: into y when it is full and a token is one row, else by way of the scratch, where the
+ * rows that fill the strip up stay and the rows of a token are added up. */
 static void multiply_strip(const matmul_job *job, const matrix *w, size_t first, size_t n_rows,
-                           float *y, float *scratch, int32_t *starts) {
+                           float *y, float *scratch) {
   const packed_activations *x = &job->scratch->packed;
   const uint8_t *strip = w->rows + first / PACKED_ROWS * w->row_bytes;
-  float *out = n_rows == PACKED_ROWS ? y + first : scratch;
-  size_t stride = n_rows == PACKED_ROWS ? w->n_rows : PACKED_ROWS;
-  job->kernels->packed_matmul[w->form](strip, x, job->n_tokens, starts, out, stride);
-  if (out != scratch) return;
-  for (size_t t = 0; t < job->n_tokens; t++) {
-    for (size_t i = 0; i < n_rows; i++) y[t * w->n_rows + first + i] = out[t * stride + i];
+  bool is_direct = n_rows == PACKED_ROWS && x->rows_per_token == 1;
+  float *out = is_direct ? y + first : scratch;
+  size_t stride = is_direct ? w->n_rows : PACKED_ROWS;
+  job->kernels->packed_matmul[w->form](strip, x, job->n_tokens * x->rows_per_token, out, stride);
+  if (is_direct) return;
+  for (size_t t = 0; t < job->n_tokens; t++, out += x->rows_per_token * PACKED_ROWS) {
+    for (size_t i = 0; i < n_rows; i++) {
+      float *to = &y[t * w->n_rows + first + i];
+      *to = x->rows_per_token == 1 ? out[i] : out[i] + out[PACKED_ROWS + i];
+    }
   }
 }
 
@@ -80,13 +89,12 @@ static void multiply(const matmul_job *job, const matmul_product *product, size_
                      size_t end, size_t thread_index) {
   const matrix *w = product->w;
   float *scratch = job->scratch->rows + thread_index * job->scratch->n_thread_floats;
-  int32_t *starts = job->scratch->starts + thread_index * job->scratch->n_thread_starts;
   for (size_t row = first; row < end; row += SHARE_ROWS) {
     size_t n_rows = end - row < SHARE_ROWS ? end - row : SHARE_ROWS;
     if (w->form == PACKED_NONE) {
       multiply_rows(job, w, row, row + n_rows, product->y, scratch);
     } else {
-      multiply_strip(job, w, row, n_rows, product->y, scratch, starts);
+      multiply_strip(job, w, row, n_rows, product->y, scratch);
     }
     if (w->bias == NULL) continue;
     for (size_t t = 0; t < job->n_tokens; t++) {
@@ -95,19 +103,23 @@ static void multiply(const matmul_job *job, const matmul_product *product, size_
   }
 }
 
+/* Strips of a product; none of one that is not meant. */
+static size_t strips_of(const matmul_job *job, const matmul_product *product) {
+  if (block_columns_of(product->w) != job->block_columns) return 0;
+  return (product->w->n_rows + SHARE_ROWS - 1) / SHARE_ROWS;
+}
+
 /* The rows of all products, one behind the other, are shared out together. */
 static void matmul_share(void *context, size_t thread_index, size_t n_threads) {
   const matmul_job *job = context;
   size_t n_all = 0;
   size_t first = 0;
   size_t end = 0;
-  for (size_t i = 0; i < job->n_products; i++) {
-    n_all += (job->products[i].w->n_rows + SHARE_ROWS - 1) / SHARE_ROWS;
-  }
+  for (size_t i = 0; i < job->n_products; i++) n_all += strips_of(job, &job->products[i]);
   pool_share(n_all, 1, thread_index, n_threads, &first, &end);
   for (size_t i = 0, before = 0; i < job->n_products; i++) {
     size_t n_rows = job->products[i].w->n_rows;
-    size_t n = (n_rows + SHARE_ROWS - 1) / SHARE_ROWS;
+    size_t n = strips_of(job, &job->products[i]);
     size_t from = first > before ? first - before : 0;
     size_t to = end > before ? end - before : 0;
     size_t last = to < n ? to * SHARE_ROWS : n_rows;
@@ -120,43 +132,32 @@ static void matmul_share(void *context, size_t thread_index, size_t n_threads) {
 
 static void encode_share(void *context, size_t thread_index, size_t n_threads) {
   const matmul_job *job = context;
-  const packed_activations *packed = &job->scratch->packed;
-  size_t n_blocks = job->n_columns / PACKED_COLUMNS;
   size_t first = 0;
   size_t end = 0;
   pool_share(job->n_tokens, 1, thread_index, n_threads, &first, &end);
-  int limit = packed_limit(packed->value_bytes);
   for (size_t t = first; t < end; t++) {
-    int16_t *values = packed->values + t * job->n_columns;
-    job->kernels->packed_encode(job->x + t * job->n_columns, job->n_columns, limit, values,
-                                packed->scales + t * n_blocks, packed->sums + t * n_blocks);
-    if (job->kernels->packed_split == NULL) continue;
-    job->kernels->packed_split(values, job->n_columns, packed->value_bytes, packed->offset,
-                               packed->bytes + t * job->n_columns * packed->value_bytes);
+    job->kernels->packed_encode(job->x + t * job->n_columns, t, &job->scratch->packed);
   }
 }
 
-/* Rounds the input, if any of the matrices is packed. */
-static void encode(onekv_pool *pool, matmul_job *job) {
-  packed_activations *packed = &job->scratch->packed;
-  bool is_needed = false;
-  for (size_t i = 0; i < job->n_products; i++) {
-    is_needed = is_needed || job->products[i].w->form != PACKED_NONE;
-  }
-  if (!is_needed) return;
-  packed->n_columns = job->n_columns;
-  packed->offset = job->kernels->packed_offset;
-  if (job->n_tokens > 1) {
-    pool_run(pool, encode_share, job);
-  } else {
-    encode_share(job, 0, 1);
-  }
+/* The products whose input is rounded in blocks of that length. */
+static void matmul_by_blocks(onekv_pool *pool, matmul_job *job, size_t block_columns) {
+  job->block_columns = block_columns;
+  job->scratch->packed.n_columns = job->n_columns;
+  job->scratch->packed.block_columns = block_columns;
+  if (block_columns > 0 && job->n_tokens > 1) pool_run(pool, encode_share, job);
+  if (block_columns > 0 && job->n_tokens == 1) encode_share(job, 0, 1);
+  pool_run(pool, matmul_share, job);
 }
 
 void matmul(onekv_pool *pool, const kernel_table *kernels, const matmul_product *products,
             size_t n_products, const float *x, size_t n_tokens, matmul_scratch *scratch) {
   size_t n_columns = products[0].w->n_columns;
-  matmul_job job = {kernels, products, n_products, x, n_columns, n_tokens, scratch};
-  encode(pool, &job);
-  pool_run(pool, matmul_share, &job);
+  matmul_job job = {kernels, products, n_products, 0, x, n_columns, n_tokens, scratch};
+  for (size_t i = 0; i < n_products; i++) {
+    size_t block_columns = block_columns_of(products[i].w);
+    size_t k = 0;
+    while (block_columns_of(products[k].w) != block_columns) k++;
+    if (k == i) matmul_by_blocks(pool, &job, block_columns); /* the first of its kind */
+  }
 }

@@ -1,9 +1,10 @@
 /* Products with weight matrices of any element type, rows shared out among threads.
  *
- * Packed matrices are multiplied in integers: the input is rounded once, to 7 or 15 bits and a
- * sign in blocks of 32 columns, for all matrices of the call (packed.h). Others are decoded to
- * f32, a few rows at a time, and multiplied with all tokens. Invariant: y[t][r] has the same bits
- * for any number of tokens, threads and matrices in one call (kernels.h). */
+ * Packed matrices are multiplied in integers: the input is rounded to 7 or 14 bits and a sign, in
+ * blocks as long as the weights', once for all matrices of the call that have the same (packed.h).
+ * Others are decoded to f32, a few rows at a time, and multiplied with all tokens. Invariant:
+ * y[t][r] has the same bits for any number of tokens, threads and matrices in one call
+ * (kernels.h). */
 #ifndef ONEKV_MATMUL_H
 #define ONEKV_MATMUL_H
 
@@ -13,14 +14,12 @@
 /* Working memory, carved once; nothing in it is read before it is written. */
 typedef struct matmul_scratch {
   packed_activations packed;
-  float *rows; /* [threads][n_thread_floats]: decoded rows, or the last strip's products */
+  float *rows; /* [threads][n_thread_floats]: decoded rows, or the products of a strip */
   size_t n_thread_floats;
-  int32_t *starts; /* [threads][n_thread_starts]: of packed_matmul */
-  size_t n_thread_starts;
 } matmul_scratch;
 
-/* For n_tokens rows of up to n_columns columns, of packed.value_bytes, which is to be set before;
- * counts when the arena has no base. */
+/* For n_tokens rows of up to n_columns columns, and packed.rows_per_token, which is to be set
+ * before; counts when the arena has no base. */
 void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, memory_arena *arena,
                          matmul_scratch *scratch);
 

@@ -117,7 +117,7 @@ static matrix bind_factor(tensor_binder *binder, const gguf_tensor *tensor, size
   matrix out = {
       .type = tensor->type, .form = form, .n_rows = n_rows, .n_columns = tensor->n_columns};
   size_t source_bytes = tensor->n_bytes / tensor->n_rows;
-  size_t n_blocks = tensor->n_columns / PACKED_COLUMNS;
+  size_t n_blocks = tensor->n_columns / PACKED_GEOMETRY[form].columns;
   size_t n_strips = (n_rows + PACKED_ROWS - 1) / PACKED_ROWS;
   if (!size_multiply(n_blocks, packed_block_bytes(form), &out.row_bytes)) {
     binder->arena.overflow = true;

@@ -70,8 +70,6 @@ typedef struct weights_piece {
   size_t strip_bytes;
 } weights_piece;
 
-enum { WEIGHTS_BLOCK_BYTES_MAX = 256 }; /* at least a block of any type */
-
 typedef struct weights_plan {
   model_weights weights;
   uint8_t *block; /* the one allocation that all views point into */
@@ -84,7 +82,7 @@ typedef struct weights_plan {
   bool *is_used; /* [n_tensors] of the file's tensors */
   size_t n_fed;          /* bytes of the data section seen so far */
   size_t next_piece;
-  uint8_t remainder[WEIGHTS_BLOCK_BYTES_MAX]; /* a block that was cut between two feeds */
+  uint8_t remainder[TENSOR_BYTES_MAX]; /* a block that was cut between two feeds */
   size_t n_remainder;
 } weights_plan;
 

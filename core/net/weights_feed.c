@@ -20,10 +20,10 @@ static size_t feed_run(const weights_plan *plan, const weights_piece *piece, siz
   size_t row = index / n_row_blocks;
   size_t first = index % n_row_blocks;
   size_t n_run = n < n_row_blocks - first ? n : n_row_blocks - first;
-  size_t strip_offset = first * (n_elements / PACKED_COLUMNS) *
-                        packed_block_bytes(packed_form_of(piece->type));
-  packed_write(piece->type, blocks, n_run, row % PACKED_ROWS,
-               piece->destination + row / PACKED_ROWS * piece->strip_bytes + strip_offset);
+  packed_form form = packed_form_of(piece->type);
+  packed_write(form, blocks, n_run, row % PACKED_ROWS,
+               piece->destination + row / PACKED_ROWS * piece->strip_bytes +
+                   first * packed_block_bytes(form));
   return n_run;
 }
 

@@ -14,9 +14,8 @@
 #include "core/kernels/simd128.h"
 
 enum {
-  COLUMNS = 768,
-  BLOCKS = COLUMNS / PACKED_COLUMNS,
-  STRIPS = 32,       /* of the small matrix: some 400 KB */
+  COLUMNS = 2048,
+  STRIPS = 12,       /* of the small matrix: some 400 KB of bytes */
   TOKENS_MAX = 48,
   RUNS = 40,
   STREAM_RUNS = 5,
@@ -38,18 +37,21 @@ typedef struct packed_bench {
   packed_form form;
   size_t n_tokens;
   size_t n_strips;
-  uint8_t *strips; /* [n_strips][BLOCKS][block bytes] */
+  uint8_t *strips; /* [n_strips][blocks][block bytes] */
   packed_activations x;
-  int32_t *starts;
   float *y; /* [TOKENS_MAX][16] */
 } packed_bench;
 
+static size_t strip_bytes_of(packed_form form) {
+  return COLUMNS / PACKED_GEOMETRY[form].columns * packed_block_bytes(form);
+}
+
 static void multiply_all(const packed_bench *bench) {
-  size_t strip_bytes = BLOCKS * packed_block_bytes(bench->form);
+  size_t strip_bytes = strip_bytes_of(bench->form);
   for (size_t s = 0; s < bench->n_strips; s++) {
     const uint8_t *strip = bench->strips + s * strip_bytes;
-    bench->table->packed_matmul[bench->form](strip, &bench->x, bench->n_tokens, bench->starts,
-                                             bench->y, PACKED_ROWS);
+    bench->table->packed_matmul[bench->form](strip, &bench->x, bench->n_tokens, bench->y,
+                                             PACKED_ROWS);
   }
 }
 
@@ -81,51 +83,49 @@ static void bench_form(packed_bench *bench, const char *name) {
     double rate = products * (double)TOKENS[i] / time_of(bench, RUNS);
     printf(" %zu token%s %.1f,", TOKENS[i], TOKENS[i] == 1 ? "" : "s", rate);
   }
-  size_t strip_bytes = BLOCKS * packed_block_bytes(bench->form);
+  size_t strip_bytes = strip_bytes_of(bench->form);
   bench->n_strips = STREAM_BYTES / strip_bytes;
   bench->n_tokens = 1;
   double rate = (double)(bench->n_strips * strip_bytes) * 1e-9 / time_of(bench, STREAM_RUNS);
-  printf(" 1 token out of memory %.1f GB/s\n", rate);
+  double weights = (double)(bench->n_strips * PACKED_ROWS * COLUMNS) / (double)STREAM_BYTES;
+  printf(" 1 token out of memory %.1f GB/s, %.1f G weights/s\n", rate, rate * weights);
 }
 
-void bench_packed(const kernel_table *table) {
-  packed_bench bench = {.table = table, .x = {.n_columns = COLUMNS}};
+void bench_packed(const kernel_table *table, const char *wanted) {
+  packed_bench bench = {.table = table, .x = {.n_columns = COLUMNS, .rows_per_token = 1}};
   size_t n_x = (size_t)TOKENS_MAX * COLUMNS;
+  float *x = malloc(n_x * sizeof *x);
   bench.strips = malloc(STREAM_BYTES);
-  bench.x.values = calloc(n_x, sizeof(int16_t));
-  bench.x.scales = calloc(n_x / PACKED_COLUMNS, sizeof(float));
-  bench.x.sums = calloc(n_x / PACKED_COLUMNS, sizeof(int32_t));
-  bench.x.bytes = calloc(n_x, 2);
-  bench.starts = calloc(COLUMNS, sizeof(int32_t));
-  bench.y = calloc((size_t)TOKENS_MAX * PACKED_ROWS, sizeof(float));
+  bench.x.values = malloc(n_x);
+  bench.x.wide = malloc(n_x * sizeof(int16_t));
+  bench.x.scales = malloc(n_x / 32 * sizeof(float));
+  bench.x.pairs = malloc(n_x / 8 * sizeof(int16_t));
+  bench.x.sums = malloc(n_x / 32 * sizeof(int16_t));
+  bench.y = malloc((size_t)TOKENS_MAX * PACKED_ROWS * sizeof(float));
   bool has_all = bench.strips != NULL && bench.x.values != NULL && bench.x.scales != NULL &&
-                 bench.x.sums != NULL && bench.x.bytes != NULL && bench.starts != NULL &&
-                 bench.y != NULL;
+                 bench.x.sums != NULL && bench.x.wide != NULL && bench.x.pairs != NULL &&
+                 bench.y != NULL && x != NULL;
   if (has_all) {
-    /* As floats these bytes are small ordinary numbers. */
-    for (size_t i = 0; i < STREAM_BYTES; i++) bench.strips[i] = 0x3d;
-    bench.x.offset = table->packed_offset;
-    for (bench.x.value_bytes = 1; bench.x.value_bytes <= 2; bench.x.value_bytes++) {
-      size_t n_codes = (size_t)packed_limit(bench.x.value_bytes);
-      for (size_t i = 0; i < n_x; i++) bench.x.values[i] = (int16_t)(i * 37 % n_codes);
-      if (table->packed_split != NULL) {
-        table->packed_split(bench.x.values, n_x, bench.x.value_bytes, bench.x.offset,
-                            bench.x.bytes);
-      }
-      printf("  activations of %zu bits:\n", 8 * bench.x.value_bytes);
-#define X(name)                    \
-  bench.form = PACKED_##name;      \
-  bench_form(&bench, #name);
-      PACKED_FORM_LIST(X)
-#undef X
-    }
+    /* As halves these bytes are small ordinary numbers. */
+    for (size_t i = 0; i < STREAM_BYTES; i++) bench.strips[i] = 0x2d;
+    for (size_t i = 0; i < n_x; i++) x[i] = (float)(i * 37 % 127);
+#define X(name, columns, ...)                                                               \
+  bench.form = PACKED_##name;                                                               \
+  bench.x.block_columns = columns;                                                          \
+  if (wanted == NULL || strcmp(wanted, #name) == 0) {                                       \
+    for (size_t t = 0; t < TOKENS_MAX; t++) table->packed_encode(x + t * COLUMNS, t, &bench.x); \
+    bench_form(&bench, #name);                                                              \
   }
+    PACKED_FORM_LIST(X)
+#undef X
+  }
+  free(x);
   free(bench.strips);
   free(bench.x.values);
+  free(bench.x.wide);
   free(bench.x.scales);
+  free(bench.x.pairs);
   free(bench.x.sums);
-  free(bench.x.bytes);
-  free(bench.starts);
   free(bench.y);
 }
 

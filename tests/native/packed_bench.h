@@ -4,7 +4,8 @@
 
 #include "core/kernels/kernels.h"
 
-void bench_packed(const kernel_table *table);
+/* Of all forms, or the one of that name. */
+void bench_packed(const kernel_table *table, const char *wanted);
 
 /* What this machine and engine can do at best: reading memory, i16 products out of registers. */
 void bench_limits(void);

@@ -10,7 +10,7 @@ export type CacheType = 'f16' | 'f32' | 'i8';
 export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
 
 /** How quantised matrices are multiplied: 'int8' (input rows rounded to 7 bits and a sign in blocks
- * of 32, as other 8-bit runtimes do), 'int16' (to 15 bits and a sign: 128 times finer, some 0.6 of
+ * of 32 to 256, as other 8-bit runtimes do), 'int16' (to 14 bits and a sign: 128 times finer, half
  * the prefill speed) or 'f32' (matrices decoded, nothing rounded: slowest and smallest). */
 export type Arithmetic = 'int8' | 'int16' | 'f32';
 /** In the order of core/onekv.h. */

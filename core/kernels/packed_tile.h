@@ -1,0 +1,308 @@
+/* The SIMD body of the integer products: a tile of a strip's rows and some rows of activations.
+ *
+ * A vector of codes is 4 rows × 4 columns of bytes, and there are three ways to multiply it:
+ *
+ *   PAIRS   its even and its odd bytes become i16 lanes, two of a row side by side, and
+ *           i16 × i16 -> i32 sums the pairs; exact everywhere, for all bytes.
+ *   SHORTS  relaxed_dot_i8x16_i7x16: pairs of byte products in i16, which are summed there while
+ *           they fit; one i32x4.dot_i16x8 then widens and multiplies them by the parts' scales.
+ *           Exact in every engine for codes up to 127, activations being the signed operand.
+ *   DOT     relaxed_dot_i8x16_i7x16_add, four byte products in i32: faster where it is one
+ *           instruction (ARM, x86 with VNNI), and exact there for all bytes (packed_relaxed.c).
+ *
+ * They give the same integers. A middle that is taken from the codes is a start of the sums:
+ * -middle · (sum of the activations), the same for all rows. Sums in i16 may wrap on the way: what
+ * counts is that the whole, at most 8 · 127 · |code - middle| a unit, fits.
+ *
+ * Loops over units stay rolled: unrolled, V8 runs out of registers and spills its operands. */
+#ifndef ONEKV_PACKED_TILE_H
+#define ONEKV_PACKED_TILE_H
+
+#include "core/kernels/kernels.h"
+#include "core/kernels/simd128_convert.h"
+
+enum {
+  VECTORS = PACKED_ROWS / 4, /* of a column group */
+  GROUPS = 4,                /* of a unit */
+  GROUP_BYTES = 16 * VECTORS,
+  TILE_ROWS_MAX = 6
+};
+
+typedef enum packed_way { WAY_PAIRS, WAY_SHORTS, WAY_DOT } packed_way;
+
+/* Constants at every call: what a tile's loops are built for. */
+typedef struct tile_shape {
+  packed_way way;
+  packed_geometry g;
+  size_t n_rows;    /* of activations */
+  size_t n_vectors; /* of 4 rows of weights */
+  int flip;         /* DOT: 128 if bytes are taken as unsigned; 8-bit codes get it added */
+} tile_shape;
+
+typedef v128_t tile_sums[TILE_ROWS_MAX][VECTORS];
+
+#ifndef PACKED_HAS_DOT
+#define packed_dot_shorts(x, w) (x)
+#define packed_dot_add(x, w, sum) (sum)
+#endif
+
+/* --- codes --------------------------------------------------------------------------------- */
+
+/* Group k of vector `first` + v; of the unit's planes, the vector `first` is the caller's. */
+SIMD_INLINE v128_t unit_codes(const tile_shape tile, const uint8_t *unit, size_t first,
+                              const size_t k, const size_t v) {
+  const size_t bits = tile.g.bits;
+  const uint8_t *plane = unit + 16 * (first + v);
+  v128_t codes = wasm_i8x16_splat(0);
+  if (bits & 8) {
+    codes = wasm_v128_load(plane + k * GROUP_BYTES);
+    if (tile.flip != 0) codes = wasm_v128_xor(codes, wasm_i8x16_splat((int8_t)0x80));
+    return codes;
+  }
+  size_t shift = 0; /* of the next plane's bits */
+  if (bits & 4) {
+    v128_t both = wasm_v128_load(plane + k % 2 * GROUP_BYTES);
+    if (k >= 2) both = wasm_u16x8_shr(both, 4);
+    codes = wasm_v128_and(both, wasm_i8x16_splat(15));
+    plane += 2 * GROUP_BYTES;
+    shift = 4;
+  }
+  if (bits & 2) {
+    v128_t all = wasm_v128_load(plane);
+    if (shift > 2 * k) all = wasm_i16x8_shl(all, (uint32_t)(shift - 2 * k));
+    if (shift < 2 * k) all = wasm_u16x8_shr(all, (uint32_t)(2 * k - shift));
+    all = wasm_v128_and(all, wasm_i8x16_splat((int8_t)(3 << shift)));
+    codes = bits & 4 ? wasm_v128_or(codes, all) : all;
+    plane += GROUP_BYTES;
+    shift += 2;
+  }
+  if (bits & 1) {
+    const uint8_t *place = plane - 16 * (first + v) + 16 * (v % 2);
+    v128_t all = wasm_u16x8_shr(wasm_v128_load(place), (uint32_t)(2 * first + v / 2 * 4));
+    if (shift > k) all = wasm_i16x8_shl(all, (uint32_t)(shift - k));
+    if (shift < k) all = wasm_u16x8_shr(all, (uint32_t)(k - shift));
+    all = wasm_v128_and(all, wasm_i8x16_splat((int8_t)(1 << shift)));
+    codes = bits & 6 ? wasm_v128_or(codes, all) : all;
+  }
+  return codes;
+}
+
+/* --- products ------------------------------------------------------------------------------ */
+
+/* sums[t][v] += products of a group. `x` is that group of the first row's values, of its wide
+ * values for PAIRS. */
+SIMD_INLINE void add_group(const tile_shape tile, const v128_t codes[VECTORS], const int8_t *x,
+                           const int16_t *wide, size_t n_columns, tile_sums sums) {
+  if (tile.way != WAY_PAIRS) {
+    for (size_t t = 0; t < tile.n_rows; t++) {
+      v128_t values = wasm_v128_load32_splat(x + t * n_columns);
+      for (size_t v = 0; v < tile.n_vectors; v++) {
+        v128_t *sum = &sums[t][v];
+        *sum = tile.way == WAY_DOT ? packed_dot_add(values, codes[v], *sum)
+                                   : wasm_i16x8_add(*sum, packed_dot_shorts(values, codes[v]));
+      }
+    }
+    return;
+  }
+  for (size_t odd = 0; odd < 2; odd++) {
+    v128_t w[VECTORS];
+    for (size_t v = 0; v < tile.n_vectors; v++) {
+      if (tile.g.bits == 8) {
+        w[v] = wasm_i16x8_shr(odd ? codes[v] : wasm_i16x8_shl(codes[v], 8), 8);
+      } else {
+        w[v] = odd ? wasm_u16x8_shr(codes[v], 8)
+                   : wasm_v128_and(codes[v], wasm_i16x8_splat(255));
+      }
+    }
+    for (size_t t = 0; t < tile.n_rows; t++) {
+      v128_t values = wasm_v128_load32_splat(wide + t * n_columns + 2 * odd);
+      for (size_t v = 0; v < tile.n_vectors; v++) {
+        sums[t][v] = wasm_i32x4_add(sums[t][v], wasm_i32x4_dot_i16x8(w[v], values));
+      }
+    }
+  }
+}
+
+/* Where the sums of n_units units begin; `pairs` are the first row's, of the first unit. */
+SIMD_INLINE void begin_sums(const tile_shape tile, const size_t n_units, const int16_t *pairs,
+                            size_t n_columns, tile_sums sums) {
+  const int middle = tile.g.bits == 8 ? tile.flip : tile.g.middle;
+  for (size_t t = 0; t < tile.n_rows; t++) {
+    v128_t start = wasm_i32x4_splat(0);
+    if (middle != 0) {
+      v128_t all = wasm_v128_load32_splat(pairs + t * (n_columns / 8));
+      for (size_t u = 1; u < n_units; u++) {
+        all = wasm_i16x8_add(all, wasm_v128_load32_splat(pairs + t * (n_columns / 8) + 2 * u));
+      }
+      const v128_t factor = wasm_i16x8_splat((int16_t)-middle);
+      start = tile.way == WAY_SHORTS ? wasm_i16x8_mul(all, factor)
+                                     : wasm_i32x4_dot_i16x8(all, factor);
+    }
+    for (size_t v = 0; v < tile.n_vectors; v++) sums[t][v] = start;
+  }
+}
+
+/* Eight numbers of a part's plane as i16: those of vectors 2i and 2i + 1. */
+SIMD_INLINE v128_t part_numbers(const tile_shape tile, const uint8_t *plane, const size_t i) {
+  return tile.g.scales == SCALES_I8 ? wasm_i16x8_load8x8(plane + 8 * i)
+                                    : wasm_u16x8_load8x8(plane + 8 * i);
+}
+
+/* totals[t][v] += the sums times the scales of a part, whose plane is `scales`. */
+SIMD_INLINE void end_sums(const tile_shape tile, const uint8_t *scales, tile_sums sums,
+                          tile_sums totals) {
+  for (size_t v = 0; v < tile.n_vectors; v++) {
+    v128_t factor = wasm_i16x8_splat(1);
+    if (tile.g.scales != SCALES_NONE) {
+      v128_t both = part_numbers(tile, scales, v / 2);
+      if (tile.way == WAY_SHORTS) {
+        factor = v % 2 == 0 ? wasm_i16x8_shuffle(both, both, 0, 0, 1, 1, 2, 2, 3, 3)
+                            : wasm_i16x8_shuffle(both, both, 4, 4, 5, 5, 6, 6, 7, 7);
+      } else {
+        factor = v % 2 == 0 ? wasm_i32x4_extend_low_i16x8(both)
+                            : wasm_i32x4_extend_high_i16x8(both);
+      }
+    }
+    for (size_t t = 0; t < tile.n_rows; t++) {
+      v128_t sum = sums[t][v];
+      if (tile.way == WAY_SHORTS) {
+        sum = wasm_i32x4_dot_i16x8(sum, factor);
+      } else if (tile.g.scales != SCALES_NONE) {
+        sum = wasm_i32x4_mul(sum, factor);
+      }
+      totals[t][v] = wasm_i32x4_add(totals[t][v], sum);
+    }
+  }
+}
+
+/* sums[t][v] = the parts' minima times the sums of the rows' values; `sums_of` are the first row's
+ * at this block. Parts have 32 columns; two of them meet in one product. */
+SIMD_INLINE void sum_minima(const tile_shape tile, const uint8_t *minima, const int16_t *sums_of,
+                            size_t n_columns, tile_sums sums) {
+  const size_t n_parts = tile.g.columns / tile.g.part_columns;
+  for (size_t t = 0; t < tile.n_rows; t++) {
+    for (size_t v = 0; v < tile.n_vectors; v++) sums[t][v] = wasm_i32x4_splat(0);
+  }
+  ROLLED for (size_t p = 0; p < n_parts; p += 2, minima += 2 * PACKED_ROWS) {
+    for (size_t v = 0; v < tile.n_vectors; v++) {
+      v128_t first = part_numbers(tile, minima, v / 2);
+      v128_t second = part_numbers(tile, minima + PACKED_ROWS, v / 2);
+      v128_t both = v % 2 == 0 ? wasm_i16x8_shuffle(first, second, 0, 8, 1, 9, 2, 10, 3, 11)
+                               : wasm_i16x8_shuffle(first, second, 4, 12, 5, 13, 6, 14, 7, 15);
+      for (size_t t = 0; t < tile.n_rows; t++) {
+        v128_t x = wasm_v128_load32_splat(sums_of + t * (n_columns / 32) + p);
+        sums[t][v] = wasm_i32x4_add(sums[t][v], wasm_i32x4_dot_i16x8(both, x));
+      }
+    }
+  }
+}
+
+/* --- a tile -------------------------------------------------------------------------------- */
+
+/* Units whose sums fit i16. */
+SIMD_INLINE size_t units_at_once(const tile_shape tile) {
+  const size_t n_part_units = tile.g.part_columns / PACKED_UNIT;
+  if (tile.way != WAY_SHORTS) return n_part_units;
+  const int largest = tile.g.middle != 0 ? tile.g.middle : (1 << tile.g.bits) - 1;
+  const size_t n_units = (size_t)(32767 / (8 * 127 * largest));
+  return n_units < n_part_units ? n_units : n_part_units;
+}
+
+SIMD_INLINE v128_t load_halves(const uint8_t *halves, size_t vector) {
+  return f32x4_from_f16(wasm_i32x4_load16x4(halves + 8 * vector));
+}
+
+/* y[t][v] += the block's products. */
+SIMD_INLINE void finish_block(const tile_shape tile, const uint8_t *block, size_t first,
+                              const packed_activations *x, size_t row, size_t b,
+                              tile_sums totals, float *y, size_t y_stride) {
+  const size_t n_blocks = x->n_columns / tile.g.columns;
+  const size_t minima_offset = packed_scales_offset(tile.g) +
+                               tile.g.columns / tile.g.part_columns * PACKED_ROWS;
+  const int16_t *sums_of = x->sums + (row * x->n_columns + b * tile.g.columns) / 32;
+  tile_sums minima;
+  v128_t factors[VECTORS];
+  v128_t offsets[VECTORS];
+  for (size_t v = 0; v < tile.n_vectors; v++) {
+    factors[v] = load_halves(block, first + v);
+    if (tile.g.has_minimum) offsets[v] = load_halves(block + 2 * PACKED_ROWS, first + v);
+  }
+  if (tile.g.scales == SCALES_U8) {
+    sum_minima(tile, block + minima_offset + 4 * first, sums_of, x->n_columns, minima);
+  }
+  for (size_t t = 0; t < tile.n_rows; t++, y += y_stride) {
+    v128_t scale = wasm_v128_load32_splat(x->scales + (row + t) * n_blocks + b);
+    v128_t x_sum = wasm_f32x4_splat((float)sums_of[t * (x->n_columns / 32)]);
+    for (size_t v = 0; v < tile.n_vectors; v++) {
+      v128_t product = wasm_f32x4_convert_i32x4(totals[t][v]);
+      product = wasm_f32x4_mul(product, wasm_f32x4_mul(factors[v], scale));
+      v128_t sum = wasm_f32x4_add(wasm_v128_load(y + 4 * v), product);
+      if (tile.g.has_minimum) {
+        v128_t minimum = tile.g.scales == SCALES_NONE ? x_sum
+                                                      : wasm_f32x4_convert_i32x4(minima[t][v]);
+        minimum = wasm_f32x4_mul(offsets[v], wasm_f32x4_mul(minimum, scale));
+        sum = wasm_f32x4_add(sum, minimum);
+      }
+      wasm_v128_store(y + 4 * v, sum);
+    }
+  }
+}
+
+/* y[n_rows][4 · n_vectors] of one tile: vectors from `first` on, activations from `row` on. The
+ * totals stay in y: as variables they would be in registers and the loop's operands in memory. */
+SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t first,
+                             const packed_activations *x, size_t row, float *y, size_t y_stride) {
+  const size_t n_columns = x->n_columns;
+  const size_t run = units_at_once(tile);
+  const size_t n_runs = tile.g.columns / PACKED_UNIT / run;
+  const size_t runs_per_part = tile.g.part_columns / PACKED_UNIT / run;
+  const int8_t *values = x->values + row * n_columns;
+  const int16_t *wide = x->wide + row * n_columns;
+  const int16_t *pairs = x->pairs + row * n_columns / 8;
+  for (size_t t = 0; t < tile.n_rows; t++) {
+    for (size_t v = 0; v < tile.n_vectors; v++) {
+      wasm_v128_store(y + t * y_stride + 4 * v, wasm_f32x4_splat(0.0f));
+    }
+  }
+  for (size_t b = 0; b < n_columns / tile.g.columns; b++, strip += packed_bytes_of(tile.g)) {
+    const uint8_t *unit = strip + packed_units_offset(tile.g);
+    const uint8_t *scales = strip + packed_scales_offset(tile.g) + 4 * first;
+    tile_sums totals;
+    for (size_t t = 0; t < tile.n_rows; t++) {
+      for (size_t v = 0; v < tile.n_vectors; v++) totals[t][v] = wasm_i32x4_splat(0);
+    }
+    ROLLED for (size_t r = 0; r < n_runs; r++) {
+      tile_sums sums;
+      begin_sums(tile, run, pairs, n_columns, sums);
+      ROLLED for (size_t u = 0; u < run; u++, unit += packed_unit_bytes(tile.g)) {
+        for (size_t k = 0; k < GROUPS; k++, values += 4, wide += 4) {
+          v128_t codes[VECTORS];
+          for (size_t v = 0; v < tile.n_vectors; v++) {
+            codes[v] = unit_codes(tile, unit, first, k, v);
+          }
+          add_group(tile, codes, values, wide, n_columns, sums);
+        }
+        pairs += 2;
+      }
+      end_sums(tile, scales + r / runs_per_part * PACKED_ROWS, sums, totals);
+    }
+    finish_block(tile, strip, first, x, row, b, totals, y, y_stride);
+  }
+}
+
+/* Rows of activations from `row` on in tiles of n_rows × 4 · n_vectors, as far as they go; gives
+ * the next. */
+SIMD_INLINE size_t packed_tiles(const packed_way way, const packed_form form, const int flip,
+                                const size_t n_rows, const size_t n_vectors,
+                                const uint8_t *strip, const packed_activations *x, size_t row,
+                                size_t n_all, float *y, size_t y_stride) {
+  const tile_shape tile = {way, PACKED_GEOMETRY[form], n_rows, n_vectors, flip};
+  for (; row + n_rows <= n_all; row += n_rows) {
+    for (size_t first = 0; first < VECTORS; first += n_vectors) {
+      packed_tile(tile, strip, first, x, row, y + row * y_stride + 4 * first, y_stride);
+    }
+  }
+  return row;
+}
+
+#endif
