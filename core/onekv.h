@@ -70,8 +70,6 @@ typedef struct onekv_estimate {
   uint64_t n_parameters;
   size_t weight_bytes;
   size_t scratch_bytes;
-  size_t cache_bytes_per_token;      /* in the options' cache type */
-  uint64_t standard_bytes_per_token; /* QKV with a KV head for every query head */
 } onekv_estimate;
 onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *out);
 
@@ -90,7 +88,38 @@ const char *onekv_model_level(const onekv_model *model);    /* "scalar", "simd12
 /* Lets the model's steps use at most n_threads of the pool's active threads; 0, as a model opens:
  * all of them. Results do not depend on it. */
 void onekv_model_use_threads(onekv_model *model, size_t n_threads);
-size_t onekv_model_cache_bytes_per_token(const onekv_model *model);
+
+/* -- Bytes of caches: computed, for any number of tokens of one session -- */
+
+/* What a cached row is to attention. */
+typedef enum onekv_cached {
+  ONEKV_CACHED_KEYS,
+  ONEKV_CACHED_VALUES,
+  ONEKV_CACHED_SHARED, /* one row that is key and value (K=V) */
+  ONEKV_CACHED_COUNT
+} onekv_cached;
+
+typedef struct onekv_bytes {
+  uint64_t by_kind[ONEKV_CACHED_COUNT];
+  uint64_t total; /* their sum; it may be more than a 32-bit host can address */
+} onekv_bytes;
+
+/* Which cache is asked about. Zero is the model's own in f16, row by row. */
+typedef struct onekv_cache_plan {
+  onekv_cache_type type;
+  size_t n_standard_heads; /* 0: the model's own cache. g, at most H: that of standard QKV attention
+                              with g KV heads in the model's place: H is MHA, 1 MQA */
+  bool whole_pages;        /* bytes of the pages that hold the tokens, not of their rows alone */
+} onekv_cache_plan;
+
+/* What n_tokens tokens take. config: of a loader or of a model. Not linear in n_tokens by contract:
+ * ask for the number that is meant, and do not multiply. */
+void onekv_cache_bytes(const onekv_config *config, const onekv_cache_plan *plan, size_t n_tokens,
+                       onekv_bytes *out);
+
+/* The most tokens, up to the file's context, that take at most n_bytes. */
+size_t onekv_cache_tokens(const onekv_config *config, const onekv_cache_plan *plan,
+                          uint64_t n_bytes);
 
 typedef struct onekv_memory {
   size_t weights, cache, scratch, sessions, tables; /* bytes held, by kind */
@@ -148,11 +177,10 @@ onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_samp
 
 typedef struct onekv_session_memory_report {
   size_t n_cached;       /* tokens that have run: all, or all but the one that waits */
-  size_t cache_used;     /* their rows */
+  size_t n_held;         /* tokens that the session's pages have room for */
+  onekv_bytes cached;    /* the rows of those that have run, by kind */
   size_t cache_pages;    /* pages referred to, those shared with clones included */
   size_t cache_own;      /* pages that no other session refers to */
-  uint64_t standard_used; /* what standard QKV (MHA) takes: same length, same element type; it
-                             may be more than a 32-bit host can address */
 } onekv_session_memory_report;
 void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out);
 
@@ -183,9 +211,9 @@ onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
  * Error: NOT_FINITE. */
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token);
 
-/* logprobs [n]: log p(tokens[i] | the session's tokens and tokens[0..i)), NaN for the first token of
- * an empty session, while the tokens are appended; the last one waits. n >= 1. Errors as onekv_step;
- * on CONTEXT_FULL nothing is done: scoring does not slide the window. */
+/* logprobs [n]: log p(tokens[i] | the session's tokens and tokens[0..i)), NaN for the first token
+ * of an empty session, while the tokens are appended; the last one waits. n >= 1. Errors as
+ * onekv_step; on CONTEXT_FULL nothing is done: scoring does not slide the window. */
 onekv_status onekv_score(onekv_session *session, const int32_t *tokens, size_t n,
                          float *logprobs, onekv_error *error);
 

@@ -31,6 +31,10 @@ int js_loader_describe(const onekv_loader *loader);
 int js_loader_find(const onekv_loader *loader, const char *key);
 onekv_model *js_loader_finish(onekv_loader *loader);
 void js_model_memory(const onekv_model *model);
+void js_cache_bytes(const onekv_config *config, int type, size_t standard_heads, int whole_pages,
+                    size_t n_tokens);
+size_t js_cache_tokens(const onekv_config *config, int type, size_t standard_heads,
+                       int whole_pages, double n_bytes);
 const char *js_architecture(const onekv_config *config);
 onekv_session *js_session_open(onekv_model *model, size_t n_context, int slides, size_t n_keep,
                                const onekv_logit_bias *biases, uint64_t seed);
@@ -75,9 +79,7 @@ const char *js_field_names(int which);
 #define ESTIMATE_FIELDS(X)                                 \
   X(parameters, e->n_parameters)                           \
   X(weightBytes, e->weight_bytes)                          \
-  X(scratchBytes, e->scratch_bytes)                        \
-  X(cacheBytesPerToken, e->cache_bytes_per_token)          \
-  X(standardBytesPerToken, e->standard_bytes_per_token)
+  X(scratchBytes, e->scratch_bytes)
 
 #define MEMORY_FIELDS(X)                                   \
   X(weights, m->weights)                                   \
@@ -93,10 +95,19 @@ const char *js_field_names(int which);
 
 #define SESSION_FIELDS(X)                                  \
   X(tokens, s->n_cached)                                   \
-  X(cacheUsed, s->cache_used)                              \
+  X(tokensHeld, s->n_held)                                 \
+  X(keys, s->cached.by_kind[ONEKV_CACHED_KEYS])            \
+  X(values, s->cached.by_kind[ONEKV_CACHED_VALUES])        \
+  X(shared, s->cached.by_kind[ONEKV_CACHED_SHARED])        \
+  X(cacheUsed, s->cached.total)                            \
   X(cachePages, s->cache_pages)                            \
-  X(cacheOwn, s->cache_own)                                \
-  X(standardUsed, s->standard_used)
+  X(cacheOwn, s->cache_own)
+
+#define BYTES_FIELDS(X)                                    \
+  X(keys, b->by_kind[ONEKV_CACHED_KEYS])                   \
+  X(values, b->by_kind[ONEKV_CACHED_VALUES])               \
+  X(shared, b->by_kind[ONEKV_CACHED_SHARED])               \
+  X(total, b->total)
 
 /* Read from the buffer, not written: X(name, field, type). */
 #define SAMPLING_FIELDS(X)                                 \
@@ -116,7 +127,7 @@ const char *js_field_names(int which);
 #define GET(name, field, type) s.field = read_##type(numbers[i++]);
 
 /* The field names of list `which`, separated by blanks: config, estimate, memory, session,
- * sampling; NULL beyond. For the test that compares them with border.ts. */
+ * sampling, bytes; NULL beyond. For the test that compares them with border.ts. */
 const char *js_field_names(int which) {
   switch (which) {
     case 0:
@@ -129,6 +140,8 @@ const char *js_field_names(int which) {
       return SESSION_FIELDS(NAME);
     case 4:
       return SAMPLING_FIELDS(NAME3);
+    case 5:
+      return BYTES_FIELDS(NAME);
     default:
       return NULL;
   }
@@ -219,6 +232,26 @@ onekv_model *js_loader_finish(onekv_loader *loader) {
   return model;
 }
 
+/* numbers: bytes of that many tokens, in the model's own cache (standard_heads 0) or standard
+ * attention's. */
+void js_cache_bytes(const onekv_config *config, int type, size_t standard_heads, int whole_pages,
+                    size_t n_tokens) {
+  onekv_cache_plan plan = {(onekv_cache_type)type, standard_heads, whole_pages != 0};
+  onekv_bytes bytes;
+  const onekv_bytes *b = &bytes;
+  size_t i = 0;
+  onekv_cache_bytes(config, &plan, n_tokens, &bytes);
+  BYTES_FIELDS(PUT)
+}
+
+/* Most tokens that at most n_bytes hold. */
+size_t js_cache_tokens(const onekv_config *config, int type, size_t standard_heads,
+                       int whole_pages, double n_bytes) {
+  onekv_cache_plan plan = {(onekv_cache_type)type, standard_heads, whole_pages != 0};
+  if (!(n_bytes >= 1.0)) return 0;
+  return onekv_cache_tokens(config, &plan, n_bytes < 0x1p63 ? (uint64_t)n_bytes : UINT64_MAX);
+}
+
 const char *js_architecture(const onekv_config *config) { return config->architecture; }
 
 void js_model_memory(const onekv_model *model) {
@@ -307,8 +340,8 @@ int js_step(onekv_model *model, size_t n_items, uintptr_t *heads, const int32_t 
   return keep_status(status);
 }
 
-/* Chooses a token and appends it, to wait for its turn: nothing runs, so the logits stay. The token,
- * or -1. */
+/* Chooses a token and appends it, to wait for its turn: nothing runs, so the logits stay. The
+ * token, or -1. */
 int js_choose(onekv_model *model, onekv_session *session, const float *logits) {
   int32_t token = -1;
   forget_error();

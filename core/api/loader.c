@@ -198,12 +198,9 @@ size_t onekv_loader_file_bytes(const onekv_loader *loader) {
 onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *out) {
   if (!onekv_loader_has_header(loader)) return ONEKV_WRONG_STATE;
   const onekv_model *model = loader->model;
-  const kv_layout *layout = &model->pages.layout;
   out->n_parameters = model->plan.weights.n_parameters;
   out->weight_bytes = model->plan.weights.n_bytes;
   out->scratch_bytes = model->n_scratch_bytes;
-  out->cache_bytes_per_token = kv_bytes_per_position(layout);
-  out->standard_bytes_per_token = standard_bytes_per_position(&model->config, layout);
   return ONEKV_OK;
 }
 

@@ -14,10 +14,6 @@ forward_model model_view(const onekv_model *model) {
   return (forward_model){&model->config, &model->plan.weights, &model->kernels, model->pool};
 }
 
-uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout) {
-  return (uint64_t)config->n_layers * 2 * config->n_heads * layout->row_bytes;
-}
-
 onekv_status onekv_model_close(onekv_model *model) {
   if (model == NULL) return ONEKV_OK;
   if (model->n_sessions > 0) return ONEKV_WRONG_STATE;
@@ -39,10 +35,6 @@ void onekv_model_use_threads(onekv_model *model, size_t n_threads) {
 }
 
 const char *onekv_model_level(const onekv_model *model) { return model->kernels.name; }
-
-size_t onekv_model_cache_bytes_per_token(const onekv_model *model) {
-  return kv_bytes_per_position(&model->pages.layout);
-}
 
 void onekv_model_memory(const onekv_model *model, onekv_memory *out) {
   const memory_ledger *memory = &model->memory;

@@ -40,9 +40,6 @@ void model_scratch_make(onekv_model *model, memory_arena *arena);
 
 forward_model model_view(const onekv_model *model);
 
-/* Bytes of one position of standard QKV with H KV heads in the cache type of the layout. */
-uint64_t standard_bytes_per_position(const onekv_config *config, const kv_layout *layout);
-
 /* Runs one batch and counts its rows as present in their caches. */
 void model_run(onekv_model *model, const forward_batch *batch);
 

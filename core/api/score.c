@@ -1,7 +1,7 @@
 /* Scoring: the probability that a model gives to a text, token by token.
  *
  * The logits that judge a token are those of the token before it, so the session's last token runs
- * first (once more, if it has run), and the last token of the text does not run at all: it waits. */
+ * first (once more, if it has run), and the last token of the text does not run but waits. */
 #include "core/api/model.h"
 
 #include <math.h>

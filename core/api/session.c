@@ -120,11 +120,11 @@ void onekv_session_memory(const onekv_session *session, onekv_session_memory_rep
   size_t n_own = 0;
   for (size_t i = 0; i < cache->n_pages; i++) n_own += cache->pages[i]->n_references == 1;
   out->n_cached = cache->n_positions;
-  out->cache_used = cache->n_positions * kv_bytes_per_position(layout);
+  out->n_held = cache->n_pages * KV_PAGE_POSITIONS;
+  onekv_cache_plan plan = {.type = layout->type};
+  onekv_cache_bytes(&session->model->config, &plan, cache->n_positions, &out->cached);
   out->cache_pages = cache->n_pages * layout->page_bytes;
   out->cache_own = n_own * layout->page_bytes;
-  out->standard_used =
-      cache->n_positions * standard_bytes_per_position(&session->model->config, layout);
 }
 
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token) {

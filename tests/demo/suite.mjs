@@ -26,7 +26,7 @@ async function testFirstPaint(person, page) {
   assert.match(await person.text('h1'), /32.times smaller/);
   assert.equal(await person.text('.ratio-number'), '32');
   assert.match(await person.text('.ratio-says'), /by the files’ headers/);
-  assert.match(await person.text('.plot .caption'), /projected/);
+  assert.match(await person.text('.plot .caption'), /computed/);
   assert.match(await person.text('#pane-one .kept'), /^1 vector a token and layer/);
   assert.match(await person.text('#pane-std .kept'), /^32 vectors/);
   assert.deepEqual(page.asked.filter((path) => path.endsWith('.gguf')), []);
@@ -44,7 +44,7 @@ async function testDuet(person, page) {
   assert.equal(std.standard.MHA, std.used, 'the twin is what is counted for standard attention');
   assert.equal(await person.text('.ratio-number'), '32');
   assert.match(await person.text('.ratio-says'), /measured/);
-  assert.equal(await person.text('.figures .projected th'), 'At 1,024 tokens, projected');
+  assert.equal(await person.text('.figures .projected th'), 'At 1,024 tokens, computed');
   assert.deepEqual([await person.text(cell(4, 2)), await person.text(cell(4, 3))],
     ['328 KB', '10.5 MB']);
   for (const side of ['one', 'std']) {
@@ -61,7 +61,7 @@ async function testBaselines(person) {
   for (const [name, ratio] of [['GQA-8', '16'], ['GQA-3', '6'], ['MQA', '2'], ['MHA', '32']]) {
     await person.click(`input[name="baseline"][value="${name}"]`);
     assert.equal(await person.text('.ratio-number'), ratio, name);
-    assert.match(await person.text('.plot .caption'), /projected/, 'a run’s curve is of one');
+    assert.match(await person.text('.plot .caption'), /computed/, 'a run’s curve is of one');
   }
 }
 

@@ -42,12 +42,41 @@ static onekv_model *load_counted(const char *path, counted_memory *counted,
   CHECK(onekv_loader_finish(loader, &model, NULL) == ONEKV_OK);
   onekv_memory report = check_report(model, counted);
   CHECK(report.weights == estimate.weight_bytes && report.scratch == estimate.scratch_bytes);
-  CHECK(onekv_model_cache_bytes_per_token(model) == estimate.cache_bytes_per_token);
   CHECK(report.cache == 0 && report.sessions == 0 && report.n_sessions == 0);
   /* Blocks: model, weights, scratch. The header and the loader are gone. */
   CHECK_SAY(counted->n_blocks == 3, "%zu blocks", counted->n_blocks);
   free(file.bytes);
   return model;
+}
+
+/* Rows of n tokens in the model's own cache. */
+static size_t bytes_of(const onekv_model *model, onekv_cache_type type, size_t n, bool whole) {
+  onekv_bytes bytes;
+  onekv_cache_plan plan = {.type = type, .whole_pages = whole};
+  onekv_cache_bytes(onekv_model_config(model), &plan, n, &bytes);
+  size_t sum = 0;
+  for (size_t i = 0; i < ONEKV_CACHED_COUNT; i++) sum += (size_t)bytes.by_kind[i];
+  CHECK(sum == bytes.total);
+  return sum;
+}
+
+/* onekv_cache_tokens is the other way round: the most that fits, and one byte less holds less. */
+static void check_tokens_for(const onekv_model *model, onekv_cache_type type) {
+  const onekv_config *config = onekv_model_config(model);
+  for (size_t n = 0; n <= config->n_context; n++) {
+    onekv_cache_plan plan = {.type = type};
+    size_t bytes = bytes_of(model, type, n, false);
+    CHECK(onekv_cache_tokens(config, &plan, bytes) == n);
+    if (n > 0) CHECK(onekv_cache_tokens(config, &plan, bytes - 1) == n - 1);
+  }
+  onekv_cache_plan pages = {.type = type, .whole_pages = true};
+  size_t page = bytes_of(model, type, 1, true);
+  CHECK(page == bytes_of(model, type, KV_PAGE_POSITIONS, false));
+  CHECK(onekv_cache_tokens(config, &pages, page - 1) == 0);
+  if (config->n_context >= KV_PAGE_POSITIONS) {
+    CHECK(onekv_cache_tokens(config, &pages, page) == KV_PAGE_POSITIONS);
+  }
+  CHECK(onekv_cache_tokens(config, &pages, UINT64_MAX) == config->n_context);
 }
 
 static void close_counted(onekv_model *model, const counted_memory *counted) {
@@ -57,9 +86,9 @@ static void close_counted(onekv_model *model, const counted_memory *counted) {
 }
 
 /* Steps take a page when a page begins and otherwise nothing. */
-static void check_steps(onekv_model *model, counted_memory *counted, onekv_session *session) {
+static void check_steps(onekv_model *model, counted_memory *counted, onekv_session *session,
+                        onekv_cache_type type) {
   const onekv_config *config = onekv_model_config(model);
-  size_t bytes_per_token = onekv_model_cache_bytes_per_token(model);
   size_t n_most = config->n_context < 70 ? config->n_context : 70;
   for (size_t i = onekv_session_n_tokens(session); i < n_most; i++) {
     int32_t token = (int32_t)(i % config->n_vocabulary);
@@ -72,15 +101,17 @@ static void check_steps(onekv_model *model, counted_memory *counted, onekv_sessi
               counted->n_calls - n_calls);
     onekv_memory report = check_report(model, counted);
     size_t n_pages = i / KV_PAGE_POSITIONS + 1;
-    CHECK(report.cache_used == n_pages * KV_PAGE_POSITIONS * bytes_per_token);
+    CHECK(report.cache_used == bytes_of(model, type, i + 1, true));
     onekv_session_memory_report own;
     onekv_session_memory(session, &own);
-    CHECK(own.n_cached == i + 1 && own.cache_used == (i + 1) * bytes_per_token);
+    CHECK(own.n_cached == i + 1 && own.cached.total == bytes_of(model, type, i + 1, false));
     CHECK(own.cache_pages == report.cache_used && own.cache_own == own.cache_pages);
+    CHECK(own.n_held == n_pages * KV_PAGE_POSITIONS);
   }
 }
 
-static void check_clones(onekv_model *model, counted_memory *counted, onekv_session *session) {
+static void check_clones(onekv_model *model, counted_memory *counted, onekv_session *session,
+                         onekv_cache_type type) {
   onekv_session *clone = NULL;
   onekv_session_memory_report own;
   onekv_memory before = check_report(model, counted);
@@ -94,7 +125,7 @@ static void check_clones(onekv_model *model, counted_memory *counted, onekv_sess
   CHECK(onekv_session_truncate(clone, n - 2) == ONEKV_OK);
   feed_tokens(clone, model, (const int32_t[1]){1}, 1);
   onekv_session_memory(clone, &own);
-  size_t page_bytes = KV_PAGE_POSITIONS * onekv_model_cache_bytes_per_token(model);
+  size_t page_bytes = bytes_of(model, type, 1, true);
   CHECK(own.cache_own == page_bytes);
   CHECK(check_report(model, counted).cache_used == before.cache_used + page_bytes);
   onekv_session_close(clone);
@@ -107,8 +138,8 @@ static void check_clones(onekv_model *model, counted_memory *counted, onekv_sess
 }
 
 /* Reserved pages are there before the tokens, which then allocate nothing. */
-static void check_reserve(onekv_model *model, counted_memory *counted) {
-  size_t page_bytes = KV_PAGE_POSITIONS * onekv_model_cache_bytes_per_token(model);
+static void check_reserve(onekv_model *model, counted_memory *counted, onekv_cache_type type) {
+  size_t page_bytes = bytes_of(model, type, 1, true);
   size_t n_context = onekv_model_config(model)->n_context;
   size_t n_pages = (n_context + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
   onekv_memory before = check_report(model, counted);
@@ -119,7 +150,7 @@ static void check_reserve(onekv_model *model, counted_memory *counted) {
   CHECK(check_report(model, counted).cache_used == before.cache_used + n_pages * page_bytes);
   onekv_session_memory_report own;
   onekv_session_memory(session, &own);
-  CHECK(own.n_cached == 0 && own.cache_used == 0 && own.cache_pages == n_pages * page_bytes);
+  CHECK(own.n_cached == 0 && own.cached.total == 0 && own.cache_pages == n_pages * page_bytes);
   size_t n_calls = counted->n_calls;
   for (size_t i = 0; i < n_context; i++) feed_tokens(session, model, (const int32_t[1]){1}, 1);
   CHECK(counted->n_calls == n_calls);
@@ -157,9 +188,10 @@ static void check_causal(const char *path, onekv_cache_type type) {
   onekv_model *model = load_counted(path, &counted, type);
   onekv_session *session = open_session(model, NULL);
   CHECK(check_report(model, &counted).sessions > 0);
-  check_steps(model, &counted, session);
-  check_clones(model, &counted, session);
-  check_reserve(model, &counted);
+  check_steps(model, &counted, session, type);
+  check_tokens_for(model, type);
+  check_clones(model, &counted, session, type);
+  check_reserve(model, &counted, type);
   check_slides_and_snapshots(model, &counted);
   onekv_session_close(session);
   onekv_memory report = check_report(model, &counted);
@@ -216,11 +248,14 @@ static void check_out_of_memory(const tiny_shape *shape) {
   CHECK_SAY(fail_at > 10, "only %zu allocations", fail_at);
 }
 
-/* 2H : 1 at the same element type, and standard_used is what the standard model really uses. */
+/* 2H : 1 at the same element type, and what is computed for standard attention is what the standard
+ * model really takes, row by row and page by page. */
 static void check_ratio(onekv_cache_type type) {
   onekv_session_memory_report reports[2];
   static const char *const PATHS[2] = {"tests/golden/llama-qkv-mha.gguf",
                                        "tests/golden/llama-keqv-mqa.gguf"};
+  onekv_bytes standard[2];
+  onekv_bytes standard_pages[2];
   size_t used[2];
   size_t n_heads = 0;
   for (size_t i = 0; i < 2; i++) {
@@ -232,15 +267,23 @@ static void check_ratio(onekv_cache_type type) {
     size_t n = n_context < 40 ? n_context : 40;
     feed_tokens(session, model, tokens, n);
     onekv_session_memory(session, &reports[i]);
+    onekv_cache_plan plan = {.type = type, .n_standard_heads = onekv_model_config(model)->n_heads};
+    onekv_cache_bytes(onekv_model_config(model), &plan, reports[i].n_cached, &standard[i]);
+    plan.whole_pages = true;
+    onekv_cache_bytes(onekv_model_config(model), &plan, reports[i].n_held, &standard_pages[i]);
     used[i] = check_report(model, &counted).cache_used;
     n_heads = onekv_model_config(model)->n_heads;
     onekv_session_close(session);
     close_counted(model, &counted);
   }
   CHECK(n_heads > 1 && used[0] == 2 * n_heads * used[1]);
-  CHECK(reports[0].cache_used == 2 * n_heads * reports[1].cache_used);
-  CHECK(reports[0].standard_used == reports[0].cache_used);
-  CHECK(reports[1].standard_used == reports[0].cache_used);
+  CHECK(reports[0].cached.total == 2 * n_heads * reports[1].cached.total);
+  CHECK(reports[1].cached.by_kind[ONEKV_CACHED_SHARED] == reports[1].cached.total);
+  CHECK(reports[0].cached.by_kind[ONEKV_CACHED_KEYS] == reports[0].cached.total / 2 &&
+        reports[0].cached.by_kind[ONEKV_CACHED_VALUES] == reports[0].cached.total / 2);
+  for (size_t i = 0; i < 2; i++) {
+    CHECK(standard[i].total == reports[0].cached.total && standard_pages[i].total == used[0]);
+  }
 }
 
 int main(void) {

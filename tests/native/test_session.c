@@ -2,7 +2,7 @@
  *
  * The yardstick is a fresh session that is fed all tokens in one step. Against it: feeding in
  * pieces, clones that diverge, cutting and feeding again, windows that slide, batches of many
- * sessions, scores, and the token that waits for its logits. A failed call is compared by the session's whole snapshot. */
+ * sessions, and scores. A failed call is compared by the session's whole snapshot. */
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
@@ -279,108 +279,6 @@ static void check_score(onekv_model *model, size_t n_before, bool waits) {
   onekv_session_close(stepped);
 }
 
-/* --- the token that waits --------------------------------------------------------------------- */
-
-/* The last logits of the session, and the list it holds, against a fresh one. */
-static void check_last(onekv_model *model, onekv_session *session, const token_list *list) {
-  float expected[TINY_VOCABULARY];
-  onekv_item item = {session, NULL, 0, 1, NULL};
-  expect(model, list, expected);
-  CHECK(holds(session, list));
-  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK && holds(session, list));
-  CHECK_SAME_FLOATS(item.logits, expected, TINY_VOCABULARY);
-}
-
-/* However tokens are cut into appends without logits, and wherever their last one stands: it
- * waits, is part of the session's tokens, and gives the logits that it gives at once; when it has
- * run it does so again. Of k rows of logits with a waiting token the first is that token's. */
-static void check_waiting(onekv_model *model) {
-  for (size_t piece = 1; piece <= 33; piece += piece < 3 ? 1 : 15) {
-    onekv_session *session = open_session(model, NULL);
-    onekv_session *clone = NULL;
-    onekv_session_memory_report report;
-    token_list all = random_tokens(66);
-    token_list fed = {.n = 0};
-    while (fed.n < all.n) {
-      size_t n = all.n - fed.n < piece ? all.n - fed.n : piece;
-      onekv_item item = {session, all.tokens + fed.n, n, 0, NULL};
-      CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
-      memcpy(fed.tokens + fed.n, all.tokens + fed.n, n * sizeof(int32_t));
-      fed.n += n;
-      onekv_session_memory(session, &report);
-      CHECK(holds(session, &fed) && report.n_cached == fed.n - 1);
-    }
-    CHECK(onekv_session_clone(session, &clone) == ONEKV_OK);
-    check_last(model, session, &fed);
-    check_last(model, session, &fed); /* once more */
-    check_last(model, clone, &fed);
-    onekv_session_close(clone);
-    /* Two rows: of the token that waits, and of the one that is appended. */
-    int32_t token = 3;
-    onekv_item wait = {session, &token, 1, 0, NULL};
-    CHECK(onekv_step(model, &wait, 1, NULL) == ONEKV_OK);
-    onekv_item rows = {session, &token, 1, 2, NULL};
-    float expected[2 * TINY_VOCABULARY];
-    for (size_t i = 0; i < 2; i++) {
-      fed.tokens[fed.n++] = token;
-      expect(model, &fed, expected + i * TINY_VOCABULARY);
-    }
-    CHECK(onekv_step(model, &rows, 1, NULL) == ONEKV_OK && holds(session, &fed));
-    CHECK_SAME_FLOATS(rows.logits, expected, 2 * TINY_VOCABULARY);
-    onekv_session_close(session);
-  }
-}
-
-/* Cutting: at the waiting token, before it, and to nothing. */
-static void check_waiting_cut(onekv_model *model) {
-  onekv_session *session = open_session(model, NULL);
-  token_list list = random_tokens(34);
-  onekv_item item = {session, list.tokens, list.n, 0, NULL};
-  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
-  CHECK(onekv_session_truncate(session, 35) == ONEKV_INVALID_ARGUMENT && holds(session, &list));
-  CHECK(onekv_session_truncate(session, 34) == ONEKV_OK && holds(session, &list));
-  check_last(model, session, &list);
-  item = (onekv_item){session, list.tokens, 1, 0, NULL};
-  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_OK);
-  CHECK(onekv_session_truncate(session, 34) == ONEKV_OK);
-  check_last(model, session, &list);
-  list.n = 33;
-  CHECK(onekv_session_truncate(session, 33) == ONEKV_OK);
-  check_last(model, session, &list);
-  list.n = 0;
-  CHECK(onekv_session_truncate(session, 0) == ONEKV_OK && holds(session, &list));
-  item = (onekv_item){session, NULL, 0, 1, NULL};
-  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_INVALID_ARGUMENT);
-  onekv_session_close(session);
-}
-
-/* A full window takes one token more, which waits and cannot run; a window that slides makes room
- * when it does. */
-static void check_waiting_full(onekv_model *model) {
-  onekv_session_options options = {.n_context = 40};
-  onekv_session *full = open_session(model, &options);
-  options.slides = true;
-  options.n_keep = 5;
-  onekv_session *slides = open_session(model, &options);
-  token_list list = random_tokens(41);
-  onekv_item items[2] = {{full, list.tokens, 41, 0, NULL}, {slides, list.tokens, 41, 0, NULL}};
-  CHECK(onekv_step(model, items, 2, NULL) == ONEKV_OK);
-  CHECK(holds(full, &list) && holds(slides, &list));
-  CHECK(onekv_session_reserve(full, 0, NULL) == ONEKV_OK);
-  CHECK(onekv_session_reserve(full, 1, NULL) == ONEKV_CONTEXT_FULL);
-  items[0] = (onekv_item){full, NULL, 0, 1, NULL};
-  CHECK(onekv_step(model, items, 1, NULL) == ONEKV_CONTEXT_FULL && holds(full, &list));
-  slide_list(&list, 40, 5, 1, 1);
-  items[1] = (onekv_item){slides, NULL, 0, 1, NULL};
-  CHECK(onekv_step(model, &items[1], 1, NULL) == ONEKV_OK && list.n == 23);
-  float expected[TINY_VOCABULARY];
-  expect(model, &list, expected);
-  CHECK(holds(slides, &list));
-  CHECK_SAME_FLOATS(items[1].logits, expected, TINY_VOCABULARY);
-  onekv_session_close(full);
-  onekv_session_close(slides);
-}
-
 /* Scoring that runs out of memory on the way: no token, no logprob. */
 static void check_score_out_of_memory(void) {
   counted_memory memory = {0};
@@ -425,9 +323,6 @@ int main(void) {
     check_score(model, 1, true);
     check_score(model, 33, false);
     check_score(model, 33, true);
-    check_waiting(model);
-    check_waiting_cut(model);
-    check_waiting_full(model);
     CHECK(onekv_model_close(model) == ONEKV_OK);
     model = open_shape(i, type, 1);
     check_score(model, 0, false);

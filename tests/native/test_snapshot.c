@@ -79,7 +79,10 @@ static void check_round_trip(onekv_model *model, onekv_model *twin, size_t n_tok
   onekv_session *session = open_fed(model, n_tokens, waits);
   file_bytes saved = save(session);
   size_t n_cached = n_tokens - (waits ? 1 : 0);
-  size_t cache_bytes = n_cached * onekv_model_cache_bytes_per_token(model);
+  onekv_session_memory_report report;
+  onekv_session_memory(session, &report);
+  size_t cache_bytes = (size_t)report.cached.total;
+  CHECK(report.n_cached == n_cached);
   CHECK(saved.n_bytes == HEAD_BYTES + 2 * 8 + n_tokens * 4 + cache_bytes + 8);
   onekv_session *restored = NULL;
   onekv_session *abroad = NULL;
@@ -91,7 +94,6 @@ static void check_round_trip(onekv_model *model, onekv_model *twin, size_t n_tok
   file_bytes again = save(restored);
   CHECK(again.n_bytes == saved.n_bytes && memcmp(again.bytes, saved.bytes, saved.n_bytes) == 0);
   free(again.bytes);
-  onekv_session_memory_report report;
   onekv_session_memory(restored, &report);
   CHECK(onekv_session_n_tokens(restored) == n_tokens && report.n_cached == n_cached);
   check_same_future(model, session, restored);

@@ -110,7 +110,12 @@ test('inspect: text and JSON, with the budget in tokens', async () => {
   assert.deepEqual(own, { f16: layers * headWidth * 2, f32: layers * headWidth * 4,
     i8: layers * (headWidth + 4) });
   for (const type of ['f16', 'f32', 'i8']) assert.equal(mha[type], own[type] * 2 * queryHeads);
-  assert.equal(json.budget.tokens[0].f16, Math.floor(1e6 / own.f16));
+  const { f16 } = json.cache[0].contextBytes;
+  assert.equal(f16, json.description.contextLength * own.f16);
+  assert.equal(json.cache[0].budgetTokens.f16, json.description.contextLength, '1 MB holds all');
+  const small = JSON.parse((await succeeds(['inspect', gguf, '--json', '--budget', '1kB'])).stdout);
+  assert.equal(small.cache[0].budgetTokens.f16, Math.floor(1000 / own.f16));
+  assert.equal(small.cache[1].budgetTokens.f16, Math.floor(1000 / mha.f16));
   const encoder = JSON.parse((await succeeds(['inspect', goldenPath('vit-qkv-gqa'), '--json']))
     .stdout);
   assert.deepEqual([encoder.description.causal, encoder.cache], [false, []]);
@@ -123,13 +128,14 @@ test('generate from ids: greedy is the same every time, at any threads and level
   assert.equal(json.tokens.length, 16);
   assert.equal(json.reason, 'length');
   assert.equal(json.memory.session.tokens, 20 + 16 - 1);
-  assert.equal(json.memory.session.standardUsed, 8 * json.memory.session.cacheUsed);
+  const { cacheUsed, shared, tokens } = json.memory.session;
+  assert.deepEqual([cacheUsed, shared], [tokens * 32, tokens * 32]);
   for (const simd of levels) {
     for (const threads of ['1', '2', '4']) {
       const { stdout, stderr } = await succeeds([...args, '--simd', simd, '--threads', threads]);
       assert.equal(stdout, `${json.tokens.join(' ')}\n`);
       assert.match(stderr, new RegExp(`${simd}, ${threads} thread`));
-      assert.match(stderr, /standard QKV, MHA: .*8\.00 times as much/);
+      assert.match(stderr, /standard QKV, MHA, computed: .*8\.00 times as much/);
     }
   }
 });
@@ -186,7 +192,7 @@ test('a shipped model by its name: story on stdout, the cache on stderr', { skip
   const { stdout, stderr } = await succeeds(args);
   assert.match(stdout, /^Once upon a time.{20}/s);
   assert.match(stderr, /Q-K=V, MQA/);
-  assert.match(stderr, /standard QKV, MHA: /);
+  assert.match(stderr, /standard QKV, MHA, computed: /);
   const json = JSON.parse((await succeeds([...args, '--json'])).stdout);
   assert.equal(`Once upon a time${json.text}\n`, stdout);
   const piped = await succeeds(args.filter((arg) => !['-p', 'Once upon a time'].includes(arg)),

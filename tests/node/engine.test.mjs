@@ -2,14 +2,15 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Engine, automaticThreads, hasRelaxedSimd, loadModel } from '../../dist/src/engine-entry-node.js';
-import { configFields, estimateFields, memoryFields, samplingFields, sessionFields } from
-  '../../dist/src/engine/bindings.js';
+import { bytesFields, configFields, estimateFields, memoryFields, samplingFields,
+  sessionFields } from '../../dist/src/engine/bindings.js';
 import { distance, ggufHeader, goldenNames, goldenPath, levels, loadSync, readGolden, tinyLlama,
   tolerance, withEngine } from './support.mjs';
 
 test('border: field lists have the names and order of wasm/exports.c', () =>
   withEngine({}, ({ border }) => {
-    const lists = [configFields, estimateFields, memoryFields, sessionFields, samplingFields];
+    const lists = [configFields, estimateFields, memoryFields, sessionFields, samplingFields,
+      bytesFields];
     lists.forEach((list, i) => assert.deepEqual(border.fieldNames(i), [...list]));
     assert.deepEqual(border.fieldNames(lists.length), []);
   }));
@@ -143,11 +144,26 @@ test('memory reports add up', () => withEngine({}, (engine) => {
   assert.equal(m.total, m.weights + m.cache + m.scratch + m.sessions + m.tables);
   assert.equal(m.openSessions, 1);
   const s = session.memory();
-  assert.equal(s.cacheUsed, s.tokens * model.cacheBytesPerToken);
-  assert.equal(s.standardUsed, s.tokens * model.standardBytesPerToken());
+  const { cache } = model;
+  assert.equal(s.tokens, 32, 'the last token waits');
+  assert.deepEqual(cache.bytes(32),
+    { keys: 0, values: 0, shared: s.cacheUsed, total: s.cacheUsed });
+  assert.equal(s.shared, s.cacheUsed);
   // MQA with one tensor against two tensors of four heads.
-  assert.equal(model.standardBytesPerToken() / model.cacheBytesPerToken, 8);
-  assert.equal(model.standardBytesPerToken(1) / model.cacheBytesPerToken, 2);
+  const standard = cache.bytes(32, { standardHeads: 4 });
+  assert.equal(standard.total, 8 * s.cacheUsed);
+  assert.deepEqual([standard.keys, standard.values, standard.shared],
+    [4 * s.cacheUsed, 4 * s.cacheUsed, 0]);
+  assert.equal(cache.bytes(32, { standardHeads: 1 }).total, 2 * s.cacheUsed);
+  assert.equal(cache.bytes(33, { wholePages: true }).total, 2 * s.cacheUsed);
+  assert.equal(cache.bytes(32, { cacheType: 'f32' }).total, 2 * s.cacheUsed);
+  assert.equal(cache.tokens(s.cacheUsed), 32);
+  assert.equal(cache.tokens(s.cacheUsed - 1), 31);
+  assert.equal(cache.tokens(s.cacheUsed - 1, { wholePages: true }), 0);
+  assert.equal(cache.tokens(1e15), model.description.contextLength);
+  for (const heads of [0, 5, 1.5]) {
+    assert.throws(() => cache.bytes(1, { standardHeads: heads }), { code: 'INVALID_ARGUMENT' });
+  }
   session.destroy();
   assert.equal(model.memory().cacheUsed, 0);
   assert.ok(model.memory().cachePooled > 0);

@@ -80,7 +80,7 @@ test('break cancels, and the session goes on from there', async () => {
 test('bytes are exact: tokens, pages, and standard attention beside them', async () => {
   await use(async (session) => {
     await session.prompt(prompt, { maxTokens: 50 });
-    const { cacheUsed, bySession, total, heap, ...kinds } = await model.memory();
+    const { cacheUsed, bySession, total, heap, standard, ...kinds } = await model.memory();
     const own = bySession.find(({ session: id }) => id === session.id);
     assert.equal(own.tokens, session.contextUsage - 1);
     // 5 layers × one head of 32 numbers of 2 bytes, whether as key or as value.
@@ -91,6 +91,7 @@ test('bytes are exact: tokens, pages, and standard attention beside them', async
     assert.equal(session.contextBytes, own.used);
     assert.equal(own.pages, Math.ceil(own.tokens / 32) * 32 * model.bytesPerToken);
     assert.equal(cacheUsed, bySession.reduce((sum, { own: pages }) => sum + pages, 0));
+    assert.equal(standard.MHA, 32 * cacheUsed, 'whole pages on both sides: the true ratio');
     const perHead = own.tokens * layers * 2 * headWidth * 2;
     assert.deepEqual(own.standard, { MHA: queryHeads * perHead, 'GQA-8': 8 * perHead,
       'GQA-3': 3 * perHead, MQA: perHead });

@@ -14,7 +14,7 @@ test('reserved pages are counted, used and given back', async () => {
   assert.equal(model.memory().cache, 0);
   session.reserve(contextLength);
   const { cacheUsed } = model.memory();
-  assert.equal(cacheUsed, Math.ceil(contextLength / 32) * 32 * model.cacheBytesPerToken);
+  assert.equal(cacheUsed, model.cache.bytes(contextLength, { wholePages: true }).total);
   session.append([1, 2, 3]);
   assert.equal(model.memory().cacheUsed, cacheUsed);
   assert.equal(session.memory().cachePages, cacheUsed);

@@ -89,9 +89,16 @@ function heading({ model, path, engine }: Loaded): string {
     `${engine.simd}, ${model.threads} thread${model.threads === 1 ? '' : 's'}`;
 }
 
+/** The session's rows in standard attention with all heads, computed. */
+function standardOf(session: Session): number {
+  const { cache, description } = session.model;
+  return cache.bytes(session.memory().tokens, { standardHeads: description.queryHeads }).total;
+}
+
 function sums(session: Session, result: GenerateResult): string {
-  const { tokens, cacheUsed, standardUsed } = session.memory();
+  const { tokens, cacheUsed } = session.memory();
   const { model } = session;
+  const standardUsed = standardOf(session);
   const speed = (n: number, ms: number) => `${digits(n / ms * 1000)} tokens/s`;
   const { heads, projection } = model.description;
   return [
@@ -99,8 +106,8 @@ function sums(session: Session, result: GenerateResult): string {
       `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
       ` (${result.reason})`,
     `cache of ${tokens} tokens: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
-      `${bytes(model.cacheBytesPerToken)} a token)`,
-    `standard QKV, MHA:  ${bytes(standardUsed)} ` +
+      `${bytes(model.cache.bytes(1).total)} a token)`,
+    `standard QKV, MHA, computed: ${bytes(standardUsed)} ` +
       `(${digits(standardUsed / Math.max(1, cacheUsed))} times as much)`,
   ].map((line) => `  ${line}`).join('\n');
 }

@@ -1,6 +1,7 @@
 // onekv inspect: what a file holds and what it would take, from its header alone.
 import { Engine, headsName, readHeader } from '../src/engine-entry-node.js';
-import type { CacheType, Metadata, ModelDescription, ModelEstimate } from '../src/engine-entry-node.js';
+import type { CacheCounter, CacheType, Metadata,
+  ModelDescription } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { findModel } from './model-file.js';
@@ -10,7 +11,11 @@ import { bytes, count, parseBytes, table } from './units.js';
 interface CacheRow {
   /** Whose cache: this model's, or that of standard QKV attention with some KV heads. */
   name: string;
+  /** Of one token, and of the file's whole context. */
   bytesPerToken: Record<CacheType, number>;
+  contextBytes: Record<CacheType, number>;
+  /** Tokens that the budget holds, at most the file's context. */
+  budgetTokens: Record<CacheType, number> | undefined;
 }
 
 interface Report {
@@ -24,26 +29,29 @@ interface Report {
   weightBytes: number;
   scratchBytes: number;
   cache: CacheRow[];
-  /** Tokens that the budget's bytes of cache hold, by cache type, in the order of `cache`. */
-  budget: { bytes: number; tokens: Record<CacheType, number>[] } | undefined;
+  budgetBytes: number | undefined;
 }
 
 const perType = (value: (type: CacheType) => number) =>
   Object.fromEntries(cacheTypes.map((type) => [type, value(type)])) as Record<CacheType, number>;
 
 /** The model's own cache and standard QKV with all, some and one of the heads. */
-function cacheRows(d: ModelDescription, estimates: Record<CacheType, ModelEstimate>): CacheRow[] {
+function cacheRows(d: ModelDescription, cache: CacheCounter,
+  budget: number | undefined): CacheRow[] {
   const groups = [8, 4, 3].filter((g) => g < d.queryHeads && d.queryHeads % g === 0);
   const standards = [d.queryHeads, ...groups, ...(d.queryHeads > 1 ? [1] : [])];
-  return [
-    { name: `this model (${d.projection}, ${d.heads})`,
-      bytesPerToken: perType((type) => estimates[type].cacheBytesPerToken) },
-    ...standards.map((g) => ({
-      name: `standard QKV, ${headsName(d.queryHeads, g)}`,
-      bytesPerToken: perType((type) =>
-        estimates[type].standardBytesPerToken / d.queryHeads * g),
-    })),
-  ];
+  const row = (name: string, standardHeads?: number): CacheRow => {
+    const ask = (cacheType: CacheType) => ({ standardHeads, cacheType });
+    return {
+      name,
+      bytesPerToken: perType((type) => cache.bytes(1, ask(type)).total),
+      contextBytes: perType((type) => cache.bytes(d.contextLength, ask(type)).total),
+      budgetTokens: budget === undefined ? undefined
+        : perType((type) => cache.tokens(budget, ask(type))),
+    };
+  };
+  return [row(`this model (${d.projection}, ${d.heads})`),
+    ...standards.map((g) => row(`standard QKV, ${headsName(d.queryHeads, g)}`, g))];
 }
 
 function tokenizerOf(metadata: Metadata): object | undefined {
@@ -64,33 +72,22 @@ function tokenizerOf(metadata: Metadata): object | undefined {
   };
 }
 
-type Header = Pick<Report, 'name' | 'fileBytes' | 'description' | 'tokenizer' | 'chatTemplate'>;
-
-async function makeReport(engine: Engine, path: string,
+function makeReport(engine: Engine, path: string,
   budgetBytes: number | undefined): Promise<Report> {
-  const header = await readHeader(engine, path, {}, (loader): Header => ({
-    name: loader.metadata.string('general.name'),
-    fileBytes: loader.fileBytes,
-    description: loader.describe(),
-    tokenizer: tokenizerOf(loader.metadata),
-    chatTemplate: loader.metadata.string('tokenizer.chat_template') !== undefined,
-  }));
-  const estimates: Partial<Record<CacheType, ModelEstimate>> = {};
-  for (const cacheType of cacheTypes) {
-    estimates[cacheType] = await readHeader(engine, path, { cacheType },
-      (loader) => loader.estimate());
-  }
-  const all = estimates as Record<CacheType, ModelEstimate>;
-  const cache = header.description.causal ? cacheRows(header.description, all) : [];
-  const { parameters, weightBytes, scratchBytes } = all.f16;
-  return {
-    model: path, ...header, parameters, weightBytes, scratchBytes, cache,
-    budget: budgetBytes === undefined ? undefined : {
-      bytes: budgetBytes,
-      tokens: cache.map((row) => perType((type) =>
-        Math.floor(budgetBytes / row.bytesPerToken[type]))),
-    },
-  };
+  return readHeader(engine, path, {}, (loader): Report => {
+    const description = loader.describe();
+    return {
+      model: path,
+      name: loader.metadata.string('general.name'),
+      fileBytes: loader.fileBytes,
+      description,
+      tokenizer: tokenizerOf(loader.metadata),
+      chatTemplate: loader.metadata.string('tokenizer.chat_template') !== undefined,
+      ...loader.estimate(),
+      cache: description.causal ? cacheRows(description, loader.cache, budgetBytes) : [],
+      budgetBytes,
+    };
+  });
 }
 
 function shapeLines(r: Report): string[] {
@@ -126,11 +123,11 @@ function cacheTable(r: Report): string {
 }
 
 function budgetTable(r: Report): string {
-  if (r.budget === undefined) return '';
+  if (r.budgetBytes === undefined) return '';
   return table([
-    [`tokens in ${bytes(r.budget.bytes)}`, ...cacheTypes],
-    ...r.cache.map((row, i) => [row.name, ...cacheTypes.map((t) =>
-      String(r.budget?.tokens[i]?.[t] ?? 0))]),
+    [`tokens in ${bytes(r.budgetBytes)}`, ...cacheTypes],
+    ...r.cache.map((row) => [row.name, ...cacheTypes.map((t) =>
+      String(row.budgetTokens?.[t] ?? 0))]),
   ]);
 }
 

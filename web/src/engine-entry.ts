@@ -9,6 +9,8 @@ export type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest,
 export { Session } from './engine/session.js';
 export type { SessionMemory, SessionOptions } from './engine/session.js';
 export type { SamplingOptions } from './engine/sampling.js';
+export { CacheCounter } from './engine/cache-bytes.js';
+export type { CacheBytes, CacheQuestion } from './engine/cache-bytes.js';
 export { headsName } from './engine/description.js';
 export type { Arithmetic, CacheType, ModelDescription, Projection } from './engine/description.js';
 export { Metadata } from './engine/metadata.js';

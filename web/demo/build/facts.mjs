@@ -27,22 +27,24 @@ export function resultFiles() {
 /** What a file's header says, and its bytes. */
 async function readShipped(onekv, engine, path) {
   const file = join(root, path);
-  const bytesPerToken = {};
-  const standardBytesPerToken = {};
-  let facts;
-  for (const cacheType of cacheTypes) {
-    facts = await onekv.readHeader(engine, file, { cacheType }, (loader) => {
-      const estimate = loader.estimate();
-      bytesPerToken[cacheType] = estimate.cacheBytesPerToken;
-      standardBytesPerToken[cacheType] = estimate.standardBytesPerToken;
-      return { description: loader.describe(), parameters: estimate.parameters };
-    });
-  }
+  const facts = await onekv.readHeader(engine, file, {}, (loader) => {
+    const description = loader.describe();
+    const { contextLength, queryHeads } = description;
+    const cost = (question) => ({ token: loader.cache.bytes(1, question).total,
+      full: loader.cache.bytes(contextLength, question).total });
+    const heads = { MHA: queryHeads, 'GQA-8': 8, 'GQA-3': 3, MQA: 1 };
+    const of = (cacheType) => ({ own: cost({ cacheType }),
+      standard: Object.fromEntries(Object.entries(heads)
+        .filter(([, standardHeads]) => standardHeads <= queryHeads)
+        .map(([name, standardHeads]) => [name, cost({ cacheType, standardHeads })])) });
+    return { description, parameters: loader.estimate().parameters,
+      cache: Object.fromEntries(cacheTypes.map((cacheType) => [cacheType, of(cacheType)])) };
+  });
   return {
     file: basename(path),
     bytes: statSync(file).size,
     sha256: createHash('sha256').update(readFileSync(file)).digest('hex'),
-    ...facts, bytesPerToken, standardBytesPerToken,
+    ...facts,
   };
 }
 

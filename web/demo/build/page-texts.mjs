@@ -64,7 +64,7 @@ function onLanguage({ table }) {
 export function pageTexts({ models, tasks, table }) {
   const one = models['stories-q-mqa'];
   const std = models['stories-qkv'];
-  const ratio = std.bytesPerToken.f16 / one.bytesPerToken.f16;
+  const ratio = std.cache.f16.own.token / one.cache.f16.own.token;
   const most = 2 * std.description.queryHeads;
   return {
     ratio: String(Number(ratio.toFixed(1))),

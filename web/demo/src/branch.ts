@@ -107,7 +107,7 @@ export class Branch {
     setText(this.#facts, `${count(tokens)} tokens fill ${bytes(used)} of ${bytes(pages)} in ` +
       `pages, ${shared > 0 ? `of which ${bytes(own)} are its own and ${bytes(shared)} shared.`
         : `all its own${this.origin === undefined ? '' :
-          ': the cut lies before the end of the first page of 32 tokens'}.`}`);
+          ': the cut lies before the end of the first page'}.`}`);
   }
 
   get text(): string {

@@ -4,6 +4,7 @@
 // events; before the first run it shows what the headers say.
 import type { CacheType, MemoryReport, Session, StandardBytes } from 'onekv';
 import facts from 'virtual:facts';
+import type { CacheFacts } from 'virtual:facts';
 import type { ShippedName } from 'virtual:facts';
 import { announce } from './announce.js';
 import { find, paced, setText } from './dom.js';
@@ -77,15 +78,18 @@ class Side {
   get reading(): Reading | undefined {
     const found = this.report?.bySession.find(({ session }) => session === this.session?.id);
     if (found === undefined || found.tokens === 0) return undefined;
-    return { used: found.used, tokens: found.tokens, perToken: found.used / found.tokens };
+    return { used: found.used, tokens: found.tokens, perToken: found.used / found.tokens,
+      full: this.model.fullContext.used };
   }
 
-  /** The same tokens in standard attention, as the allocator counts them. */
+  /** The same tokens in standard attention, computed. */
   standard(baseline: Baseline): Reading | undefined {
     const found = this.report?.bySession.find(({ session }) => session === this.session?.id);
     const used = found?.standard[baseline];
-    if (found === undefined || found.tokens === 0 || typeof used !== 'number') return undefined;
-    return { used, tokens: found.tokens, perToken: used / found.tokens };
+    const full = this.model.fullContext.standard[baseline];
+    if (found === undefined || found.tokens === 0 || typeof used !== 'number' ||
+      typeof full !== 'number') return undefined;
+    return { used, tokens: found.tokens, perToken: used / found.tokens, full };
   }
 
   async write(settings: Settings, signal: AbortSignal): Promise<void> {
@@ -260,7 +264,7 @@ export class Duet {
         baseline: names[baseline], context });
       return;
     }
-    this.meter.show({ one, std, origin: twin ? 'measured' : 'counted',
+    this.meter.show({ one, std, origin: twin ? 'measured' : 'computed',
       baseline: names[baseline], context });
     if (this.#isRunning) {
       this.meter.plot.add((performance.now() - this.#started) / 1000, one.used, std.used);
@@ -287,10 +291,9 @@ export class Duet {
 /** What the files' headers promise, for the meter before anything runs. */
 function headers(cacheType: CacheType, baseline: Baseline): { one: Reading; std: Reading } {
   const model = facts.models['stories-q-mqa'];
-  const { queryHeads } = model.description;
-  const heads = { MHA: queryHeads, 'GQA-8': 8, 'GQA-3': 3, MQA: 1 }[baseline];
-  const standard = baseline === 'MHA' ? facts.models['stories-qkv'].bytesPerToken[cacheType]
-    : model.standardBytesPerToken[cacheType] / queryHeads * heads;
-  const reading = (perToken: number) => ({ used: 0, tokens: 0, perToken });
-  return { one: reading(model.bytesPerToken[cacheType]), std: reading(standard) };
+  const own = model.cache[cacheType];
+  const twin = facts.models['stories-qkv'].cache[cacheType].own;
+  const std = baseline === 'MHA' ? twin : own.standard[baseline];
+  const reading = ({ token, full }: CacheFacts) => ({ used: 0, tokens: 0, perToken: token, full });
+  return { one: reading(own.own), std: reading(std) };
 }

@@ -2,14 +2,20 @@
 declare module 'virtual:facts' {
   import type { CacheType, ModelDescription } from 'onekv';
 
+  /** Computed by core: bytes of one token and of the whole context. */
+  export interface CacheFacts {
+    token: number;
+    full: number;
+  }
+
   export interface ShippedFacts {
     file: string;
     bytes: number;
     sha256: string;
     description: ModelDescription;
     parameters: number;
-    bytesPerToken: Record<CacheType, number>;
-    standardBytesPerToken: Record<CacheType, number>;
+    cache: Record<CacheType, { own: CacheFacts;
+      standard: Record<'MHA' | 'GQA-8' | 'GQA-3' | 'MQA', CacheFacts> }>;
   }
 
   export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'table-q-kv' | 'table-qk-v' |

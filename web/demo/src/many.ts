@@ -10,7 +10,6 @@ import type { Lease } from './library.js';
 const stories = 64;
 /** At least; a story ends where a page does, so that no page is half empty. */
 const tokensEach = 72;
-const pageTokens = 32;
 /** More than two pages, which all have in common. */
 const prompt = 'Once upon a time there was a little girl who lived with her mother in a small ' +
   'house near a big forest. She had a red ball, a blue hat and a brown dog, and she loved all of ' +
@@ -18,7 +17,7 @@ const prompt = 'Once upon a time there was a little girl who lived with her moth
   'the garden and saw';
 
 /** Tokens to write after that many. */
-const fill = (before: number) =>
+const fill = (before: number, pageTokens: number) =>
   Math.ceil((before + tokensEach) / pageTokens) * pageTokens - before;
 
 class Tile {
@@ -133,7 +132,7 @@ export class Many {
     const timer = setInterval(draw, 100);
     try {
       const parts = model.batch(sessions).promptStreaming({ tokens: [] },
-        { maxTokens: fill(sessions[0]?.contextUsage ?? 0), signal });
+        { maxTokens: fill(sessions[0]?.contextUsage ?? 0, model.pageTokens), signal });
       for await (const { index, text, token } of parts) {
         if (token !== undefined) tokens += 1;
         this.tiles[index]?.add(text);

@@ -1,7 +1,7 @@
 // The meter between two caches: the ratio, bars to scale, numbers, bytes over time.
 //
 // It computes nothing but quotients of what it is given; `origin` says where that comes from, and
-// what is projected is called so.
+// what is computed is called so.
 import { find, h, setPart, setText } from './dom.js';
 import { count, bytes, exactBytes, ratio } from './format.js';
 import { Plot } from './plot.js';
@@ -10,15 +10,17 @@ import { Plot } from './plot.js';
 export interface Reading {
   used: number;
   tokens: number;
+  /** Of one token, and of the model's full context: computed by core. */
   perToken: number;
+  full: number;
 }
 
 export interface MeterState {
   one: Reading;
   std: Reading;
-  /** 'header': from the files; 'measured': from two allocators; 'counted': the allocator's count
-   * of the same tokens in standard attention. */
-  origin: 'header' | 'measured' | 'counted';
+  /** 'header': from the files; 'measured': from two allocators; 'computed': one is counted, and the
+   * same tokens in standard attention are computed. */
+  origin: 'header' | 'measured' | 'computed';
   /** What the other is called: 'standard QKV'. */
   baseline: string;
   /** The model's full context. */
@@ -28,7 +30,7 @@ export interface MeterState {
 const source = {
   header: 'by the files’ headers.',
   measured: 'measured while both allocators fill it.',
-  counted: 'counted by the allocator for the same tokens.',
+  computed: 'computed for the same tokens.',
 };
 
 const rows = ['Cache in use', 'Tokens in it', 'Per token', ''] as const;
@@ -79,13 +81,13 @@ export class Meter {
       : 'as'} ${state.baseline}, ${source[state.origin]}` +
       (state.origin === 'header' ? ` ${this.names.hint}` : ''));
     setText(this.#heads[1] as HTMLElement, state.baseline);
-    setText(this.#projected, `At ${count(context)} tokens, projected`);
+    setText(this.#projected, `At ${count(context)} tokens, computed`);
     const running = state.origin !== 'header';
-    if (!running) this.plot.project(context, one.perToken, std.perToken);
+    if (!running) this.plot.project(context, one.full, std.full);
     [one, std].forEach((reading, side) => {
       const texts = [running ? exactBytes(reading.used) : '–',
         running ? count(reading.tokens) : '–', exactBytes(reading.perToken),
-        bytes(reading.perToken * context)];
+        bytes(reading.full)];
       texts.forEach((text, i) => setText(this.#cells[i]?.[side] as HTMLElement, text));
     });
     const size = (reading: Reading) => (running ? reading.used : reading.perToken);

@@ -25,7 +25,7 @@ function description(estimate: Estimate): HTMLElement {
     ['a token', `${exactBytes(estimate.bytesPerToken)} of cache; standard QKV ` +
       `${exactBytes(standard.MHA)}, ${ratio(standard.MHA / estimate.bytesPerToken)}× as much`],
     ['all its context', `${count(d.contextLength)} tokens, ` +
-      `${bytes(estimate.bytesPerToken * d.contextLength)} of cache`],
+      `${bytes(estimate.fullContext.used)} of cache, computed`],
   ];
   return h('dl', { class: 'facts-list' }, rows.flatMap(([name, text]) =>
     [h('dt', {}, name), h('dd', {}, text)]));
@@ -170,17 +170,19 @@ export class Own {
       hint: 'Write to the model to measure it.' });
     this.#meter = meter;
     this.#started = performance.now();
-    const perToken = (value: number) => ({ used: 0, tokens: 0, perToken: value });
-    meter.show({ one: perToken(model.bytesPerToken), origin: 'header',
-      std: perToken(model.standardBytesPerToken.MHA), baseline: 'standard QKV',
+    const { used: full, standard: { MHA: standardFull } } = model.fullContext;
+    meter.show({ one: { used: 0, tokens: 0, perToken: model.bytesPerToken, full },
+      origin: 'header', std: { used: 0, tokens: 0, perToken: model.standardBytesPerToken.MHA,
+        full: standardFull }, baseline: 'standard QKV',
       context: model.contextLength });
     model.addEventListener('memory', ({ memory }) => {
       const found = memory.bySession.find((entry) => entry.session === session.id);
       if (found === undefined || found.tokens === 0 || this.#meter !== meter) return;
-      const reading = (used: number) => ({ used, tokens: found.tokens,
-        perToken: used / found.tokens });
-      meter.show({ one: reading(found.used), std: reading(found.standard.MHA), origin: 'counted',
-        baseline: 'standard QKV', context: model.contextLength });
+      const reading = (used: number, all: number) => ({ used, tokens: found.tokens,
+        perToken: used / found.tokens, full: all });
+      meter.show({ one: reading(found.used, full), origin: 'computed',
+        std: reading(found.standard.MHA, standardFull), baseline: 'standard QKV',
+        context: model.contextLength });
       meter.plot.add((performance.now() - this.#started) / 1000, found.used, found.standard.MHA);
     });
     const chat = new Chat(session);

@@ -1,4 +1,4 @@
-// The chart of bytes over time; before anything runs, of what is projected over tokens.
+// The chart of bytes over time; before anything runs, of what core computes over tokens.
 //
 // uPlot: 22 KB gzipped, draws a canvas, takes new data in less than a millisecond; the libraries
 // that draw SVG need several times both.
@@ -54,10 +54,10 @@ export class Plot {
   project(tokens: number, one: number, std: number): void {
     this.#isProjected = true;
     this.#times = [0, tokens];
-    this.#one = [0, tokens * one];
-    this.#std = [0, tokens * std];
-    setText(this.#caption, 'Bytes of cache over tokens, projected');
-    this.describe(`Projected: ${bytes(tokens * one)} against ${bytes(tokens * std)} at ` +
+    this.#one = [0, one];
+    this.#std = [0, std];
+    setText(this.#caption, 'Bytes of cache over tokens, computed');
+    this.describe(`Computed: ${bytes(one)} against ${bytes(std)} at ` +
       `${count(tokens)} tokens`);
     this.#draw();
   }

@@ -73,6 +73,19 @@ export interface StandardBytes {
   MQA: number;
 }
 
+/** Bytes of a number of tokens in the cache: computed by core, of their rows alone. */
+export interface CacheCost {
+  tokens: number;
+  /** The sum of the three kinds. */
+  used: number;
+  /** One tensor that is key and value (K=V); 0 otherwise. */
+  shared: number;
+  /** 0 for K=V. */
+  keys: number;
+  values: number;
+  standard: StandardBytes;
+}
+
 /** What a file will take, from its header alone. */
 export interface Estimate {
   /** general.name of the file. */
@@ -83,12 +96,15 @@ export interface Estimate {
   fileBytes: number;
   weightBytes: number;
   scratchBytes: number;
-  /** Cache bytes per token, in the cache type of the options. */
+  /** Cache bytes of one token, in the cache type of the options. */
   bytesPerToken: number;
   /** The same in standard attention. */
   standardBytesPerToken: StandardBytes;
+  /** The cache of the model's whole context. */
+  fullContext: CacheCost;
   /** Tokens of context that a budget for everything (weights, working memory, cache) buys, at
-   * most the model's own; 0 when not even the weights fit. */
+   * most the model's own; 0 when not even the weights fit. Exact up to a context of 4096 tokens, of
+   * longer ones rounded down to a 4096th part. */
   contextFor(budgetBytes: number): number;
 }
 
@@ -164,16 +180,17 @@ export interface MemoryReport {
   /** Free pages, kept for reuse. */
   cachePooled: number;
   bySession: SessionMemory[];
-  /** All sessions' tokens in standard attention, without sharing between sessions. */
+  /** Computed: the pages of all sessions in standard attention, without sharing between sessions.
+   * Whole pages, as cacheUsed, so that one session has the ratio of the two kinds of attention. */
   standard: StandardBytes;
 }
 
 export interface SessionMemory {
   /** Session.id. */
   session: number;
-  /** Tokens in the cache. */
+  /** Tokens whose rows are in the cache: all, or all but the one that waits for its logits. */
   tokens: number;
-  /** tokens × bytes per token: the sum of the three kinds. */
+  /** Bytes of their rows: the sum of the three kinds. */
   used: number;
   /** One tensor that is key and value (K=V); 0 otherwise. */
   shared: number;
@@ -184,6 +201,7 @@ export interface SessionMemory {
   pages: number;
   /** Whole pages that no other session refers to. */
   own: number;
+  /** Computed: the rows of the same tokens, as `used`, in standard attention. */
   standard: StandardBytes;
 }
 
@@ -235,9 +253,14 @@ export interface Model {
   readonly cacheType: CacheType;
   /** Longest session, in tokens. */
   readonly contextLength: number;
-  /** Bytes that a token adds to the cache. */
+  /** Cache bytes of one token, and in standard attention. Of many tokens: fullContext, or
+   * SessionMemory.used; not every kind of model takes so many times as much. */
   readonly bytesPerToken: number;
   readonly standardBytesPerToken: StandardBytes;
+  /** The cache of contextLength tokens. */
+  readonly fullContext: CacheCost;
+  /** Tokens that a page of the cache holds; memory is taken page by page. */
+  readonly pageTokens: number;
   /** Prompts are turns of a chat, unless createSession is told otherwise. */
   readonly hasChatTemplate: boolean;
 

@@ -3,7 +3,7 @@
 // Everything is read off the allocator's counters, not computed from shapes. Sessions reserve
 // their pages without running the model, which is all that a cache's size depends on; a context
 // shorter than the positions asked for takes several sessions. What does not fit into the 4 GiB
-// of a wasm memory is computed from the page size that was measured, and its row says so.
+// of a wasm memory is computed by core, and its row says so.
 import { loadSeconds, reserveSeconds } from './costs.js';
 import type { Model } from '../engine/model.js';
 import { OneKVError } from '../api/errors.js';
@@ -36,15 +36,15 @@ const memoryMost = 2 ** 32 - 2 ** 26;
 
 /** The same, computed where it does not fit; then the labels say how. */
 function cacheBytes(model: Model, positions: number, labels: Labels): number {
-  const expected = model.memory().total + positions * model.cacheBytesPerToken;
+  const expected = model.memory().total + model.cache.bytes(positions).total;
   try {
     // Not tried in vain: pages are cleared as they are taken, and gigabytes of them are seen.
     if (expected <= memoryMost) return measureCache(model, positions);
   } catch (error) {
     if (!(error instanceof OneKVError && error.code === 'OUT_OF_MEMORY')) throw error;
   }
-  labels.computed = 'from the bytes of 2048 positions: it does not fit into 4 GiB';
-  return measureCache(model, 2048) / 2048 * positions;
+  labels.computed = 'by core: it does not fit into 4 GiB';
+  return model.cache.bytes(positions).total;
 }
 
 /** Weights, working memory, bytes a token, and the cache. */

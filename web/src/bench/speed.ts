@@ -53,7 +53,7 @@ class Depths {
     });
     growing.destroy();
     this.#sessions.set(contender, sessions);
-    if (!again || 2 * deepest * model.cacheBytesPerToken > snapshotMost) return;
+    if (!again || 2 * model.cache.bytes(deepest).total > snapshotMost) return;
     this.#saved.set(key, sessions.map((session) => session.save()));
   }
 

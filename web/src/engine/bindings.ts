@@ -31,12 +31,17 @@ export interface Exports {
   _js_loader_finish(loader: number): I32;
   _onekv_loader_close(loader: number): void;
   _onekv_model_close(model: number): I32;
+  _onekv_model_config(model: number): I32;
   _onekv_model_hash(model: number): bigint;
   _onekv_model_level(model: number): I32;
   _onekv_model_use_threads(model: number, threads: number): void;
   _onekv_model_trim(model: number): void;
   _onekv_model_top(model: number, logits: number, count: number): I32;
   _js_model_memory(model: number): void;
+  _js_cache_bytes(config: number, type: number, standardHeads: number, wholePages: number,
+    tokens: number): void;
+  _js_cache_tokens(config: number, type: number, standardHeads: number, wholePages: number,
+    bytes: number): I32;
   _js_architecture(config: number): I32;
   _js_session_open(model: number, context: number, slides: number, keep: number,
     biases: number, seed: bigint): I32;
@@ -67,12 +72,12 @@ export const configFields = ['layers', 'context', 'embedding', 'feedForward', 'q
   'kvHeads', 'headWidth', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
   'position', 'norm', 'activation', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
   'scoreMap'] as const;
-export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes',
-  'cacheBytesPerToken', 'standardBytesPerToken'] as const;
+export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;
 export const memoryFields = ['weights', 'cache', 'scratch', 'sessions', 'tables', 'total',
   'peak', 'cacheUsed', 'cachePooled', 'openSessions'] as const;
-export const sessionFields = ['tokens', 'cacheUsed', 'cachePages', 'cacheOwn',
-  'standardUsed'] as const;
+export const sessionFields = ['tokens', 'tokensHeld', 'keys', 'values', 'shared', 'cacheUsed',
+  'cachePages', 'cacheOwn'] as const;
+export const bytesFields = ['keys', 'values', 'shared', 'total'] as const;
 export const samplingFields = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty',
   'presencePenalty', 'frequencyPenalty', 'penaltyWindow', 'biases'] as const;
 

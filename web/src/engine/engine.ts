@@ -5,6 +5,7 @@
 // and refuses to be used after that.
 import { configFields, estimateFields, stagingBytes } from './bindings.js';
 import type { Border } from './bindings.js';
+import { CacheCounter } from './cache-bytes.js';
 import { architectureOf, arithmetics, cacheTypes, describe } from './description.js';
 import type { Arithmetic, CacheType, ModelDescription } from './description.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
@@ -37,10 +38,6 @@ export interface ModelEstimate {
   parameters: number;
   weightBytes: number;
   scratchBytes: number;
-  /** In the cache type of the options. */
-  cacheBytesPerToken: number;
-  /** Standard QKV attention with a KV head for every query head, same element type. */
-  standardBytesPerToken: number;
 }
 
 function coreCount(): number {
@@ -143,6 +140,7 @@ export class Loader {
   /** 0: the file's. */
   readonly #contextLength: number;
   readonly #headerOnly: boolean;
+  readonly #cacheType: CacheType;
   #handle: number;
   #fed = 0;
   /** Once the header was read. */
@@ -154,6 +152,7 @@ export class Loader {
     const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
     const arithmetic = checkOneOf('arithmetic', options.arithmetic ?? 'int8', arithmetics);
     const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
+    this.#cacheType = type;
     this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
     this.#contextLength = context;
     this.#headerOnly = options.headerOnly === true;
@@ -200,6 +199,7 @@ export class Loader {
       labels: metadata.strings('onekv.labels'),
       image: this.#image(),
       batch: this.#batch,
+      cacheType: this.#cacheType,
       contextLength: Math.min(this.#contextLength || Number.POSITIVE_INFINITY,
         description.contextLength),
     };
@@ -240,6 +240,16 @@ export class Loader {
     const { border } = this.#engine;
     border.check(border.exports._js_loader_describe(this.#open()));
     return border.row(estimateFields, configFields.length);
+  }
+
+  /** Bytes of the cache. Asked before the header was read: WRONG_STATE. */
+  get cache(): CacheCounter {
+    const { border } = this.#engine;
+    const config = () => border.checkHandle(border.exports._onekv_loader_config(this.#open()));
+    return new CacheCounter(border, () => {
+      if (!this.hasHeader) throw new OneKVError('WRONG_STATE', 'the header was not read');
+      return config();
+    }, () => this.describe().queryHeads, this.#cacheType);
   }
 
   /**

@@ -4,7 +4,8 @@ import type { Vocabulary } from '../api/model.js';
 import { memoryFields } from './bindings.js';
 import type { Border, Row } from './bindings.js';
 import { ChatTemplate } from '../text/chat-template.js';
-import type { ModelDescription } from './description.js';
+import { CacheCounter } from './cache-bytes.js';
+import type { CacheType, ModelDescription } from './description.js';
 import type { Engine, ModelEstimate } from './engine.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { ImageShape } from './image.js';
@@ -40,6 +41,7 @@ export interface ModelParts {
   labels: string[] | undefined;
   image: ImageShape | undefined;
   batch: number;
+  cacheType: CacheType;
   contextLength: number;
 }
 
@@ -52,6 +54,9 @@ export class Model {
   /** What images the model takes, if it takes any. */
   readonly image: ImageShape | undefined;
   readonly estimate: ModelEstimate;
+  readonly cacheType: CacheType;
+  /** Bytes of the cache, of any number of tokens. */
+  readonly cache: CacheCounter;
   readonly engine: Engine;
   readonly #batch: number;
   /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */
@@ -74,6 +79,10 @@ export class Model {
     this.labels = parts.labels;
     this.image = parts.image;
     this.#textKeys = parts.textKeys;
+    this.cacheType = parts.cacheType;
+    this.cache = new CacheCounter(engine.border,
+      () => this.border.exports._onekv_model_config(this.handle),
+      () => this.description.queryHeads, parts.cacheType);
     this.#batch = parts.batch;
     this.contextLength = parts.contextLength;
     engine.own(this);
@@ -110,19 +119,6 @@ export class Model {
   useThreads(threads: number): void {
     this.#threads = checkInteger('threads', threads, 1, this.engine.threads);
     this.border.exports._onekv_model_use_threads(this.handle, threads);
-  }
-
-  /** Bytes that a token adds to the cache. */
-  get cacheBytesPerToken(): number {
-    return this.estimate.cacheBytesPerToken;
-  }
-
-  /** The same in standard QKV attention with that many KV heads (default: a KV head for every
-   * query head), at the same element type. */
-  standardBytesPerToken(kvHeads: number = this.description.queryHeads): number {
-    const { queryHeads } = this.description;
-    checkInteger('kvHeads', kvHeads, 1, queryHeads);
-    return this.estimate.standardBytesPerToken / queryHeads * kvHeads;
   }
 
   /** Built at first use. Error: UNSUPPORTED_TOKENIZER. */

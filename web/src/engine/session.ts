@@ -1,5 +1,5 @@
-// Session: one sequence of a causal model. Its tokens, the one that waits for its logits among them,
-// are core's (core/onekv.h).
+// Session: one sequence of a causal model. Its tokens are core's, also the one that waits for its
+// logits (core/onekv.h).
 import { sessionFields } from './bindings.js';
 import type { Border, Row } from './bindings.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
@@ -23,8 +23,8 @@ const noTokens = new Int32Array(0);
 
 /** In bytes, but for `tokens`: those whose rows are in the cache, which is all of them, or all but
  * the one that waits for its logits. cachePages counts pages shared with clones,
- * cacheOwn those that no other session refers to; standardUsed is what standard QKV attention
- * (MHA) would take at the same length and element type. */
+ * cacheOwn those that no other session refers to; tokensHeld is how many tokens the pages have room
+ * for. Standard attention in comparison: Model.cache.bytes(tokens, { standardHeads }). */
 export type SessionMemory = Row<typeof sessionFields>;
 
 export class Session {

@@ -165,12 +165,12 @@ async function estimate(platform: Platform, source: ModelSource,
   const args = { source: wireSource(platform, source, transfer),
     options: { cacheType: options.cacheType, store: platform.store } as WireModelOptions };
   return briefly(platform, { threads: 1, ...options }, async (client) => {
-    const found = await client.call('estimate', args, { transfer });
-    const { weightBytes, scratchBytes, bytesPerToken, description } = found;
+    const { perToken, sizes, ...found } = await client.call('estimate', args, { transfer });
+    const { weightBytes, scratchBytes } = found;
     return {
-      ...found,
-      contextFor: (budgetBytes: number) => Math.max(0, Math.min(description.contextLength,
-        Math.floor((budgetBytes - weightBytes - scratchBytes) / bytesPerToken))),
+      ...found, bytesPerToken: perToken.used, standardBytesPerToken: perToken.standard,
+      contextFor: (budgetBytes: number) => sizes.findLast(({ used }) =>
+        used <= budgetBytes - weightBytes - scratchBytes)?.tokens ?? 0,
     };
   });
 }

@@ -1,6 +1,6 @@
 // The page's end of a model in a worker.
-import type { Classification, EngineReport, ImageInput, MemoryReport, Model, ModelEventMap,
-  SignalOptions, StandardBytes, Vocabulary } from '../api/model.js';
+import type { CacheCost, Classification, EngineReport, ImageInput, MemoryReport, Model,
+  ModelEventMap, SignalOptions, StandardBytes, Vocabulary } from '../api/model.js';
 import type { Session, SessionBatch, SessionOptions } from '../api/session.js';
 import { Batch } from './batch.js';
 import type { ChatMessage } from '../text/chat-template.js';
@@ -35,6 +35,8 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   readonly contextLength: number;
   readonly bytesPerToken: number;
   readonly standardBytesPerToken: StandardBytes;
+  readonly fullContext: CacheCost;
+  readonly pageTokens: number;
   readonly hasChatTemplate: boolean;
   /** @internal */
   readonly client: WorkerClient;
@@ -54,8 +56,10 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     this.hash = loaded.hash;
     this.cacheType = loaded.cacheType;
     this.contextLength = loaded.contextLength;
-    this.bytesPerToken = loaded.bytesPerToken;
-    this.standardBytesPerToken = loaded.standardBytesPerToken;
+    this.bytesPerToken = loaded.perToken.used;
+    this.standardBytesPerToken = loaded.perToken.standard;
+    this.fullContext = loaded.fullContext;
+    this.pageTokens = loaded.pageTokens;
     this.hasChatTemplate = loaded.hasChatTemplate;
     this.#forgotten = new FinalizationRegistry((session) => {
       client.call('destroy', { session }).catch(() => {});

@@ -7,7 +7,7 @@
 // one session are worked off in their order; everything else runs as it comes. The worker checks
 // all that it is sent: whatever is wrong with a message is answered by an error, or, when it has
 // no id to answer to, dropped.
-import type { Classification, EngineReport, Estimate, MemoryReport, SessionMemory, StandardBytes,
+import type { CacheCost, Classification, EngineReport, Estimate, MemoryReport, SessionMemory,
   Vocabulary } from '../api/model.js';
 import type { AttentionMap, GeneratedPart, GenerationResult } from '../api/session.js';
 import type { ChatMessage } from '../text/chat-template.js';
@@ -94,8 +94,10 @@ export interface LoadedModel {
   hash: string;
   cacheType: CacheType;
   contextLength: number;
-  bytesPerToken: number;
-  standardBytesPerToken: StandardBytes;
+  /** Of one token, and of contextLength tokens. */
+  perToken: CacheCost;
+  fullContext: CacheCost;
+  pageTokens: number;
   hasChatTemplate: boolean;
   /** That its steps use: the engine's, or fewer that were found to be faster. */
   threads: number;
@@ -117,7 +119,9 @@ export interface Calls {
   load: { args: { source: WireSource; options: WireModelOptions }; result: LoadedModel };
   estimate: {
     args: { source: WireSource; options: WireModelOptions };
-    result: Omit<Estimate, 'contextFor'>;
+    /** sizes: of contexts of growing length, the whole one last. */
+    result: Omit<Estimate, 'contextFor' | 'bytesPerToken' | 'standardBytesPerToken'> &
+      { perToken: CacheCost; sizes: { tokens: number; used: number }[] };
   };
   memory: { args: object; result: MemoryReport };
   /** While on, memory messages come. */

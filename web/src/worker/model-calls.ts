@@ -13,7 +13,7 @@ import type { ModelSource } from '../source/source.js';
 import { storeOf, streamOf } from '../wire/ports.js';
 import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
   WireSource, WireStore } from '../wire/protocol.js';
-import { memoryReport, standardBytes } from './reports.js';
+import { cacheCost, cacheSizes, memoryReport } from './reports.js';
 import { SessionHost } from './session-calls.js';
 import type { SessionCall } from './session-calls.js';
 import type { StoreChoice } from '../api/store.js';
@@ -161,14 +161,14 @@ export class ModelHost {
     }
     const model = this.#model;
     this.#sessions = new SessionHost(model, this.#onTurn);
-    const { description, estimate, name, labels, hash, contextLength, hasChatTemplate } = model;
-    const { threads } = model;
+    const { description, name, labels, hash, contextLength, hasChatTemplate, threads } = model;
+    const { cache, cacheType } = model;
     return {
       description, name, labels, hash, contextLength, hasChatTemplate, threads, notes,
-      cacheType: options?.cacheType ?? 'f16',
-      bytesPerToken: model.cacheBytesPerToken,
-      standardBytesPerToken: standardBytes(estimate.standardBytesPerToken,
-        description.queryHeads),
+      cacheType,
+      perToken: cacheCost(cache, description.queryHeads, 1),
+      fullContext: cacheCost(cache, description.queryHeads, contextLength),
+      pageTokens: cache.pageTokens,
     };
   }
 
@@ -177,14 +177,16 @@ export class ModelHost {
     return this.#loading.readHeader(this.#started, openWireSource(source),
       readModelOptions(options, call, []), (loader) => {
         const description = loader.describe();
-        const { parameters, weightBytes, scratchBytes, cacheBytesPerToken,
-          standardBytesPerToken } = loader.estimate();
+        const { parameters, weightBytes, scratchBytes } = loader.estimate();
+        const { cache } = loader;
+        const { contextLength, queryHeads } = description;
         return {
           name: loader.metadata.string('general.name'),
           description, parameters, weightBytes, scratchBytes,
           fileBytes: loader.fileBytes,
-          bytesPerToken: cacheBytesPerToken,
-          standardBytesPerToken: standardBytes(standardBytesPerToken, description.queryHeads),
+          perToken: cacheCost(cache, queryHeads, 1),
+          fullContext: cacheCost(cache, queryHeads, contextLength),
+          sizes: cacheSizes(cache, contextLength),
         };
       });
   }

@@ -1,50 +1,63 @@
-// What the page is told about bytes: core's counters beside standard attention's.
-import type { MemoryReport, SessionMemory, StandardBytes } from '../api/model.js';
+// What the page is told about bytes: core's counters beside what core computes for standard
+// attention.
+import type { CacheCost, MemoryReport, SessionMemory, StandardBytes } from '../api/model.js';
 import type { Conversation } from './conversation.js';
+import type { CacheCounter } from '../engine/cache-bytes.js';
 import type { Model } from '../engine/model.js';
 
-/** KV heads of the baselines; MHA has one for every query head. */
-const baselines = { 'GQA-8': 8, 'GQA-3': 3 } as const;
-
-/** Bytes of that many tokens in standard QKV attention, from the bytes of one in MHA. */
-export function standardBytes(standardPerToken: number, queryHeads: number,
-  tokens = 1): StandardBytes {
-  const bytes = (kvHeads: number) => standardPerToken / queryHeads * kvHeads * tokens;
-  const grouped = (kvHeads: number) => (kvHeads <= queryHeads ? bytes(kvHeads) : null);
-  return {
-    MHA: bytes(queryHeads),
-    'GQA-8': grouped(baselines['GQA-8']),
-    'GQA-3': grouped(baselines['GQA-3']),
-    MQA: bytes(1),
-  };
+/** Of that many tokens in standard attention. */
+function standardBytes(cache: CacheCounter, queryHeads: number, tokens: number,
+  wholePages: boolean): StandardBytes {
+  const bytes = (standardHeads: number) =>
+    cache.bytes(tokens, { standardHeads, wholePages }).total;
+  const grouped = (heads: number) => (heads <= queryHeads ? bytes(heads) : null);
+  return { MHA: bytes(queryHeads), 'GQA-8': grouped(8), 'GQA-3': grouped(3), MQA: bytes(1) };
 }
 
-function standardOf(model: Model, tokens: number): StandardBytes {
-  return standardBytes(model.estimate.standardBytesPerToken, model.description.queryHeads, tokens);
+/** What that many tokens take, row by row, and would take in standard attention. */
+export function cacheCost(cache: CacheCounter, queryHeads: number, tokens: number): CacheCost {
+  const { total, keys, values, shared } = cache.bytes(tokens);
+  return { tokens, used: total, keys, values, shared,
+    standard: standardBytes(cache, queryHeads, tokens, false) };
+}
+
+/** Entries of cacheSizes: a file may claim any context. */
+const sizesMost = 4096;
+
+/** What contexts of growing length take, the longest last: each length up to 4096 tokens, else as
+ * many in even steps. */
+export function cacheSizes(cache: CacheCounter,
+  contextLength: number): { tokens: number; used: number }[] {
+  const count = Math.min(sizesMost, contextLength);
+  return Array.from({ length: count }, (_, i) => {
+    const tokens = Math.floor((i + 1) * (contextLength / count));
+    return { tokens, used: cache.bytes(tokens).total };
+  });
 }
 
 export function sessionReport({ id, session }: Conversation): SessionMemory {
-  const { model } = session;
-  const { tokens, cacheUsed, cachePages, cacheOwn } = session.memory();
-  const isShared = model.description.projection.endsWith('K=V');
+  const { cache, description } = session.model;
+  const { tokens, cacheUsed, keys, values, shared, cachePages, cacheOwn } = session.memory();
   return {
-    session: id,
-    tokens,
-    used: cacheUsed,
-    shared: isShared ? cacheUsed : 0,
-    // Two tensors of one shape.
-    keys: isShared ? 0 : cacheUsed / 2,
-    values: isShared ? 0 : cacheUsed / 2,
+    session: id, tokens, used: cacheUsed, keys, values, shared,
     pages: cachePages,
     own: cacheOwn,
-    standard: standardOf(model, tokens),
+    standard: standardBytes(cache, description.queryHeads, tokens, false),
   };
 }
+
+const sum = (a: number | null, b: number | null) => (a === null || b === null ? null : a + b);
 
 export function memoryReport(model: Model,
   conversations: Iterable<Conversation>): MemoryReport {
   const { openSessions: _, ...bytes } = model.memory();
-  const bySession = Array.from(conversations, sessionReport);
-  const tokens = bySession.reduce((sum, session) => sum + session.tokens, 0);
-  return { ...bytes, bySession, standard: standardOf(model, tokens) };
+  const all = [...conversations];
+  const { cache, description: { queryHeads } } = model;
+  // Whole pages of each, as cacheUsed is: the two can be compared.
+  const standard = all.map(({ session }) =>
+    standardBytes(cache, queryHeads, session.memory().tokensHeld, true))
+    .reduce((a, b) => ({ MHA: a.MHA + b.MHA, 'GQA-8': sum(a['GQA-8'], b['GQA-8']),
+      'GQA-3': sum(a['GQA-3'], b['GQA-3']), MQA: a.MQA + b.MQA }),
+    standardBytes(cache, queryHeads, 0, true));
+  return { ...bytes, bySession: all.map(sessionReport), standard };
 }

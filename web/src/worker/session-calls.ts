@@ -14,8 +14,6 @@ import type { Saved, Settings } from './saved-session.js';
 import { Scheduler } from './scheduler.js';
 
 const sessionMost = 2 ** 31 - 1;
-/** KV_PAGE_POSITIONS of core/net/kv_cache.h. */
-const pageTokens = 32;
 
 export type SessionCall = 'createSession' | 'restore' | 'generate' | 'append' | 'measure' |
   'clone' | 'truncate' | 'tokens' | 'setSampling' | 'save' | 'sessionMemory' | 'attention' |
@@ -126,14 +124,15 @@ export class SessionHost {
     if (contextBytes === undefined) {
       return checkInteger('contextWindow', contextWindow ?? 0, 0, sessionMost);
     }
-    const { contextLength, cacheBytesPerToken } = this.#model;
-    const pageBytes = pageTokens * cacheBytesPerToken;
-    const isEnough = typeof contextBytes === 'number' && contextBytes >= pageBytes;
-    if (contextWindow !== undefined || !isEnough) {
+    const { contextLength, cache } = this.#model;
+    const tokens = typeof contextBytes === 'number'
+      ? cache.tokens(contextBytes, { wholePages: true }) : 0;
+    if (contextWindow !== undefined || tokens === 0) {
+      const pageBytes = cache.bytes(1, { wholePages: true }).total;
       throw invalidArgument('contextBytes', contextBytes,
         `at least ${pageBytes}, and no contextWindow beside it`);
     }
-    return Math.min(contextLength, Math.floor(contextBytes / pageBytes) * pageTokens);
+    return Math.min(contextLength, tokens);
   }
 
   async #createSession(options: Args<'createSession'>,
