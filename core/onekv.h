@@ -175,6 +175,8 @@ onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_sampling *sampling,
                                         onekv_error *error);
 
+uint64_t onekv_session_seed(const onekv_session *session); /* of its random numbers */
+
 typedef struct onekv_session_memory_report {
   size_t n_cached;       /* tokens that have run: all, or all but the one that waits */
   size_t n_held;         /* tokens that the session's pages have room for */
@@ -202,7 +204,7 @@ typedef struct onekv_item {
  * runs for its logits, or, where all tokens have run, the last one does so once more, with the same
  * bits. The sum of n_logits must not exceed the model's n_logits_max. Errors: INVALID_ARGUMENT,
  * TOKEN_OUT_OF_RANGE, CONTEXT_FULL (those that run do not fit), OUT_OF_MEMORY, WRONG_STATE (a
- * bidirectional model); after OUT_OF_MEMORY a window that had to slide may have slid, a page
+ * bidirectional model, or a session without any token); after OUT_OF_MEMORY a window that had to slide may have slid, a page
  * shared with a clone may have been copied, and a last token that was to run again may wait. */
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);

@@ -119,6 +119,7 @@ const char *js_field_names(int which);
   X(presencePenalty, presence_penalty, float)              \
   X(frequencyPenalty, frequency_penalty, float)            \
   X(penaltyWindow, penalty_window, uint32_t)               \
+  X(order, order, uint32_t)                                \
   X(biases, n_biases, uint32_t)
 
 #define NAME(name, value) #name " "

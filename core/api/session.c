@@ -109,6 +109,10 @@ onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
   return ONEKV_OK;
 }
 
+uint64_t onekv_session_seed(const onekv_session *session) {
+  return session->sampler.sampling.seed;
+}
+
 onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_sampling *sampling,
                                         onekv_error *error) {
   return sampler_init(&session->sampler, sampling, session->model->config.n_vocabulary, error);

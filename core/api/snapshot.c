@@ -26,7 +26,7 @@
 
 enum {
   SNAPSHOT_VERSION = 3,
-  SAMPLING_WORDS = 8, /* fields of 4 bytes before n_biases */
+  SAMPLING_WORDS = 9, /* fields of 4 bytes before n_biases */
   BIAS_BYTES = 8,
   HEAD_BYTES = 4 + 4 + 8 + 4 + 4 + 8 + 4 + 2 * 8 + 2 * 8 + 4 * SAMPLING_WORDS + 4,
   HASH_BYTES = 8
@@ -72,6 +72,7 @@ static void put_sampling(uint8_t **cursor, const onekv_sampling *s) {
       f32_to_bits(s->top_p),             f32_to_bits(s->min_p),
       f32_to_bits(s->repetition_penalty), f32_to_bits(s->presence_penalty),
       f32_to_bits(s->frequency_penalty), s->penalty_window,
+      s->order,
   };
   put_u64(cursor, s->seed);
   for (size_t i = 0; i < SAMPLING_WORDS; i++) put_u32(cursor, words[i]);
@@ -88,6 +89,7 @@ static void get_sampling(const uint8_t **cursor, onekv_sampling *s) {
   s->presence_penalty = f32_from_bits(get_u32(cursor));
   s->frequency_penalty = f32_from_bits(get_u32(cursor));
   s->penalty_window = get_u32(cursor);
+  s->order = get_u32(cursor);
   s->n_biases = get_u32(cursor);
 }
 

@@ -100,7 +100,7 @@ static bool is_item(const onekv_model *model, const onekv_item *item) {
   if (item->n_tokens > 0) {
     return item->tokens != NULL && item->n_logits <= session->n_pending + item->n_tokens;
   }
-  return item->n_logits == 1 && onekv_session_n_tokens(session) > 0;
+  return item->n_logits == 1;
 }
 
 static onekv_status check_item(const onekv_model *model, const onekv_item *item,
@@ -109,6 +109,9 @@ static onekv_status check_item(const onekv_model *model, const onekv_item *item,
     return error_set(error, ONEKV_INVALID_ARGUMENT,
                      "an item needs a session of this model that no other item has, a token that "
                      "can run, and no more logits than tokens that run");
+  }
+  if (item->n_tokens == 0 && onekv_session_n_tokens(item->session) == 0) {
+    return error_set(error, ONEKV_WRONG_STATE, "the session has no tokens yet");
   }
   for (size_t i = 0; i < item->n_tokens; i++) {
     size_t token = (size_t)item->tokens[i];

@@ -73,6 +73,9 @@ onekv_status sampler_init(sampler_state *sampler, const onekv_sampling *sampling
   if (s->penalty_window > ONEKV_PENALTY_WINDOW_MAX) {
     return refuse(error, "penalty_window", (float)s->penalty_window, "0 to 256");
   }
+  if (s->order > ONEKV_TEMPERATURE_LAST) {
+    return refuse(error, "order", (float)s->order, "0 or 1");
+  }
   if (s->n_biases > ONEKV_BIASES_MAX) {
     return refuse(error, "n_biases", (float)s->n_biases, "0 to 64");
   }
@@ -183,6 +186,14 @@ static onekv_candidate adjust(const sampler_state *sampler, const float *logits,
   return best;
 }
 
+/* Distances from the best, which any temperature leaves at 0 and finite. */
+static void heat(onekv_candidate *candidates, size_t n, float best, float temperature) {
+  for (size_t i = 0; i < n; i++) {
+    double distance = (double)candidates[i].logit - (double)best;
+    candidates[i].logit = (float)fmax(distance / (double)temperature, -(double)FLT_MAX);
+  }
+}
+
 onekv_status sampler_choose(sampler_state *sampler, const float *logits, size_t n,
                             const int32_t *history, size_t n_history,
                             onekv_candidate *candidates, int32_t *token) {
@@ -191,13 +202,11 @@ onekv_status sampler_choose(sampler_state *sampler, const float *logits, size_t 
   if (!isfinite(best.logit)) return ONEKV_NOT_FINITE;
   *token = best.token;
   if (s->temperature == 0.0f) return ONEKV_OK;
-  /* Distances from the best, which any temperature leaves at 0 and finite. */
-  for (size_t i = 0; i < n; i++) {
-    double distance = (double)candidates[i].logit - (double)best.logit;
-    candidates[i].logit = (float)fmax(distance / (double)s->temperature, -(double)FLT_MAX);
-  }
+  bool is_last = s->order == ONEKV_TEMPERATURE_LAST;
+  heat(candidates, n, best.logit, is_last ? 1.0f : s->temperature);
   bool keeps_all = s->top_k == 0 && (s->top_p == 0.0f || s->top_p == 1.0f) && s->min_p == 0.0f;
   size_t n_kept = keeps_all ? n : keep_likeliest(s, candidates, n);
+  if (is_last) heat(candidates + (n - n_kept), n_kept, 0.0f, s->temperature);
   double uniform = next_uniform(&sampler->random_state);
   *token = draw(candidates + (n - n_kept), n_kept, uniform);
   return ONEKV_OK;

@@ -1,8 +1,9 @@
 /* The choice of the next token from a row of logits.
  *
- * Order: logit bias, penalties, temperature, top-k, top-p, min-p, then one draw. Equal logits are
- * ordered by token id and all sums run in that order in double precision, so the same seed gives
- * the same tokens. */
+ * Order: logit bias, penalties, temperature, top-k, top-p, min-p, then one draw; or, with
+ * ONEKV_TEMPERATURE_LAST, temperature after min-p: what is cut then does not depend on it. Equal
+ * logits are ordered by token id and all sums run in that order in double precision, so the same
+ * seed gives the same tokens. */
 #ifndef ONEKV_SAMPLER_H
 #define ONEKV_SAMPLER_H
 
@@ -15,6 +16,11 @@ enum {
   ONEKV_BIASES_MAX = 64,         /* entries of a logit bias */
   ONEKV_PENALTY_WINDOW_MAX = 256 /* tokens that penalties look back over */
 };
+
+typedef enum onekv_sampler_order {
+  ONEKV_TEMPERATURE_FIRST, /* as Hugging Face Transformers: cuts see the heated distribution */
+  ONEKV_TEMPERATURE_LAST   /* as llama.cpp: cuts see the model's own distribution */
+} onekv_sampler_order;
 
 typedef struct onekv_logit_bias {
   int32_t token;
@@ -32,6 +38,7 @@ typedef struct onekv_sampling {
   float presence_penalty;   /* subtracted once from a seen token's logit */
   float frequency_penalty;  /* subtracted for every time it was seen */
   uint32_t penalty_window;  /* "seen" is among this many last tokens; 0: 64 */
+  uint32_t order;           /* an onekv_sampler_order */
   uint32_t n_biases;
   onekv_logit_bias biases[ONEKV_BIASES_MAX];
   uint64_t seed;

@@ -243,8 +243,8 @@ static void check_calls(void) {
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
   items[0] = (onekv_item){open.session, tokens, 0, 0, NULL};
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
-  items[0] = (onekv_item){open.session, tokens, 0, 1, NULL}; /* nothing waits */
-  CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
+  items[0] = (onekv_item){open.session, tokens, 0, 1, NULL}; /* no token */
+  CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_WRONG_STATE);
   items[0] = (onekv_item){open.session, NULL, 1, 0, NULL};
   CHECK(onekv_step(open.model, items, 1, NULL) == ONEKV_INVALID_ARGUMENT);
   items[0] = (onekv_item){NULL, tokens, 1, 0, NULL};

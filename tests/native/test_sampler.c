@@ -58,8 +58,10 @@ static reference reference_of(const onekv_sampling *s, const float *logits,
   size_t n = s->top_k > 0 && s->top_k < N ? s->top_k : N;
   double p[N];
   double total = 0.0;
+  bool is_last = s->order == ONEKV_TEMPERATURE_LAST;
   for (size_t i = 0; i < n; i++) {
-    p[i] = exp((ranks[i].logit - ranks[0].logit) / (double)s->temperature);
+    double temperature = is_last ? 1.0 : (double)s->temperature;
+    p[i] = exp((ranks[i].logit - ranks[0].logit) / temperature);
     total += p[i];
   }
   double top_p = s->top_p == 0.0f ? 1.0 : (double)s->top_p;
@@ -74,7 +76,12 @@ static reference reference_of(const onekv_sampling *s, const float *logits,
         (s->min_p > 0.0f && p[n_kept] < (double)s->min_p * (1.0 + slack));
     before += p[n_kept];
   }
-  for (size_t i = 0; i < n_kept; i++) out.p[ranks[i].token] = p[i] / before;
+  double mass = is_last ? 0.0 : before;
+  for (size_t i = 0; i < n_kept && is_last; i++) {
+    p[i] = exp((ranks[i].logit - ranks[0].logit) / (double)s->temperature);
+    mass += p[i];
+  }
+  for (size_t i = 0; i < n_kept; i++) out.p[ranks[i].token] = p[i] / mass;
   return out;
 }
 
@@ -159,6 +166,7 @@ static onekv_sampling random_sampling(uint32_t which) {
     s.biases[2] = (onekv_logit_bias){5, check_random_float(3.0f)};
   }
   if (which & 512) s.temperature = 0.0f;
+  if (which & 1024) s.order = ONEKV_TEMPERATURE_LAST;
   return s;
 }
 
@@ -166,8 +174,9 @@ static void check_parameters(void) {
   float logits[N];
   int32_t history[HISTORY];
   char what[64];
-  for (size_t i = 0; i < 150; i++) {
+  for (size_t i = 0; i < 300; i++) {
     uint32_t which = i < 11 ? 1u << i >> 1 : check_random_u32() % 1024;
+    if (i >= 150) which |= 1024;
     onekv_sampling s = random_sampling(which);
     random_logits(logits);
     for (size_t h = 0; h < HISTORY; h++) history[h] = (int32_t)check_random_below(N / 2);
@@ -185,6 +194,27 @@ static int32_t choose(const onekv_sampling *sampling, const float *logits, onekv
   onekv_status status = sampler_choose(&sampler, logits, N, NULL, 0, candidates, &token);
   CHECK_SAY(status == expected, "found %s", onekv_status_name(status));
   return token;
+}
+
+/* Probabilities 0.6, 0.3, 0.1: top-p 0.5 keeps the first alone by the model's own distribution,
+ * and all three at a temperature that makes them nearly equal. */
+static void check_order(void) {
+  float logits[N];
+  bool was_drawn[2][N] = {{false}};
+  for (size_t i = 0; i < N; i++) logits[i] = -INFINITY;
+  logits[2] = logf(0.6f);
+  logits[5] = logf(0.3f);
+  logits[9] = logf(0.1f);
+  for (uint32_t order = 0; order < 2; order++) {
+    for (uint64_t seed = 0; seed < 200; seed++) {
+      onekv_sampling s = {.temperature = 50.0f, .top_p = 0.5f, .order = order, .seed = seed};
+      int32_t token = choose(&s, logits, ONEKV_OK);
+      if (token >= 0 && token < N) was_drawn[order][token] = true;
+    }
+  }
+  CHECK(was_drawn[ONEKV_TEMPERATURE_FIRST][2] && was_drawn[ONEKV_TEMPERATURE_FIRST][5]);
+  CHECK(was_drawn[ONEKV_TEMPERATURE_LAST][2] && !was_drawn[ONEKV_TEMPERATURE_LAST][5] &&
+        !was_drawn[ONEKV_TEMPERATURE_LAST][9]);
 }
 
 static void check_edges(void) {
@@ -313,6 +343,7 @@ static void check_top_logprobs(void) {
 int main(void) {
   check_seed(20260722);
   check_parameters();
+  check_order();
   check_edges();
   check_ranges();
   check_determinism();

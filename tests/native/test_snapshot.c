@@ -8,7 +8,7 @@
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
-enum { N_CONTINUED = 20, HEAD_BYTES = 104 };
+enum { N_CONTINUED = 20, HEAD_BYTES = 108 };
 
 static onekv_pool *pool;
 
@@ -213,9 +213,10 @@ static void check_forgeries(onekv_model *model, file_bytes saved) {
   refuse_forged(model, saved, 44, UINT64_MAX, 8, "n_keep");
   refuse_forged(model, saved, 68, 0x7fc00000u, 4, "sampling.temperature");
   refuse_forged(model, saved, 96, 257, 4, "sampling.penalty_window");
-  refuse_forged(model, saved, 100, 65, 4, "biases");
-  refuse_forged(model, saved, 100, UINT32_MAX, 4, "biases");
-  refuse_forged(model, saved, 100, 3, 4, "its length");
+  refuse_forged(model, saved, 100, 2, 4, "sampling.order");
+  refuse_forged(model, saved, 104, 65, 4, "biases");
+  refuse_forged(model, saved, 104, UINT32_MAX, 4, "biases");
+  refuse_forged(model, saved, 104, 3, 4, "its length");
   refuse_forged(model, saved, BIASES, TINY_VOCABULARY, 4, "biases.token");
   refuse_forged(model, saved, TOKENS, TINY_VOCABULARY, 4, "token 0");
   refuse_forged(model, saved, TOKENS + 4, UINT32_MAX, 4, "token 1");

@@ -120,7 +120,7 @@ static void check_waiting_cut(onekv_model *model) {
   list.n = 0;
   CHECK(onekv_session_truncate(session, 0) == ONEKV_OK && holds(session, &list));
   item = (onekv_item){session, NULL, 0, 1, NULL};
-  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_INVALID_ARGUMENT);
+  CHECK(onekv_step(model, &item, 1, NULL) == ONEKV_WRONG_STATE);
   onekv_session_close(session);
 }
 

@@ -77,6 +77,17 @@ test('break cancels, and the session goes on from there', async () => {
   await other.unload();
 });
 
+test('a page hears the seed of what was drawn', async () => {
+  const session = await model.createSession({ temperature: 1 });
+  const { seed, text } = await session.generate(prompt, { maxTokens: 12 }).result;
+  assert.ok(Number.isSafeInteger(seed));
+  const again = await model.createSession({ temperature: 1, seed });
+  assert.equal(await again.prompt(prompt, { maxTokens: 12 }), text);
+  const other = await model.createSession({ temperature: 1 });
+  assert.notEqual((await other.generate(prompt, { maxTokens: 1 }).result).seed, seed);
+  await Promise.all([session, again, other].map((one) => one.destroy()));
+});
+
 test('bytes are exact: tokens, pages, and standard attention beside them', async () => {
   await use(async (session) => {
     await session.prompt(prompt, { maxTokens: 50 });

@@ -205,3 +205,31 @@ test('a thousand sessions, made, cloned and destroyed, leave the memory as it wa
   assert.deepEqual([model.memory().total, model.memory().heap], [total, heap]);
   assert.equal(model.memory().openSessions, others);
 });
+
+test('a seed is random unless it is given, and is told', () => {
+  const sampled = Array.from({ length: 8 }, () => opened(tokens, { temperature: 1 }));
+  assert.equal(new Set(sampled.map(({ seed }) => seed)).size, 8);
+  for (const session of sampled.slice(0, 3)) {
+    assert.ok(Number.isSafeInteger(session.seed));
+    const again = opened(tokens, { temperature: 1, seed: session.seed });
+    assert.deepEqual(take(again, 6), take(session, 6));
+  }
+  assert.equal(opened(tokens, { temperature: 1, seed: 2n ** 64n - 1n }).seed, 2n ** 64n - 1n);
+  assert.equal(opened(tokens).seed, 0, 'nothing is drawn');
+  const session = opened(tokens);
+  session.setSampling({ temperature: 1 });
+  assert.notEqual(session.seed, 0);
+  assert.equal(model.restoreSession(session.save()).seed, session.seed);
+});
+
+test('the order of the sampler: what is cut depends on the temperature, or does not', () => {
+  // By itself the first of fifty tokens has 0.63 of the probability; at 100 all are nearly equal.
+  const mask = (logits) => logits.forEach((_, i) => { logits[i] = i < 50 ? -i : -Infinity; });
+  const drawn = (samplerOrder) => new Set(Array.from({ length: 60 }, (_, seed) => opened(tokens,
+    { temperature: 100, topP: 0.5, seed, ...samplerOrder }).next({ mask }).token));
+  assert.deepEqual([...drawn({ samplerOrder: 'temperature-last' })], [0]);
+  const first = drawn({ samplerOrder: 'temperature-first' });
+  assert.ok(first.size > 10, `${first.size}`);
+  assert.deepEqual(drawn({}), first, 'the default');
+  assert.throws(() => opened(tokens, { samplerOrder: 'last' }), { code: 'INVALID_ARGUMENT' });
+});

@@ -10,15 +10,17 @@ import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, count, digits } from './units.js';
 
-function readSampling(values: Values): SamplingOptions & { seed: number } {
+function readSampling(values: Values): SamplingOptions {
+  const seed = values.integer('seed', 0, Number.MAX_SAFE_INTEGER);
   return {
     temperature: values.number('temperature', 0, 100) ?? 0.7,
     topK: values.integer('top-k', 0, 2 ** 31 - 1) ?? 0,
     topP: values.number('top-p', 0, 1) ?? 0.95,
     minP: values.number('min-p', 0, 1) ?? 0,
     repetitionPenalty: values.number('repetition-penalty', 0, 100) ?? 0,
-    seed: values.integer('seed', 0, Number.MAX_SAFE_INTEGER) ??
-      Math.floor(Math.random() * 2 ** 32),
+    samplerOrder: values.choice('sampler-order', ['temperature-first', 'temperature-last']) ??
+      'temperature-first',
+    ...(seed === undefined ? {} : { seed }),
   };
 }
 
@@ -60,7 +62,7 @@ async function generateIds(session: Session, ids: number[], most: number): Promi
   }
   return {
     reason: tokens.length < most ? 'context' : 'length', text: tokens.join(' '), tokens,
-    promptTokens: ids.length, prefillMs: prefilled - started,
+    promptTokens: ids.length, seed: session.seed, prefillMs: prefilled - started,
     decodeMs: performance.now() - prefilled,
   };
 }
@@ -104,7 +106,7 @@ function sums(session: Session, result: GenerateResult): string {
   return [
     `${result.promptTokens} tokens read at ${speed(result.promptTokens, result.prefillMs)}, ` +
       `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
-      ` (${result.reason})`,
+      ` (${result.reason}, seed ${result.seed})`,
     `cache of ${tokens} tokens: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
       `${bytes(model.cache.bytes(1).total)} a token)`,
     `standard QKV, MHA, computed: ${bytes(standardUsed)} ` +
@@ -132,7 +134,8 @@ async function run(values: Values): Promise<number> {
       : await generateIds(session, ids, most);
     if (values.flag('json')) {
       await writeJson({
-        model: loaded.path, ...result, prompt: ids, sampling, loadMs: loaded.loadMs,
+        model: loaded.path, ...result, prompt: ids, loadMs: loaded.loadMs,
+        sampling: { ...sampling, seed: session.seed },
         engine: engineReport(engine),
         memory: { session: session.memory(), model: model.memory() },
       });
@@ -164,6 +167,8 @@ export const generateText: Command = {
       'probability (default 0)' },
     { name: 'repetition-penalty', value: 'R', help: 'above 1: tokens of the last 64 come less ' +
       'often (default 0: none)' },
+    { name: 'sampler-order', value: 'ORDER', help: 'temperature-first (default) or ' +
+      'temperature-last: before or after the likeliest tokens are cut out' },
     { name: 'seed', value: 'N', help: 'the same seed gives the same text (default: random)' },
     { name: 'max-tokens', value: 'N', help: 'most tokens to write (default 512)' },
     { name: 'stop', value: 'TEXT', multiple: true, help: 'ends the text; may come several times' },

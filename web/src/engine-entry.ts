@@ -8,7 +8,7 @@ export type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest,
   Choice } from './engine/step.js';
 export { Session } from './engine/session.js';
 export type { SessionMemory, SessionOptions } from './engine/session.js';
-export type { SamplingOptions } from './engine/sampling.js';
+export type { SamplerOrder, SamplingOptions } from './engine/sampling.js';
 export { CacheCounter } from './engine/cache-bytes.js';
 export type { CacheBytes, CacheQuestion } from './engine/cache-bytes.js';
 export { headsName } from './engine/description.js';

@@ -73,6 +73,9 @@ export interface GenerationResult {
   /** Tokens of the whole prompt, and how many of them were in the cache already. */
   promptTokens: number;
   cachedTokens: number;
+  /** Of the session's random numbers: with it as an option, and the same calls, the text comes
+   * again. A bigint beyond 2^53. */
+  seed: number | bigint;
   /** Milliseconds, other sessions' turns included. */
   prefillMs: number;
   decodeMs: number;

@@ -52,6 +52,7 @@ export interface Exports {
   _onekv_session_close(session: number): void;
   _onekv_session_n_tokens(session: number): I32;
   _onekv_session_n_context(session: number): I32;
+  _onekv_session_seed(session: number): bigint;
   _onekv_session_slides(session: number): I32;
   _onekv_session_tokens(session: number, first: number, count: number, tokens: number): I32;
   _onekv_session_truncate(session: number, count: number): I32;
@@ -79,7 +80,7 @@ export const sessionFields = ['tokens', 'tokensHeld', 'keys', 'values', 'shared'
   'cachePages', 'cacheOwn'] as const;
 export const bytesFields = ['keys', 'values', 'shared', 'total'] as const;
 export const samplingFields = ['temperature', 'topK', 'topP', 'minP', 'repetitionPenalty',
-  'presencePenalty', 'frequencyPenalty', 'penaltyWindow', 'biases'] as const;
+  'presencePenalty', 'frequencyPenalty', 'penaltyWindow', 'order', 'biases'] as const;
 
 /** Sessions in one step (STEP_ITEMS_MAX of wasm/exports.c). */
 export const stepItemsMax = 64;

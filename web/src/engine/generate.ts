@@ -55,6 +55,8 @@ export interface GenerateResult {
   /** Generated ids, a closing token included. */
   tokens: number[];
   promptTokens: number;
+  /** Of the session's random numbers. */
+  seed: number | bigint;
   /** Milliseconds, turns of the event loop included. */
   prefillMs: number;
   decodeMs: number;
@@ -147,6 +149,7 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
     text,
     tokens,
     promptTokens: ids.length,
+    seed: session.seed,
     prefillMs: prefilled - started,
     decodeMs: performance.now() - prefilled,
   };

@@ -1,7 +1,11 @@
 // How the next token is chosen, checked and put where the module reads it.
 import { biasesMax, samplingFields } from './bindings.js';
 import type { Border } from './bindings.js';
-import { checkInteger, invalidArgument } from '../api/errors.js';
+import { checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
+
+export type SamplerOrder = 'temperature-first' | 'temperature-last';
+/** In the order of core/net/sampler.h. */
+const samplerOrders = ['temperature-first', 'temperature-last'] as const;
 
 /** Everything has a default, and the defaults are greedy decoding without penalties. */
 export interface SamplingOptions {
@@ -23,7 +27,12 @@ export interface SamplingOptions {
   penaltyWindow?: number;
   /** Added to the logits of these token ids, at most 64 of them; -Infinity forbids a token. */
   logitBias?: ReadonlyMap<number, number> | Readonly<Record<number, number>>;
-  /** 0 to 2^64 - 1; default 0. The same seed gives the same tokens, at any number of threads. */
+  /** When temperature comes in: before the likeliest tokens are cut out by topK, topP and minP, as
+   * in Hugging Face Transformers (default), or after it, as in llama.cpp: what is cut then does not
+   * depend on the temperature. */
+  samplerOrder?: SamplerOrder;
+  /** 0 to 2^64 - 1; default: random, and told with the result. The same seed gives the same tokens,
+   * at any number of threads. */
   seed?: number | bigint;
 }
 
@@ -39,6 +48,12 @@ function checkSeed(seed: unknown): bigint {
     (typeof seed === 'number' && Number.isInteger(seed));
   if (isInteger && seed >= 0 && BigInt(seed) < 1n << 64n) return BigInt.asIntN(64, BigInt(seed));
   throw invalidArgument('seed', seed, 'an integer from 0 to 2^64 - 1');
+}
+
+/** An integer that a number holds exactly. */
+function randomSeed(): number {
+  const [low = 0, high = 0] = crypto.getRandomValues(new Uint32Array(2));
+  return low + 2 ** 32 * (high & 0x1fffff);
 }
 
 function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
@@ -62,9 +77,10 @@ function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
 
 /** Of an object with other things in it, what is about sampling. */
 export function pickSampling(options: object): SamplingOptions {
-  const names = [...samplingFields, 'logitBias', 'seed'];
+  const names = [...samplingFields.filter((name) => name !== 'biases' && name !== 'order'),
+    'samplerOrder', 'logitBias', 'seed'] as string[];
   return Object.fromEntries(Object.entries(options).filter(([name, value]) =>
-    value !== undefined && name !== 'biases' && names.includes(name)));
+    value !== undefined && names.includes(name)));
 }
 
 /**
@@ -72,11 +88,15 @@ export function pickSampling(options: object): SamplingOptions {
  * Types are checked here, ranges by core; both give INVALID_ARGUMENT.
  */
 export function stageSampling(border: Border, options: SamplingOptions): StagedSampling {
-  const seed = checkSeed(options.seed ?? 0);
+  // Without a temperature nothing is drawn, and equal sessions are to be equal.
+  const seed = checkSeed(options.seed ?? (options.temperature ? randomSeed() : 0));
+  const order = samplerOrders.indexOf(
+    checkOneOf('samplerOrder', options.samplerOrder ?? 'temperature-first', samplerOrders));
   const biases = biasEntries(options.logitBias);
   const numbers = border.numbers(samplingFields.length);
   samplingFields.forEach((name, i) => {
-    const value = name === 'biases' ? biases.length : options[name] ?? 0;
+    const value = name === 'biases' ? biases.length
+      : name === 'order' ? order : options[name] ?? 0;
     if (typeof value !== 'number' || !Number.isFinite(value)) {
       throw invalidArgument(name, value, 'a finite number');
     }

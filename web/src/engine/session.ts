@@ -160,6 +160,12 @@ export class Session {
     return new Session(this.model, handle);
   }
 
+  /** Of its random numbers: the one given or, with a temperature, a random one. */
+  get seed(): number | bigint {
+    const seed = BigInt.asUintN(64, this.#border.exports._onekv_session_seed(this.handle));
+    return seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(seed) : seed;
+  }
+
   /** New sampling parameters; random numbers restart at their seed. Error: INVALID_ARGUMENT. */
   setSampling(options: SamplingOptions): void {
     const handle = this.handle;

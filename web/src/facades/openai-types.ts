@@ -88,6 +88,8 @@ export interface ChatCompletion {
     finish_reason: FinishReason;
   }[];
   usage: Usage;
+  /** Beyond OpenAI's: what the random numbers began with. */
+  seed: number;
 }
 
 export interface ChatCompletionChunk {

@@ -215,6 +215,7 @@ async function whole(run: Run): Promise<ChatCompletion> {
         finish_reason: finishReasons[result.reason],
       }],
       usage: run.usage(result),
+      seed: Number(result.seed),
     };
   } finally {
     await run.end();

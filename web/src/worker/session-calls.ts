@@ -62,7 +62,7 @@ export class SessionHost {
         const conversation = this.#find(session);
         const picked = pickSampling(sampling ?? {});
         conversation.session.setSampling(picked);
-        conversation.settings.sampling = picked;
+        conversation.settings.sampling = { ...picked, seed: conversation.session.seed };
       },
       save: (args) => this.#save(args),
       sessionMemory: ({ session }) => sessionReport(this.#find(session)),
@@ -117,6 +117,7 @@ export class SessionHost {
     const { window, overflow, keep, sampling } = settings;
     const session = this.#model.openSession(
       { ...sampling, contextLength: window, overflow, keep });
+    settings.sampling = { ...sampling, seed: session.seed };
     return new Conversation(this.#nextSession, session, past, settings);
   }
 
