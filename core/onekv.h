@@ -204,8 +204,9 @@ typedef struct onekv_item {
  * runs for its logits, or, where all tokens have run, the last one does so once more, with the same
  * bits. The sum of n_logits must not exceed the model's n_logits_max. Errors: INVALID_ARGUMENT,
  * TOKEN_OUT_OF_RANGE, CONTEXT_FULL (those that run do not fit), OUT_OF_MEMORY, WRONG_STATE (a
- * bidirectional model, or a session without any token); after OUT_OF_MEMORY a window that had to slide may have slid, a page
- * shared with a clone may have been copied, and a last token that was to run again may wait. */
+ * bidirectional model, or a session without any token); after OUT_OF_MEMORY a window that had to
+ * slide may have slid, a page shared with a clone may have been copied, and a last token that was
+ * to run again may wait. */
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 

@@ -10,6 +10,7 @@
  * JavaScript got from here; they are not checked. */
 #include "core/onekv.h"
 
+#include <pthread.h>
 #include <string.h>
 
 enum { NUMBERS_MAX = 256 };
@@ -23,6 +24,7 @@ const char *js_error_message(void);
 int js_error_status(void);
 int js_threads_open(size_t n_threads);
 size_t js_threads_alive(void);
+uintptr_t js_end(void);
 size_t js_threads_use(size_t n_threads);
 onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t n_context,
                              size_t n_logits_max, int header_only);
@@ -168,6 +170,19 @@ int js_threads_open(size_t n_threads) {
   forget_error();
   if (threads != NULL) return keep_status(ONEKV_WRONG_STATE);
   return keep_status(onekv_pool_open(NULL, n_threads, &threads));
+}
+
+/* Of Emscripten's runtime. */
+void __set_thread_state(void *thread, int is_main, int is_runtime, int can_block);
+
+/* The last call: nothing else works after it. The runtime waits asynchronously (Atomics.waitAsync)
+ * on the address that this gives, for messages of other threads, and again after each; a pending
+ * wait keeps the whole memory alive. With no thread of its own left it does not wait again, so that
+ * one Atomics.notify there lets the memory go. */
+uintptr_t js_end(void) {
+  uintptr_t self = (uintptr_t)pthread_self();
+  __set_thread_state(NULL, 0, 0, 1);
+  return self;
 }
 
 size_t js_threads_alive(void) { return onekv_pool_n_alive(threads); }

@@ -20,6 +20,7 @@ export interface Exports {
   _js_threads_open(threads: number): I32;
   _js_threads_alive(): I32;
   _js_threads_use(threads: number): I32;
+  _js_end(): I32;
   _js_loader_open(level: number, arithmetic: number, cacheType: number, context: number,
     logits: number, headerOnly: number): I32;
   _js_loader_feed(loader: number, bytes: number, count: number): I32;

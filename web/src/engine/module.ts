@@ -190,7 +190,12 @@ export async function startModule(options: EngineOptions, cores: number): Promis
     const instance = await instantiate(simd, options.wasmUrl, memory);
     const border = new Border(instance, memory);
     const threads = await startThreads(border, instance, asked, deadline, notes);
-    const terminate = () => instance.PThread.terminateAllThreads();
+    const terminate = () => {
+      instance.PThread.terminateAllThreads();
+      // A pending Atomics.waitAsync of the runtime would keep the memory: js_end says more.
+      if (border.isBroken) return;
+      Atomics.notify(new Int32Array(memory.buffer), border.address(border.exports._js_end()) >>> 2);
+    };
     return { border, simd, threads, memoryBytesMax, notes, terminate };
   } finally {
     if (had) globals.Worker = worker;
