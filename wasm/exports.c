@@ -151,9 +151,7 @@ const char *js_field_names(int which) {
 }
 
 double *js_numbers(void) { return numbers; }
-
 const char *js_error_message(void) { return last_error.message; }
-
 int js_error_status(void) { return (int)last_error.status; }
 
 static int keep_status(onekv_status status) {
@@ -165,7 +163,7 @@ static int keep_status(onekv_status status) {
 
 static void forget_error(void) { error_set(&last_error, ONEKV_OK, "%s", ""); }
 
-/* Asks for threads, once; they report by themselves. */
+/* Once; they report by themselves. */
 int js_threads_open(size_t n_threads) {
   forget_error();
   if (threads != NULL) return keep_status(ONEKV_WRONG_STATE);
@@ -175,10 +173,9 @@ int js_threads_open(size_t n_threads) {
 /* Of Emscripten's runtime. */
 void __set_thread_state(void *thread, int is_main, int is_runtime, int can_block);
 
-/* The last call: nothing else works after it. The runtime waits asynchronously (Atomics.waitAsync)
- * on the address that this gives, for messages of other threads, and again after each; a pending
- * wait keeps the whole memory alive. With no thread of its own left it does not wait again, so that
- * one Atomics.notify there lets the memory go. */
+/* The last call. The runtime always waits (Atomics.waitAsync) on the address that this gives, and
+ * a pending wait keeps the memory. Without a thread of its own it does not wait again: one notify
+ * there lets the memory go. */
 uintptr_t js_end(void) {
   uintptr_t self = (uintptr_t)pthread_self();
   __set_thread_state(NULL, 0, 0, 1);
