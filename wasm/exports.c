@@ -163,7 +163,6 @@ static int keep_status(onekv_status status) {
 
 static void forget_error(void) { error_set(&last_error, ONEKV_OK, "%s", ""); }
 
-/* Once; they report by themselves. */
 int js_threads_open(size_t n_threads) {
   forget_error();
   if (threads != NULL) return keep_status(ONEKV_WRONG_STATE);

@@ -7,7 +7,7 @@
 
 #include "attention_bench.h"
 
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/net/attention.h"
 #include "tiny_model.h"
 

@@ -7,7 +7,7 @@
  * 1e-4 of itself and outputs, means of numbers below 2, by less than 2e-4. A wrong position or a
  * range merged wrongly moves them by 1e-2 and more. */
 #include "attention_bench.h"
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/net/attention.h"
 #include "tiny_model.h"
 

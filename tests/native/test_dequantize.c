@@ -4,7 +4,7 @@
  * A file is "OKVD", u32 type, u32 n_elements, u32 n_bytes, blocks[n_bytes],
  * f32 expected[n_elements], little-endian. The formats say the result exactly: d · q rounds
  * once, d · q + m twice, and so does numpy; so there is no tolerance. */
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/base/bytes.h"
 #include "core/base/f16.h"
 #include "core/kernels/kernels.h"

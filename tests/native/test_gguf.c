@@ -1,6 +1,6 @@
 /* The GGUF parser: a file with everything in it, every prefix of it, every byte of it changed,
  * the largest tables, typed reading, and the files of tests/fuzz/refused. */
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/base/bytes.h"
 #include "core/base/gguf.h"
 

@@ -1,6 +1,6 @@
 /* The hash is XXH64: the values of the reference implementation (xxhash 4.1 of PyPI), for lengths
  * on both sides of every step of the algorithm, and in pieces of every size. */
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/base/hash.h"
 
 enum { N_MAX = 300 };

@@ -8,7 +8,7 @@
  *
  * Inputs are exact-sized heap blocks (sanitizers see an over-read), outputs have canaries, and
  * both start off vector boundaries. */
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/kernels/kernels.h"
 #include "kernels_bench.h"
 

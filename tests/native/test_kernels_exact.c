@@ -2,7 +2,7 @@
  *
  * What the bits must be is checked against definitions written another way: a rotation and its
  * inverse, f16 rounding by exact arithmetic in double, i8 codes by their distance. */
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/base/f16.h"
 #include "core/kernels/kernels.h"
 

@@ -10,7 +10,7 @@
  * one for each addition: (n_blocks + 6) u sum |w x|, u = 2^-24, over the parts that are added,
  * which for a type with minima are value · scale and minimum apart, and for tokens of two rows
  * the high and the low part: their sizes add up to at most 1.01 of the values'. */
-#include "check.h"
+#include "tests/native/check.h"
 #include "core/base/f16.h"
 #include "core/kernels/kernels.h"
 #include "packed_bench.h"
