@@ -1,6 +1,6 @@
 /* The model description: metadata keys to checked fields.
  *
- * Architectures are rows of one table of defaults; keys override them (models/README.md). */
+ * Architectures are rows of one table of defaults; keys override them (models/FORMAT.md). */
 #include "core/net/config.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* The model description: one struct for every variant of the paper and every architecture.
  *
- * Read from the metadata of a GGUF file (the keys are in models/README.md). After config_read
+ * Read from the metadata of a GGUF file (the keys are in models/FORMAT.md). After config_read
  * succeeded every field is in range and the fields fit together; the rest of core asks these
  * fields and never which paper variant or architecture it is running. */
 #ifndef ONEKV_CONFIG_H

@@ -31,7 +31,7 @@ const shown = ['q8_0 f16', 'q4_0 i8'];
 
 /** Perplexity of the shipped pair, by types of weights and cache; those that say something. */
 function quality() {
-  const { models } = readJson('models/results/losses.json');
+  const { models } = readJson('models/study/results/losses.json');
   const names = Object.keys(models).sort((a, b) => (a < b ? 1 : -1));
   const cells = (weights, cache) => names.map((name) => models[name].rows
     .find((row) => row.weights === weights && row.cache === cache && row.arithmetic === 'int8')
@@ -47,7 +47,7 @@ function quality() {
 
 /** Perplexity by variant: many small models, as far as they have been trained. */
 function variants() {
-  const path = 'models/results/table.json';
+  const path = 'models/study/results/table.json';
   if (!existsSync(join(root, path))) return ['No results are committed yet.'];
   return table(['variant', 'perplexity', '±', 'against QKV', 'cache of a token, f16', 'seeds'],
     readJson(path).rows.map((row) => [row.variant, row.perplexity.toFixed(2),

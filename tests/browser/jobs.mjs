@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { modelFolder, named } from '../../models/fetch.mjs';
+import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import * as onekv from '../../dist/src/engine-entry-node.js';
 import { runJob } from './page/job.mjs';

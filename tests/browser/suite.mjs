@@ -8,7 +8,7 @@ import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Unavailable, fetchModel, modelFolder } from '../../models/fetch.mjs';
+import { Unavailable, fetchModel, modelFolder } from '../../models/fetch/fetch.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { makeSite } from './bundle.mjs';
 import { launch } from './drivers.mjs';

@@ -1,7 +1,7 @@
 // The visitor's own model, what goes wrong with it, the machine, the benchmark.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { Unavailable, fetchModel } from '../../models/fetch.mjs';
+import { Unavailable, fetchModel } from '../../models/fetch/fetch.mjs';
 import { randomModel } from '../../dist/src/bench/random-model.js';
 import { shapedModel } from '../../dist/src/bench/shapes.js';
 import { check } from '../node/schema.mjs';

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { modelFolder } from '../../models/fetch.mjs';
+import { modelFolder } from '../../models/fetch/fetch.mjs';
 import { launch } from '../browser/drivers.mjs';
 import { serve } from '../browser/server.mjs';
 import { site } from '../../web/demo/build.mjs';

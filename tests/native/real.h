@@ -1,7 +1,7 @@
 /* Real models, and what others compute with them (tests/real, tests/golden/smollm2-greedy.json).
  *
- * The models are not in the repository: models/fetch.mjs puts them into the cache folder. A test
- * whose model is not there ends with TEST_SKIPPED, which ctest counts as skipped. */
+ * The models are not in the repository: models/fetch/fetch.mjs puts them into the cache folder. A
+ * test whose model is not there ends with TEST_SKIPPED, which ctest counts as skipped. */
 #ifndef ONEKV_TESTS_REAL_H
 #define ONEKV_TESTS_REAL_H
 
@@ -9,8 +9,8 @@
 
 enum { TEST_SKIPPED = 77, RECORDING_MAX = 256, RECORDING_TOP = 10, PATH_BYTES = 4096 };
 
-/* Path of a file in the cache folder's models, found as models/fetch.mjs finds it: ONEKV_CACHE, or
- * onekv in XDG_CACHE_HOME, or in .cache of HOME. False when there is no such file. */
+/* Path of a file in the cache folder's models, found as models/fetch/fetch.mjs does: ONEKV_CACHE,
+ * or onekv in XDG_CACHE_HOME, or in .cache of HOME. False when there is no such file. */
 bool find_model(const char *file, char path[PATH_BYTES]);
 
 /* One prompt, its greedy continuation, and the logits that chose it. Row i of the logits chose

@@ -121,8 +121,8 @@ static void check_model(const golden_data *golden, onekv_pool *pool, kernels_lev
   CHECK_SAY(onekv_model_close(model) == ONEKV_OK, "%s: close", golden->name);
 }
 
-/* An argument says that tests/golden is another folder of that layout (models/check_engine.py):
- * then any number and any type will do. */
+/* An argument says that tests/golden is another folder of that layout, which
+ * models/study/classify/check_engine.py writes: then any number and any type will do. */
 int main(int argc, char **argv) {
   (void)argv;
   bool is_own = argc == 1;

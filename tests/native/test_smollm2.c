@@ -103,7 +103,7 @@ static void check_cache(const char *path, onekv_pool *pool, const char *name,
 int main(void) {
   char path[PATH_BYTES];
   if (!find_model(MODEL, path)) {
-    printf("skipped: no %s; node models/fetch.mjs smollm2-135m-instruct gets it\n", path);
+    printf("skipped: no %s; node models/fetch/fetch.mjs smollm2-135m-instruct gets it\n", path);
     return TEST_SKIPPED;
   }
   onekv_pool *pool = NULL;

@@ -1,7 +1,7 @@
 /* A file with shared projections and its expanded standard twin compute the same.
  *
- * tests/real/twins holds golden models written out by models/expand.py, so that each has every
- * projection; their logits must be the golden ones. The shipped Q-K=V+MQA model must tell the
+ * tests/real/twins holds golden models written out by models/format/expand.py, so that each has
+ * every projection; their logits must be the golden ones. The shipped Q-K=V+MQA model must tell the
  * stories that llama.cpp told with its expanded twin (tests/real/expanded.json). */
 #include "tests/native/check.h"
 #include "tests/native/real.h"

@@ -11,7 +11,7 @@ import { splitDocuments } from '../../dist/src/bench/perplexity.js';
 import { generateText } from '../../dist/cli/generate.js';
 import { inspect } from '../../dist/cli/inspect.js';
 import { bytes, count, parseBytes } from '../../dist/cli/units.js';
-import { modelFolder, named } from '../../models/fetch.mjs';
+import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { ggufHeader, goldenPath, levels, loadSync, readGolden, root, tinyLlama, withEngine } from
   './support.mjs';
 
@@ -269,7 +269,7 @@ test('an interrupt ends in order, with status 130', async () => {
 const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
 
 test('SmolLM2 answers in a chat', { skip: !existsSync(smollm2) &&
-  'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
+  'not in the cache folder: node models/fetch/fetch.mjs smollm2-135m-instruct' }, async () => {
   const { stdout } = await succeeds(['generate', 'smollm2-135m-instruct', '--chat', '-p',
     'What is the capital of France?', '--temperature', '0', '--max-tokens', '12',
     '--arithmetic', 'int16']);
@@ -280,7 +280,7 @@ test('a named model that is not in the cache folder: how to get it', async () =>
   const { status, stderr } = await onekv(['inspect', 'smollm2-135m-instruct'],
     { env: { ONEKV_CACHE: scratch } });
   assert.equal(status, 2);
-  assert.match(stderr, /node models\/fetch\.mjs smollm2-135m-instruct/);
+  assert.match(stderr, /node models\/fetch\/fetch\.mjs smollm2-135m-instruct/);
 });
 
 test('units and numbers', () => {

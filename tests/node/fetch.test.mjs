@@ -1,4 +1,4 @@
-// models/fetch.mjs against a server of our own that misbehaves on request, and a pip of our own.
+// models/fetch against a server of our own that misbehaves on request, and a pip of our own.
 //
 // Nothing here reaches out of this machine. Each test has a folder and a server to itself.
 import assert from 'node:assert/strict';
@@ -16,7 +16,7 @@ import { promisify } from 'node:util';
 import { deflateRawSync } from 'node:zlib';
 import {
   Unavailable, WrongBytes, cli, fetchModel, named,
-} from '../../models/fetch.mjs';
+} from '../../models/fetch/fetch.mjs';
 
 const bytes = randomBytes(300_000);
 const sha256 = createHash('sha256').update(bytes).digest('hex');
@@ -177,7 +177,7 @@ test('a damaged file in the folder is replaced', async (t) => {
 test('two runs at once fetch it once', async (t) => {
   const { folder, model, requests } = await setUp(t, [serve(bytes)]);
   const script = `import { fetchModel } from ${JSON.stringify(
-    new URL('../../models/fetch.mjs', import.meta.url).href)};
+    new URL('../../models/fetch/fetch.mjs', import.meta.url).href)};
     await fetchModel('m', ${JSON.stringify({ folder, models: { m: model } })});`;
   const start = () => promisify(execFile)(process.execPath, ['--input-type=module', '-e', script]);
   await Promise.all([start(), start(), start()]);

@@ -6,14 +6,14 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { modelFolder, named } from '../../models/fetch.mjs';
+import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { Engine, generate, loadModel } from '../../dist/src/engine-entry-node.js';
 import { root } from './support.mjs';
 
 const recorded = JSON.parse(readFileSync(join(root, 'tests/real/smollm2.json'), 'utf8'));
 const file = join(modelFolder, named['smollm2-135m-instruct'].file);
 const skip = !existsSync(file) &&
-  'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct';
+  'not in the cache folder: node models/fetch/fetch.mjs smollm2-135m-instruct';
 
 describe('SmolLM2 says what llama.cpp says', { skip }, () => {
   let engine;

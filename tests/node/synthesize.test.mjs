@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { promisify } from 'node:util';
-import { modelFolder, named } from '../../models/fetch.mjs';
-import { NearDuplicates, sketch } from '../../models/near-duplicates.mjs';
-import { storyPrompt } from '../../models/story-prompts.mjs';
-import { fault, tellStories, tidyStory } from '../../models/synthesize.mjs';
+import { modelFolder, named } from '../../models/fetch/fetch.mjs';
+import { NearDuplicates, sketch } from '../../models/corpus/near-duplicates.mjs';
+import { storyPrompt } from '../../models/corpus/story-prompts.mjs';
+import { fault, tellStories, tidyStory } from '../../models/corpus/synthesize.mjs';
 import { loadSync, root, withEngine } from './support.mjs';
 
 const scratch = mkdtempSync(join(tmpdir(), 'onekv-synthesize-'));
@@ -92,11 +92,11 @@ test('sessions told together say what each says alone', { skip: !existsSync(ship
 const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
 
 test('a run continues, and every story says where it comes from', { skip: !existsSync(smollm2) &&
-  'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
+  'not in the cache folder: node models/fetch/fetch.mjs smollm2-135m-instruct' }, async () => {
   const file = join(scratch, 'stories.jsonl');
   const rejected = `${file}.rejected`;
   const run = (stories) => promisify(execFile)(process.execPath, [
-    join(root, 'models/synthesize.mjs'), file, '--stories', stories, '--max-tokens', '12',
+    join(root, 'models/corpus/synthesize.mjs'), file, '--stories', stories, '--max-tokens', '12',
     '--batch', '2', '--threads', '1']);
   const lines = () => readFileSync(rejected, 'utf8').trim().split('\n').map(JSON.parse);
   await run('1');

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import test from 'node:test';
 import { ChatTemplate, Tokenizer, readHeader } from '../../dist/src/engine-entry-node.js';
 import { readTextKeys } from '../../dist/src/text/keys.js';
-import { modelFolder, named } from '../../models/fetch.mjs';
+import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { goldenFolder, withEngine } from './support.mjs';
 
 const folder = `${goldenFolder}tokenizers/`;
@@ -156,7 +156,7 @@ test('SmolLM2: golden chats, rendered by transformers', () => {
 const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);
 
 test('SmolLM2: golden ids', { skip: !existsSync(smollm2) &&
-  'not in the cache folder: node models/fetch.mjs smollm2-135m-instruct' }, async () => {
+  'not in the cache folder: node models/fetch/fetch.mjs smollm2-135m-instruct' }, async () => {
   const keys = await withEngine({}, (engine) =>
     readHeader(engine, smollm2, {}, ({ metadata }) => readTextKeys(metadata)));
   checkCases(new Tokenizer(keys), goldenOf('smollm2'));

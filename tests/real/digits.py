@@ -1,24 +1,23 @@
 """Records what PyTorch says of test digits with the digit models that ship: writes digits.bin.
 
-    python tests/real/digits.py --images IMAGES --out RUNS
+    python -m tests.real.digits --images IMAGES --out RUNS
 
-IMAGES and RUNS are those of models/classify.py, whose suite digits-shipped is trained. PyTorch runs
-the checkpoint with its f32 weights, not the exported file, so the test holds the export, too. The
-digits are every tenth of the test images, none picked. Layout: tests/native/test_digits.c.
+IMAGES and RUNS are those of models/study/classify/run.py, whose suite digits-shipped is trained.
+PyTorch runs the checkpoint with its f32 weights, not the exported file, so the test holds the
+export, too. The digits are every tenth of the test images, none picked. Layout:
+tests/native/test_digits.c.
 """
 import argparse
 import struct
-import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1] / "models"))
+from models.study.classify import images
+from models.study.classify import run as classify
 
-import classify  # noqa: E402
-import images  # noqa: E402
+HERE = Path(__file__).resolve().parent
 
 SUITE, TASK = "digits-shipped", "digits"
 VARIANTS = ("QKV", "Q-K=V")

@@ -1,8 +1,8 @@
 """Records what llama.cpp, an independent runtime, says with a model file.
 
-    python tests/real/record.py smollm2 SmolLM2-135M-Instruct.Q4_1.gguf   writes smollm2.json
-    python tests/real/record.py expanded                                  writes expanded.json
-    python tests/real/record.py twins                                     writes twins/
+    python -m tests.real.record smollm2 SmolLM2-135M-Instruct.Q4_1.gguf   writes smollm2.json
+    python -m tests.real.record expanded                                  writes expanded.json
+    python -m tests.real.record twins                                     writes twins/
 
 Greedy decoding runs on the file converted to F32 with an F32 cache ("exact": then llama.cpp's
 arithmetic is float like ours, and a difference is a fault), and the text is read once more with the
@@ -13,7 +13,6 @@ Needs llama-cpp-python, gguf, jinja2 and xxhash; README.md beside this file has 
 import argparse
 import hashlib
 import json
-import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -25,11 +24,11 @@ from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
 from gguf.quants import dequantize
 from llama_cpp import Llama
 
+from models.format import expand
+
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
 MODELS = HERE.parents[1] / "models"
-sys.path.insert(0, str(MODELS))
-import expand  # noqa: E402  (models/expand.py)
 
 LENGTH = 64
 CONTEXT = 512
@@ -237,7 +236,7 @@ def expanded(path, folder):
     copied = expand.expand(path, twin)
     # onekv_model_hash: by it a test knows that it has the same file.
     head = {"file": path.name, "hash": xxhash.xxh64(path.read_bytes()).hexdigest(),
-            "expanded": f"{len(copied)} tensors copied by models/expand.py",
+            "expanded": f"{len(copied)} tensors copied by models/format/expand.py",
             "made_with": made_with()}
     write(HERE / "expanded.json", head, record_first(twin, STORIES, 4, folder))
 

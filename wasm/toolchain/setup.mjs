@@ -133,7 +133,7 @@ async function needToolchain() {
 /** The community model of the tests. Where it cannot be had they are skipped, and say so. */
 async function needModels() {
   const fetch = () =>
-    run(process.execPath, [join(root, 'models/fetch.mjs'), 'smollm2-135m-instruct']);
+    run(process.execPath, [join(root, 'models/fetch/fetch.mjs'), 'smollm2-135m-instruct']);
   let { status, output: said } = await fetch();
   if (status === 3 && canInstall() && (await missing(programs.pip)).length > 0) {
     // Without it the tests are skipped for the first reason; all others still run.

@@ -5,9 +5,9 @@
 // those of its tokens are scored that no window before it has scored: every token but the first is
 // scored once, with at least context - stride tokens before it, once the first window is full.
 //
-// With --documents the text is documents, and each is scored by itself, as models/evaluate.py does:
-// an end-of-text token before it and one after it, all tokens but the first scored, a document
-// longer than the context cut into windows that do not overlap.
+// With --documents the text is documents, and each is scored by itself, as models/train/evaluate.py
+// does: an end-of-text token before it and one after it, all tokens but the first scored, a
+// document longer than the context cut into windows that do not overlap.
 import { readFileSync } from 'node:fs';
 import { scoreDocument, scoreText, splitDocuments } from '../src/bench/perplexity.js';
 import type { Score } from '../src/bench/perplexity.js';

@@ -1,5 +1,5 @@
 // What a FILE argument means: a path, the name of a model that ships with the package, or of one
-// that models/fetch.mjs has put into the cache folder.
+// that models/fetch/fetch.mjs has put into the cache folder.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -48,5 +48,5 @@ export function findModel(file: string): string {
   }
   const path = join(cacheFolder(), 'models', fetched[file] as string);
   if (existsSync(path)) return path;
-  throw new UsageError(`${file} is not here yet; get it with: node models/fetch.mjs ${file}`);
+  throw new UsageError(`${file} is not here yet; get it with: node models/fetch/fetch.mjs ${file}`);
 }

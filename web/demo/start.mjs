@@ -7,7 +7,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
-import { modelFolder } from '../../models/fetch.mjs';
+import { modelFolder } from '../../models/fetch/fetch.mjs';
 import { serve } from '../../tests/browser/server.mjs';
 import { buildTypeScript, buildWasm } from '../../wasm/toolchain/build.mjs';
 import { Stop, main, say } from '../../wasm/toolchain/shell.mjs';

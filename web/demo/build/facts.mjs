@@ -19,7 +19,8 @@ export const shippedFiles = {
 
 /** Results that the page links to: those that are there. */
 export function resultFiles() {
-  return ['models/results', 'tests/bench/results', 'tests/bench/results/peers'].flatMap((folder) =>
+  const folders = ['models/study/results', 'tests/bench/results', 'tests/bench/results/peers'];
+  return folders.flatMap((folder) =>
     (existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : [])
       .filter((name) => name.endsWith('.json')).map((name) => `${folder}/${name}`));
 }
@@ -53,7 +54,7 @@ const readJson = (path) => (existsSync(join(root, path))
 
 /** Of the language models' table, what the page shows. */
 function readTable() {
-  const found = readJson('models/results/table.json');
+  const found = readJson('models/study/results/table.json');
   return found?.rows.map((row) => ({
     parameters: row.parameters,
     variant: row.variant, perplexity: row.perplexity, spread: row.perplexity_spread,
@@ -73,7 +74,7 @@ function readMemory() {
 /** Of the shipped models, what held-out stories cost by the types of weights and cache, in the
  * arithmetic that is the default. */
 function readLosses() {
-  const { models } = readJson('models/results/losses.json') ?? {};
+  const { models } = readJson('models/study/results/losses.json') ?? {};
   const [one, std] = ['stories-q-mqa', 'stories-qkv'].map((name) => models?.[name]?.rows ?? []);
   return one?.flatMap(({ weights, arithmetic, cache, perplexity }) => {
     const twin = std.find((row) => row.weights === weights && row.cache === cache &&
@@ -97,7 +98,7 @@ function readBenches() {
 
 /** Of the synthetic tasks and images, what was run, by suite. */
 function readTasks() {
-  const found = readJson('models/results/tasks.json');
+  const found = readJson('models/study/results/tasks.json');
   return Object.entries(found?.suites ?? {}).map(([suite, { rows }]) => ({
     suite,
     rows: rows.map(({ task, variant, mean, spread, seeds, paper }) =>

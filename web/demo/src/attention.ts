@@ -1,7 +1,7 @@
 // Attention of one head for a text, as heat maps of two models that differ in one thing: whether
 // the query has a projection of its own (Q-K=V) or is the key (Q=K-V), so that scores are mutual.
 //
-// Both were trained on the same stories in the same order (models/table.py).
+// Both were trained on the same stories in the same order (models/study/table.py).
 import type { AttentionMap, Model, Session } from 'onekv';
 import facts from 'virtual:facts';
 import type { ShippedName } from 'virtual:facts';

@@ -71,7 +71,7 @@ declare module 'virtual:facts' {
 
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
-    /** undefined until models/table.py has collected. */
+    /** undefined until models/study/table.py has collected. */
     table: TableRow[] | undefined;
     memory: MemoryRow[];
     losses: LossRow[];

@@ -4,7 +4,7 @@
 // perplexities include padding, so they compare among themselves only.
 
 export interface PaperRow {
-  /** As in models/table.py. */
+  /** As in models/study/table.py. */
   variant: string;
   /** As the page calls it. */
   name: string;

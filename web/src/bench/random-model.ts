@@ -1,6 +1,6 @@
 // A GGUF file of random weights, as a stream: any shape and variant without a download.
 //
-// The file is ordinary (models/README.md): with projection QKV, or expanded, every runtime of its
+// The file is ordinary (models/FORMAT.md): with projection QKV, or expanded, every runtime of its
 // architecture loads it. Tensors are made row by row while the stream is read, so that a file of
 // gigabytes takes a megabyte of memory here. An expanded file holds the very rows of the shared
 // one.

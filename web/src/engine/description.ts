@@ -1,4 +1,4 @@
-// A model's description in the words of models/README.md and the paper, from core's numbers.
+// A model's description in the words of models/FORMAT.md and the paper, from core's numbers.
 import type { Border, Row, configFields } from './bindings.js';
 
 /** Which of a layer's projections are one matrix; '-' separates. */

@@ -1,7 +1,7 @@
 // An image becomes the rows that a vision transformer takes: one per patch.
 //
-// As models/images.py cuts them: patches in row order, each [channels][patch][patch], zeros where
-// the image ends; values from 0 to 1.
+// As models/study/classify/images.py cuts them: patches in row order, each
+// [channels][patch][patch], zeros where the image ends; values from 0 to 1.
 import { invalidArgument } from '../api/errors.js';
 
 /** onekv.image.* of the file. */

@@ -1,0 +1,1 @@
+"""The models that ship, and the programs that make, convert and study them."""

@@ -1,0 +1,1 @@
+"""Run all: python -m unittest discover -s models/tests -t ."""

@@ -1,0 +1,1 @@
+"""A package, for the makers of golden data: python -m tests.golden.make.golden."""
