@@ -144,6 +144,76 @@ static void dequantize_q6_k_scalar(const uint8_t *blocks, size_t n, float *out) 
   }
 }
 
+/* u4 scale and minimum[16], u2 q[256], f16 d, f16 dmin: (d · scale) · q - dmin · minimum. A scale
+ * belongs to 16 elements; each 32 bytes hold four times 32 elements, lowest bits first. */
+static void dequantize_q2_k_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q2_K) {
+    float d = read_f16(blocks + 80);
+    float d_minimum = read_f16(blocks + 82);
+    for (size_t i = 0; i < SUPER_BLOCK; i++) {
+      int q = blocks[16 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+      float factor = d * (float)(blocks[i / 16] & 15);
+      out[start + i] = factor * (float)q - d_minimum * (float)(blocks[i / 16] >> 4);
+    }
+  }
+}
+
+/* third bits[32], u2 q[256] as in Q2_K, 12 bytes of scales, f16 d: (d · scale) · (q - 4). */
+static void dequantize_q3_k_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_Q3_K) {
+    float d = read_f16(blocks + 108);
+    for (size_t i = 0; i < SUPER_BLOCK; i++) {
+      int q = blocks[32 + i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+      q |= (blocks[i % 32] >> (i / 32) & 1) << 2;
+      out[start + i] = d * (float)q3_k_scale(blocks + 96, i / 16) * (float)(q - 4);
+    }
+  }
+}
+
+/* f16 d, u4 q[32]: d · value of q; order of the halves as in Q4_0. */
+static void dequantize_iq4_nl_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_IQ4_NL) {
+    float d = read_f16(blocks);
+    for (size_t i = 0; i < BLOCK; i++) {
+      int q = blocks[2 + i % 16] >> (i / 16 * 4) & 15;
+      out[start + i] = d * (float)PACKED_VALUES[VALUES_IQ4][q];
+    }
+  }
+}
+
+/* f16 d, u16 high bits of 8 scales, u4 low ones, u4 q[256]: (d · scale) · value of q. */
+static void dequantize_iq4_xs_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_IQ4_XS) {
+    float d = read_f16(blocks);
+    for (size_t i = 0; i < SUPER_BLOCK; i++) {
+      int q = blocks[8 + i / 32 * 16 + i % 16] >> (i % 32 / 16 * 4) & 15;
+      float factor = d * (float)iq4_xs_scale(blocks, i / 32);
+      out[start + i] = factor * (float)PACKED_VALUES[VALUES_IQ4][q];
+    }
+  }
+}
+
+/* u2 q[256] as in Q2_K, f16 d: d · (q - 1). */
+static void dequantize_tq2_0_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_TQ2_0) {
+    float d = read_f16(blocks + 64);
+    for (size_t i = 0; i < SUPER_BLOCK; i++) {
+      int q = blocks[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+      out[start + i] = d * (float)(q - 1);
+    }
+  }
+}
+
+/* f16 d, bits[128], lowest first: d where it is set, -d where not. */
+static void dequantize_q1_0_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += ONE_BIT_BLOCK, blocks += TENSOR_BYTES_Q1_0) {
+    float d = read_f16(blocks);
+    for (size_t i = 0; i < ONE_BIT_BLOCK; i++) {
+      out[start + i] = blocks[2 + i / 8] >> (i % 8) & 1 ? d : -d;
+    }
+  }
+}
+
 void kernels_fill_scalar_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_F32] = dequantize_f32_scalar;
   table->dequantize[TENSOR_F16] = dequantize_f16_scalar;
@@ -156,4 +226,10 @@ void kernels_fill_scalar_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_Q4_K] = dequantize_q4_k_scalar;
   table->dequantize[TENSOR_Q5_K] = dequantize_q5_k_scalar;
   table->dequantize[TENSOR_Q6_K] = dequantize_q6_k_scalar;
+  table->dequantize[TENSOR_Q2_K] = dequantize_q2_k_scalar;
+  table->dequantize[TENSOR_Q3_K] = dequantize_q3_k_scalar;
+  table->dequantize[TENSOR_IQ4_NL] = dequantize_iq4_nl_scalar;
+  table->dequantize[TENSOR_IQ4_XS] = dequantize_iq4_xs_scalar;
+  table->dequantize[TENSOR_TQ2_0] = dequantize_tq2_0_scalar;
+  table->dequantize[TENSOR_Q1_0] = dequantize_q1_0_scalar;
 }

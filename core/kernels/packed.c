@@ -78,6 +78,9 @@ static void put_unit(size_t bits, const uint8_t *codes, size_t row, uint8_t *uni
     unit += GROUP_BYTES;
     for (size_t k = 0; k < GROUPS; k++) groups[k] = groups[k] >> 2 & EACH_HALF;
   }
+  if (bits == 1) {
+    for (size_t k = 0; k < GROUPS; k++) groups[k] >>= 1;
+  }
   if (bits & 1) {
     uint8_t *place = unit + row % 8 * GROUP;
     uint32_t all = 0;
@@ -110,6 +113,7 @@ static void get_unit(size_t bits, const uint8_t *unit, size_t row, uint8_t *code
     shift += 2;
   }
   if (bits & 1) {
+    if (bits == 1) shift = 1;
     uint32_t all = load_group(unit + row % 8 * GROUP) >> (row < 8 ? 0 : 4);
     for (size_t k = 0; k < GROUPS; k++) groups[k] |= (all >> k & EACH_BIT) << shift;
   }
@@ -122,15 +126,52 @@ static size_t parts_of(packed_geometry g) {
   return n_parts < PACKED_PARTS_MAX ? n_parts : PACKED_PARTS_MAX;
 }
 
+/* A row's scales and minima; `scales` is where the row's begin. */
+static void put_scales(packed_geometry g, const packed_row *from, uint8_t *scales) {
+  size_t n_parts = parts_of(g);
+  if (g.scales == SCALES_I6) {
+    uint8_t more[PACKED_PARTS_MAX]; /* by 32 */
+    for (size_t p = 0; p < PACKED_PARTS_MAX; p++) more[p] = (from->scales[p] + 32) & 63;
+    for (size_t p = 0; p < 8; p++, scales += PACKED_ROWS) {
+      *scales = (uint8_t)((more[p] & 15) | (more[p + 8] & 15) << 4);
+    }
+    for (size_t p = 0; p < 4; p++, scales += PACKED_ROWS) {
+      *scales = (uint8_t)(more[p] >> 4 | more[p + 4] >> 4 << 2 | more[p + 8] >> 4 << 4 |
+                          more[p + 12] >> 4 << 6);
+    }
+    return;
+  }
+  for (size_t p = 0; g.scales != SCALES_NONE && p < n_parts; p++, scales += PACKED_ROWS) {
+    scales[0] = from->scales[p];
+    if (g.scales == SCALES_U4) scales[0] = (uint8_t)(from->scales[p] | from->minima[p] << 4);
+    if (g.scales == SCALES_U8) scales[n_parts * PACKED_ROWS] = from->minima[p];
+  }
+}
+
+static void get_scales(packed_geometry g, const uint8_t *scales, packed_row *out) {
+  size_t n_parts = parts_of(g);
+  for (size_t p = 0; p < n_parts; p++) {
+    out->scales[p] = 1;
+    out->minima[p] = 1;
+    if (g.scales == SCALES_I6) {
+      int low = scales[p % 8 * PACKED_ROWS] >> (p / 8 * 4) & 15;
+      int high = scales[(8 + p % 4) * PACKED_ROWS] >> (p / 4 * 2) & 3;
+      out->scales[p] = (uint8_t)((low | high << 4) - 32);
+      continue;
+    }
+    if (g.scales != SCALES_NONE) out->scales[p] = scales[p * PACKED_ROWS];
+    if (g.scales == SCALES_U8) out->minima[p] = scales[(n_parts + p) * PACKED_ROWS];
+    if (g.scales == SCALES_U4) {
+      out->minima[p] = out->scales[p] >> 4;
+      out->scales[p] &= 15;
+    }
+  }
+}
+
 static void put(packed_geometry g, const packed_row *from, size_t row, uint8_t *block) {
   store_u16(block + 2 * row, from->factor);
   if (g.has_minimum) store_u16(block + 2 * (PACKED_ROWS + row), from->minimum);
-  uint8_t *scales = block + packed_scales_offset(g) + row;
-  size_t n_parts = parts_of(g);
-  for (size_t p = 0; p < n_parts; p++, scales += PACKED_ROWS) {
-    if (g.scales != SCALES_NONE) scales[0] = from->scales[p];
-    if (g.scales == SCALES_U8) scales[n_parts * PACKED_ROWS] = from->minima[p];
-  }
+  put_scales(g, from, block + packed_scales_offset(g) + row);
   uint8_t *unit = block + packed_units_offset(g);
   for (size_t c = 0; c < g.columns; c += PACKED_UNIT, unit += packed_unit_bytes(g)) {
     put_unit(g.bits, from->codes + c, row, unit);
@@ -141,15 +182,14 @@ void packed_get(packed_form form, const uint8_t *block, size_t row, packed_row *
   packed_geometry g = PACKED_GEOMETRY[form];
   out->factor = load_u16(block + 2 * row);
   out->minimum = g.has_minimum ? load_u16(block + 2 * (PACKED_ROWS + row)) : 0;
-  const uint8_t *scales = block + packed_scales_offset(g) + row;
-  size_t n_parts = parts_of(g);
-  for (size_t p = 0; p < n_parts; p++, scales += PACKED_ROWS) {
-    out->scales[p] = g.scales == SCALES_NONE ? 1 : scales[0];
-    out->minima[p] = g.scales == SCALES_U8 ? scales[n_parts * PACKED_ROWS] : 1;
-  }
+  get_scales(g, block + packed_scales_offset(g) + row, out);
   const uint8_t *unit = block + packed_units_offset(g);
   for (size_t c = 0; c < g.columns; c += PACKED_UNIT, unit += packed_unit_bytes(g)) {
     get_unit(g.bits, unit, row, out->codes + c);
+  }
+  if (g.values == VALUES_CODES) return;
+  for (size_t c = 0; c < g.columns; c++) {
+    out->codes[c] = (uint8_t)PACKED_VALUES[g.values][out->codes[c]];
   }
 }
 
@@ -163,7 +203,7 @@ void packed_write(packed_form form, const uint8_t *source, size_t n, size_t row,
 }
 
 void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks) {
-  const packed_row zero = {{0}, 0, 0, {0}, {0}};
+  const packed_row zero = {.factor = 0}; /* and so no matter which codes */
   packed_geometry g = PACKED_GEOMETRY[form];
   for (size_t j = 0; j < n_blocks; j++) put(g, &zero, row, blocks + j * packed_bytes_of(g));
 }
@@ -176,8 +216,8 @@ void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_b
     packed_get(form, blocks, row, &from);
     for (size_t c = 0; c < g.columns; c++) {
       size_t part = c / g.part_columns;
-      int scale = g.scales == SCALES_I8 ? (int8_t)from.scales[part] : from.scales[part];
-      int value = (g.bits == 8 ? (int8_t)from.codes[c] : from.codes[c]) - g.middle;
+      int scale = g.scales >= SCALES_I8 ? (int8_t)from.scales[part] : from.scales[part];
+      int value = (packed_is_signed(g) ? (int8_t)from.codes[c] : from.codes[c]) - g.middle;
       float product = (float)value * (f32_from_f16(from.factor) * (float)scale);
       float minimum = f32_from_f16(from.minimum) * (float)from.minima[part];
       *out++ = g.has_minimum ? product + minimum : product;

@@ -20,9 +20,10 @@
  *
  *   (value - middle) · (d · scale)  [+ m · minimum]
  *
- * where scale and minimum are 1 without parts, and value is the code. Packing loses nothing: a row
- * that is unpacked has the bits that kernels.dequantize gives, and takes the file's bytes, but for
- * 6-bit scales that get 8 bits (Q4_K + 2.8 %, Q5_K + 2.3 %). */
+ * where scale and minimum are 1 without parts, and value is the code, or what a table says for it.
+ * Packing loses nothing: a row that is unpacked has the bits that kernels.dequantize gives, and
+ * takes the file's bytes, but for 6-bit scales that get 8 bits (Q4_K + 2.8 %, Q5_K + 2.3 %, IQ4_XS
+ * + 1.5 %). */
 #ifndef ONEKV_PACKED_H
 #define ONEKV_PACKED_H
 
@@ -39,19 +40,39 @@ enum {
 typedef enum packed_scales {
   SCALES_NONE,
   SCALES_U8, /* u8 scale [parts][16], then u8 minimum [parts][16] */
-  SCALES_I8  /* i8 scale [parts][16] */
+  SCALES_U4, /* scale in the low half, minimum in the high one [parts][16] */
+  SCALES_I8, /* i8 scale [parts][16] */
+  SCALES_I6  /* 32 more than the scale, of 16 parts: low 4 bits [8][16], those of parts p and p + 8
+                in one byte, then high 2 bits [4][16], of parts p, p + 4, p + 8 and p + 12 */
 } packed_scales;
 
-/* X(type, columns of a block, bits of a code, middle, columns of a part, scales, has minima) */
-#define PACKED_FORM_LIST(X)                     \
-  X(Q8_0, 32, 8, 0, 32, SCALES_NONE, false)     \
-  X(Q4_0, 32, 4, 8, 32, SCALES_NONE, false)     \
-  X(Q4_1, 32, 4, 0, 32, SCALES_NONE, true)      \
-  X(Q5_0, 32, 5, 16, 32, SCALES_NONE, false)    \
-  X(Q5_1, 32, 5, 0, 32, SCALES_NONE, true)      \
-  X(Q4_K, 256, 4, 0, 32, SCALES_U8, true)       \
-  X(Q5_K, 256, 5, 0, 32, SCALES_U8, true)       \
-  X(Q6_K, 256, 6, 32, 16, SCALES_I8, false)
+/* What a code stands for. */
+typedef enum packed_values {
+  VALUES_CODES, /* itself; as a signed number if it has 8 bits; 0 or 2 if it has one */
+  VALUES_IQ4,   /* the 16 values of IQ4_NL and IQ4_XS */
+  VALUES_COUNT
+} packed_values;
+
+static const int8_t PACKED_VALUES[VALUES_COUNT][16] = {
+    [VALUES_IQ4] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}};
+
+/* X(type, columns of a block, bits of a code, values, middle, columns of a part, scales, has
+ * minima) */
+#define PACKED_FORM_LIST(X)                                 \
+  X(Q8_0, 32, 8, VALUES_CODES, 0, 32, SCALES_NONE, false)   \
+  X(Q4_0, 32, 4, VALUES_CODES, 8, 32, SCALES_NONE, false)   \
+  X(Q4_1, 32, 4, VALUES_CODES, 0, 32, SCALES_NONE, true)    \
+  X(Q5_0, 32, 5, VALUES_CODES, 16, 32, SCALES_NONE, false)  \
+  X(Q5_1, 32, 5, VALUES_CODES, 0, 32, SCALES_NONE, true)    \
+  X(Q2_K, 256, 2, VALUES_CODES, 0, 16, SCALES_U4, true)     \
+  X(Q3_K, 256, 3, VALUES_CODES, 4, 16, SCALES_I6, false)    \
+  X(Q4_K, 256, 4, VALUES_CODES, 0, 32, SCALES_U8, true)     \
+  X(Q5_K, 256, 5, VALUES_CODES, 0, 32, SCALES_U8, true)     \
+  X(Q6_K, 256, 6, VALUES_CODES, 32, 16, SCALES_I8, false)   \
+  X(IQ4_NL, 32, 4, VALUES_IQ4, 0, 32, SCALES_NONE, false)   \
+  X(IQ4_XS, 256, 4, VALUES_IQ4, 0, 32, SCALES_I8, false)    \
+  X(TQ2_0, 256, 2, VALUES_CODES, 1, 256, SCALES_NONE, false) \
+  X(Q1_0, 128, 1, VALUES_CODES, 1, 128, SCALES_NONE, false)
 
 typedef enum packed_form {
   PACKED_NONE, /* rows of the file's type */
@@ -64,7 +85,8 @@ typedef enum packed_form {
 /* The one statement of what a block is made of; all sizes and places follow from it. */
 typedef struct packed_geometry {
   size_t columns; /* of a block, and of the activations that share a scale when they meet it */
-  size_t bits;    /* of a code; 8: signed */
+  size_t bits;    /* of a code */
+  packed_values values;
   int middle;
   size_t part_columns;
   packed_scales scales;
@@ -72,8 +94,8 @@ typedef struct packed_geometry {
 } packed_geometry;
 
 static const packed_geometry PACKED_GEOMETRY[PACKED_FORM_COUNT] = {
-#define X(type, columns, bits, middle, part_columns, scales, has_minimum) \
-  [PACKED_##type] = {columns, bits, middle, part_columns, scales, has_minimum},
+#define X(type, columns, bits, values, middle, part_columns, scales, has_minimum) \
+  [PACKED_##type] = {columns, bits, values, middle, part_columns, scales, has_minimum},
     PACKED_FORM_LIST(X)
 #undef X
 };
@@ -84,8 +106,17 @@ static inline size_t packed_scales_offset(packed_geometry g) {
 }
 
 static inline size_t packed_units_offset(packed_geometry g) {
-  size_t n_planes = g.scales == SCALES_NONE ? 0 : g.scales == SCALES_U8 ? 2 : 1;
-  return packed_scales_offset(g) + n_planes * (g.columns / g.part_columns) * PACKED_ROWS;
+  size_t n_parts = g.columns / g.part_columns;
+  size_t n_bytes = g.scales == SCALES_NONE ? 0 /* of a row's scales */
+                   : g.scales == SCALES_U8 ? 2 * n_parts
+                   : g.scales == SCALES_I6 ? 12
+                                           : n_parts;
+  return packed_scales_offset(g) + n_bytes * PACKED_ROWS;
+}
+
+/* Values are int8, else 0 to 63. */
+static inline bool packed_is_signed(packed_geometry g) {
+  return g.bits == 8 || g.values != VALUES_CODES;
 }
 
 static inline size_t packed_unit_bytes(packed_geometry g) { return 32 * g.bits; }
@@ -103,10 +134,10 @@ size_t packed_block_bytes(packed_form form);
 
 /* One row of a block: what the readers of packed_types.c make of a file's block. */
 typedef struct packed_row {
-  uint8_t codes[PACKED_COLUMNS_MAX];
+  uint8_t codes[PACKED_COLUMNS_MAX]; /* packed_get gives values: int8 if they are signed */
   uint16_t factor;  /* f16 */
   uint16_t minimum; /* f16 */
-  uint8_t scales[PACKED_PARTS_MAX];
+  uint8_t scales[PACKED_PARTS_MAX]; /* int8 in SCALES_I8 and _I6 */
   uint8_t minima[PACKED_PARTS_MAX];
 } packed_row;
 

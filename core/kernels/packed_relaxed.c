@@ -55,8 +55,10 @@ SIMD_INLINE v128_t packed_dot_shorts(v128_t x, v128_t w) {
   }
 
 /* Codes of up to 7 bits, and of 8. */
-#define SHORT_FORM_LIST(X) X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q4_K) X(Q5_K) X(Q6_K)
-#define BYTE_FORM_LIST(X) X(Q8_0)
+#define SHORT_FORM_LIST(X)                                                  \
+  X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K)   \
+  X(TQ2_0) X(Q1_0)
+#define BYTE_FORM_LIST(X) X(Q8_0) X(IQ4_NL) X(IQ4_XS)
 
 #define X(type)                                          \
   MATMUL(matmul_shorts_##type, WAY_SHORTS, type, 0)      \

@@ -65,8 +65,8 @@ static float row_product(packed_form form, const uint8_t *strip, size_t weights_
     int32_t minima = 0;
     for (size_t c = 0; c < g.columns; c++) {
       size_t part = c / g.part_columns;
-      int32_t scale = g.scales == SCALES_I8 ? (int8_t)w.scales[part] : w.scales[part];
-      int32_t weight = (g.bits == 8 ? (int8_t)w.codes[c] : w.codes[c]) - g.middle;
+      int32_t scale = g.scales >= SCALES_I8 ? (int8_t)w.scales[part] : w.scales[part];
+      int32_t weight = (packed_is_signed(g) ? (int8_t)w.codes[c] : w.codes[c]) - g.middle;
       product += scale * weight * values[c];
       minima += w.minima[part] * values[c];
     }

@@ -41,29 +41,67 @@ typedef struct tile_shape {
 
 typedef v128_t tile_sums[TILE_ROWS_MAX][VECTORS];
 
+/* Numbers that a tile's loops need, kept from the compiler: V8 builds a v128.const anew, by three or
+ * four instructions, every time it comes by. */
+typedef struct tile_numbers {
+  v128_t half, pair, bit; /* masks of the planes */
+  v128_t flip;            /* DOT: 128 or 0 in each byte */
+  v128_t start;           /* i16: -middle */
+  v128_t one;             /* i16 */
+  v128_t half_bits, half_scale, half_limit, half_infinity; /* f32x4_from_f16 */
+} tile_numbers;
+
+SIMD_INLINE v128_t hidden_splat(int32_t value) {
+  __asm__("" : "+r"(value));
+  return wasm_i32x4_splat(value);
+}
+
+SIMD_INLINE tile_numbers tile_numbers_of(const tile_shape tile) {
+  const size_t shift = tile.g.bits & 4 ? 4 : 0; /* of the plane of pairs */
+  const size_t bit = tile.g.bits == 1 ? 1 : shift + (tile.g.bits & 2);
+  const int middle = packed_is_signed(tile.g) ? tile.flip : tile.g.middle;
+  const uint32_t start = (uint32_t)-middle & 0xffffu;
+  return (tile_numbers){
+      .half = hidden_splat(0x0f0f0f0f),
+      .pair = hidden_splat(0x03030303 << shift),
+      .bit = hidden_splat(0x01010101 << bit),
+      .flip = hidden_splat((int32_t)0x80808080),
+      .start = hidden_splat((int32_t)(start | start << 16)),
+      .one = hidden_splat(0x00010001),
+      .half_bits = hidden_splat((int32_t)0x8fffe000),
+      .half_scale = hidden_splat(0x77800000), /* 2^112 */
+      .half_limit = hidden_splat(0x47800000), /* 2^16 */
+      .half_infinity = hidden_splat(0x7f800000)};
+}
+
 #ifndef PACKED_HAS_DOT
 #define packed_dot_shorts(x, w) (x)
 #define packed_dot_add(x, w, sum) (sum)
 #endif
 
+/* Indices are below 16. */
+#if defined(__wasm_relaxed_simd__)
+#define table_lookup(table, indices) wasm_i8x16_relaxed_swizzle(table, indices)
+#else
+#define table_lookup(table, indices) wasm_i8x16_swizzle(table, indices)
+#endif
+
 /* --- codes --------------------------------------------------------------------------------- */
 
-/* Group k of vector `first` + v; of the unit's planes, the vector `first` is the caller's. */
-SIMD_INLINE v128_t unit_codes(const tile_shape tile, const uint8_t *unit, size_t first,
-                              const size_t k, const size_t v) {
+/* Group k of vector `first` + v of a unit. */
+SIMD_INLINE v128_t unit_codes(const tile_shape tile, const tile_numbers *numbers,
+                              const uint8_t *unit, size_t first, const size_t k, const size_t v) {
   const size_t bits = tile.g.bits;
   const uint8_t *plane = unit + 16 * (first + v);
-  v128_t codes = wasm_i8x16_splat(0);
   if (bits & 8) {
-    codes = wasm_v128_load(plane + k * GROUP_BYTES);
-    if (tile.flip != 0) codes = wasm_v128_xor(codes, wasm_i8x16_splat((int8_t)0x80));
-    return codes;
+    v128_t codes = wasm_v128_load(plane + k * GROUP_BYTES);
+    return tile.flip != 0 ? wasm_v128_xor(codes, numbers->flip) : codes;
   }
+  v128_t codes = wasm_i8x16_splat(0);
   size_t shift = 0; /* of the next plane's bits */
   if (bits & 4) {
     v128_t both = wasm_v128_load(plane + k % 2 * GROUP_BYTES);
-    if (k >= 2) both = wasm_u16x8_shr(both, 4);
-    codes = wasm_v128_and(both, wasm_i8x16_splat(15));
+    codes = wasm_v128_and(k >= 2 ? wasm_u16x8_shr(both, 4) : both, numbers->half);
     plane += 2 * GROUP_BYTES;
     shift = 4;
   }
@@ -71,18 +109,27 @@ SIMD_INLINE v128_t unit_codes(const tile_shape tile, const uint8_t *unit, size_t
     v128_t all = wasm_v128_load(plane);
     if (shift > 2 * k) all = wasm_i16x8_shl(all, (uint32_t)(shift - 2 * k));
     if (shift < 2 * k) all = wasm_u16x8_shr(all, (uint32_t)(2 * k - shift));
-    all = wasm_v128_and(all, wasm_i8x16_splat((int8_t)(3 << shift)));
+    all = wasm_v128_and(all, numbers->pair);
     codes = bits & 4 ? wasm_v128_or(codes, all) : all;
     plane += GROUP_BYTES;
     shift += 2;
   }
   if (bits & 1) {
+    if (bits == 1) shift = 1; /* a code of one bit is 0 or 2 */
     const uint8_t *place = plane - 16 * (first + v) + 16 * (v % 2);
-    v128_t all = wasm_u16x8_shr(wasm_v128_load(place), (uint32_t)(2 * first + v / 2 * 4));
+    /* Kept from the compiler, which would make of two shifts one by different amounts, lane by
+     * lane: a tenth of the speed. */
+    uint32_t down = (uint32_t)(2 * first + v / 2 * 4);
+    __asm__("" : "+r"(down));
+    v128_t all = wasm_u16x8_shr(wasm_v128_load(place), down);
     if (shift > k) all = wasm_i16x8_shl(all, (uint32_t)(shift - k));
     if (shift < k) all = wasm_u16x8_shr(all, (uint32_t)(k - shift));
-    all = wasm_v128_and(all, wasm_i8x16_splat((int8_t)(1 << shift)));
+    all = wasm_v128_and(all, numbers->bit);
     codes = bits & 6 ? wasm_v128_or(codes, all) : all;
+  }
+  if (tile.g.values != VALUES_CODES) {
+    codes = table_lookup(wasm_v128_load(PACKED_VALUES[tile.g.values]), codes);
+    if (tile.flip != 0) codes = wasm_v128_xor(codes, numbers->flip);
   }
   return codes;
 }
@@ -107,11 +154,11 @@ SIMD_INLINE void add_group(const tile_shape tile, const v128_t codes[VECTORS], c
   for (size_t odd = 0; odd < 2; odd++) {
     v128_t w[VECTORS];
     for (size_t v = 0; v < tile.n_vectors; v++) {
-      if (tile.g.bits == 8) {
+      if (packed_is_signed(tile.g)) {
         w[v] = wasm_i16x8_shr(odd ? codes[v] : wasm_i16x8_shl(codes[v], 8), 8);
       } else {
         w[v] = odd ? wasm_u16x8_shr(codes[v], 8)
-                   : wasm_v128_and(codes[v], wasm_i16x8_splat(255));
+                   : wasm_u16x8_shr(wasm_i16x8_shl(codes[v], 8), 8);
       }
     }
     for (size_t t = 0; t < tile.n_rows; t++) {
@@ -124,9 +171,10 @@ SIMD_INLINE void add_group(const tile_shape tile, const v128_t codes[VECTORS], c
 }
 
 /* Where the sums of n_units units begin; `pairs` are the first row's, of the first unit. */
-SIMD_INLINE void begin_sums(const tile_shape tile, const size_t n_units, const int16_t *pairs,
-                            size_t n_columns, tile_sums sums) {
-  const int middle = tile.g.bits == 8 ? tile.flip : tile.g.middle;
+SIMD_INLINE void begin_sums(const tile_shape tile, const tile_numbers *numbers,
+                            const size_t n_units, const int16_t *pairs, size_t n_columns,
+                            tile_sums sums) {
+  const int middle = packed_is_signed(tile.g) ? tile.flip : tile.g.middle;
   for (size_t t = 0; t < tile.n_rows; t++) {
     v128_t start = wasm_i32x4_splat(0);
     if (middle != 0) {
@@ -134,27 +182,40 @@ SIMD_INLINE void begin_sums(const tile_shape tile, const size_t n_units, const i
       for (size_t u = 1; u < n_units; u++) {
         all = wasm_i16x8_add(all, wasm_v128_load32_splat(pairs + t * (n_columns / 8) + 2 * u));
       }
-      const v128_t factor = wasm_i16x8_splat((int16_t)-middle);
-      start = tile.way == WAY_SHORTS ? wasm_i16x8_mul(all, factor)
-                                     : wasm_i32x4_dot_i16x8(all, factor);
+      if (tile.way == WAY_SHORTS) {
+        start = wasm_i16x8_mul(all, numbers->start);
+      } else {
+        /* Of up to 256 columns: the pairs of 8 units at most fit i16. */
+        start = wasm_i32x4_dot_i16x8(all, numbers->start);
+      }
     }
     for (size_t v = 0; v < tile.n_vectors; v++) sums[t][v] = start;
   }
 }
 
-/* Eight numbers of a part's plane as i16: those of vectors 2i and 2i + 1. */
-SIMD_INLINE v128_t part_numbers(const tile_shape tile, const uint8_t *plane, const size_t i) {
-  return tile.g.scales == SCALES_I8 ? wasm_i16x8_load8x8(plane + 8 * i)
-                                    : wasm_u16x8_load8x8(plane + 8 * i);
+/* Eight scales of part p as i16: those of vectors 2i and 2i + 1. `scales` are the parts'. */
+SIMD_INLINE v128_t part_scales(const tile_shape tile, const uint8_t *scales, size_t p,
+                               const size_t i) {
+  const uint8_t *plane = scales + 8 * i;
+  if (tile.g.scales == SCALES_I8) return wasm_i16x8_load8x8(plane + p * PACKED_ROWS);
+  if (tile.g.scales == SCALES_U8) return wasm_u16x8_load8x8(plane + p * PACKED_ROWS);
+  if (tile.g.scales == SCALES_U4) {
+    return wasm_v128_and(wasm_u16x8_load8x8(plane + p * PACKED_ROWS), wasm_i16x8_splat(15));
+  }
+  v128_t low = wasm_u16x8_load8x8(plane + p % 8 * PACKED_ROWS);
+  v128_t high = wasm_u16x8_load8x8(plane + (8 + p % 4) * PACKED_ROWS);
+  low = wasm_v128_and(wasm_u16x8_shr(low, (uint32_t)(p / 8 * 4)), wasm_i16x8_splat(15));
+  high = wasm_v128_and(wasm_u16x8_shr(high, (uint32_t)(p / 4 * 2)), wasm_i16x8_splat(3));
+  return wasm_i16x8_sub(wasm_v128_or(low, wasm_i16x8_shl(high, 4)), wasm_i16x8_splat(32));
 }
 
-/* totals[t][v] += the sums times the scales of a part, whose plane is `scales`. */
-SIMD_INLINE void end_sums(const tile_shape tile, const uint8_t *scales, tile_sums sums,
-                          tile_sums totals) {
+/* totals[t][v] += the sums times the scales of part p. */
+SIMD_INLINE void end_sums(const tile_shape tile, const tile_numbers *numbers,
+                          const uint8_t *scales, size_t p, tile_sums sums, tile_sums totals) {
   for (size_t v = 0; v < tile.n_vectors; v++) {
-    v128_t factor = wasm_i16x8_splat(1);
+    v128_t factor = numbers->one;
     if (tile.g.scales != SCALES_NONE) {
-      v128_t both = part_numbers(tile, scales, v / 2);
+      v128_t both = part_scales(tile, scales, p, v / 2);
       if (tile.way == WAY_SHORTS) {
         factor = v % 2 == 0 ? wasm_i16x8_shuffle(both, both, 0, 0, 1, 1, 2, 2, 3, 3)
                             : wasm_i16x8_shuffle(both, both, 4, 4, 5, 5, 6, 6, 7, 7);
@@ -175,22 +236,33 @@ SIMD_INLINE void end_sums(const tile_shape tile, const uint8_t *scales, tile_sum
   }
 }
 
-/* sums[t][v] = the parts' minima times the sums of the rows' values; `sums_of` are the first row's
- * at this block. Parts have 32 columns; two of them meet in one product. */
-SIMD_INLINE void sum_minima(const tile_shape tile, const uint8_t *minima, const int16_t *sums_of,
-                            size_t n_columns, tile_sums sums) {
+/* Eight minima of part p as i16. `scales` are where the parts' begin. */
+SIMD_INLINE v128_t part_minima(const tile_shape tile, const uint8_t *scales, size_t p,
+                               const size_t i) {
+  if (tile.g.scales == SCALES_U8) p += tile.g.columns / tile.g.part_columns;
+  v128_t both = wasm_u16x8_load8x8(scales + p * PACKED_ROWS + 8 * i);
+  return tile.g.scales == SCALES_U4 ? wasm_u16x8_shr(both, 4) : both;
+}
+
+/* sums[t][v] = the parts' minima times the sums of the rows' values; `pairs` and `sums_of` are the
+ * first row's at this block. A part of 16 columns has a pair; of 32 columns, two parts meet in one
+ * product. */
+SIMD_INLINE void sum_minima(const tile_shape tile, const uint8_t *scales, const int16_t *pairs,
+                            const int16_t *sums_of, size_t n_columns, tile_sums sums) {
   const size_t n_parts = tile.g.columns / tile.g.part_columns;
+  const size_t n_together = tile.g.part_columns / 16;
   for (size_t t = 0; t < tile.n_rows; t++) {
     for (size_t v = 0; v < tile.n_vectors; v++) sums[t][v] = wasm_i32x4_splat(0);
   }
-  ROLLED for (size_t p = 0; p < n_parts; p += 2, minima += 2 * PACKED_ROWS) {
+  ROLLED for (size_t p = 0; p < n_parts; p += n_together) {
     for (size_t v = 0; v < tile.n_vectors; v++) {
-      v128_t first = part_numbers(tile, minima, v / 2);
-      v128_t second = part_numbers(tile, minima + PACKED_ROWS, v / 2);
+      v128_t first = part_minima(tile, scales, p, v / 2);
+      v128_t second = n_together == 1 ? first : part_minima(tile, scales, p + 1, v / 2);
       v128_t both = v % 2 == 0 ? wasm_i16x8_shuffle(first, second, 0, 8, 1, 9, 2, 10, 3, 11)
                                : wasm_i16x8_shuffle(first, second, 4, 12, 5, 13, 6, 14, 7, 15);
       for (size_t t = 0; t < tile.n_rows; t++) {
-        v128_t x = wasm_v128_load32_splat(sums_of + t * (n_columns / 32) + p);
+        v128_t x = n_together == 1 ? wasm_v128_load32_splat(pairs + t * (n_columns / 8) + 2 * p)
+                                   : wasm_v128_load32_splat(sums_of + t * (n_columns / 32) + p);
         sums[t][v] = wasm_i32x4_add(sums[t][v], wasm_i32x4_dot_i16x8(both, x));
       }
     }
@@ -202,33 +274,39 @@ SIMD_INLINE void sum_minima(const tile_shape tile, const uint8_t *minima, const 
 /* Units whose sums fit i16. */
 SIMD_INLINE size_t units_at_once(const tile_shape tile) {
   const size_t n_part_units = tile.g.part_columns / PACKED_UNIT;
-  if (tile.way != WAY_SHORTS) return n_part_units;
+  /* PAIRS and DOT: so many that the sums of pairs fit i16, 32 columns' of which are 2032. */
+  if (tile.way != WAY_SHORTS) return n_part_units < 16 ? n_part_units : 16;
   const int largest = tile.g.middle != 0 ? tile.g.middle : (1 << tile.g.bits) - 1;
   const size_t n_units = (size_t)(32767 / (8 * 127 * largest));
   return n_units < n_part_units ? n_units : n_part_units;
 }
 
-SIMD_INLINE v128_t load_halves(const uint8_t *halves, size_t vector) {
-  return f32x4_from_f16(wasm_i32x4_load16x4(halves + 8 * vector));
+/* Four halves as floats, as f32x4_from_f16 does. */
+SIMD_INLINE v128_t load_halves(const tile_numbers *numbers, const uint8_t *halves, size_t vector) {
+  v128_t bits = wasm_i32x4_shl(wasm_i32x4_load16x4(halves + 8 * vector), 13);
+  v128_t value = wasm_f32x4_mul(wasm_v128_and(bits, numbers->half_bits), numbers->half_scale);
+  v128_t is_special = wasm_f32x4_ge(wasm_f32x4_abs(value), numbers->half_limit);
+  return wasm_v128_or(value, wasm_v128_and(is_special, numbers->half_infinity));
 }
 
 /* y[t][v] += the block's products. */
-SIMD_INLINE void finish_block(const tile_shape tile, const uint8_t *block, size_t first,
-                              const packed_activations *x, size_t row, size_t b,
-                              tile_sums totals, float *y, size_t y_stride) {
+SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers,
+                              const uint8_t *block, size_t first, const packed_activations *x,
+                              size_t row, size_t b, tile_sums totals, float *y,
+                              size_t y_stride) {
   const size_t n_blocks = x->n_columns / tile.g.columns;
-  const size_t minima_offset = packed_scales_offset(tile.g) +
-                               tile.g.columns / tile.g.part_columns * PACKED_ROWS;
+  const int16_t *pairs = x->pairs + (row * x->n_columns + b * tile.g.columns) / 8;
   const int16_t *sums_of = x->sums + (row * x->n_columns + b * tile.g.columns) / 32;
   tile_sums minima;
   v128_t factors[VECTORS];
   v128_t offsets[VECTORS];
   for (size_t v = 0; v < tile.n_vectors; v++) {
-    factors[v] = load_halves(block, first + v);
-    if (tile.g.has_minimum) offsets[v] = load_halves(block + 2 * PACKED_ROWS, first + v);
+    factors[v] = load_halves(numbers, block, first + v);
+    if (tile.g.has_minimum) offsets[v] = load_halves(numbers, block + 2 * PACKED_ROWS, first + v);
   }
-  if (tile.g.scales == SCALES_U8) {
-    sum_minima(tile, block + minima_offset + 4 * first, sums_of, x->n_columns, minima);
+  if (tile.g.has_minimum && tile.g.scales != SCALES_NONE) {
+    const uint8_t *scales = block + packed_scales_offset(tile.g) + 4 * first;
+    sum_minima(tile, scales, pairs, sums_of, x->n_columns, minima);
   }
   for (size_t t = 0; t < tile.n_rows; t++, y += y_stride) {
     v128_t scale = wasm_v128_load32_splat(x->scales + (row + t) * n_blocks + b);
@@ -252,6 +330,7 @@ SIMD_INLINE void finish_block(const tile_shape tile, const uint8_t *block, size_
  * totals stay in y: as variables they would be in registers and the loop's operands in memory. */
 SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t first,
                              const packed_activations *x, size_t row, float *y, size_t y_stride) {
+  const tile_numbers numbers = tile_numbers_of(tile);
   const size_t n_columns = x->n_columns;
   const size_t run = units_at_once(tile);
   const size_t n_runs = tile.g.columns / PACKED_UNIT / run;
@@ -273,20 +352,20 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t
     }
     ROLLED for (size_t r = 0; r < n_runs; r++) {
       tile_sums sums;
-      begin_sums(tile, run, pairs, n_columns, sums);
+      begin_sums(tile, &numbers, run, pairs, n_columns, sums);
       ROLLED for (size_t u = 0; u < run; u++, unit += packed_unit_bytes(tile.g)) {
         for (size_t k = 0; k < GROUPS; k++, values += 4, wide += 4) {
           v128_t codes[VECTORS];
           for (size_t v = 0; v < tile.n_vectors; v++) {
-            codes[v] = unit_codes(tile, unit, first, k, v);
+            codes[v] = unit_codes(tile, &numbers, unit, first, k, v);
           }
           add_group(tile, codes, values, wide, n_columns, sums);
         }
         pairs += 2;
       }
-      end_sums(tile, scales + r / runs_per_part * PACKED_ROWS, sums, totals);
+      end_sums(tile, &numbers, scales, r / runs_per_part, sums, totals);
     }
-    finish_block(tile, strip, first, x, row, b, totals, y, y_stride);
+    finish_block(tile, &numbers, strip, first, x, row, b, totals, y, y_stride);
   }
 }
 

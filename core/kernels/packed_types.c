@@ -100,3 +100,54 @@ void packed_from_Q6_K(const uint8_t *block, packed_row *out) {
     }
   }
 }
+
+/* 64 bytes: each 32 hold four times 32 elements, from the lowest two bits to the highest. */
+static void read_k_pairs(const uint8_t *bytes, uint8_t *codes) {
+  for (size_t i = 0; i < SUPER_BLOCK; i++) {
+    codes[i] = bytes[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3;
+  }
+}
+
+void packed_from_Q2_K(const uint8_t *block, packed_row *out) {
+  out->factor = load_u16(block + 80);
+  out->minimum = load_u16(block + 82) ^ 0x8000u;
+  for (size_t j = 0; j < 16; j++) {
+    out->scales[j] = block[j] & 15;
+    out->minima[j] = block[j] >> 4;
+  }
+  read_k_pairs(block + 16, out->codes);
+}
+
+void packed_from_Q3_K(const uint8_t *block, packed_row *out) {
+  out->factor = load_u16(block + 108);
+  for (size_t j = 0; j < 16; j++) out->scales[j] = (uint8_t)q3_k_scale(block + 96, j);
+  read_k_pairs(block + 32, out->codes);
+  for (size_t i = 0; i < SUPER_BLOCK; i++) {
+    out->codes[i] = (uint8_t)(out->codes[i] | (block[i % 32] >> (i / 32) & 1) << 2);
+  }
+}
+
+void packed_from_IQ4_NL(const uint8_t *block, packed_row *out) {
+  out->factor = load_u16(block);
+  read_nibbles(block + 2, out->codes);
+}
+
+void packed_from_IQ4_XS(const uint8_t *block, packed_row *out) {
+  out->factor = load_u16(block);
+  for (size_t j = 0; j < 8; j++) {
+    out->scales[j] = (uint8_t)iq4_xs_scale(block, j);
+    read_nibbles(block + 8 + 16 * j, out->codes + 32 * j);
+  }
+}
+
+void packed_from_TQ2_0(const uint8_t *block, packed_row *out) {
+  out->factor = load_u16(block + 64);
+  read_k_pairs(block, out->codes);
+}
+
+void packed_from_Q1_0(const uint8_t *block, packed_row *out) {
+  out->factor = load_u16(block);
+  for (size_t i = 0; i < ONE_BIT_BLOCK; i++) {
+    out->codes[i] = (uint8_t)((block[2 + i / 8] >> (i % 8) & 1) << 1);
+  }
+}

@@ -35,13 +35,15 @@ static kernel_table scalar;
 
 /* Where a block's f16 factors are: random bits there would be huge numbers. */
 static void set_factors(tensor_type type, uint8_t *block) {
-  static const size_t PLACES[][2] = {{0, 0}, {0, 2}, {208, 208}};
-  bool has_two = type == TENSOR_Q4_1 || type == TENSOR_Q5_1 || type == TENSOR_Q4_K ||
-                 type == TENSOR_Q5_K;
-  const size_t *places = PLACES[type == TENSOR_Q6_K ? 2 : has_two ? 1 : 0];
-  for (size_t i = 0; i < 2; i++) {
+  size_t place = type == TENSOR_Q6_K    ? 208
+                 : type == TENSOR_Q2_K  ? 80
+                 : type == TENSOR_Q3_K  ? 108
+                 : type == TENSOR_TQ2_0 ? 64
+                                        : 0;
+  size_t n = PACKED_GEOMETRY[packed_form_of(type)].has_minimum ? 2 : 1;
+  for (size_t i = 0; i < n; i++, place += sizeof(uint16_t)) {
     uint16_t half = f32_to_f16(check_random_float(0.02f));
-    memcpy(block + places[i], &half, sizeof half);
+    memcpy(block + place, &half, sizeof half);
   }
 }
 

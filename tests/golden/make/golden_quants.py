@@ -12,16 +12,40 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 
 Q4_K, Q5_K, Q6_K = (GGMLQuantizationType[name] for name in ("Q4_K", "Q5_K", "Q6_K"))
+Q2_K, Q3_K, IQ4_NL, IQ4_XS, TQ2_0, Q1_0 = (
+    GGMLQuantizationType[name] for name in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0")
+)
 # Where the f16 scale of a block lies, where its f16 minimum, and the spread of the values that
 # random bits give when both are 1 (measured: the minimum is set to half the largest value).
-RANDOM_BLOCKS = {Q4_K: (0, 2, 7.5), Q5_K: (0, 2, 15.5), Q6_K: (208, None, None)}
+RANDOM_BLOCKS = {
+    Q4_K: (0, 2, 7.5),
+    Q5_K: (0, 2, 15.5),
+    Q6_K: (208, None, None),
+    Q2_K: (80, 82, 1.5),
+    Q3_K: (108, None, None),
+    IQ4_NL: (0, None, None),
+    IQ4_XS: (0, None, None),
+    TQ2_0: (64, None, None),
+    Q1_0: (0, None, None),
+}
 # What a matrix is stored as when its rows are no multiple of 256, as common quantisers do it.
 ROW_FALLBACK = {
     Q4_K: GGMLQuantizationType.Q5_0,
     Q5_K: GGMLQuantizationType.Q5_1,
     Q6_K: GGMLQuantizationType.Q8_0,
 }
-TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
+         "Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0")  # fmt: skip
+
+
+def expand(raw, kind):
+    """gguf's numbers; of Q1_0, which it only names, those of llama.cpp's dequantize_row_q1_0."""
+    if kind != Q1_0:
+        return dequantize(raw, kind)
+    blocks = raw.reshape(-1, 18)
+    scale = blocks[:, :2].copy().view("<f2").astype(np.float32)
+    bits = np.unpackbits(blocks[:, 2:], axis=1, bitorder="little")
+    return np.where(bits == 1, scale, -scale)
 
 
 def random_blocks(random, kind, blocks):
@@ -37,7 +61,7 @@ def random_blocks(random, kind, blocks):
     put(scale_at, scale)
     if minimum_at is not None:
         put(minimum_at, scale * middle)
-    spread = dequantize(raw, kind).std()
+    spread = expand(raw, kind).std()
     put(scale_at, scale / spread)
     if minimum_at is not None:
         put(minimum_at, scale * middle / spread)
@@ -85,7 +109,7 @@ def write_dequantize(folder):
         kind = GGMLQuantizationType[name]
         raw = make_raw(kind)
         typed = raw.view({"F32": "<f4", "F16": "<f2"}.get(name, np.uint8))
-        expected = dequantize(typed, kind).astype("<f4").reshape(-1)
+        expected = expand(typed, kind).astype("<f4").reshape(-1)
         header = struct.pack("<4s3I", b"OKVD", int(kind), expected.size, raw.size)
         path = folder / f"{name}.bin"
         path.write_bytes(header + raw.tobytes() + expected.tobytes())
