@@ -168,7 +168,10 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
  * Errors: CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was. */
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error);
 
-/* Keeps the first n tokens, and no reserved page. Error: INVALID_ARGUMENT if there are fewer. */
+/* Keeps the first n tokens, and no reserved page. Layers with a window have let go of older rows:
+ * where the next token needs them (never when fewer than KV_WINDOW_SLACK tokens go) the first n
+ * tokens are computed anew, which is exact, as sliding is, and costs their prefill.
+ * Errors: INVALID_ARGUMENT if there are fewer; OUT_OF_MEMORY: the session stays as it was. */
 onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 
 /* New sampling parameters; random numbers restart at their seed. */

@@ -60,15 +60,15 @@ const char *js_field_names(int which);
   X(layers, c->n_layers)                                   \
   X(context, c->n_context)                                 \
   X(embedding, c->n_embedding)                             \
-  X(feedForward, c->n_feed_forward)                        \
-  X(queryHeads, c->n_heads)                                \
-  X(kvHeads, c->n_kv_heads)                                \
-  X(headWidth, c->head_width)                              \
+  X(feedForward, c->kinds[0].n_feed_forward)                        \
+  X(queryHeads, c->kinds[0].n_heads)                                \
+  X(kvHeads, c->kinds[0].n_kv_heads)                                \
+  X(headWidth, c->kinds[0].key_width)                              \
   X(outputs, c->n_outputs)                                 \
   X(vocabulary, c->n_vocabulary)                           \
   X(features, c->n_features)                               \
-  X(projection, c->projection)                             \
-  X(sharedRope, c->shared_rope)                            \
+  X(projection, onekv_sharing_of(&c->kinds[0]))                             \
+  X(sharedRope, c->kinds[0].keys == KEYS_AND_BACK)                            \
   X(position, c->position)                                 \
   X(norm, c->norm)                                         \
   X(activation, c->activation)                             \

@@ -6,34 +6,14 @@
  * values in each KV head. */
 #include "core/api/model.h"
 
-/* Of n positions; every layer is alike. */
-static void count_positions(const kv_layout *layout, uint64_t n, onekv_bytes *out) {
-  uint64_t stream = (uint64_t)layout->n_layers * layout->n_kv_heads * layout->row_bytes * n;
-  bool is_shared = layout->n_streams == 1;
-  *out = (onekv_bytes){0};
-  out->by_kind[is_shared ? ONEKV_CACHED_SHARED : ONEKV_CACHED_KEYS] = stream;
-  out->by_kind[ONEKV_CACHED_VALUES] = is_shared ? 0 : stream;
-  out->total = is_shared ? stream : 2 * stream;
-}
-
-static kv_layout layout_of(const onekv_config *config, const onekv_cache_plan *plan) {
-  onekv_config standard = *config;
-  kv_layout layout;
-  if (plan->n_standard_heads > 0) {
-    standard.projection = ONEKV_QKV;
-    standard.n_kv_heads = plan->n_standard_heads;
-  }
-  /* Sizes that overflow are those of pages, and are not asked for here. */
-  (void)kv_layout_make(&standard, plan->type, &layout);
-  return layout;
-}
-
 void onekv_cache_bytes(const onekv_config *config, const onekv_cache_plan *plan, size_t n_tokens,
                        onekv_bytes *out) {
-  kv_layout layout = layout_of(config, plan);
-  uint64_t n = n_tokens;
-  if (plan->whole_pages) n = (n + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
-  count_positions(&layout, n, out);
+  kv_bytes bytes = kv_cache_bytes(config, plan->type, plan->n_standard_heads, plan->whole_pages,
+                                  n_tokens);
+  *out = (onekv_bytes){.total = bytes.keys + bytes.values + bytes.shared};
+  out->by_kind[ONEKV_CACHED_KEYS] = bytes.keys;
+  out->by_kind[ONEKV_CACHED_VALUES] = bytes.values;
+  out->by_kind[ONEKV_CACHED_SHARED] = bytes.shared;
 }
 
 /* Bytes grow with tokens, so the answer is found by halving. */

@@ -34,7 +34,7 @@ onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float
       model->logit_rows[i] = (uint32_t)(config->pools_first ? 0 : i + n_class_rows);
     }
     forward_batch batch = {&slice, 1, n_all, takes_tokens ? tokens : NULL,
-                           takes_tokens ? NULL : features, model->logit_rows, *n_logits, 0};
+                           takes_tokens ? NULL : features, model->logit_rows, *n_logits, 0, NULL};
     model_run(model, &batch);
     *logits = model->scratch.logits;
   } else {

@@ -91,11 +91,11 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   model->scratch.n_rows_max = config->causal ? ROWS_OF_PREFILL : n_context;
   model->scratch.n_threads_max = pool_n_most(model->pool);
   model->scratch.matmul.packed.rows_per_token = options->arithmetic == ONEKV_INT8 ? 1 : 2;
-  kv_layout layout;
-  if (!kv_layout_make(config, options->cache_type, &layout)) {
-    return error_set(error, ONEKV_OUT_OF_MEMORY, "the size of a cache page overflows");
+  onekv_status status = kv_pool_open(&model->pages, &model->memory, &model->kernels, config,
+                                     options->cache_type);
+  if (status != ONEKV_OK) {
+    return error_set(error, status, "no memory for the cache's layout, or its pages are too large");
   }
-  kv_pool_init(&model->pages, &model->memory, &model->kernels, &layout);
   memory_arena arena = {NULL, 0, false};
   model_scratch_make(model, &arena);
   model->n_scratch_bytes = arena.n_used;

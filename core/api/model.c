@@ -17,7 +17,7 @@ forward_model model_view(const onekv_model *model) {
 onekv_status onekv_model_close(onekv_model *model) {
   if (model == NULL) return ONEKV_OK;
   if (model->n_sessions > 0) return ONEKV_WRONG_STATE;
-  kv_pool_trim(&model->pages);
+  kv_pool_close(&model->pages);
   weights_free(&model->memory, &model->plan);
   memory_give_back(&model->memory, MEMORY_SCRATCH, model->scratch_block,
                    model->n_scratch_bytes);
@@ -46,8 +46,8 @@ void onekv_model_memory(const onekv_model *model, onekv_memory *out) {
       .tables = memory->n_bytes[MEMORY_TABLES],
       .total = memory->n_bytes_total,
       .peak = memory->n_bytes_peak,
-      .cache_used = model->pages.n_used * model->pages.layout.page_bytes,
-      .cache_pooled = model->pages.n_free * model->pages.layout.page_bytes,
+      .cache_used = kv_pool_used_bytes(&model->pages),
+      .cache_pooled = kv_pool_free_bytes(&model->pages),
       .n_sessions = model->n_sessions,
   };
 }

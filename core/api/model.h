@@ -48,8 +48,12 @@ onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 
 /* Takes the last token out of the cache, and the reserved pages, so that it waits and its logits
- * can be had; nothing where a token waits already or there is none. */
-void session_take_back(onekv_session *session);
+ * can be had; nothing where a token waits already or there is none. Error: OUT_OF_MEMORY. */
+onekv_status session_take_back(onekv_session *session);
+
+/* Keeps the first n positions of the cache (at most those present). Where a window has let go of
+ * what the next token must see, all n are computed anew. Error: OUT_OF_MEMORY; nothing changed. */
+onekv_status session_cut(onekv_session *session, size_t n);
 
 /* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
  * without logits, and counts them as present. */

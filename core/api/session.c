@@ -104,8 +104,9 @@ onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
   size_t n_cached = session->cache.n_positions;
   size_t n_tokens = n_cached + session->n_pending;
   if (n > n_tokens) return ONEKV_INVALID_ARGUMENT;
+  onekv_status status = session_cut(session, n < n_cached ? n : n_cached);
+  if (status != ONEKV_OK) return status;
   if (n < n_tokens) session->n_pending = 0;
-  kv_cache_truncate(&session->cache, n < n_cached ? n : n_cached);
   return ONEKV_OK;
 }
 
@@ -121,14 +122,12 @@ onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_samp
 void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out) {
   const kv_cache *cache = &session->cache;
   const kv_layout *layout = &cache->pool->layout;
-  size_t n_own = 0;
-  for (size_t i = 0; i < cache->n_pages; i++) n_own += cache->pages[i]->n_references == 1;
   out->n_cached = cache->n_positions;
-  out->n_held = cache->n_pages * KV_PAGE_POSITIONS;
+  out->n_held = cache->tables[0].end * KV_PAGE_POSITIONS;
   onekv_cache_plan plan = {.type = layout->type};
   onekv_cache_bytes(&session->model->config, &plan, cache->n_positions, &out->cached);
-  out->cache_pages = cache->n_pages * layout->page_bytes;
-  out->cache_own = n_own * layout->page_bytes;
+  out->cache_pages = kv_cache_page_bytes(cache, false);
+  out->cache_own = kv_cache_page_bytes(cache, true);
 }
 
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token) {

@@ -94,9 +94,10 @@ static void get_sampling(const uint8_t **cursor, onekv_sampling *s) {
 }
 
 size_t onekv_session_save_bytes(const onekv_session *session) {
+  const kv_layout *layout = &session->model->pages.layout;
   return HEAD_BYTES + session->sampler.sampling.n_biases * (size_t)BIAS_BYTES +
-         onekv_session_n_tokens(session) * sizeof(int32_t) + kv_cache_saved_bytes(&session->cache) +
-         HASH_BYTES;
+         onekv_session_n_tokens(session) * sizeof(int32_t) +
+         (size_t)kv_saved_bytes(layout, session->cache.n_positions) + HASH_BYTES;
 }
 
 void onekv_session_save(const onekv_session *session, uint8_t *out) {
@@ -126,7 +127,7 @@ void onekv_session_save(const onekv_session *session, uint8_t *out) {
     put_u32(&cursor, (uint32_t)token);
   }
   kv_cache_save(&session->cache, cursor);
-  cursor += kv_cache_saved_bytes(&session->cache);
+  cursor += kv_saved_bytes(layout, session->cache.n_positions);
   put_u64(&cursor, hash_bytes(out, (size_t)(cursor - out)));
 }
 
@@ -150,14 +151,11 @@ static snapshot_head get_head(const uint8_t *bytes) {
 
 /* Biases, tokens and cache take exactly n bytes. */
 static bool has_length(const kv_layout *layout, const snapshot_head *head, size_t n) {
-  size_t n_cache = 0;
   size_t n_bias_bytes = head->sampling.n_biases * (size_t)BIAS_BYTES;
   size_t n_tokens = (size_t)head->n_tokens;
-  if (!size_multiply(n_tokens - head->n_pending, kv_bytes_per_position(layout), &n_cache)) {
-    return false;
-  }
+  uint64_t n_cache = kv_saved_bytes(layout, n_tokens - head->n_pending);
   if (n < n_bias_bytes || n - n_bias_bytes < n_cache) return false;
-  size_t n_token_bytes = n - n_bias_bytes - n_cache;
+  size_t n_token_bytes = n - n_bias_bytes - (size_t)n_cache;
   return n_token_bytes / sizeof(int32_t) == n_tokens && n_token_bytes % sizeof(int32_t) == 0;
 }
 

@@ -24,7 +24,7 @@ void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, s
     size_t n_left = n - done;
     size_t n_rows = n_left < model->scratch.n_rows_max ? n_left : model->scratch.n_rows_max;
     sequence_slice slice = {cache, 0, n_rows, cache->n_positions};
-    forward_batch batch = {&slice, 1, n_rows, tokens + done, NULL, NULL, 0, 0};
+    forward_batch batch = {&slice, 1, n_rows, tokens + done, NULL, NULL, 0, 0, NULL};
     model_run(model, &batch);
     done += n_rows;
   }
@@ -36,37 +36,53 @@ static size_t n_kept(const onekv_session *session) {
   return session->n_keep < n_positions ? session->n_keep : n_positions;
 }
 
-/* Forgets the older half of what follows the kept tokens, so that n_more tokens fit, which
- * step_check has seen to: the rest is computed anew at its new positions, as if the session had
- * been fed with it. This is exact for every position scheme, and its cost, half a window every
- * half window, is that of prefill. */
-static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *error) {
+/* The session's cache becomes one of its first n_keep tokens and its last n_tail. What cannot be
+ * shared with the old one, because its position changes or it is behind a window, is computed anew,
+ * as if the session had been fed with it. OUT_OF_MEMORY: the session is as it was. */
+static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail) {
   onekv_model *model = session->model;
   kv_cache *cache = &session->cache;
-  size_t n_keep = n_kept(session);
-  size_t n_tail = (cache->n_positions - n_keep) / 2;
-  size_t n_room = session->n_context - n_keep - n_more;
-  if (n_tail > n_room) n_tail = n_room;
-  kv_cache slid;
-  size_t n_bytes = (n_tail > 0 ? n_tail : 1) * sizeof(int32_t);
-  int32_t *tail = memory_take(&model->memory, MEMORY_SESSIONS, n_bytes);
-  onekv_status status = tail == NULL ? ONEKV_OUT_OF_MEMORY : ONEKV_OK;
-  if (status == ONEKV_OK) status = kv_cache_open(&model->pages, session->n_context, &slid);
+  size_t n_shared = kv_cache_can_truncate(cache, n_keep) ? n_keep : 0;
+  size_t n_new = n_keep - n_shared + n_tail;
+  kv_cache made;
+  size_t n_bytes = (n_new > 0 ? n_new : 1) * sizeof(int32_t);
+  int32_t *tokens = memory_take(&model->memory, MEMORY_SESSIONS, n_bytes);
+  onekv_status status = tokens == NULL ? ONEKV_OUT_OF_MEMORY : ONEKV_OK;
+  if (status == ONEKV_OK) status = kv_cache_open(&model->pages, session->n_context, &made);
   if (status == ONEKV_OK) {
-    kv_cache_tokens(cache, cache->n_positions - n_tail, n_tail, tail);
-    kv_cache_share(cache, n_keep, &slid);
-    status = kv_cache_reserve(&slid, n_tail);
+    kv_cache_tokens(cache, n_shared, n_keep - n_shared, tokens);
+    kv_cache_tokens(cache, cache->n_positions - n_tail, n_tail, tokens + (n_keep - n_shared));
+    kv_cache_share(cache, n_shared, &made);
+    status = kv_cache_reserve(&made, n_new);
     if (status == ONEKV_OK) {
-      model_prefill(model, &slid, tail, n_tail);
+      model_prefill(model, &made, tokens, n_new);
       kv_cache_close(cache);
-      *cache = slid;
+      *cache = made;
     } else {
-      kv_cache_close(&slid);
+      kv_cache_close(&made);
     }
   }
-  memory_give_back(&model->memory, MEMORY_SESSIONS, tail, n_bytes);
+  memory_give_back(&model->memory, MEMORY_SESSIONS, tokens, n_bytes);
+  return status;
+}
+
+/* Forgets the older half of what follows the kept tokens, so that n_more tokens fit, which
+ * step_check has seen to. This is exact for every position scheme, and its cost, half a window
+ * every half window, is that of prefill. */
+static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *error) {
+  size_t n_keep = n_kept(session);
+  size_t n_tail = (session->cache.n_positions - n_keep) / 2;
+  size_t n_room = session->n_context - n_keep - n_more;
+  if (n_tail > n_room) n_tail = n_room;
+  onekv_status status = rebuild(session, n_keep, n_tail);
   if (status == ONEKV_OK) return ONEKV_OK;
   return error_set(error, status, "no memory to slide the window");
+}
+
+onekv_status session_cut(onekv_session *session, size_t n) {
+  if (!kv_cache_can_truncate(&session->cache, n)) return rebuild(session, n, 0);
+  kv_cache_truncate(&session->cache, n);
+  return ONEKV_OK;
 }
 
 /* The item has no tokens of its own and none waits: the last one runs once more. */
@@ -85,12 +101,16 @@ static int32_t row_token(const onekv_item *item, size_t i) {
   return i < session->n_pending ? session->pending : item->tokens[i - session->n_pending];
 }
 
-void session_take_back(onekv_session *session) {
+onekv_status session_take_back(onekv_session *session) {
   size_t n_cached = session->cache.n_positions;
-  if (session->n_pending > 0 || n_cached == 0) return;
-  kv_cache_tokens(&session->cache, n_cached - 1, 1, &session->pending);
-  kv_cache_truncate(&session->cache, n_cached - 1);
+  int32_t last = 0;
+  if (session->n_pending > 0 || n_cached == 0) return ONEKV_OK;
+  kv_cache_tokens(&session->cache, n_cached - 1, 1, &last);
+  onekv_status status = session_cut(session, n_cached - 1);
+  if (status != ONEKV_OK) return status;
+  session->pending = last;
   session->n_pending = 1;
+  return ONEKV_OK;
 }
 
 /* Every item has a session of this model, and tokens or one that can run for its logits. */
@@ -157,9 +177,10 @@ static onekv_status reserve(onekv_item *items, size_t n_items, onekv_error *erro
     onekv_session *session = items[i].session;
     kv_cache *cache = &session->cache;
     onekv_status status = ONEKV_OK;
-    if (repeats_last(&items[i])) session_take_back(session);
+    if (repeats_last(&items[i])) status = session_take_back(session);
+    if (status != ONEKV_OK) error_set(error, status, "no memory to run the last token again");
     size_t n_rows = n_rows_of(&items[i]);
-    if (n_rows > session->n_context - cache->n_positions) status = slide(session, n_rows, error);
+    if (status == ONEKV_OK && n_rows > session->n_context - cache->n_positions) status = slide(session, n_rows, error);
     if (status == ONEKV_OK) {
       status = kv_cache_reserve(cache, n_rows);
       if (status == ONEKV_OK) continue;

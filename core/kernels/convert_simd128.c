@@ -19,6 +19,14 @@ static void f32_add_simd128(float *x, const float *y, size_t n) {
   for (; c < n; c++) x[c] += y[c];
 }
 
+static void f32_multiply_simd128(float *x, const float *y, size_t n) {
+  size_t c = 0;
+  for (; c + LANES <= n; c += LANES) {
+    wasm_v128_store(x + c, wasm_f32x4_mul(wasm_v128_load(x + c), wasm_v128_load(y + c)));
+  }
+  for (; c < n; c++) x[c] *= y[c];
+}
+
 /* (a, b) -> (a cos - b sin, a sin + b cos), four pairs. */
 SIMD_INLINE void rotate_pairs(v128_t *a, v128_t *b, v128_t cosines, v128_t sines) {
   v128_t first = wasm_f32x4_sub(wasm_f32x4_mul(*a, cosines), wasm_f32x4_mul(*b, sines));
@@ -209,6 +217,7 @@ static void i8_decode_simd128(const int8_t *x, size_t n, float scale, float *out
 
 void kernels_fill_simd128_exact(kernel_table *table) {
   table->f32_add = f32_add_simd128;
+  table->f32_multiply = f32_multiply_simd128;
   table->f32_rotate_adjacent = f32_rotate_adjacent_simd128;
   table->f32_rotate_halves = f32_rotate_halves_simd128;
   table->f16_encode = f16_encode_simd128;

@@ -62,12 +62,16 @@ static void f32_gelu_tanh_scalar(float *x, size_t n) {
   }
 }
 
-static void f32_silu_multiply_scalar(float *gate, const float *up, size_t n) {
-  for (size_t c = 0; c < n; c++) gate[c] = gate[c] / (1.0f + expf(-gate[c])) * up[c];
+static void f32_silu_scalar(float *x, size_t n) {
+  for (size_t c = 0; c < n; c++) x[c] = x[c] / (1.0f + expf(-x[c]));
 }
 
 static void f32_add_scalar(float *x, const float *y, size_t n) {
   for (size_t c = 0; c < n; c++) x[c] += y[c];
+}
+
+static void f32_multiply_scalar(float *x, const float *y, size_t n) {
+  for (size_t c = 0; c < n; c++) x[c] *= y[c];
 }
 
 /* (x, y) turned, into (*u, *v). */
@@ -171,10 +175,11 @@ void kernels_fill_scalar(kernel_table *table) {
   table->f32_matmul = f32_matmul_scalar;
   table->f32_layer_norm = f32_layer_norm_scalar;
   table->f32_rms_norm = f32_rms_norm_scalar;
-  table->f32_gelu_erf = f32_gelu_erf_scalar;
-  table->f32_gelu_tanh = f32_gelu_tanh_scalar;
-  table->f32_silu_multiply = f32_silu_multiply_scalar;
+  table->f32_activate[ONEKV_GELU_ERF] = f32_gelu_erf_scalar;
+  table->f32_activate[ONEKV_GELU_TANH] = f32_gelu_tanh_scalar;
+  table->f32_activate[ONEKV_SILU] = f32_silu_scalar;
   table->f32_add = f32_add_scalar;
+  table->f32_multiply = f32_multiply_scalar;
   table->f32_rotate_adjacent = f32_rotate_adjacent_scalar;
   table->f32_rotate_halves = f32_rotate_halves_scalar;
   table->f32_softmax_step = f32_softmax_step_scalar;

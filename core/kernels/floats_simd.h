@@ -277,9 +277,9 @@ static void KERNEL(fill)(kernel_table *table) {
   table->f32_matmul = KERNEL(f32_matmul);
   table->f32_layer_norm = KERNEL(f32_layer_norm);
   table->f32_rms_norm = KERNEL(f32_rms_norm);
-  table->f32_gelu_erf = KERNEL(f32_gelu_erf);
-  table->f32_gelu_tanh = KERNEL(f32_gelu_tanh);
-  table->f32_silu_multiply = KERNEL(f32_silu_multiply);
+  table->f32_activate[ONEKV_GELU_ERF] = KERNEL(f32_gelu_erf);
+  table->f32_activate[ONEKV_GELU_TANH] = KERNEL(f32_gelu_tanh);
+  table->f32_activate[ONEKV_SILU] = KERNEL(f32_silu);
   table->f32_softmax_step = KERNEL(f32_softmax_step);
   table->f32_attend = KERNEL(f32_attend);
 }

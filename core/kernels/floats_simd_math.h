@@ -114,17 +114,14 @@ static void KERNEL(f32_gelu_tanh)(float *x, size_t n) {
   f32x4_store_partial(x + c, n - c, KERNEL(f32x4_gelu_tanh)(rest, &k));
 }
 
-static void KERNEL(f32_silu_multiply)(float *gate, const float *up, size_t n) {
+static void KERNEL(f32_silu)(float *x, size_t n) {
   const KERNEL(exp_constants) k = KERNEL(load_exp_constants)();
-  const v128_t zero = wasm_f32x4_splat(0.0f);
   size_t c = 0;
   for (; c + LANES <= n; c += LANES) {
-    v128_t value = KERNEL(f32x4_silu)(wasm_v128_load(gate + c), &k);
-    wasm_v128_store(gate + c, wasm_f32x4_mul(value, wasm_v128_load(up + c)));
+    wasm_v128_store(x + c, KERNEL(f32x4_silu)(wasm_v128_load(x + c), &k));
   }
-  v128_t rest = KERNEL(f32x4_silu)(f32x4_load_partial(gate + c, n - c, zero), &k);
-  rest = wasm_f32x4_mul(rest, f32x4_load_partial(up + c, n - c, zero));
-  f32x4_store_partial(gate + c, n - c, rest);
+  v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
+  f32x4_store_partial(x + c, n - c, KERNEL(f32x4_silu)(rest, &k));
 }
 
 /* The largest of *x and `largest`; like the scalar comparison it passes over a NaN. */

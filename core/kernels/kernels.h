@@ -16,6 +16,13 @@
 
 #include "core/kernels/packed.h"
 
+typedef enum onekv_activation {
+  ONEKV_GELU_ERF,  /* x · Φ(x), Φ by erf: exact GELU */
+  ONEKV_GELU_TANH, /* the same by the tanh approximation of GPT-2 */
+  ONEKV_SILU,      /* x / (1 + exp(-x)) */
+  ONEKV_ACTIVATION_COUNT
+} onekv_activation;
+
 typedef struct kernel_table {
   const char *name; /* "scalar", "simd128", "relaxed" */
 
@@ -50,15 +57,12 @@ typedef struct kernel_table {
   /* y[c] = x[c] / sqrt(mean(x²) + epsilon) · gain[c]. y may be x. */
   void (*f32_rms_norm)(const float *x, const float *gain, float epsilon, size_t n, float *y);
 
-  /* x[c] = x[c] · Φ(x[c]), Φ by erf (exact GELU) or by the tanh approximation of GPT-2. */
-  void (*f32_gelu_erf)(float *x, size_t n);
-  void (*f32_gelu_tanh)(float *x, size_t n);
+  /* x[c] = act(x[c]); onekv_activation has the formulas. */
+  void (*f32_activate[ONEKV_ACTIVATION_COUNT])(float *x, size_t n);
 
-  /* gate[c] = gate[c] / (1 + exp(-gate[c])) · up[c]  (SwiGLU). */
-  void (*f32_silu_multiply)(float *gate, const float *up, size_t n);
-
-  /* x[c] += y[c]. */
+  /* x[c] += y[c];  x[c] *= y[c]. Exact: same result in all variants. */
   void (*f32_add)(float *x, const float *y, size_t n);
+  void (*f32_multiply)(float *x, const float *y, size_t n);
 
   /* y[r] = x[r] with n_pairs pairs rotated, for r < n_rows; y may be x; what follows the pairs of a
    * row is not touched. Row r turns by the angles whose cosines and sines [n_pairs] each stand at

@@ -19,23 +19,24 @@ typedef struct query_block {
   size_t n_rows;
   size_t first_head;
   size_t n_heads;
-  size_t n_positions; /* that its last row sees */
+  size_t first_seen;  /* position that its first row sees */
+  size_t n_positions; /* end of those that its last row sees */
 } query_block;
 
 /* Softmax over some positions, not yet divided: out = sum exp(s - maximum) v. Query index =
  * row · n_heads + head of the block. */
 typedef struct range_result {
-  float *out;    /* [queries][h] */
+  float *out;    /* [queries][v] */
   float *maxima; /* [queries] */
   float *sums;   /* [queries] */
 } range_result;
 
 /* One thread's working memory. */
 typedef struct tile_scratch {
-  float *queries; /* [ATTENTION_QUERIES][h] */
-  float *turned;  /* [ATTENTION_QUERIES][h]: queries turned back by a tile's position */
-  float *keys;    /* [KV_PAGE_POSITIONS][h] */
-  float *values;  /* [KV_PAGE_POSITIONS][h] */
+  float *queries; /* [ATTENTION_QUERIES][k] */
+  float *turned;  /* [ATTENTION_QUERIES][k]: queries turned back by a tile's position */
+  float *keys;    /* [KV_PAGE_POSITIONS][k] */
+  float *values;  /* [KV_PAGE_POSITIONS][k or v]: values, or rows that are both */
   float *scores;  /* [ATTENTION_QUERIES][KV_PAGE_POSITIONS] */
   float *factors; /* [ATTENTION_QUERIES] */
   range_result range;
@@ -54,98 +55,116 @@ typedef struct attention_job {
   atomic_size_t n_claimed;
 } attention_job;
 
-static size_t result_floats(const onekv_config *config, size_t n_queries) {
-  return n_queries * (config->head_width + 2);
+static size_t result_floats(size_t v, size_t n_queries) { return n_queries * (v + 2); }
+
+static size_t widest_row(const layer_kind *kind) {
+  return kind->key_width > kind->value_width ? kind->key_width : kind->value_width;
 }
 
-static size_t thread_floats(const onekv_config *config) {
-  size_t h = config->head_width;
-  return 2 * ATTENTION_QUERIES * h + 2 * KV_PAGE_POSITIONS * h +
+static size_t thread_floats(const layer_kind *kind) {
+  return 2 * ATTENTION_QUERIES * kind->key_width +
+         KV_PAGE_POSITIONS * (kind->key_width + widest_row(kind)) +
          ATTENTION_QUERIES * (KV_PAGE_POSITIONS + 1) +
-         2 * result_floats(config, ATTENTION_QUERIES);
+         2 * result_floats(kind->value_width, ATTENTION_QUERIES);
 }
 
 size_t attention_scratch_floats(const onekv_config *config, size_t n_threads) {
-  return n_threads * thread_floats(config) +
-         RESULTS_MAX * result_floats(config, QUERIES_SPLIT_MAX);
+  size_t most = 0;
+  for (size_t i = 0; i < config->n_kinds; i++) {
+    const layer_kind *kind = &config->kinds[i];
+    size_t n = n_threads * thread_floats(kind) +
+               RESULTS_MAX * result_floats(kind->value_width, QUERIES_SPLIT_MAX);
+    if (n > most) most = n;
+  }
+  return most;
 }
 
-static range_result carve_result(float *floats, size_t n_queries, size_t h) {
-  return (range_result){floats, floats + n_queries * h, floats + n_queries * (h + 1)};
+static range_result carve_result(float *floats, size_t n_queries, size_t v) {
+  return (range_result){floats, floats + n_queries * v, floats + n_queries * (v + 1)};
 }
 
 static tile_scratch carve_scratch(const attention_call *call, size_t thread_index) {
-  const onekv_config *config = call->config;
-  size_t h = config->head_width;
+  const layer_kind *kind = call->kind;
+  size_t k = kind->key_width;
+  size_t v = kind->value_width;
   tile_scratch scratch;
-  scratch.queries = call->scratch + thread_index * thread_floats(config);
-  scratch.turned = scratch.queries + ATTENTION_QUERIES * h;
-  scratch.keys = scratch.turned + ATTENTION_QUERIES * h;
-  scratch.values = scratch.keys + KV_PAGE_POSITIONS * h;
-  scratch.scores = scratch.values + KV_PAGE_POSITIONS * h;
+  scratch.queries = call->scratch + thread_index * thread_floats(kind);
+  scratch.turned = scratch.queries + ATTENTION_QUERIES * k;
+  scratch.keys = scratch.turned + ATTENTION_QUERIES * k;
+  scratch.values = scratch.keys + KV_PAGE_POSITIONS * k;
+  scratch.scores = scratch.values + KV_PAGE_POSITIONS * widest_row(kind);
   scratch.factors = scratch.scores + ATTENTION_QUERIES * KV_PAGE_POSITIONS;
   float *results = scratch.factors + ATTENTION_QUERIES;
-  scratch.range = carve_result(results, ATTENTION_QUERIES, h);
+  scratch.range = carve_result(results, ATTENTION_QUERIES, v);
   scratch.total =
-      carve_result(results + result_floats(config, ATTENTION_QUERIES), ATTENTION_QUERIES, h);
+      carve_result(results + result_floats(v, ATTENTION_QUERIES), ATTENTION_QUERIES, v);
   return scratch;
 }
 
-/* Positions that a row of the slice sees: 0..n-1. */
+/* End of the positions that a row of the slice sees. */
 static size_t n_visible(const attention_call *call, const sequence_slice *slice, size_t row) {
   return slice->first_position + (call->config->causal ? row + 1 : slice->n_rows);
+}
+
+/* First position that a row of the slice sees. */
+static size_t first_visible(const attention_call *call, const sequence_slice *slice, size_t row) {
+  size_t window = call->kind->window;
+  size_t end = slice->first_position + row + 1;
+  return window == 0 || end <= window ? 0 : end - window;
 }
 
 static size_t n_ranges(size_t n_positions) {
   return (n_positions + ATTENTION_RANGE - 1) / ATTENTION_RANGE;
 }
 
-/* The tile's keys from its shared rows, as far as they are made at read, for queries that
- * turn_queries has prepared: R(position) is shared out between the two. */
-static const float *make_keys(const attention_call *call, const float *shared, size_t n,
-                              tile_scratch *scratch) {
-  const onekv_config *config = call->config;
-  size_t h = config->head_width;
-  const float *keys = shared;
+const float *attention_make_keys(const attention_call *call, const float *rows, size_t n,
+                                 float *keys) {
+  size_t k = call->kind->key_width;
+  if (call->key_norm == NULL && call->rope == NULL) return rows;
   if (call->key_norm != NULL) {
     for (size_t i = 0; i < n; i++) {
-      call->kernels->f32_rms_norm(shared + i * h, call->key_norm, config->norm_epsilon, h,
-                                  scratch->keys + i * h);
+      call->kernels->f32_rms_norm(rows + i * k, call->key_norm, call->config->norm_epsilon, k,
+                                  keys + i * k);
     }
-    keys = scratch->keys;
+    rows = keys;
   }
-  if (!config_rotates_at_read(config)) return keys;
-  size_t n_rotated = config->rope.n_rotated;
-  for (size_t i = 0; i < n && keys != scratch->keys && n_rotated < h; i++) {
-    memcpy(scratch->keys + i * h + n_rotated, keys + i * h + n_rotated,
-           (h - n_rotated) * sizeof *keys);
-  }
-  rope_rotate_fine(call->rope, call->kernels, keys, n, h, scratch->keys);
-  return scratch->keys;
+  if (call->rope == NULL) return keys;
+  bool has_rest = 2 * call->rope->n_pairs < k;
+  if (has_rest && rows != keys) memcpy(keys, rows, n * k * sizeof *keys);
+  rope_rotate_fine(call->rope, call->kernels, rows, n, k, keys);
+  return keys;
 }
 
-/* Keys and values of the first n positions of a page: [n][h] each. */
-static void read_tile(const attention_call *call, const query_block *block, size_t page, size_t n,
-                      tile_scratch *scratch, const float **keys, const float **values) {
-  const onekv_config *config = call->config;
+/* A tile as both products want it. */
+typedef struct tile {
+  const float *keys;   /* [n][k] */
+  const float *values; /* [n][v], value_stride apart */
+  size_t value_stride;
+} tile;
+
+/* Keys and values of the first n positions of a page. */
+static tile read_tile(const attention_call *call, const query_block *block, size_t page, size_t n,
+                      tile_scratch *scratch) {
+  const layer_kind *kind = call->kind;
   const kv_cache *cache = block->slice->cache;
   size_t head = block->kv_head;
-  if (!config_shares_kv(config)) {
-    *keys = kv_cache_read(cache, call->layer, KV_KEYS, head, page, n, scratch->keys);
-    *values = kv_cache_read(cache, call->layer, KV_VALUES, head, page, n, scratch->values);
-    return;
+  if (!kind->shares_row) {
+    return (tile){kv_cache_read(cache, call->layer, KV_ROW, head, page, n, scratch->keys),
+                  kv_cache_read(cache, call->layer, KV_VALUE, head, page, n, scratch->values),
+                  kind->value_width};
   }
-  *values = kv_cache_read(cache, call->layer, KV_KEYS, head, page, n, scratch->values);
-  *keys = config_makes_keys_at_read(config) ? make_keys(call, *values, n, scratch) : *values;
+  const float *rows = kv_cache_read(cache, call->layer, KV_ROW, head, page, n, scratch->values);
+  return (tile){attention_make_keys(call, rows, n, scratch->keys), rows + kind->value_offset,
+                kind->key_width};
 }
 
 /* The block's queries as the tile's keys want them: turned back by the tile's position. */
 static const float *turn_queries(const attention_call *call, size_t n_queries, size_t page,
                                  tile_scratch *scratch) {
-  if (!config_rotates_at_read(call->config)) return scratch->queries;
+  if (call->rope == NULL) return scratch->queries;
   _Static_assert((int)ROPE_STEP == (int)KV_PAGE_POSITIONS, "a page is a coarse step");
   rope_unrotate_coarse(call->rope, call->kernels, scratch->queries, n_queries,
-                       call->config->head_width, page, scratch->turned);
+                       call->kind->key_width, page, scratch->turned);
   return scratch->turned;
 }
 
@@ -157,16 +176,19 @@ static void weigh_tile(const attention_call *call, const query_block *block, siz
   for (size_t row = 0, q = 0; row < block->n_rows; row++) {
     size_t visible = n_visible(call, block->slice, block->first_row + row);
     size_t n_seen = visible <= first ? 0 : visible - first < n ? visible - first : n;
+    size_t before = first_visible(call, block->slice, block->first_row + row);
+    size_t n_hidden = before <= first ? 0 : before - first < n_seen ? before - first : n_seen;
     for (size_t head = 0; head < block->n_heads; head++, q++) {
       float *scores = scratch->scores + q * KV_PAGE_POSITIONS;
       if (call->key_bias != NULL && n_seen > 0) {
         kernels->f32_add(scores, call->key_bias + first, n_seen);
       }
       scratch->factors[q] = 1.0f;
-      if (n_seen > 0) {
-        scratch->factors[q] =
-            kernels->f32_softmax_step(scores, n_seen, &range->maxima[q], &range->sums[q]);
+      if (n_seen > n_hidden) {
+        scratch->factors[q] = kernels->f32_softmax_step(scores + n_hidden, n_seen - n_hidden,
+                                                        &range->maxima[q], &range->sums[q]);
       }
+      for (size_t p = 0; p < n_hidden; p++) scores[p] = 0.0f;
       for (size_t p = n_seen; p < n; p++) scores[p] = 0.0f;
     }
   }
@@ -174,46 +196,45 @@ static void weigh_tile(const attention_call *call, const query_block *block, siz
 
 static void touch_tile(const attention_call *call, const query_block *block, size_t page) {
   const kv_cache *cache = block->slice->cache;
-  kv_cache_touch(cache, call->layer, KV_KEYS, block->kv_head, page);
-  if (config_shares_kv(call->config)) return;
-  kv_cache_touch(cache, call->layer, KV_VALUES, block->kv_head, page);
+  kv_cache_touch(cache, call->layer, KV_ROW, block->kv_head, page);
+  if (call->kind->shares_row) return;
+  kv_cache_touch(cache, call->layer, KV_VALUE, block->kv_head, page);
 }
 
 static void attend_tile(const attention_call *call, const query_block *block, size_t page,
                         size_t n, const range_result *range, tile_scratch *scratch) {
-  size_t h = call->config->head_width;
+  size_t k = call->kind->key_width;
+  size_t v = call->kind->value_width;
   size_t n_queries = block->n_rows * block->n_heads;
-  const float *keys = NULL;
-  const float *values = NULL;
-  read_tile(call, block, page, n, scratch, &keys, &values);
+  tile read = read_tile(call, block, page, n, scratch);
   const float *queries = turn_queries(call, n_queries, page, scratch);
-  call->kernels->f32_matmul(keys, h, n, queries, h, n_queries, h, scratch->scores,
+  call->kernels->f32_matmul(read.keys, k, n, queries, k, n_queries, k, scratch->scores,
                             KV_PAGE_POSITIONS);
   weigh_tile(call, block, page, n, range, scratch);
-  call->kernels->f32_attend(scratch->scores, KV_PAGE_POSITIONS, n_queries, values, h, n, h,
-                            scratch->factors, range->out, h);
+  call->kernels->f32_attend(scratch->scores, KV_PAGE_POSITIONS, n_queries, read.values,
+                            read.value_stride, n, v, scratch->factors, range->out, v);
 }
 
 /* The block's queries times σ α, gathered so that they lie one behind the other. */
 static void gather_queries(const attention_call *call, const query_block *block,
                            tile_scratch *scratch) {
-  size_t h = call->config->head_width;
-  size_t row_floats = call->config->n_heads * h;
+  size_t k = call->kind->key_width;
+  size_t row_floats = call->kind->n_heads * k;
   for (size_t row = 0; row < block->n_rows; row++) {
     size_t batch_row = block->slice->first_row + block->first_row + row;
-    const float *source = call->queries + batch_row * row_floats + block->first_head * h;
-    float *queries = scratch->queries + row * block->n_heads * h;
-    for (size_t c = 0; c < block->n_heads * h; c++) queries[c] = source[c] * call->score_scale;
+    const float *source = call->queries + batch_row * row_floats + block->first_head * k;
+    float *queries = scratch->queries + row * block->n_heads * k;
+    for (size_t c = 0; c < block->n_heads * k; c++) queries[c] = source[c] * call->score_scale;
   }
-  /* What follows the rotated elements is the same for all tiles. */
+  /* What is not rotated is the same for all tiles. */
   size_t n_queries = block->n_rows * block->n_heads;
-  if (config_rotates_at_read(call->config) && call->config->rope.n_rotated < h) {
-    memcpy(scratch->turned, scratch->queries, n_queries * h * sizeof *scratch->queries);
+  if (call->rope != NULL && 2 * call->rope->n_pairs < k) {
+    memcpy(scratch->turned, scratch->queries, n_queries * k * sizeof *scratch->queries);
   }
 }
 
-static void clear_result(size_t n_queries, size_t h, const range_result *result) {
-  memset(result->out, 0, n_queries * h * sizeof *result->out);
+static void clear_result(size_t n_queries, size_t v, const range_result *result) {
+  memset(result->out, 0, n_queries * v * sizeof *result->out);
   for (size_t q = 0; q < n_queries; q++) {
     result->maxima[q] = -INFINITY;
     result->sums[q] = 0.0f;
@@ -225,8 +246,12 @@ static void attend_range(const attention_call *call, const query_block *block, s
                          const range_result *range, tile_scratch *scratch) {
   size_t end = (index + 1) * ATTENTION_RANGE;
   if (end > block->n_positions) end = block->n_positions;
-  clear_result(block->n_rows * block->n_heads, call->config->head_width, range);
-  for (size_t first = index * ATTENTION_RANGE; first < end; first += KV_PAGE_POSITIONS) {
+  clear_result(block->n_rows * block->n_heads, call->kind->value_width, range);
+  size_t first = index * ATTENTION_RANGE;
+  if (first < block->first_seen) {
+    first = block->first_seen / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
+  }
+  for (; first < end; first += KV_PAGE_POSITIONS) {
     size_t n = end - first < KV_PAGE_POSITIONS ? end - first : KV_PAGE_POSITIONS;
     if (first + n < block->n_positions) touch_tile(call, block, first / KV_PAGE_POSITIONS + 1);
     attend_tile(call, block, first / KV_PAGE_POSITIONS, n, range, scratch);
@@ -235,7 +260,7 @@ static void attend_range(const attention_call *call, const query_block *block, s
 
 /* total += range, both brought to the larger maximum. A query that sees nothing of the range, or
  * only masked positions, stays as it is. */
-static void merge(size_t n_queries, size_t h, const range_result *range,
+static void merge(size_t n_queries, size_t v, const range_result *range,
                   const range_result *total) {
   for (size_t q = 0; q < n_queries; q++) {
     float before = total->maxima[q];
@@ -244,9 +269,9 @@ static void merge(size_t n_queries, size_t h, const range_result *range,
     bool is_larger = found > before;
     float kept = is_larger ? expf(before - found) : 1.0f;
     float added = is_larger ? 1.0f : expf(found - before);
-    float *out = total->out + q * h;
-    const float *more = range->out + q * h;
-    for (size_t c = 0; c < h; c++) out[c] = out[c] * kept + more[c] * added;
+    float *out = total->out + q * v;
+    const float *more = range->out + q * v;
+    for (size_t c = 0; c < v; c++) out[c] = out[c] * kept + more[c] * added;
     total->sums[q] = total->sums[q] * kept + range->sums[q] * added;
     if (is_larger) total->maxima[q] = found;
   }
@@ -254,31 +279,31 @@ static void merge(size_t n_queries, size_t h, const range_result *range,
 
 static void scatter_out(const attention_call *call, const query_block *block,
                         const range_result *total) {
-  size_t h = call->config->head_width;
-  size_t row_floats = call->config->n_heads * h;
+  size_t v = call->kind->value_width;
+  size_t row_floats = call->kind->n_heads * v;
   for (size_t row = 0, q = 0; row < block->n_rows; row++) {
     size_t batch_row = block->slice->first_row + block->first_row + row;
-    float *out = call->out + batch_row * row_floats + block->first_head * h;
+    float *out = call->out + batch_row * row_floats + block->first_head * v;
     for (size_t head = 0; head < block->n_heads; head++, q++) {
       float inverse_sum = 1.0f / total->sums[q];
-      for (size_t c = 0; c < h; c++) out[head * h + c] = total->out[q * h + c] * inverse_sum;
+      for (size_t c = 0; c < v; c++) out[head * v + c] = total->out[q * v + c] * inverse_sum;
     }
   }
 }
 
 static size_t blocks_of_slice(const attention_job *job, const sequence_slice *slice) {
-  const onekv_config *config = job->call->config;
-  size_t group = config->n_heads / config->n_kv_heads;
+  const layer_kind *kind = job->call->kind;
+  size_t group = kind->n_heads / kind->n_kv_heads;
   size_t n_parts = (group + job->heads_max - 1) / job->heads_max;
   size_t n_runs = (slice->n_rows + job->rows_max - 1) / job->rows_max;
-  return config->n_kv_heads * n_parts * n_runs;
+  return kind->n_kv_heads * n_parts * n_runs;
 }
 
 static query_block find_block(const attention_job *job, size_t index) {
   const attention_call *call = job->call;
   const sequence_slice *slice = call->slices;
   while (index >= blocks_of_slice(job, slice)) index -= blocks_of_slice(job, slice++);
-  size_t group = call->config->n_heads / call->config->n_kv_heads;
+  size_t group = call->kind->n_heads / call->kind->n_kv_heads;
   size_t n_parts = (group + job->heads_max - 1) / job->heads_max;
   size_t n_runs = (slice->n_rows + job->rows_max - 1) / job->rows_max;
   size_t part = index / n_runs % n_parts;
@@ -289,28 +314,33 @@ static query_block find_block(const attention_job *job, size_t index) {
   block.first_row = index % n_runs * job->rows_max;
   size_t n_rows_left = slice->n_rows - block.first_row;
   block.n_rows = n_rows_left < job->rows_max ? n_rows_left : job->rows_max;
+  block.first_seen = first_visible(call, slice, block.first_row);
   block.n_positions = n_visible(call, slice, block.first_row + block.n_rows - 1);
   return block;
 }
 
 static void attend_block(const attention_call *call, const query_block *block,
                          tile_scratch *scratch) {
-  size_t h = call->config->head_width;
+  size_t v = call->kind->value_width;
   size_t n_queries = block->n_rows * block->n_heads;
   gather_queries(call, block, scratch);
-  clear_result(n_queries, h, &scratch->total);
-  for (size_t i = 0; i < n_ranges(block->n_positions); i++) {
+  clear_result(n_queries, v, &scratch->total);
+  for (size_t i = block->first_seen / ATTENTION_RANGE; i < n_ranges(block->n_positions); i++) {
     attend_range(call, block, i, &scratch->range, scratch);
-    merge(n_queries, h, &scratch->range, &scratch->total);
+    merge(n_queries, v, &scratch->range, &scratch->total);
   }
   scatter_out(call, block, &scratch->total);
 }
 
 /* Where the result of a task of the round waits; the first n_blocks hold the blocks' totals. */
 static range_result result_at(const attention_job *job, size_t index) {
-  const onekv_config *config = job->call->config;
-  return carve_result(job->results + index * result_floats(config, QUERIES_SPLIT_MAX),
-                      QUERIES_SPLIT_MAX, config->head_width);
+  size_t v = job->call->kind->value_width;
+  return carve_result(job->results + index * result_floats(v, QUERIES_SPLIT_MAX),
+                      QUERIES_SPLIT_MAX, v);
+}
+
+static bool has_range(const query_block *block, size_t index) {
+  return index >= block->first_seen / ATTENTION_RANGE && index < n_ranges(block->n_positions);
 }
 
 /* Threads claim tasks one by one, so that one which has lost its core for a while holds up nobody
@@ -329,7 +359,7 @@ static void attention_share(void *context, size_t thread_index, size_t n_threads
       continue;
     }
     size_t index = job->first_range + task / job->n_blocks;
-    if (index >= n_ranges(block.n_positions)) continue;
+    if (!has_range(&block, index)) continue;
     range_result range = result_at(job, job->n_blocks + task);
     gather_queries(job->call, &block, &scratch);
     attend_range(job->call, &block, index, &range, &scratch);
@@ -337,11 +367,12 @@ static void attention_share(void *context, size_t thread_index, size_t n_threads
 }
 
 /* Rounds of as many ranges as there is room for; between them the caller merges. */
-static void attend_by_range(onekv_pool *pool, attention_job *job, size_t n_all) {
+static void attend_by_range(onekv_pool *pool, attention_job *job, size_t first_all,
+                            size_t n_all) {
   const attention_call *call = job->call;
-  size_t h = call->config->head_width;
+  size_t v = call->kind->value_width;
   size_t n_round = (RESULTS_MAX - job->n_blocks) / job->n_blocks;
-  for (size_t first = 0; first < n_all; first += n_round) {
+  for (size_t first = first_all; first < n_all; first += n_round) {
     job->first_range = first;
     job->n_ranges = n_all - first < n_round ? n_all - first : n_round;
     atomic_store_explicit(&job->n_claimed, 0, memory_order_relaxed);
@@ -353,8 +384,8 @@ static void attend_by_range(onekv_pool *pool, attention_job *job, size_t n_all) 
       range_result range = result_at(job, job->n_blocks + task);
       size_t n_queries = block.n_rows * block.n_heads;
       size_t i = first + task / job->n_blocks;
-      if (i == 0) clear_result(n_queries, h, &total);
-      if (i < n_ranges(block.n_positions)) merge(n_queries, h, &range, &total);
+      if (i == first_all) clear_result(n_queries, v, &total);
+      if (has_range(&block, i)) merge(n_queries, v, &range, &total);
     }
   }
   for (size_t i = 0; i < job->n_blocks; i++) {
@@ -365,26 +396,29 @@ static void attend_by_range(onekv_pool *pool, attention_job *job, size_t n_all) 
 }
 
 void attention(onekv_pool *pool, const attention_call *call) {
-  const onekv_config *config = call->config;
+  const layer_kind *kind = call->kind;
   size_t n_threads = pool_n_active(pool);
-  size_t group = config->n_heads / config->n_kv_heads;
+  size_t group = kind->n_heads / kind->n_kv_heads;
   attention_job job = {.call = call};
   job.heads_max = group < QUERIES_SPLIT_MAX ? group : QUERIES_SPLIT_MAX;
   job.rows_max = ATTENTION_QUERIES / job.heads_max;
-  job.results = call->scratch + pool_n_most(pool) * thread_floats(config);
+  job.results = call->scratch + pool_n_most(pool) * thread_floats(kind);
+  size_t first_all = SIZE_MAX; /* ranges [first_all, n_most) are seen */
   size_t n_most = 0;
   size_t n_rows = 0;
   for (size_t s = 0; s < call->n_slices; s++) {
     const sequence_slice *slice = &call->slices[s];
     size_t n = n_ranges(n_visible(call, slice, slice->n_rows - 1));
+    size_t first = first_visible(call, slice, 0) / ATTENTION_RANGE;
     job.n_blocks += blocks_of_slice(&job, slice);
+    if (first < first_all) first_all = first;
     if (n > n_most) n_most = n;
     if (slice->n_rows > n_rows) n_rows = slice->n_rows;
   }
-  bool is_split = n_most > 1 && n_threads > 1 && job.n_blocks < 2 * n_threads &&
+  bool is_split = n_most - first_all > 1 && n_threads > 1 && job.n_blocks < 2 * n_threads &&
                   job.n_blocks <= BLOCKS_SPLIT_MAX && n_rows * job.heads_max <= QUERIES_SPLIT_MAX;
   if (is_split) {
-    attend_by_range(pool, &job, n_most);
+    attend_by_range(pool, &job, first_all, n_most);
   } else if (job.n_blocks == 1) {
     attention_share(&job, 0, 1); /* nothing to share: no other thread is woken */
   } else {

@@ -35,23 +35,31 @@ typedef struct sequence_slice {
 typedef struct attention_call {
   const onekv_config *config;
   const kernel_table *kernels;
-  const rope_tables *rope;   /* used when keys are rotated at read */
+  const layer_kind *kind;    /* of the layer */
+  const rope_tables *rope;   /* of keys that are rotated at read, else NULL */
   const sequence_slice *slices;
   size_t n_slices;
-  size_t layer;
+  size_t layer;              /* whose cache is read */
   float score_scale;         /* σ α */
   const float *key_bias;     /* κ [n_context] or NULL */
-  const float *key_norm;     /* [h] or NULL: RMSNorm of keys that are made at read */
-  const float *queries;      /* [n_rows][H][h] */
-  float *out;                /* [n_rows][H][h] */
+  const float *key_norm;     /* [k] or NULL: RMSNorm of keys that are made at read */
+  const float *queries;      /* [n_rows][H][k] */
+  float *out;                /* [n_rows][H][v] */
   float *scratch;            /* [attention_scratch_floats] */
 } attention_call;
 
 /* Floats of working memory for at most n_threads threads. */
 size_t attention_scratch_floats(const onekv_config *config, size_t n_threads);
 
+/* The keys of a tile from its cached rows [n][k]: normed and rotated by what the call has for keys
+ * that are made at read, each by its place in the tile only; turning by the tile's position is left
+ * to the other side of the product (rope.h). Gives rows, or keys [n][k]. */
+const float *attention_make_keys(const attention_call *call, const float *rows, size_t n,
+                                 float *keys);
+
 /* Attends all rows of all slices; the rows' keys and values must be in the caches already. A row
- * at position i sees positions 0..i, or all rows of its slice and before when not causal. */
+ * at position i sees positions 0..i, of these the last `window` where its layer has one, or all
+ * rows of its slice and before when not causal. */
 void attention(onekv_pool *pool, const attention_call *call);
 
 #endif

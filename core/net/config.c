@@ -1,46 +1,40 @@
 /* The model description: metadata keys to checked fields.
  *
- * Architectures are rows of one table of defaults; keys override them (models/FORMAT.md). */
-#include "core/net/config.h"
+ * An architecture's row (architectures.c) gives defaults; keys override them (models/FORMAT.md).
+ * All layers of the architectures so far are of one kind. */
+#include "core/net/architectures.h"
 
 #include <math.h>
 #include <string.h>
 
 enum {
-  LAYERS_MAX = 1024,
   WIDTH_MAX = 1 << 20, /* any one dimension; keeps products of two far from overflow */
-  KEY_MAX = 96
-};
-
-typedef struct architecture_row {
-  const char *name;
-  onekv_norm norm;
-  onekv_position position;
-  bool rope_halves;
-  onekv_activation activation;
-  bool causal;
-} architecture_row;
-
-static const architecture_row ARCHITECTURES[] = {
-    {"gpt2", ONEKV_LAYER_NORM, ONEKV_LEARNED, true, ONEKV_GELU_TANH, true},
-    {"llama", ONEKV_RMS_NORM, ONEKV_ROPE, false, ONEKV_SWIGLU, true},
-    {"qwen2", ONEKV_RMS_NORM, ONEKV_ROPE, true, ONEKV_SWIGLU, true},
-    {"qwen3", ONEKV_RMS_NORM, ONEKV_ROPE, true, ONEKV_SWIGLU, true},
-    {"onekv-encoder", ONEKV_LAYER_NORM, ONEKV_LEARNED, true, ONEKV_GELU_ERF, false},
-    {"onekv-vit", ONEKV_LAYER_NORM, ONEKV_LEARNED, true, ONEKV_GELU_ERF, false},
+  KEY_MAX = 96,
+  LIST_MAX = 200 /* bytes of the list of architectures in a message */
 };
 
 /* Index order is that of the enums in config.h. */
-static const char *const PROJECTIONS[] = {"QKV", "Q-K=V", "Q=K-V", "Q=K=V", NULL};
+static const char *const SHARINGS[] = {"QKV", "Q-K=V", "Q=K-V", "Q=K=V", NULL};
 static const char *const SHARED_ROPES[] = {"rotate-at-read", "rotate-unrotate", NULL};
 static const char *const POSITIONS[] = {"none", "learned", "rope", NULL};
-static const char *const ACTIVATIONS[] = {"gelu_erf", "gelu_tanh", "swiglu", NULL};
+/* onekv.mlp.activation names function and gate together. */
+static const char *const MLPS[] = {"gelu_erf", "gelu_tanh", "swiglu", "geglu_tanh", NULL};
+static const struct {
+  onekv_activation activation;
+  bool is_gated;
+} MLP_PARTS[] = {
+    {ONEKV_GELU_ERF, false}, {ONEKV_GELU_TANH, false}, {ONEKV_SILU, true}, {ONEKV_GELU_TANH, true}};
 static const char *const SCALINGS[] = {"none", "linear", "yarn", NULL};
 static const char *const INPUTS[] = {"tokens", "features", NULL};
 static const char *const POOLINGS[] = {"each", "first", NULL};
 
-const char *onekv_projection_name(onekv_projection projection) {
-  return (unsigned)projection <= ONEKV_QKV_ONE ? PROJECTIONS[projection] : "?";
+const char *onekv_sharing_name(onekv_sharing sharing) {
+  return (unsigned)sharing <= ONEKV_SHARE_ALL ? SHARINGS[sharing] : "?";
+}
+
+onekv_sharing onekv_sharing_of(const layer_kind *kind) {
+  if (kind->shares_row) return kind->query_is_key ? ONEKV_SHARE_ALL : ONEKV_SHARE_KV;
+  return kind->query_is_key ? ONEKV_SHARE_QK : ONEKV_SHARE_NONE;
 }
 
 static bool string_equals(gguf_string string, const char *text) {
@@ -128,45 +122,41 @@ static onekv_status read_architecture(const gguf *file, const architecture_row *
   gguf_string name = {NULL, 0};
   onekv_status status = gguf_read_string(file, "general.architecture", true, &name, error);
   if (status != ONEKV_OK) return status;
-  for (size_t i = 0; i < sizeof ARCHITECTURES / sizeof ARCHITECTURES[0]; i++) {
-    if (string_equals(name, ARCHITECTURES[i].name)) {
-      *out = &ARCHITECTURES[i];
-      return ONEKV_OK;
-    }
-  }
+  *out = architecture_find(name);
+  if (*out != NULL) return ONEKV_OK;
   char label[GGUF_LABEL_MAX];
+  char list[LIST_MAX];
   return error_set(error, ONEKV_UNSUPPORTED_MODEL,
-                   "general.architecture: found \"%s\", expected gpt2, llama, qwen2, qwen3, "
-                   "onekv-encoder or onekv-vit",
-                   gguf_label(name, label));
+                   "general.architecture: found \"%s\", expected %s", gguf_label(name, label),
+                   architecture_list(list, sizeof list));
 }
 
-static void read_shapes(key_reader *reader, onekv_config *config) {
-  read_size(reader, "block_count", true, 1, LAYERS_MAX, &config->n_layers);
+static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *kind) {
+  read_size(reader, "block_count", true, 1, ONEKV_LAYERS_MAX, &config->n_layers);
   read_size(reader, "context_length", true, 1, WIDTH_MAX * 16, &config->n_context);
   read_size(reader, "embedding_length", true, 1, WIDTH_MAX, &config->n_embedding);
-  read_size(reader, "feed_forward_length", true, 1, WIDTH_MAX, &config->n_feed_forward);
-  read_size(reader, "attention.head_count", true, 1, WIDTH_MAX, &config->n_heads);
+  read_size(reader, "feed_forward_length", true, 1, WIDTH_MAX, &kind->n_feed_forward);
+  read_size(reader, "attention.head_count", true, 1, WIDTH_MAX, &kind->n_heads);
   if (reader->status != ONEKV_OK) return;
-  config->n_kv_heads = config->n_heads;
-  read_size(reader, "attention.head_count_kv", false, 1, config->n_heads, &config->n_kv_heads);
-  config->head_width = config->n_embedding / config->n_heads;
-  read_size(reader, "attention.key_length", false, 1, WIDTH_MAX, &config->head_width);
-  size_t value_width = config->head_width;
-  read_size(reader, "attention.value_length", false, 1, WIDTH_MAX, &value_width);
-  require(reader, config->head_width > 0, "attention.head_count is larger than embedding_length");
-  require(reader, value_width == config->head_width,
+  kind->n_kv_heads = kind->n_heads;
+  read_size(reader, "attention.head_count_kv", false, 1, kind->n_heads, &kind->n_kv_heads);
+  kind->key_width = config->n_embedding / kind->n_heads;
+  read_size(reader, "attention.key_length", false, 1, WIDTH_MAX, &kind->key_width);
+  kind->value_width = kind->key_width;
+  read_size(reader, "attention.value_length", false, 1, WIDTH_MAX, &kind->value_width);
+  require(reader, kind->key_width > 0, "attention.head_count is larger than embedding_length");
+  require(reader, kind->value_width == kind->key_width,
           "attention.value_length differs from attention.key_length");
   if (reader->status != ONEKV_OK) return;
-  require(reader, config->n_heads % config->n_kv_heads == 0,
+  kind->score_divisor = sqrtf((float)kind->key_width);
+  require(reader, kind->n_heads % kind->n_kv_heads == 0,
           "attention.head_count is no multiple of attention.head_count_kv");
-  require(reader, config->n_heads * config->head_width <= WIDTH_MAX,
+  require(reader, kind->n_heads * kind->key_width <= WIDTH_MAX,
           "attention.head_count times key_length is too large");
 }
 
-static void read_yarn(key_reader *reader, onekv_config *config) {
-  onekv_rope *rope = &config->rope;
-  rope->n_context_original = config->n_context;
+static void read_yarn(key_reader *reader, size_t n_context, onekv_rope *rope) {
+  rope->n_context_original = n_context;
   read_size(reader, "rope.scaling.original_context_length", false, 1, WIDTH_MAX * 16,
             &rope->n_context_original);
   /* Peng et al. 2023 (YaRN), eq. 22: the logits' temperature as a factor on cosines and sines. */
@@ -177,10 +167,10 @@ static void read_yarn(key_reader *reader, onekv_config *config) {
   read_number(reader, "rope.scaling.yarn_beta_slow", false, 1e-3f, 1e4f, &rope->beta_slow);
 }
 
-static void read_rope(key_reader *reader, onekv_config *config) {
-  onekv_rope *rope = &config->rope;
-  rope->n_rotated = config->head_width;
-  read_size(reader, "rope.dimension_count", false, 2, config->head_width, &rope->n_rotated);
+static void read_rope(key_reader *reader, const onekv_config *config, layer_kind *kind) {
+  onekv_rope *rope = &kind->rope;
+  rope->n_rotated = kind->key_width;
+  read_size(reader, "rope.dimension_count", false, 2, kind->key_width, &rope->n_rotated);
   require(reader, rope->n_rotated % 2 == 0, "rope.dimension_count is odd");
   rope->base = 10000.0f;
   read_number(reader, "rope.freq_base", false, 1.0f, 1e12f, &rope->base);
@@ -193,28 +183,50 @@ static void read_rope(key_reader *reader, onekv_config *config) {
   read_number(reader, "rope.scaling.attn_factor", false, 1e-3f, 1e3f, &rope->attention_factor);
   if (scaling == ONEKV_ROPE_UNSCALED) return;
   read_number(reader, "rope.scaling.factor", false, 1e-3f, 1e6f, &rope->factor);
-  if (scaling == ONEKV_ROPE_YARN && reader->status == ONEKV_OK) read_yarn(reader, config);
+  if (scaling == ONEKV_ROPE_YARN && reader->status == ONEKV_OK) {
+    read_yarn(reader, config->n_context, rope);
+  }
 }
 
-static void read_names(key_reader *reader, onekv_config *config, bool *takes_features) {
-  int projection = ONEKV_QKV;
-  int shared_rope = ONEKV_ROTATE_AT_READ;
+static void read_names(key_reader *reader, onekv_config *config, layer_kind *kind,
+                       bool *takes_features) {
+  int sharing = ONEKV_SHARE_NONE;
   int position = (int)config->position;
-  int activation = (int)config->activation;
+  int mlp = 0;
+  while (MLP_PARTS[mlp].activation != config->activation ||
+         MLP_PARTS[mlp].is_gated != config->is_gated) {
+    mlp++;
+  }
   int input = 0;
   int pooling = 0;
-  read_name(reader, "onekv.attention.projection", PROJECTIONS, &projection);
-  read_name(reader, "onekv.attention.shared_rope", SHARED_ROPES, &shared_rope);
+  read_name(reader, "onekv.attention.projection", SHARINGS, &sharing);
   read_name(reader, "onekv.position.encoding", POSITIONS, &position);
-  read_name(reader, "onekv.mlp.activation", ACTIVATIONS, &activation);
+  read_name(reader, "onekv.mlp.activation", MLPS, &mlp);
   read_name(reader, "onekv.input.kind", INPUTS, &input);
   read_name(reader, "onekv.output.pooling", POOLINGS, &pooling);
-  config->projection = (onekv_projection)projection;
-  config->shared_rope = (onekv_shared_rope)shared_rope;
+  kind->shares_row = sharing == ONEKV_SHARE_KV || sharing == ONEKV_SHARE_ALL;
+  kind->query_is_key = sharing == ONEKV_SHARE_QK || sharing == ONEKV_SHARE_ALL;
   config->position = (onekv_position)position;
-  config->activation = (onekv_activation)activation;
+  config->activation = MLP_PARTS[mlp].activation;
+  config->is_gated = MLP_PARTS[mlp].is_gated;
   config->pools_first = pooling == 1;
   *takes_features = input == 1;
+}
+
+/* Needs shapes, names and RoPE, and whether heads are normed. A row that is only a key is made one
+ * when it is written; one that is the value too keeps what it was projected as, as far as that
+ * differs from its key, or is rotated back. */
+static void read_key_time(key_reader *reader, const onekv_config *config, layer_kind *kind) {
+  int shared_rope = ONEKV_ROTATE_AT_READ;
+  read_name(reader, "onekv.attention.shared_rope", SHARED_ROPES, &shared_rope);
+  bool rotates = kind->rope.n_rotated > 0;
+  kind->keys = KEYS_AT_WRITE;
+  if (!kind->shares_row) return;
+  if (rotates && shared_rope == ONEKV_ROTATE_UNROTATE) {
+    kind->keys = KEYS_AND_BACK;
+  } else if (rotates || config->has_qk_norm) {
+    kind->keys = KEYS_AT_READ;
+  }
 }
 
 /* Sizes that only the tensors tell: vocabulary, feature width, outputs. */
@@ -252,27 +264,39 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
                              "token", head->n_rows, input->n_rows);
 }
 
-onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error) {
+static void set_defaults(const architecture_row *row, onekv_config *config) {
   memset(config, 0, sizeof *config);
-  const architecture_row *architecture = NULL;
-  onekv_status status = read_architecture(file, &architecture, error);
+  strncpy(config->architecture, row->name, ONEKV_ARCHITECTURE_MAX - 1);
+  config->norm = row->norm;
+  config->norm_places = row->norm_places;
+  config->position = row->position;
+  config->activation = row->activation;
+  config->is_gated = row->is_gated;
+  config->causal = row->causal;
+  config->embedding_scale = 1.0f;
+  config->n_kinds = 1;
+}
+
+onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error) {
+  const architecture_row *row = NULL;
+  onekv_status status = read_architecture(file, &row, error);
   if (status != ONEKV_OK) return status;
-  strncpy(config->architecture, architecture->name, ONEKV_ARCHITECTURE_MAX - 1);
-  config->norm = architecture->norm;
-  config->position = architecture->position;
-  config->activation = architecture->activation;
-  config->causal = architecture->causal;
-  key_reader reader = {file, architecture->name, error, ONEKV_OK, {0}};
+  key_reader reader = {file, row->name, error, ONEKV_OK, {0}};
+  layer_kind *kind = &config->kinds[0];
   bool takes_features = false;
-  read_shapes(&reader, config);
-  read_names(&reader, config, &takes_features);
+  set_defaults(row, config);
+  read_shapes(&reader, config, kind);
+  read_names(&reader, config, kind, &takes_features);
   if (reader.status == ONEKV_OK && config->position == ONEKV_ROPE) {
-    config->rope.halves = architecture->rope_halves;
-    read_rope(&reader, config);
+    kind->rope.halves = row->rope_halves;
+    read_rope(&reader, config, kind);
   }
   const char *epsilon_key = config->norm == ONEKV_LAYER_NORM ? "attention.layer_norm_epsilon"
                                                              : "attention.layer_norm_rms_epsilon";
   read_number(&reader, epsilon_key, true, 0.0f, 1.0f, &config->norm_epsilon);
   read_tensors(&reader, config, takes_features);
-  return reader.status;
+  read_key_time(&reader, config, kind);
+  if (reader.status != ONEKV_OK) return reader.status;
+  for (size_t n = 0; n < config->n_layers; n++) config->cached_by[n] = (uint16_t)n;
+  return ONEKV_OK;
 }

@@ -1,34 +1,48 @@
 /* The model description: one struct for every variant of the paper and every architecture.
  *
- * Read from the metadata of a GGUF file (the keys are in models/FORMAT.md). After config_read
- * succeeded every field is in range and the fields fit together; the rest of core asks these
- * fields and never which paper variant or architecture it is running. */
+ * What all layers have in common are fields of onekv_config. What may differ between layers is a
+ * field of a layer_kind: a model has a few kinds, and each layer names its kind and whose cache it
+ * reads. Read from the metadata of a GGUF file (the keys are in models/FORMAT.md). After
+ * config_read succeeded every field is in range and the fields fit together; the rest of core asks
+ * these fields and never which paper variant or architecture it is running. */
 #ifndef ONEKV_CONFIG_H
 #define ONEKV_CONFIG_H
 
 #include "core/base/gguf.h"
+#include "core/kernels/kernels.h"
 
-/* The paper's projection sharing; `-` is a separator. */
-typedef enum onekv_projection {
-  ONEKV_QKV,   /* QKV:   softmax(α Q Kᵀ) V, eq. 1 */
-  ONEKV_Q_KV,  /* Q-K=V: softmax(α Q Kᵀ) K, eq. 3 */
-  ONEKV_QK_V,  /* Q=K-V: softmax(α K Kᵀ) V, eq. 2 */
-  ONEKV_QKV_ONE /* Q=K=V: softmax(α K Kᵀ) K, eq. 4 */
-} onekv_projection;
+/* Which projections of a layer are one tensor; the paper's name for it. */
+typedef enum onekv_sharing {
+  ONEKV_SHARE_NONE, /* QKV:   softmax(α Q Kᵀ) V, eq. 1 */
+  ONEKV_SHARE_KV,   /* Q-K=V: softmax(α Q Kᵀ) K, eq. 3 */
+  ONEKV_SHARE_QK,   /* Q=K-V: softmax(α K Kᵀ) V, eq. 2 */
+  ONEKV_SHARE_ALL   /* Q=K=V: softmax(α K Kᵀ) K, eq. 4 */
+} onekv_sharing;
 
-/* How one cached tensor serves as key and as value under RoPE (DESIGN 4.3). */
+/* When a cached row becomes a key, that is, is normed and rotated as far as the layer does so. R is
+ * RoPE by a row's position, N the RMSNorm of a head, c the row as it was projected. */
+typedef enum key_time {
+  KEYS_AT_WRITE, /* cached: R N(c); it is the key */
+  KEYS_AT_READ,  /* cached: c, which is the value (K=V); the key R N(c) is made tile by tile */
+  KEYS_AND_BACK  /* cached: R N(c), key and value (K=V); a head's output is rotated back by its
+                    query's position */
+} key_time;
+
+/* How one cached tensor serves as key and as value under RoPE: what onekv.attention.shared_rope
+ * says of a file. */
 typedef enum onekv_shared_rope {
-  ONEKV_ROTATE_AT_READ,  /* cache c; keys RoPE_j(norm(c_j)), values c_j */
-  ONEKV_ROTATE_UNROTATE  /* cache r_j = RoPE_j(norm(c_j)); output RoPE_i⁻¹(Σ a_ij r_j) */
+  ONEKV_ROTATE_AT_READ, /* KEYS_AT_READ */
+  ONEKV_ROTATE_UNROTATE /* KEYS_AND_BACK */
 } onekv_shared_rope;
 
 typedef enum onekv_position { ONEKV_POSITION_NONE, ONEKV_LEARNED, ONEKV_ROPE } onekv_position;
 typedef enum onekv_norm { ONEKV_LAYER_NORM, ONEKV_RMS_NORM } onekv_norm;
-typedef enum onekv_activation {
-  ONEKV_GELU_ERF,
-  ONEKV_GELU_TANH,
-  ONEKV_SWIGLU
-} onekv_activation;
+
+/* Where a branch (attention, MLP) is normed; a set. */
+typedef enum onekv_norm_place {
+  ONEKV_NORM_BEFORE = 1, /* what it reads */
+  ONEKV_NORM_AFTER = 2   /* what it adds to the residual stream */
+} onekv_norm_place;
 
 typedef enum onekv_rope_scaling {
   ONEKV_ROPE_UNSCALED,
@@ -37,7 +51,8 @@ typedef enum onekv_rope_scaling {
 } onekv_rope_scaling;
 
 typedef struct onekv_rope {
-  size_t n_rotated; /* elements of a head that are rotated; even; the rest pass through */
+  size_t first;     /* element of a head at which the rotated ones begin */
+  size_t n_rotated; /* elements that are rotated; even, 0: no RoPE; the rest pass through */
   bool halves;      /* pairs are (i, i + n_rotated/2) instead of (2i, 2i + 1) */
   float base;
   onekv_rope_scaling scaling;
@@ -47,33 +62,50 @@ typedef struct onekv_rope {
   size_t n_context_original; /* YaRN: context before scaling */
 } onekv_rope;
 
-enum { ONEKV_ARCHITECTURE_MAX = 16 };
+/* Everything in which layers of one model differ. Widths are in elements. */
+typedef struct layer_kind {
+  size_t n_heads;      /* query heads H */
+  size_t n_kv_heads;   /* H: MHA, 1: MQA, g: GQA-g; divides H */
+  size_t key_width;    /* k: of a cached row of a KV head, and of the queries that meet it */
+  size_t value_width;  /* v: of a value, and of a head's output */
+  bool shares_row;     /* the value is a part of the key's row: one tensor is cached */
+  size_t value_offset; /* where it begins there (K=V: 0, and v = k) */
+  bool query_is_key;   /* Q=K: query head i is key head ⌊i·g/H⌋ */
+  key_time keys;
+  onekv_rope rope;
+  size_t window;       /* positions that a query sees, its own included; 0: all before it */
+  float score_divisor; /* 1/α: scores are q·k divided by it; √k unless the file says otherwise */
+  size_t n_feed_forward; /* I */
+} layer_kind;
+
+enum { ONEKV_ARCHITECTURE_MAX = 16, ONEKV_KINDS_MAX = 8, ONEKV_LAYERS_MAX = 1024 };
 
 typedef struct onekv_config {
   char architecture[ONEKV_ARCHITECTURE_MAX]; /* general.architecture */
   size_t n_layers;
   size_t n_context;   /* longest sequence, class row included */
   size_t n_embedding; /* width d */
-  size_t n_feed_forward;
-  size_t n_heads;    /* query heads H */
-  size_t n_kv_heads; /* H: MHA, 1: MQA, g: GQA-g */
-  size_t head_width; /* h; d/H unless the file says otherwise */
-  size_t n_outputs;  /* vocabulary (always, when causal), or classes; from the head's shape */
+  size_t n_outputs;   /* vocabulary (always, when causal), or classes; from the head's shape */
   size_t n_vocabulary; /* input tokens; 0 when the input is features */
   size_t n_features;   /* width of an input row; 0 when the input is tokens */
-  onekv_projection projection;
-  onekv_shared_rope shared_rope; /* means something for K=V with RoPE only */
   onekv_position position;
   onekv_norm norm;
+  unsigned norm_places; /* onekv_norm_place */
   float norm_epsilon;
   onekv_activation activation;
-  onekv_rope rope; /* with position == ONEKV_ROPE */
+  bool is_gated;         /* MLP: down(act(gate(n)) · up(n)) instead of down(act(up(n))) */
+  float embedding_scale; /* of token rows; 1: as they are */
   bool causal;
   bool has_class_row;    /* cls_embd is put before the input */
   bool pools_first;      /* logits of position 0 only */
   bool has_separate_head; /* output.weight; else tied to token_embd */
   bool has_qk_norm;
   bool has_score_map; /* (X)+: temperature and key bias per layer */
+  size_t n_kinds;
+  layer_kind kinds[ONEKV_KINDS_MAX];    /* the first is that of layers without a window */
+  uint8_t kind_of[ONEKV_LAYERS_MAX];    /* [n_layers] */
+  uint16_t cached_by[ONEKV_LAYERS_MAX]; /* [n_layers]: whose cache it reads, its own or that of an
+                                           earlier layer with rows of the same shape */
 } onekv_config;
 
 /* Reads and checks the description. Errors: UNSUPPORTED_MODEL (architecture, projection, scaling
@@ -81,35 +113,12 @@ typedef struct onekv_config {
  * size). */
 onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error);
 
-/* K and V are one tensor, cached once. */
-static inline bool config_shares_kv(const onekv_config *config) {
-  return config->projection == ONEKV_Q_KV || config->projection == ONEKV_QKV_ONE;
+static inline const layer_kind *config_kind(const onekv_config *config, size_t layer) {
+  return &config->kinds[config->kind_of[layer]];
 }
 
-/* The query is the key: query head i is key head ⌊i·g/H⌋. */
-static inline bool config_shares_qk(const onekv_config *config) {
-  return config->projection == ONEKV_QK_V || config->projection == ONEKV_QKV_ONE;
-}
-
-/* Keys are rotated when they are read from the cache, not when they are written. */
-static inline bool config_rotates_at_read(const onekv_config *config) {
-  return config_shares_kv(config) && config->position == ONEKV_ROPE &&
-         config->shared_rope == ONEKV_ROTATE_AT_READ;
-}
-
-/* Keys are derived from the cached shared tensor tile by tile: rotated, normalised, or both. */
-static inline bool config_makes_keys_at_read(const onekv_config *config) {
-  bool normalises = config->has_qk_norm && config->position != ONEKV_ROPE;
-  return config_rotates_at_read(config) || (config_shares_kv(config) && normalises);
-}
-
-/* The head outputs are rotated back by the query's position. */
-static inline bool config_unrotates(const onekv_config *config) {
-  return config_shares_kv(config) && config->position == ONEKV_ROPE &&
-         config->shared_rope == ONEKV_ROTATE_UNROTATE;
-}
-
+onekv_sharing onekv_sharing_of(const layer_kind *kind);
 /* "QKV", "Q-K=V", "Q=K-V", "Q=K=V". */
-const char *onekv_projection_name(onekv_projection projection);
+const char *onekv_sharing_name(onekv_sharing sharing);
 
 #endif

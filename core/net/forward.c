@@ -6,45 +6,63 @@
  *     Q = n Wq    C = n Wk    V = n Wv     (Q-K=V: no V;  Q=K-V: Q is C;  Q=K=V: C alone)
  *     append C (and V) to the cache
  *     x = x + softmax(α Q Cᵀ) V Wo         (K=V: V is C)
- *     x = x + mlp(norm(x))
+ *     x = x + mlp(norm(x))                  (a branch may be normed before, after, or both)
  *   logits = norm(x) W_head
  *
  * Invariant: a row's arithmetic does not depend on the other rows of its batch. */
 #include "core/net/forward.h"
 
-#include <math.h>
+#include <assert.h>
 #include <string.h>
 
+#include "core/net/tensors.h"
+
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
+
+/* The most floats that one row of any layer takes of an extent. */
+static size_t widest(const onekv_config *config, slot_extent extent) {
+  size_t most = 0;
+  for (size_t i = 0; i < config->n_kinds; i++) {
+    most = largest(most, slot_extent_of(extent, config, &config->kinds[i]));
+  }
+  return most;
+}
+
+static float *take_rows(memory_arena *arena, size_t n, size_t width) {
+  return arena_take(arena, n, width * sizeof(float));
+}
 
 void forward_scratch_make(const onekv_config *config, const model_weights *weights,
                           size_t n_context, memory_arena *arena, forward_scratch *scratch) {
   size_t n = scratch->n_rows_max;
   size_t d = config->n_embedding;
-  size_t h = config->head_width;
-  size_t n_mlp = config->n_feed_forward;
-  size_t n_pairs = config->position == ONEKV_ROPE ? config->rope.n_rotated / 2 : 0;
-  size_t widest = largest(largest(d, config->n_heads * h), largest(n_mlp, config->n_features));
-  scratch->x = arena_take(arena, n, d * sizeof(float));
-  scratch->normed = arena_take(arena, n, d * sizeof(float));
-  scratch->queries = arena_take(arena, n, config->n_heads * h * sizeof(float));
-  scratch->keys = arena_take(arena, n, config->n_kv_heads * h * sizeof(float));
-  scratch->values = arena_take(arena, n, config->n_kv_heads * h * sizeof(float));
-  scratch->heads = arena_take(arena, n, config->n_heads * h * sizeof(float));
-  scratch->gate = arena_take(arena, n, n_mlp * sizeof(float));
-  scratch->up = arena_take(arena, n, n_mlp * sizeof(float));
-  scratch->cosines = arena_take(arena, n, n_pairs * sizeof(float));
-  scratch->sines = arena_take(arena, n, n_pairs * sizeof(float));
-  scratch->picked = arena_take(arena, scratch->n_logits_max, d * sizeof(float));
-  scratch->logits =
-      arena_take(arena, scratch->n_logits_max, config->n_outputs * sizeof(float));
+  size_t n_mlp = widest(config, EXTENT_MLP);
+  size_t n_queries = widest(config, EXTENT_QUERIES);
+  size_t n_heads = widest(config, EXTENT_HEADS);
+  size_t columns = largest(largest(d, largest(n_queries, n_heads)),
+                           largest(n_mlp, config->n_features));
+  scratch->x = take_rows(arena, n, d);
+  scratch->normed = take_rows(arena, n, d);
+  scratch->branch = take_rows(arena, n, d);
+  scratch->queries = take_rows(arena, n, n_queries);
+  scratch->rows = take_rows(arena, n, widest(config, EXTENT_KEYS));
+  scratch->values = take_rows(arena, n, widest(config, EXTENT_VALUES));
+  scratch->heads = take_rows(arena, n, n_heads);
+  scratch->gate = take_rows(arena, n, n_mlp);
+  scratch->up = take_rows(arena, n, n_mlp);
+  scratch->picked = take_rows(arena, scratch->n_logits_max, d);
+  scratch->logits = take_rows(arena, scratch->n_logits_max, config->n_outputs);
   scratch->tiles = arena_take(arena, attention_scratch_floats(config, scratch->n_threads_max),
                               sizeof(float));
-  matmul_scratch_make(largest(n, scratch->n_logits_max), widest, scratch->n_threads_max, arena,
+  matmul_scratch_make(largest(n, scratch->n_logits_max), columns, scratch->n_threads_max, arena,
                       &scratch->matmul);
-  if (config->position == ONEKV_ROPE) {
-    rope_tables_make(&config->rope, n_context, weights->rope_frequencies, arena,
-                     &scratch->rope);
+  for (size_t i = 0; i < config->n_kinds; i++) {
+    const onekv_rope *rope = &config->kinds[i].rope;
+    scratch->cosines[i] = take_rows(arena, n, rope->n_rotated / 2);
+    scratch->sines[i] = take_rows(arena, n, rope->n_rotated / 2);
+    if (rope->n_rotated == 0) continue;
+    rope_tables_make(rope, n_context, i == 0 ? weights->rope_frequencies : NULL, arena,
+                     &scratch->rope[i]);
   }
 }
 
@@ -68,13 +86,39 @@ static void normalise(const forward_model *model, const norm_weights *norm, cons
   }
 }
 
+/* What a branch reads: x, normed where the branch has a norm before it. */
+static const float *read_branch(const forward_model *model, forward_scratch *scratch,
+                                const norm_weights *norm, size_t n_rows) {
+  if (norm->gain == NULL) return scratch->x;
+  normalise(model, norm, scratch->x, n_rows, scratch->normed);
+  return scratch->normed;
+}
+
+/* x += what the branch gave, normed where it has a norm behind it. */
+static void add_branch(const forward_model *model, forward_scratch *scratch,
+                       const norm_weights *norm, size_t n_rows) {
+  float *branch = scratch->branch;
+  if (norm->gain != NULL) normalise(model, norm, branch, n_rows, branch);
+  model->kernels->f32_add(scratch->x, branch, n_rows * model->config->n_embedding);
+}
+
+/* The angles of a position, for each kind of layer that rotates. */
+static void find_angles(const onekv_config *config, forward_scratch *scratch, size_t row,
+                        size_t position) {
+  for (size_t i = 0; i < config->n_kinds; i++) {
+    size_t n_pairs = config->kinds[i].rope.n_rotated / 2;
+    if (n_pairs == 0) continue;
+    rope_angles(&scratch->rope[i], position, scratch->cosines[i] + row * n_pairs,
+                scratch->sines[i] + row * n_pairs);
+  }
+}
+
 /* x = embedding (or projected features) + position embedding; the angles of every row. */
 static void embed(const forward_model *model, forward_scratch *scratch,
                   const forward_batch *batch) {
   const onekv_config *config = model->config;
   const model_weights *weights = model->weights;
   size_t d = config->n_embedding;
-  size_t n_pairs = scratch->rope.n_pairs;
   if (batch->tokens == NULL) {
     size_t n_class_rows = weights->class_row != NULL ? 1 : 0;
     product(model, scratch, &weights->input_projection, batch->features,
@@ -88,149 +132,159 @@ static void embed(const forward_model *model, forward_scratch *scratch,
       float *x = scratch->x + row * d;
       if (batch->tokens != NULL) {
         matrix_row(model->kernels, &weights->token_embedding, (size_t)batch->tokens[row], x);
+        for (size_t c = 0; c < d && config->embedding_scale != 1.0f; c++) {
+          x[c] *= config->embedding_scale;
+        }
       } else if (weights->class_row != NULL && position == 0) {
         memcpy(x, weights->class_row, d * sizeof *x);
       }
       if (config->position == ONEKV_LEARNED) {
-        matrix_row(model->kernels, &weights->position_embedding, position, scratch->normed);
-        model->kernels->f32_add(x, scratch->normed, d);
-      } else if (config->position == ONEKV_ROPE) {
-        rope_angles(&scratch->rope, position, scratch->cosines + row * n_pairs,
-                    scratch->sines + row * n_pairs);
+        matrix_row(model->kernels, &weights->position_embedding, position, scratch->branch);
+        model->kernels->f32_add(x, scratch->branch, d);
       }
+      find_angles(config, scratch, row, position);
     }
   }
 }
 
-static void normalise_heads(const forward_model *model, float *heads, size_t n_heads,
+static void normalise_heads(const forward_model *model, float *heads, size_t n_heads, size_t width,
                             const float *gain) {
   if (gain == NULL) return;
-  size_t h = model->config->head_width;
   for (size_t i = 0; i < n_heads; i++) {
-    float *head = heads + i * h;
-    model->kernels->f32_rms_norm(head, gain, model->config->norm_epsilon, h, head);
+    float *head = heads + i * width;
+    model->kernels->f32_rms_norm(head, gain, model->config->norm_epsilon, width, head);
   }
 }
 
-/* Rotates n_heads heads of every row by the row's position. */
-static void rotate(const forward_model *model, forward_scratch *scratch, float *heads,
-                   size_t n_heads, size_t n_rows, bool inverse) {
-  if (model->config->position != ONEKV_ROPE) return;
-  size_t h = model->config->head_width;
-  size_t n_pairs = scratch->rope.n_pairs;
-  for (size_t row = 0; row < n_rows; row++) {
-    rope_rotate_heads(&scratch->rope, model->kernels, heads + row * n_heads * h, n_heads, h,
-                      scratch->cosines + row * n_pairs, scratch->sines + row * n_pairs, inverse);
+/* Rotates n_heads heads of every row by the row's position, as layer n does. */
+static void rotate(const forward_model *model, const forward_scratch *scratch, size_t n,
+                   float *heads, size_t n_heads, size_t n_rows, bool inverse) {
+  size_t i = model->config->kind_of[n];
+  size_t k = model->config->kinds[i].key_width;
+  size_t n_pairs = model->config->kinds[i].rope.n_rotated / 2;
+  for (size_t row = 0; row < n_rows && n_pairs > 0; row++) {
+    rope_rotate_heads(&scratch->rope[i], model->kernels, heads + row * n_heads * k, n_heads, k,
+                      scratch->cosines[i] + row * n_pairs, scratch->sines[i] + row * n_pairs,
+                      inverse);
   }
 }
 
 /* Query head i of a Q=K model is key head ⌊i·g/H⌋. */
-static void copy_keys_to_queries(const onekv_config *config, const forward_scratch *scratch,
+static void copy_rows_to_queries(const layer_kind *kind, const forward_scratch *scratch,
                                  size_t n_rows) {
-  size_t h = config->head_width;
-  size_t group = config->n_heads / config->n_kv_heads;
-  for (size_t i = 0; i < n_rows * config->n_heads; i++) {
-    memcpy(scratch->queries + i * h, scratch->keys + i / group * h, h * sizeof(float));
+  size_t k = kind->key_width;
+  size_t group = kind->n_heads / kind->n_kv_heads;
+  for (size_t i = 0; i < n_rows * kind->n_heads; i++) {
+    memcpy(scratch->queries + i * k, scratch->rows + i / group * k, k * sizeof(float));
   }
 }
 
-/* Q, K and V of every row, as far as the projection sharing has them; Q and K rotated. When keys
- * are made at read, scratch->keys keeps the shared tensor as it was projected. */
-static void project(const forward_model *model, forward_scratch *scratch,
-                    const layer_weights *layer, size_t n_rows) {
-  const onekv_config *config = model->config;
-  size_t n_kv_heads = config->n_kv_heads;
-  matmul_product products[3] = {{&layer->key, scratch->keys}};
-  size_t n_products = 1;
-  if (!config_shares_kv(config)) {
+/* Q, K and V of every row, as far as the layer has them, from x [rows][d]; Q and K normed and
+ * rotated. When keys are made at read, scratch->rows keeps the shared tensor as projected. */
+static void project(const forward_model *model, forward_scratch *scratch, size_t n, const float *x,
+                    size_t n_rows) {
+  const layer_weights *layer = &model->weights->layers[n];
+  const layer_kind *kind = config_kind(model->config, n);
+  bool has_own_cache = model->config->cached_by[n] == n;
+  matmul_product products[3];
+  size_t n_products = 0;
+  assert(has_own_cache || !kind->query_is_key);
+  if (has_own_cache) products[n_products++] = (matmul_product){&layer->key, scratch->rows};
+  if (has_own_cache && !kind->shares_row) {
     products[n_products++] = (matmul_product){&layer->value, scratch->values};
   }
-  if (!config_shares_qk(config)) {
+  if (!kind->query_is_key) {
     products[n_products++] = (matmul_product){&layer->query, scratch->queries};
   }
-  matmul(model->pool, model->kernels, products, n_products, scratch->normed, n_rows,
-         &scratch->matmul);
-  if (config_shares_qk(config)) copy_keys_to_queries(config, scratch, n_rows);
-  normalise_heads(model, scratch->queries, n_rows * config->n_heads, layer->query_norm);
-  rotate(model, scratch, scratch->queries, config->n_heads, n_rows, false);
-  if (config_makes_keys_at_read(config)) return;
-  normalise_heads(model, scratch->keys, n_rows * n_kv_heads, layer->key_norm);
-  rotate(model, scratch, scratch->keys, n_kv_heads, n_rows, false);
+  matmul(model->pool, model->kernels, products, n_products, x, n_rows, &scratch->matmul);
+  if (kind->query_is_key) copy_rows_to_queries(kind, scratch, n_rows);
+  size_t n_query_heads = n_rows * kind->n_heads;
+  normalise_heads(model, scratch->queries, n_query_heads, kind->key_width, layer->query_norm);
+  rotate(model, scratch, n, scratch->queries, kind->n_heads, n_rows, false);
+  if (!has_own_cache || kind->keys == KEYS_AT_READ) return;
+  size_t n_key_heads = n_rows * kind->n_kv_heads;
+  normalise_heads(model, scratch->rows, n_key_heads, kind->key_width, layer->key_norm);
+  rotate(model, scratch, n, scratch->rows, kind->n_kv_heads, n_rows, false);
 }
 
 static void append(const forward_model *model, const forward_scratch *scratch,
-                   const forward_batch *batch, size_t layer) {
-  const onekv_config *config = model->config;
-  size_t width = config->n_kv_heads * config->head_width;
+                   const forward_batch *batch, size_t n) {
+  const layer_kind *kind = config_kind(model->config, n);
+  if (model->config->cached_by[n] != n) return;
+  size_t row_width = kind->n_kv_heads * kind->key_width;
+  size_t value_width = kind->n_kv_heads * kind->value_width;
   for (size_t s = 0; s < batch->n_slices; s++) {
     const sequence_slice *slice = &batch->slices[s];
     for (size_t i = 0; i < slice->n_rows; i++) {
       size_t row = slice->first_row + i;
       size_t position = slice->first_position + i;
-      kv_cache_write(slice->cache, layer, KV_KEYS, position, scratch->keys + row * width);
-      if (config_shares_kv(config)) continue;
-      kv_cache_write(slice->cache, layer, KV_VALUES, position, scratch->values + row * width);
+      kv_cache_write(slice->cache, n, KV_ROW, position, scratch->rows + row * row_width);
+      if (kind->shares_row) continue;
+      kv_cache_write(slice->cache, n, KV_VALUE, position, scratch->values + row * value_width);
     }
   }
 }
 
 /* Turns each head's output back by its row's position and takes the magnitude m away: the angles
  * carry m once in the cached keys and once here. */
-static void unrotate(const forward_model *model, forward_scratch *scratch, size_t n_rows) {
-  const onekv_config *config = model->config;
-  rotate(model, scratch, scratch->heads, config->n_heads, n_rows, true);
-  float m = config->rope.attention_factor;
+static void unrotate(const forward_model *model, forward_scratch *scratch, size_t n,
+                     size_t n_rows) {
+  const layer_kind *kind = config_kind(model->config, n);
+  assert(kind->value_offset == 0 && kind->value_width == kind->key_width);
+  rotate(model, scratch, n, scratch->heads, kind->n_heads, n_rows, true);
+  float m = kind->rope.attention_factor;
   if (m == 1.0f) return;
-  for (size_t head = 0; head < n_rows * config->n_heads; head++) {
-    float *x = scratch->heads + head * config->head_width;
-    for (size_t c = 0; c < config->rope.n_rotated; c++) x[c] /= m * m;
+  for (size_t head = 0; head < n_rows * kind->n_heads; head++) {
+    float *x = scratch->heads + head * kind->value_width + kind->rope.first;
+    for (size_t c = 0; c < kind->rope.n_rotated; c++) x[c] /= m * m;
   }
+}
+
+attention_call forward_attention(const forward_model *model, const forward_scratch *scratch,
+                                 size_t n) {
+  const layer_weights *layer = &model->weights->layers[n];
+  size_t i = model->config->kind_of[n];
+  const layer_kind *kind = &model->config->kinds[i];
+  bool at_read = kind->keys == KEYS_AT_READ;
+  float temperature = layer->score_scale != NULL ? layer->score_scale[0] : 1.0f;
+  return (attention_call){
+      .config = model->config,
+      .kernels = model->kernels,
+      .kind = kind,
+      .rope = at_read && kind->rope.n_rotated > 0 ? &scratch->rope[i] : NULL,
+      .layer = model->config->cached_by[n],
+      .score_scale = temperature / kind->score_divisor,
+      .key_bias = layer->key_bias,
+      .key_norm = at_read ? layer->key_norm : NULL,
+  };
 }
 
 /* heads = softmax(σ α Q Kᵀ + κ) V */
 static void attend(const forward_model *model, forward_scratch *scratch,
                    const forward_batch *batch, size_t n) {
-  const layer_weights *layer = &model->weights->layers[n];
-  float temperature = layer->score_scale != NULL ? layer->score_scale[0] : 1.0f;
-  attention_call call = {
-      .config = model->config,
-      .kernels = model->kernels,
-      .rope = &scratch->rope,
-      .slices = batch->slices,
-      .n_slices = batch->n_slices,
-      .layer = n,
-      .score_scale = temperature / sqrtf((float)model->config->head_width),
-      .key_bias = layer->key_bias,
-      .key_norm = layer->key_norm,
-      .queries = scratch->queries,
-      .out = scratch->heads,
-      .scratch = scratch->tiles,
-  };
+  attention_call call = forward_attention(model, scratch, n);
+  call.slices = batch->slices;
+  call.n_slices = batch->n_slices;
+  call.queries = scratch->queries;
+  call.out = scratch->heads;
+  call.scratch = scratch->tiles;
   attention(model->pool, &call);
-  if (config_unrotates(model->config)) unrotate(model, scratch, batch->n_rows);
+  if (call.kind->keys == KEYS_AND_BACK) unrotate(model, scratch, n, batch->n_rows);
 }
 
-/* gate = act(up) or silu(gate) · up; then y = down. */
-static void mlp(const forward_model *model, forward_scratch *scratch, const layer_weights *layer,
+/* branch = down(act(gate(x)) · up(x)), or without a gate down(act(up(x))). */
+static void mlp(const forward_model *model, forward_scratch *scratch, size_t n, const float *x,
                 size_t n_rows) {
   const kernel_table *kernels = model->kernels;
-  size_t n = n_rows * model->config->n_feed_forward;
-  const float *hidden = scratch->up;
+  const layer_weights *layer = &model->weights->layers[n];
+  bool is_gated = model->config->is_gated;
+  float *hidden = is_gated ? scratch->gate : scratch->up;
+  size_t n_hidden = n_rows * config_kind(model->config, n)->n_feed_forward;
   matmul_product products[2] = {{&layer->up, scratch->up}, {&layer->gate, scratch->gate}};
-  matmul(model->pool, kernels, products, model->config->activation == ONEKV_SWIGLU ? 2 : 1,
-         scratch->normed, n_rows, &scratch->matmul);
-  switch (model->config->activation) {
-    case ONEKV_SWIGLU:
-      kernels->f32_silu_multiply(scratch->gate, scratch->up, n);
-      hidden = scratch->gate;
-      break;
-    case ONEKV_GELU_TANH:
-      kernels->f32_gelu_tanh(scratch->up, n);
-      break;
-    default:
-      kernels->f32_gelu_erf(scratch->up, n);
-  }
-  product(model, scratch, &layer->down, hidden, n_rows, scratch->normed);
+  matmul(model->pool, kernels, products, is_gated ? 2 : 1, x, n_rows, &scratch->matmul);
+  kernels->f32_activate[model->config->activation](hidden, n_hidden);
+  if (is_gated) kernels->f32_multiply(hidden, scratch->up, n_hidden);
+  product(model, scratch, &layer->down, hidden, n_rows, scratch->branch);
 }
 
 static void read_out(const forward_model *model, forward_scratch *scratch,
@@ -245,22 +299,26 @@ static void read_out(const forward_model *model, forward_scratch *scratch,
           scratch->logits + batch->first_logit * model->config->n_outputs);
 }
 
+static bool is_seen(const forward_batch *batch, size_t n, const float *queries) {
+  const forward_observer *observer = batch->observer;
+  return observer == NULL || observer->see(observer->context, n, queries);
+}
+
 void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch) {
-  const kernel_table *kernels = model->kernels;
   size_t n_rows = batch->n_rows;
-  size_t n_residual = n_rows * model->config->n_embedding;
   embed(model, scratch, batch);
   for (size_t n = 0; n < model->config->n_layers; n++) {
     const layer_weights *layer = &model->weights->layers[n];
-    normalise(model, &layer->attention_norm, scratch->x, n_rows, scratch->normed);
-    project(model, scratch, layer, n_rows);
+    const float *x = read_branch(model, scratch, &layer->attention_norm, n_rows);
+    project(model, scratch, n, x, n_rows);
     append(model, scratch, batch, n);
+    if (!is_seen(batch, n, scratch->queries)) return;
     attend(model, scratch, batch, n);
-    product(model, scratch, &layer->output, scratch->heads, n_rows, scratch->normed);
-    kernels->f32_add(scratch->x, scratch->normed, n_residual);
-    normalise(model, &layer->mlp_norm, scratch->x, n_rows, scratch->normed);
-    mlp(model, scratch, layer, n_rows);
-    kernels->f32_add(scratch->x, scratch->normed, n_residual);
+    product(model, scratch, &layer->output, scratch->heads, n_rows, scratch->branch);
+    add_branch(model, scratch, &layer->attention_post_norm, n_rows);
+    x = read_branch(model, scratch, &layer->mlp_norm, n_rows);
+    mlp(model, scratch, n, x, n_rows);
+    add_branch(model, scratch, &layer->mlp_post_norm, n_rows);
   }
   read_out(model, scratch, batch);
 }

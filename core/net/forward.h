@@ -12,17 +12,18 @@ typedef struct forward_scratch {
   size_t n_rows_max;   /* rows of one batch */
   size_t n_logits_max; /* rows of logits */
   size_t n_threads_max;
-  rope_tables rope;
+  rope_tables rope[ONEKV_KINDS_MAX];  /* of each kind of layer */
   float *x;       /* [rows][d]: the residual stream */
-  float *normed;  /* [rows][d] */
-  float *queries; /* [rows][H·h] */
-  float *keys;    /* [rows][g·h] */
-  float *values;  /* [rows][g·h] */
-  float *heads;   /* [rows][H·h]: attention's output */
+  float *normed;  /* [rows][d]: what a branch reads */
+  float *branch;  /* [rows][d]: what a branch adds to x; a position's row while embedding */
+  float *queries; /* [rows][H·k] */
+  float *rows;    /* [rows][g·k]: keys, or what is key and value (K=V) */
+  float *values;  /* [rows][g·v] */
+  float *heads;   /* [rows][H·v]: attention's output */
   float *gate;    /* [rows][I] */
   float *up;      /* [rows][I] */
-  float *cosines; /* [rows][n_rotated/2]: of each row's position */
-  float *sines;   /* [rows][n_rotated/2] */
+  float *cosines[ONEKV_KINDS_MAX]; /* [rows][n_rotated/2]: of each row's position */
+  float *sines[ONEKV_KINDS_MAX];   /* [rows][n_rotated/2] */
   float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
   float *logits;  /* [logit rows][n_outputs] */
   float *tiles;   /* [attention_scratch_floats] */
@@ -34,6 +35,13 @@ typedef struct forward_scratch {
 void forward_scratch_make(const onekv_config *config, const model_weights *weights,
                           size_t n_context, memory_arena *arena, forward_scratch *scratch);
 
+/* Sees a layer's queries when its rows are in the caches, before they are attended; false ends the
+ * batch there. */
+typedef struct forward_observer {
+  void *context;
+  bool (*see)(void *context, size_t layer, const float *queries);
+} forward_observer;
+
 typedef struct forward_batch {
   const sequence_slice *slices; /* rows one behind the other; positions reserved in the caches */
   size_t n_slices;
@@ -43,6 +51,7 @@ typedef struct forward_batch {
   const uint32_t *logit_rows; /* [n_logits]: rows of the batch whose logits are wanted */
   size_t n_logits;
   size_t first_logit; /* row of scratch->logits that gets the first of them */
+  const forward_observer *observer; /* or NULL */
 } forward_batch;
 
 typedef struct forward_model {
@@ -51,6 +60,10 @@ typedef struct forward_model {
   const kernel_table *kernels;
   onekv_pool *pool;
 } forward_model;
+
+/* How layer n of the model attends, but for slices, queries and buffers, which stay NULL. */
+attention_call forward_attention(const forward_model *model, const forward_scratch *scratch,
+                                 size_t n);
 
 /* Runs the batch: the caches get the rows' keys and values (not yet counted as present), and
  * scratch->logits, from row first_logit on, the logits [n_logits][n_outputs]. */

@@ -1,251 +1,339 @@
 /* The KV cache: pages, references, rows. The layout and invariants are in kv_cache.h. */
 #include "core/net/kv_cache.h"
 
+#include <assert.h>
 #include <string.h>
-
-size_t kv_bytes_per_position(const kv_layout *layout) {
-  return layout->page_bytes / KV_PAGE_POSITIONS;
-}
-
-bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout *layout) {
-  static const size_t element_bytes[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1};
-  size_t scale_bytes = type == ONEKV_CACHE_I8 ? sizeof(float) : 0;
-  *layout = (kv_layout){.type = type, .n_layers = config->n_layers};
-  layout->n_streams = config_shares_kv(config) ? 1 : 2;
-  layout->n_kv_heads = config->n_kv_heads;
-  layout->head_width = config->head_width;
-  layout->row_bytes = config->head_width * element_bytes[type] + scale_bytes;
-  size_t n_tiles = 0;
-  return size_multiply(layout->row_bytes, KV_PAGE_POSITIONS, &layout->tile_bytes) &&
-         size_multiply(layout->n_streams * layout->n_layers, layout->n_kv_heads, &n_tiles) &&
-         size_multiply(n_tiles, layout->tile_bytes, &layout->page_bytes);
-}
-
-void kv_pool_init(kv_pool *pool, memory_ledger *memory, const kernel_table *kernels,
-                  const kv_layout *layout) {
-  *pool = (kv_pool){.memory = memory, .kernels = kernels, .layout = *layout};
-}
-
-void kv_pool_trim(kv_pool *pool) {
-  while (pool->free_pages != NULL) {
-    kv_page *page = pool->free_pages;
-    pool->free_pages = page->next_free;
-    pool->n_free--;
-    memory_give_back(pool->memory, MEMORY_CACHE, page->tiles, pool->layout.page_bytes);
-    memory_give_back(pool->memory, MEMORY_TABLES, page, sizeof *page);
-  }
-}
-
-/* A page with one reference, its content unspecified; NULL without memory. */
-static kv_page *page_take(kv_pool *pool) {
-  kv_page *page = pool->free_pages;
-  if (page != NULL) {
-    pool->free_pages = page->next_free;
-    pool->n_free--;
-  } else {
-    page = memory_take(pool->memory, MEMORY_TABLES, sizeof *page);
-    if (page == NULL) return NULL;
-    page->tiles = memory_take(pool->memory, MEMORY_CACHE, pool->layout.page_bytes);
-    if (page->tiles == NULL) {
-      memory_give_back(pool->memory, MEMORY_TABLES, page, sizeof *page);
-      return NULL;
-    }
-  }
-  page->n_references = 1;
-  pool->n_used++;
-  return page;
-}
-
-static void page_release(kv_pool *pool, kv_page *page) {
-  if (--page->n_references > 0) return;
-  page->next_free = pool->free_pages;
-  pool->free_pages = page;
-  pool->n_free++;
-  pool->n_used--;
-}
 
 static size_t pages_for(size_t n_positions) {
   return (n_positions + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
 }
 
+onekv_status kv_pool_open(kv_pool *pool, memory_ledger *memory, const kernel_table *kernels,
+                          const onekv_config *config, onekv_cache_type type) {
+  *pool = (kv_pool){.memory = memory, .kernels = kernels};
+  kv_layout *layout = &pool->layout;
+  size_t n_bytes = config->n_layers * sizeof *layout->layers;
+  layout->layers = memory_take(memory, MEMORY_TABLES, n_bytes);
+  if (layout->layers == NULL) return ONEKV_OUT_OF_MEMORY;
+  if (kv_layout_make(config, type, layout)) return ONEKV_OK;
+  memory_give_back(memory, MEMORY_TABLES, layout->layers, n_bytes);
+  *pool = (kv_pool){.memory = memory};
+  return ONEKV_OUT_OF_MEMORY;
+}
+
+static void shelf_trim(kv_pool *pool, size_t span) {
+  kv_shelf *shelf = &pool->shelves[span];
+  while (shelf->free_pages != NULL) {
+    kv_page *page = shelf->free_pages;
+    shelf->free_pages = page->next_free;
+    shelf->n_free--;
+    memory_give_back(pool->memory, MEMORY_CACHE, page->tiles,
+                     pool->layout.spans[span].page_bytes);
+    memory_give_back(pool->memory, MEMORY_TABLES, page, sizeof *page);
+  }
+}
+
+void kv_pool_trim(kv_pool *pool) {
+  for (size_t i = 0; i < pool->layout.n_spans; i++) shelf_trim(pool, i);
+}
+
+void kv_pool_close(kv_pool *pool) {
+  kv_layout *layout = &pool->layout;
+  if (layout->layers == NULL) return;
+  kv_pool_trim(pool);
+  memory_give_back(pool->memory, MEMORY_TABLES, layout->layers,
+                   layout->n_layers * sizeof *layout->layers);
+  layout->layers = NULL;
+}
+
+size_t kv_pool_used_bytes(const kv_pool *pool) {
+  size_t sum = 0;
+  for (size_t i = 0; i < pool->layout.n_spans; i++) {
+    sum += pool->shelves[i].n_used * pool->layout.spans[i].page_bytes;
+  }
+  return sum;
+}
+
+size_t kv_pool_free_bytes(const kv_pool *pool) {
+  size_t sum = 0;
+  for (size_t i = 0; i < pool->layout.n_spans; i++) {
+    sum += pool->shelves[i].n_free * pool->layout.spans[i].page_bytes;
+  }
+  return sum;
+}
+
+/* A page with one reference, its content unspecified; NULL without memory. */
+static kv_page *page_take(kv_pool *pool, size_t span) {
+  kv_shelf *shelf = &pool->shelves[span];
+  size_t n_bytes = pool->layout.spans[span].page_bytes;
+  kv_page *page = shelf->free_pages;
+  if (page != NULL) {
+    shelf->free_pages = page->next_free;
+    shelf->n_free--;
+  } else {
+    page = memory_take(pool->memory, MEMORY_TABLES, sizeof *page);
+    if (page == NULL) return NULL;
+    page->tiles = n_bytes > 0 ? memory_take(pool->memory, MEMORY_CACHE, n_bytes) : NULL;
+    if (page->tiles == NULL && n_bytes > 0) {
+      memory_give_back(pool->memory, MEMORY_TABLES, page, sizeof *page);
+      return NULL;
+    }
+  }
+  page->n_references = 1;
+  shelf->n_used++;
+  return page;
+}
+
+static void page_release(kv_pool *pool, size_t span, kv_page *page) {
+  assert(page->n_references > 0);
+  if (--page->n_references > 0) return;
+  kv_shelf *shelf = &pool->shelves[span];
+  page->next_free = shelf->free_pages;
+  shelf->free_pages = page;
+  shelf->n_free++;
+  shelf->n_used--;
+}
+
 onekv_status kv_cache_open(kv_pool *pool, size_t n_positions_max, kv_cache *cache) {
   *cache = (kv_cache){.pool = pool, .n_pages_max = pages_for(n_positions_max)};
-  size_t n_bytes = cache->n_pages_max * sizeof *cache->pages;
-  cache->pages = memory_take(pool->memory, MEMORY_SESSIONS, n_bytes);
-  return cache->pages == NULL ? ONEKV_OUT_OF_MEMORY : ONEKV_OK;
+  size_t n_bytes = cache->n_pages_max * sizeof(kv_page *);
+  size_t n_spans = pool->layout.n_spans;
+  kv_page **pages = memory_take(pool->memory, MEMORY_SESSIONS, n_spans * n_bytes);
+  if (pages == NULL) return ONEKV_OUT_OF_MEMORY;
+  for (size_t i = 0; i < n_spans; i++) cache->tables[i].pages = pages + i * cache->n_pages_max;
+  return ONEKV_OK;
 }
 
 void kv_cache_close(kv_cache *cache) {
-  if (cache->pages == NULL) return;
+  if (cache->tables[0].pages == NULL) return;
+  kv_pool *pool = cache->pool;
   kv_cache_truncate(cache, 0);
-  size_t n_bytes = cache->n_pages_max * sizeof *cache->pages;
-  memory_give_back(cache->pool->memory, MEMORY_SESSIONS, cache->pages, n_bytes);
-  cache->pages = NULL;
+  size_t n_bytes = pool->layout.n_spans * cache->n_pages_max * sizeof(kv_page *);
+  memory_give_back(pool->memory, MEMORY_SESSIONS, cache->tables[0].pages, n_bytes);
+  cache->tables[0].pages = NULL;
 }
 
-/* The last, partly filled page gets a copy of its own if others refer to it too. */
-static bool unshare_last_page(kv_cache *cache) {
-  if (cache->n_positions % KV_PAGE_POSITIONS == 0) return true;
-  kv_page **slot = &cache->pages[cache->n_positions / KV_PAGE_POSITIONS];
-  if ((*slot)->n_references == 1) return true;
-  kv_page *copy = page_take(cache->pool);
-  if (copy == NULL) return false;
-  memcpy(copy->tiles, (*slot)->tiles, cache->pool->layout.page_bytes);
-  memcpy(copy->tokens, (*slot)->tokens, sizeof copy->tokens);
-  page_release(cache->pool, *slot);
-  *slot = copy;
-  return true;
+/* End of the pages that are to be held when positions up to n_reserved are to be written. In a
+ * window no more than are needed at a time, beside those that are held already: these may be
+ * shared, so that they cannot be used again. */
+static size_t end_needed(const kv_cache *cache, size_t span, size_t n_reserved) {
+  size_t window = cache->pool->layout.spans[span].window;
+  size_t end = pages_for(n_reserved);
+  if (window == 0) return end;
+  size_t n_most = pages_for(window + KV_WINDOW_SLACK + KV_BATCH_MAX) + 2;
+  size_t n_held = cache->tables[span].end;
+  return end > n_held + n_most ? n_held + n_most : end;
+}
+
+/* A copy for the cache of its own of the last, partly filled page, where others refer to it too;
+ * NULL with has_memory when there is none to make. */
+static kv_page *copy_of_last(kv_cache *cache, size_t span, bool *has_memory) {
+  if (cache->n_positions % KV_PAGE_POSITIONS == 0) return NULL;
+  const kv_page *last = cache->tables[span].pages[cache->n_positions / KV_PAGE_POSITIONS];
+  if (last->n_references == 1) return NULL;
+  kv_page *copy = page_take(cache->pool, span);
+  *has_memory = copy != NULL;
+  if (copy == NULL) return NULL;
+  size_t n_bytes = cache->pool->layout.spans[span].page_bytes;
+  if (n_bytes > 0) memcpy(copy->tiles, last->tiles, n_bytes);
+  memcpy(copy->tokens, last->tokens, sizeof copy->tokens);
+  return copy;
+}
+
+static void release_from(kv_cache *cache, size_t span, size_t end) {
+  kv_table *table = &cache->tables[span];
+  while (table->end > end && table->end > table->first) {
+    kv_page **slot = &table->pages[--table->end];
+    page_release(cache->pool, span, *slot);
+    *slot = NULL;
+  }
 }
 
 onekv_status kv_cache_reserve(kv_cache *cache, size_t n) {
   if (n > cache->n_pages_max * KV_PAGE_POSITIONS - cache->n_positions) return ONEKV_CONTEXT_FULL;
-  size_t n_pages = pages_for(cache->n_positions + n);
-  size_t n_pages_before = cache->n_pages;
+  kv_pool *pool = cache->pool;
+  size_t n_spans = pool->layout.n_spans;
+  size_t n_reserved = cache->n_positions + n;
+  size_t ends_before[KV_SPANS_MAX];
+  kv_page *copies[KV_SPANS_MAX] = {NULL};
   bool has_memory = true;
-  while (has_memory && cache->n_pages < n_pages) {
-    kv_page *page = page_take(cache->pool);
-    has_memory = page != NULL;
-    if (has_memory) cache->pages[cache->n_pages++] = page;
+  for (size_t i = 0; i < n_spans; i++) ends_before[i] = cache->tables[i].end;
+  for (size_t i = 0; i < n_spans && has_memory; i++) {
+    kv_table *table = &cache->tables[i];
+    size_t end = end_needed(cache, i, n_reserved);
+    if (n > 0) copies[i] = copy_of_last(cache, i, &has_memory);
+    while (has_memory && table->end < end) {
+      kv_page *page = page_take(pool, i);
+      has_memory = page != NULL;
+      if (has_memory) table->pages[table->end++] = page;
+    }
   }
-  /* Last, because it cannot be taken back. */
-  if (has_memory && (n == 0 || unshare_last_page(cache))) return ONEKV_OK;
-  while (cache->n_pages > n_pages_before) {
-    page_release(cache->pool, cache->pages[--cache->n_pages]);
+  for (size_t i = 0; i < n_spans; i++) {
+    if (!has_memory) release_from(cache, i, ends_before[i]);
+    if (copies[i] == NULL) continue;
+    kv_page **slot = &cache->tables[i].pages[cache->n_positions / KV_PAGE_POSITIONS];
+    kv_page *dropped = has_memory ? *slot : copies[i];
+    if (has_memory) *slot = copies[i];
+    page_release(pool, i, dropped);
   }
-  return ONEKV_OUT_OF_MEMORY;
+  if (!has_memory) return ONEKV_OUT_OF_MEMORY;
+  if (n_reserved > cache->n_reserved) cache->n_reserved = n_reserved;
+  return ONEKV_OK;
 }
 
-static uint8_t *tile_at(const kv_cache *cache, size_t page, size_t layer, kv_stream stream,
-                        size_t head) {
+onekv_status kv_cache_reserve_from(kv_cache *cache, size_t n) {
   const kv_layout *layout = &cache->pool->layout;
-  size_t tile = (layer * layout->n_streams + (size_t)stream) * layout->n_kv_heads + head;
-  return cache->pages[page]->tiles + tile * layout->tile_bytes;
+  for (size_t i = 1; i < layout->n_spans; i++) {
+    kv_table *table = &cache->tables[i];
+    assert(table->first == table->end);
+    table->first = table->end = kv_first_needed(&layout->spans[i], n);
+  }
+  onekv_status status = kv_cache_reserve(cache, n);
+  if (status != ONEKV_OK) kv_cache_truncate(cache, 0);
+  return status;
 }
 
-static void *row_at(const kv_layout *layout, uint8_t *tile, size_t row) {
-  size_t scale_bytes = layout->type == ONEKV_CACHE_I8 ? sizeof(float) : 0;
-  return tile + row * (layout->row_bytes - scale_bytes);
+static uint8_t *tile_at(const kv_cache *cache, size_t page, const kv_layer *layer,
+                        kv_stream stream, size_t head) {
+  const kv_table *table = &cache->tables[layer->span];
+  const kv_stream_layout *rows = &layer->streams[stream];
+  assert(page >= table->first && page < table->end);
+  assert(stream < layer->n_streams && head < layer->n_kv_heads);
+  return table->pages[page]->tiles + rows->offset + head * rows->tile_bytes;
 }
 
-/* Scales stand behind the tile's rows. */
-static float *scales_of(const kv_layout *layout, uint8_t *tile) {
-  return row_at(layout, tile, KV_PAGE_POSITIONS);
+/* Row of a tile: without the scales, which stand behind all rows of an i8 tile. */
+static void *row_at(const kv_stream_layout *rows, onekv_cache_type type, uint8_t *tile,
+                    size_t row) {
+  size_t scale_bytes = type == ONEKV_CACHE_I8 ? sizeof(float) : 0;
+  return tile + row * (rows->row_bytes - scale_bytes);
 }
 
-void kv_cache_write(kv_cache *cache, size_t layer, kv_stream stream, size_t position,
+static float *scales_of(const kv_stream_layout *rows, uint8_t *tile) {
+  return row_at(rows, ONEKV_CACHE_I8, tile, KV_PAGE_POSITIONS);
+}
+
+void kv_cache_write(kv_cache *cache, size_t layer_index, kv_stream stream, size_t position,
                     const float *row) {
-  const kv_layout *layout = &cache->pool->layout;
   const kernel_table *kernels = cache->pool->kernels;
+  const kv_layer *layer = &cache->pool->layout.layers[layer_index];
+  const kv_stream_layout *rows = &layer->streams[stream];
+  onekv_cache_type type = cache->pool->layout.type;
   size_t index = position % KV_PAGE_POSITIONS;
-  for (size_t head = 0; head < layout->n_kv_heads; head++) {
+  for (size_t head = 0; head < layer->n_kv_heads; head++) {
     uint8_t *tile = tile_at(cache, position / KV_PAGE_POSITIONS, layer, stream, head);
-    void *out = row_at(layout, tile, index);
-    const float *x = row + head * layout->head_width;
-    switch (layout->type) {
+    void *out = row_at(rows, type, tile, index);
+    const float *x = row + head * rows->width;
+    switch (type) {
       case ONEKV_CACHE_F16:
-        kernels->f16_encode(x, layout->head_width, out);
+        kernels->f16_encode(x, rows->width, out);
         break;
       case ONEKV_CACHE_I8:
-        kernels->i8_encode(x, layout->head_width, out, &scales_of(layout, tile)[index]);
+        kernels->i8_encode(x, rows->width, out, &scales_of(rows, tile)[index]);
         break;
       default:
-        memcpy(out, x, layout->head_width * sizeof *x);
+        memcpy(out, x, rows->width * sizeof *x);
+    }
+  }
+}
+
+/* Pages behind the window go back, or are the next to be written when positions are reserved that
+ * have no page yet. */
+static void move_window(kv_cache *cache, size_t span) {
+  kv_table *table = &cache->tables[span];
+  size_t window = cache->pool->layout.spans[span].window;
+  size_t first = kv_first_kept(window, cache->n_positions) / KV_PAGE_POSITIONS;
+  size_t end = pages_for(cache->n_reserved);
+  for (; table->first < first; table->first++) {
+    kv_page *page = table->pages[table->first];
+    table->pages[table->first] = NULL;
+    if (table->end < end && page->n_references == 1) {
+      table->pages[table->end++] = page;
+    } else {
+      page_release(cache->pool, span, page);
     }
   }
 }
 
 void kv_cache_advance(kv_cache *cache, const int32_t *tokens, size_t n) {
+  const kv_table *all = &cache->tables[0];
+  assert(cache->n_positions + n <= cache->n_reserved);
   for (size_t i = 0; tokens != NULL && i < n; i++) {
     size_t position = cache->n_positions + i;
-    cache->pages[position / KV_PAGE_POSITIONS]->tokens[position % KV_PAGE_POSITIONS] = tokens[i];
+    all->pages[position / KV_PAGE_POSITIONS]->tokens[position % KV_PAGE_POSITIONS] = tokens[i];
   }
   cache->n_positions += n;
+  for (size_t i = 1; i < cache->pool->layout.n_spans; i++) move_window(cache, i);
 }
 
 void kv_cache_tokens(const kv_cache *cache, size_t first, size_t n, int32_t *tokens) {
+  kv_page *const *pages = cache->tables[0].pages;
   for (size_t i = 0; i < n; i++) {
     size_t position = first + i;
-    tokens[i] = cache->pages[position / KV_PAGE_POSITIONS]->tokens[position % KV_PAGE_POSITIONS];
+    tokens[i] = pages[position / KV_PAGE_POSITIONS]->tokens[position % KV_PAGE_POSITIONS];
   }
+}
+
+bool kv_cache_can_truncate(const kv_cache *cache, size_t n_positions) {
+  const kv_layout *layout = &cache->pool->layout;
+  if (n_positions == 0) return true;
+  for (size_t i = 1; i < layout->n_spans; i++) {
+    if (cache->tables[i].first > kv_first_needed(&layout->spans[i], n_positions)) return false;
+  }
+  return true;
 }
 
 void kv_cache_truncate(kv_cache *cache, size_t n_positions) {
-  size_t n_pages = pages_for(n_positions);
-  while (cache->n_pages > n_pages) page_release(cache->pool, cache->pages[--cache->n_pages]);
+  assert(n_positions <= cache->n_positions && kv_cache_can_truncate(cache, n_positions));
+  for (size_t i = 0; i < cache->pool->layout.n_spans; i++) {
+    release_from(cache, i, pages_for(n_positions));
+    if (n_positions == 0) cache->tables[i].first = cache->tables[i].end = 0;
+  }
   cache->n_positions = n_positions;
+  cache->n_reserved = n_positions;
 }
 
 void kv_cache_share(const kv_cache *cache, size_t n_positions, kv_cache *clone) {
-  clone->n_pages = pages_for(n_positions);
-  clone->n_positions = n_positions;
-  for (size_t i = 0; i < clone->n_pages; i++) {
-    clone->pages[i] = cache->pages[i];
-    clone->pages[i]->n_references++;
+  assert(kv_cache_can_truncate(cache, n_positions) && clone->n_positions == 0);
+  for (size_t i = 0; i < cache->pool->layout.n_spans && n_positions > 0; i++) {
+    kv_table *table = &clone->tables[i];
+    table->first = cache->tables[i].first;
+    table->end = pages_for(n_positions);
+    for (size_t page = table->first; page < table->end; page++) {
+      table->pages[page] = cache->tables[i].pages[page];
+      table->pages[page]->n_references++;
+    }
   }
+  clone->n_positions = n_positions;
+  clone->n_reserved = n_positions;
 }
 
-const float *kv_cache_read(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
-                           size_t page, size_t n, float *scratch) {
-  const kv_layout *layout = &cache->pool->layout;
+const float *kv_cache_read(const kv_cache *cache, size_t layer_index, kv_stream stream,
+                           size_t head, size_t page, size_t n, float *scratch) {
   const kernel_table *kernels = cache->pool->kernels;
+  const kv_layer *layer = &cache->pool->layout.layers[layer_index];
+  const kv_stream_layout *rows = &layer->streams[stream];
+  onekv_cache_type type = cache->pool->layout.type;
   uint8_t *tile = tile_at(cache, page, layer, stream, head);
-  size_t width = layout->head_width;
-  if (layout->type == ONEKV_CACHE_F32) return row_at(layout, tile, 0);
-  if (layout->type == ONEKV_CACHE_F16) {
-    kernels->f16_decode(row_at(layout, tile, 0), n * width, scratch);
+  size_t width = rows->width;
+  if (type == ONEKV_CACHE_F32) return row_at(rows, type, tile, 0);
+  if (type == ONEKV_CACHE_F16) {
+    kernels->f16_decode(row_at(rows, type, tile, 0), n * width, scratch);
     return scratch;
   }
-  const float *scales = scales_of(layout, tile);
+  const float *scales = scales_of(rows, tile);
   for (size_t i = 0; i < n; i++) {
-    kernels->i8_decode(row_at(layout, tile, i), width, scales[i], scratch + i * width);
+    kernels->i8_decode(row_at(rows, type, tile, i), width, scales[i], scratch + i * width);
   }
   return scratch;
 }
 
-void kv_cache_touch(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
+void kv_cache_touch(const kv_cache *cache, size_t layer_index, kv_stream stream, size_t head,
                     size_t page) {
   enum { LINE_BYTES = 64 };
-  /* Volatile: a read whose value nobody wants is to stay. */
+  const kv_layer *layer = &cache->pool->layout.layers[layer_index];
+  /* volatile, so that the compiler keeps a read whose value is unused. */
   const volatile uint8_t *tile = tile_at(cache, page, layer, stream, head);
-  size_t n_bytes = cache->pool->layout.tile_bytes;
+  size_t n_bytes = layer->streams[stream].tile_bytes;
   for (size_t i = 0; i < n_bytes; i += LINE_BYTES) (void)tile[i];
-}
-
-size_t kv_cache_saved_bytes(const kv_cache *cache) {
-  return cache->n_positions * kv_bytes_per_position(&cache->pool->layout);
-}
-
-/* Calls for every tile of every page the copy between tile and block, in one fixed order. */
-static void copy_tiles(const kv_cache *cache, size_t n_positions, uint8_t *block, bool saving) {
-  const kv_layout *layout = &cache->pool->layout;
-  size_t n_tiles = layout->page_bytes / layout->tile_bytes;
-  size_t scale_bytes = layout->type == ONEKV_CACHE_I8 ? sizeof(float) : 0;
-  for (size_t page = 0; page < pages_for(n_positions); page++) {
-    size_t n_left = n_positions - page * KV_PAGE_POSITIONS;
-    size_t n_rows = n_left < KV_PAGE_POSITIONS ? n_left : KV_PAGE_POSITIONS;
-    for (size_t i = 0; i < n_tiles; i++) {
-      uint8_t *tile = cache->pages[page]->tiles + i * layout->tile_bytes;
-      uint8_t *parts[2] = {tile, (uint8_t *)scales_of(layout, tile)};
-      size_t n_bytes[2] = {n_rows * (layout->row_bytes - scale_bytes), n_rows * scale_bytes};
-      for (size_t part = 0; part < 2; part++) {
-        if (n_bytes[part] == 0) continue;
-        memcpy(saving ? block : parts[part], saving ? parts[part] : block, n_bytes[part]);
-        block += n_bytes[part];
-      }
-    }
-  }
-}
-
-void kv_cache_save(const kv_cache *cache, uint8_t *out) {
-  copy_tiles(cache, cache->n_positions, out, true);
-}
-
-onekv_status kv_cache_load(kv_cache *cache, const int32_t *tokens, size_t n_positions,
-                           const uint8_t *bytes) {
-  onekv_status status = kv_cache_reserve(cache, n_positions);
-  if (status != ONEKV_OK) return status;
-  /* The block is only read when loading; one walk serves both directions. */
-  copy_tiles(cache, n_positions, (uint8_t *)(uintptr_t)bytes, false);
-  kv_cache_advance(cache, tokens, n_positions);
-  return ONEKV_OK;
 }

@@ -41,7 +41,7 @@ void rope_tables_make(const onekv_rope *rope, size_t n_context, const float *fre
   size_t n_coarse = n_context / ROPE_STEP + 1;
   float *coarse = arena_take(arena, n_coarse, 2 * n_pairs * sizeof *coarse);
   float *fine = arena_take(arena, ROPE_STEP, 2 * n_pairs * sizeof *fine);
-  *tables = (rope_tables){n_pairs, rope->halves, coarse, fine};
+  *tables = (rope_tables){rope->first, n_pairs, rope->halves, coarse, fine};
   if (coarse == NULL || fine == NULL) return;
   double magnitude = (double)rope->attention_factor;
   for (size_t i = 0; i < n_pairs; i++) {
@@ -73,6 +73,8 @@ void rope_angles(const rope_tables *tables, size_t position, float *cosines, flo
 static void rotate_rows(const rope_tables *tables, const kernel_table *kernels, const float *x,
                         size_t n_rows, size_t stride, const float *cosines, const float *sines,
                         size_t angle_stride, bool inverse, float *y) {
+  x += tables->first;
+  y += tables->first;
   if (tables->halves) {
     kernels->f32_rotate_halves(x, n_rows, stride, cosines, sines, angle_stride, tables->n_pairs,
                                inverse, y);

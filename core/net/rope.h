@@ -13,7 +13,8 @@
 enum { ROPE_STEP = 32 };
 
 typedef struct rope_tables {
-  size_t n_pairs; /* n_rotated / 2 */
+  size_t first;   /* element of a head at which the rotated ones begin */
+  size_t n_pairs; /* n_rotated / 2; 0: nothing is rotated */
   bool halves;
   const float *coarse; /* [n_context/32 + 1][2][n_pairs]: cosines, sines of 32·a */
   const float *fine;   /* [32][2][n_pairs] of b */
@@ -28,7 +29,8 @@ void rope_tables_make(const onekv_rope *rope, size_t n_context, const float *fre
 /* cosines [n_pairs], sines [n_pairs] of a position < n_context. */
 void rope_angles(const rope_tables *tables, size_t position, float *cosines, float *sines);
 
-/* Rotates the first 2·n_pairs elements of each of n heads [head_width]; `inverse` rotates back. */
+/* Rotates 2·n_pairs elements, from `first` on, of each of n heads [head_width]; `inverse` rotates
+ * back. */
 void rope_rotate_heads(const rope_tables *tables, const kernel_table *kernels, float *heads,
                        size_t n_heads, size_t head_width, const float *cosines,
                        const float *sines, bool inverse);
@@ -36,7 +38,7 @@ void rope_rotate_heads(const rope_tables *tables, const kernel_table *kernels, f
 /* The two halves of a position p = 32·step + b, for products of queries and keys: with R the
  * rotation by a position, q · R(p) k = R(32·step)ᵀ q · R(b) k, so that a tile's keys are turned by
  * the fine table as it is, and only its queries by the coarse angles (whose magnitude they get).
- * y may be x; elements of a head behind the rotated ones are not touched.
+ * y may be x; elements of a head that are not rotated are not touched.
  *
  * rope_rotate_fine turns n <= 32 keys [head_width], the one in row b by b. */
 void rope_rotate_fine(const rope_tables *tables, const kernel_table *kernels, const float *x,

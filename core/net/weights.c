@@ -3,8 +3,9 @@
  * `bind` walks over all tensors that the description asks for. It runs twice: once with an arena
  * that only counts, to check the file and learn the size, and once with the block in hand, to
  * set the pointers and list the pieces. */
-#include "core/net/weights.h"
+#include "core/net/tensors.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -138,102 +139,84 @@ static matrix bind_factor(tensor_binder *binder, const gguf_tensor *tensor, size
   return out;
 }
 
-/* A tensor of rows that are multiplied, or only looked up; without a bias. */
-static matrix bind_tensor(tensor_binder *binder, const char *name, size_t n_rows,
+/* "{stem}.weight": rows that are multiplied, or only looked up. */
+static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows,
                           size_t n_columns, bool is_factor) {
+  tensor_name name;
   matrix out = {0};
-  const gguf_tensor *tensor = find(binder, name, true);
+  text_format(name.text, sizeof name.text, "%s.weight", stem);
+  const gguf_tensor *tensor = find(binder, name.text, true);
   if (tensor == NULL) return out;
   check_shape(binder, tensor, n_rows, n_columns);
   if (binder->status != ONEKV_OK) return out;
   return is_factor ? bind_factor(binder, tensor, 0, n_rows) : bind_rows(binder, tensor, 0, n_rows);
 }
 
-/* "{stem}.weight" and, where there is one, "{stem}.bias". */
-static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows,
-                          size_t n_columns) {
+/* The tensor of a slot, to its field of *weights; prefix is "" or "blk.N.". */
+static void bind_slot(tensor_binder *binder, const tensor_slot *slot, const char *prefix,
+                      const layer_kind *kind, void *weights) {
+  void *field = (char *)weights + slot->field;
+  size_t n_rows = slot_extent_of(slot->rows, binder->config, kind);
+  size_t n_columns = slot_extent_of(slot->columns, binder->config, kind);
+  tensor_name stem;
   tensor_name name;
-  text_format(name.text, sizeof name.text, "%s.weight", stem);
-  matrix out = bind_tensor(binder, name.text, n_rows, n_columns, true);
-  text_format(name.text, sizeof name.text, "%s.bias", stem);
-  out.bias = bind_vector(binder, name.text, n_rows, false);
-  return out;
+  text_format(stem.text, sizeof stem.text, "%s%s", prefix, slot->stem);
+  switch (slot->holds) {
+    case SLOT_NORM:
+      *(norm_weights *)field = bind_norm(binder, stem.text, n_columns);
+      break;
+    case SLOT_VECTOR:
+      text_format(name.text, sizeof name.text, "%s.weight", stem.text);
+      *(const float **)field =
+          bind_vector(binder, name.text, n_columns, !slot_is_optional(slot->when));
+      break;
+    case SLOT_TABLE:
+    case SLOT_FACTOR:
+    case SLOT_MATRIX:
+      *(matrix *)field =
+          bind_matrix(binder, stem.text, n_rows, n_columns, slot->holds != SLOT_TABLE);
+      if (slot->holds != SLOT_MATRIX) break;
+      text_format(name.text, sizeof name.text, "%s.bias", stem.text);
+      ((matrix *)field)->bias = bind_vector(binder, name.text, n_rows, false);
+      break;
+  }
 }
 
-/* attn_qkv holds the rows of query, key and value one after the other. */
-static void bind_fused_projections(tensor_binder *binder, size_t n, layer_weights *layer) {
+/* attn_qkv holds the rows of query, key and value one after the other. False when the file has no
+ * such tensor, or the layer is not one of three projections. */
+static bool bind_fused_projections(tensor_binder *binder, size_t n, layer_weights *layer) {
   const onekv_config *config = binder->config;
-  size_t n_query = config->n_heads * config->head_width;
-  size_t n_key = config->n_kv_heads * config->head_width;
+  const layer_kind *kind = config_kind(config, n);
+  bool is_fused = onekv_sharing_of(kind) == ONEKV_SHARE_NONE && config->cached_by[n] == n &&
+                  gguf_find_tensor(binder->file, layer_name(n, "attn_qkv.weight").text) != NULL;
+  if (!is_fused) return false;
   matrix *parts[] = {&layer->query, &layer->key, &layer->value};
-  size_t n_rows[] = {n_query, n_key, n_key};
+  size_t n_rows[] = {kind->n_heads * kind->key_width, kind->n_kv_heads * kind->key_width,
+                     kind->n_kv_heads * kind->value_width};
+  size_t n_all = n_rows[0] + n_rows[1] + n_rows[2];
   const gguf_tensor *weight = find(binder, layer_name(n, "attn_qkv.weight").text, true);
   const gguf_tensor *bias = find(binder, layer_name(n, "attn_qkv.bias").text, false);
-  if (weight == NULL) return;
-  check_shape(binder, weight, n_query + 2 * n_key, config->n_embedding);
-  if (bias != NULL && binder->status == ONEKV_OK) {
-    check_shape(binder, bias, 1, n_query + 2 * n_key);
-  }
+  if (weight == NULL) return true;
+  check_shape(binder, weight, n_all, config->n_embedding);
+  if (bias != NULL && binder->status == ONEKV_OK) check_shape(binder, bias, 1, n_all);
   for (size_t i = 0, first = 0; i < 3 && binder->status == ONEKV_OK; first += n_rows[i++]) {
     *parts[i] = bind_factor(binder, weight, first, n_rows[i]);
     if (bias != NULL) parts[i]->bias = bind_part(binder, bias, first, n_rows[i]);
   }
-}
-
-static void bind_projections(tensor_binder *binder, size_t n, layer_weights *layer) {
-  const onekv_config *config = binder->config;
-  size_t n_query = config->n_heads * config->head_width;
-  size_t n_key = config->n_kv_heads * config->head_width;
-  size_t d = config->n_embedding;
-  bool is_fused = config->projection == ONEKV_QKV &&
-                  gguf_find_tensor(binder->file, layer_name(n, "attn_qkv.weight").text) != NULL;
-  if (is_fused) {
-    bind_fused_projections(binder, n, layer);
-  } else {
-    layer->key = bind_matrix(binder, layer_name(n, "attn_k").text, n_key, d);
-    if (!config_shares_qk(config)) {
-      layer->query = bind_matrix(binder, layer_name(n, "attn_q").text, n_query, d);
-    }
-    if (!config_shares_kv(config)) {
-      layer->value = bind_matrix(binder, layer_name(n, "attn_v").text, n_key, d);
-    }
-  }
-  layer->output = bind_matrix(binder, layer_name(n, "attn_output").text, d, n_query);
+  return true;
 }
 
 static void bind_layer(tensor_binder *binder, size_t n, layer_weights *layer) {
-  const onekv_config *config = binder->config;
-  size_t d = config->n_embedding;
-  size_t n_mlp = config->n_feed_forward;
+  slot_list list = layer_slots();
   memset(layer, 0, sizeof *layer);
-  layer->attention_norm = bind_norm(binder, layer_name(n, "attn_norm").text, d);
-  bind_projections(binder, n, layer);
-  if (config->has_qk_norm) {
-    size_t h = config->head_width;
-    layer->query_norm = bind_vector(binder, layer_name(n, "attn_q_norm.weight").text, h, true);
-    layer->key_norm = bind_vector(binder, layer_name(n, "attn_k_norm.weight").text, h, true);
-  }
-  if (config->has_score_map) {
-    layer->score_scale =
-        bind_vector(binder, layer_name(n, "attn_score_scale.weight").text, 1, true);
-    layer->key_bias = bind_vector(binder, layer_name(n, "attn_key_bias.weight").text,
-                                  config->n_context, true);
-  }
-  layer->mlp_norm = bind_norm(binder, layer_name(n, "ffn_norm").text, d);
-  if (config->activation == ONEKV_SWIGLU) {
-    layer->gate = bind_matrix(binder, layer_name(n, "ffn_gate").text, n_mlp, d);
-  }
-  layer->up = bind_matrix(binder, layer_name(n, "ffn_up").text, n_mlp, d);
-  layer->down = bind_matrix(binder, layer_name(n, "ffn_down").text, d, n_mlp);
-}
-
-static void bind_head(tensor_binder *binder, model_weights *weights) {
-  const onekv_config *config = binder->config;
-  if (config->has_separate_head) {
-    weights->head = bind_matrix(binder, "output", config->n_outputs, config->n_embedding);
-  } else {
-    weights->head = weights->token_embedding;
-    weights->head.bias = bind_vector(binder, "output.bias", config->n_outputs, false);
+  bool is_fused = bind_fused_projections(binder, n, layer);
+  for (size_t i = 0; i < list.n && binder->status == ONEKV_OK; i++) {
+    const tensor_slot *slot = &list.slots[i];
+    bool is_bound = is_fused && (slot->field == offsetof(layer_weights, query) ||
+                                 slot->field == offsetof(layer_weights, key) ||
+                                 slot->field == offsetof(layer_weights, value));
+    if (is_bound || !slot_applies(slot->when, binder->config, n)) continue;
+    bind_slot(binder, slot, layer_name(n, "").text, config_kind(binder->config, n), layer);
   }
 }
 
@@ -241,31 +224,20 @@ static void bind_all(tensor_binder *binder) {
   const onekv_config *config = binder->config;
   model_weights *weights = &binder->plan->weights;
   layer_weights *layers = arena_take(&binder->arena, config->n_layers, sizeof *layers);
+  slot_list list = model_slots();
   weights->layers = layers;
-  if (config->n_vocabulary > 0) {
-    weights->token_embedding =
-        bind_tensor(binder, "token_embd.weight", config->n_vocabulary, config->n_embedding,
-                    !config->has_separate_head);
-  } else {
-    weights->input_projection =
-        bind_matrix(binder, "input_proj", config->n_embedding, config->n_features);
-    if (config->has_class_row) {
-      weights->class_row = bind_vector(binder, "cls_embd.weight", config->n_embedding, true);
-    }
+  for (size_t i = 0; i < list.n && binder->status == ONEKV_OK; i++) {
+    if (!slot_applies(list.slots[i].when, config, 0)) continue;
+    bind_slot(binder, &list.slots[i], "", &config->kinds[0], weights);
   }
-  if (config->position == ONEKV_LEARNED) {
-    weights->position_embedding =
-        bind_tensor(binder, "position_embd.weight", config->n_context, config->n_embedding, false);
-  } else if (config->position == ONEKV_ROPE) {
-    weights->rope_frequencies =
-        bind_vector(binder, "rope_freqs.weight", config->rope.n_rotated / 2, false);
+  if (!config->has_separate_head) {
+    weights->head = weights->token_embedding;
+    weights->head.bias = bind_vector(binder, "output.bias", config->n_outputs, false);
   }
   for (size_t n = 0; n < config->n_layers && binder->status == ONEKV_OK; n++) {
     layer_weights scratch;
     bind_layer(binder, n, layers != NULL ? &layers[n] : &scratch);
   }
-  weights->output_norm = bind_norm(binder, "output_norm", config->n_embedding);
-  bind_head(binder, weights);
   if (binder->status == ONEKV_OK && binder->arena.overflow) {
     binder->status = error_set(binder->error, ONEKV_OUT_OF_MEMORY, "the weights' size overflows");
   }
@@ -280,7 +252,7 @@ static void refuse_unused(tensor_binder *binder) {
                                "tensor %s is not used by a %s model with projection %s",
                                gguf_label(file->tensors[i].name, label),
                                binder->config->architecture,
-                               onekv_projection_name(binder->config->projection));
+                               onekv_sharing_name(onekv_sharing_of(&binder->config->kinds[0])));
   }
 }
 

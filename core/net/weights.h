@@ -1,6 +1,6 @@
 /* Weights: the tensors of a file as typed views, filled from a stream.
  *
- * weights_plan names every tensor that the description asks for, checks type and shape, refuses
+ * weights_plan names every tensor that the description asks for (tensors.h), checks type and shape, refuses
  * what is missing or left over, and sizes one block of memory. weights_feed then takes the data
  * section's bytes in file order and puts each tensor where it belongs; no second copy of the
  * file ever exists. Quantised matrices that are multiplied are packed block by block as they
@@ -28,18 +28,21 @@ typedef struct norm_weights {
   const float *bias; /* [n] or NULL */
 } norm_weights;
 
+/* What a model lacks is NULL, or a matrix without rows; tensors.c lists the tensors of files. */
 typedef struct layer_weights {
-  norm_weights attention_norm; /* [d] */
-  matrix query;                /* [H·h, d]; absent when Q=K */
-  matrix key;                  /* [g·h, d] */
-  matrix value;                /* [g·h, d]; absent when K=V */
-  const float *query_norm;     /* [h] or NULL: RMSNorm gain of each query head, also when Q=K */
-  const float *key_norm;       /* [h] or NULL */
-  matrix output;               /* [d, H·h] */
-  norm_weights mlp_norm;       /* [d] */
-  matrix gate;                 /* [I, d]; SwiGLU only */
+  norm_weights attention_norm; /* [d], or a NULL gain */
+  matrix query;                /* [H·k, d]; absent when Q=K */
+  matrix key;                  /* [g·k, d]; absent in a layer that reads another's cache */
+  matrix value;                /* [g·v, d]; absent when K=V, and in such a layer */
+  const float *query_norm;     /* [k] or NULL: RMSNorm gain of each query head, also when Q=K */
+  const float *key_norm;       /* [k] or NULL */
+  matrix output;               /* [d, H·v] */
+  norm_weights attention_post_norm; /* [d], or a NULL gain */
+  norm_weights mlp_norm;       /* [d], or a NULL gain */
+  matrix gate;                 /* [I, d]; gated MLPs only */
   matrix up;                   /* [I, d] */
   matrix down;                 /* [d, I] */
+  norm_weights mlp_post_norm;  /* [d], or a NULL gain */
   const float *score_scale;    /* σ of (X)+ [1], else NULL: 1 */
   const float *key_bias;       /* κ of (X)+ [n_context], else NULL */
 } layer_weights;

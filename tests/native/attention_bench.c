@@ -37,15 +37,15 @@ static double seconds_now(void) {
 }
 
 static void fill_cache(bench *b) {
-  size_t width = b->config.n_kv_heads * HEAD_WIDTH;
+  size_t width = b->config.kinds[0].n_kv_heads * HEAD_WIDTH;
   float *row = check_allocate(width * sizeof *row);
   CHECK(kv_cache_reserve(&b->cache, DEPTH_MAX) == ONEKV_OK);
   for (size_t position = 0; position < DEPTH_MAX; position++) {
     for (size_t c = 0; c < width; c++) row[c] = check_random_float(1.0f);
     for (size_t layer = 0; layer < LAYERS; layer++) {
-      kv_cache_write(&b->cache, layer, KV_KEYS, position, row);
-      if (!config_shares_kv(&b->config)) {
-        kv_cache_write(&b->cache, layer, KV_VALUES, position, row);
+      kv_cache_write(&b->cache, layer, KV_ROW, position, row);
+      if (!b->config.kinds[0].shares_row) {
+        kv_cache_write(&b->cache, layer, KV_VALUE, position, row);
       }
     }
   }
@@ -53,29 +53,33 @@ static void fill_cache(bench *b) {
   free(row);
 }
 
-static void bench_open(bench *b, onekv_projection projection, onekv_cache_type type) {
+static void bench_open(bench *b, bool shares_row, onekv_cache_type type) {
+  size_t n_kv_heads = shares_row ? 1 : HEADS;
   *b = (bench){.config = {.n_layers = LAYERS,
                           .n_context = DEPTH_MAX,
-                          .n_heads = HEADS,
-                          .n_kv_heads = projection == ONEKV_QKV ? HEADS : 1,
-                          .head_width = HEAD_WIDTH,
-                          .projection = projection,
                           .position = ONEKV_ROPE,
-                          .rope = {.n_rotated = HEAD_WIDTH, .base = 10000.0f, .factor = 1.0f,
-                                   .attention_factor = 1.0f},
-                          .causal = true}};
-  kv_layout layout;
+                          .causal = true,
+                          .n_kinds = 1}};
+  for (size_t n = 0; n < LAYERS; n++) b->config.cached_by[n] = (uint16_t)n;
+  b->config.kinds[0] = (layer_kind){
+      .n_heads = HEADS,
+      .n_kv_heads = n_kv_heads,
+      .key_width = HEAD_WIDTH,
+      .value_width = HEAD_WIDTH,
+      .shares_row = shares_row,
+      .keys = shares_row ? KEYS_AT_READ : KEYS_AT_WRITE,
+      .rope = {.n_rotated = HEAD_WIDTH, .base = 10000.0f, .factor = 1.0f,
+               .attention_factor = 1.0f}};
   kernels_select(&b->kernels, KERNELS_BEST);
   memory_init(&b->memory, NULL);
-  CHECK(kv_layout_make(&b->config, type, &layout));
-  kv_pool_init(&b->pages, &b->memory, &b->kernels, &layout);
+  CHECK(kv_pool_open(&b->pages, &b->memory, &b->kernels, &b->config, type) == ONEKV_OK);
   CHECK(kv_cache_open(&b->pages, DEPTH_MAX, &b->cache) == ONEKV_OK);
   memory_arena count = {0};
-  rope_tables_make(&b->config.rope, DEPTH_MAX, NULL, &count, &b->rope);
+  rope_tables_make(&b->config.kinds[0].rope, DEPTH_MAX, NULL, &count, &b->rope);
   b->n_rope_bytes = count.n_used;
   b->rope_block = memory_take(&b->memory, MEMORY_SCRATCH, b->n_rope_bytes);
   memory_arena arena = {b->rope_block, 0, false};
-  rope_tables_make(&b->config.rope, DEPTH_MAX, NULL, &arena, &b->rope);
+  rope_tables_make(&b->config.kinds[0].rope, DEPTH_MAX, NULL, &arena, &b->rope);
   size_t n = ROWS_MAX * HEADS * HEAD_WIDTH;
   b->queries = check_allocate(n * sizeof *b->queries);
   b->out = check_allocate(n * sizeof *b->out);
@@ -85,7 +89,7 @@ static void bench_open(bench *b, onekv_projection projection, onekv_cache_type t
 
 static void bench_close(bench *b) {
   kv_cache_close(&b->cache);
-  kv_pool_trim(&b->pages);
+  kv_pool_close(&b->pages);
   memory_give_back(&b->memory, MEMORY_SCRATCH, b->rope_block, b->n_rope_bytes);
   free(b->queries);
   free(b->out);
@@ -97,8 +101,9 @@ static double time_step(bench *b, onekv_pool *pool, size_t depth, size_t n_rows)
   size_t n_floats = attention_scratch_floats(&b->config, pool_n_most(pool));
   float *scratch = check_allocate(n_floats * sizeof *scratch);
   attention_call call = {.config = &b->config,
+                         .kind = &b->config.kinds[0],
                          .kernels = &b->kernels,
-                         .rope = &b->rope,
+                         .rope = b->config.kinds[0].shares_row ? &b->rope : NULL,
                          .slices = &slice,
                          .n_slices = 1,
                          .score_scale = 0.125f,
@@ -117,12 +122,12 @@ static double time_step(bench *b, onekv_pool *pool, size_t depth, size_t n_rows)
   return best;
 }
 
-static void bench_variant(onekv_pool *pool, onekv_projection projection, onekv_cache_type type) {
+static void bench_variant(onekv_pool *pool, bool shares_row, onekv_cache_type type) {
   static const char *const TYPES[] = {"f16", "f32", "i8"};
   static const size_t DEPTHS[] = {128, 1024, 4096, DEPTH_MAX};
   static const size_t ROWS[] = {1, 8, ROWS_MAX};
   bench b;
-  bench_open(&b, projection, type);
+  bench_open(&b, shares_row, type);
   for (size_t r = 0; r < sizeof ROWS / sizeof ROWS[0]; r++) {
     for (size_t d = 0; d < sizeof DEPTHS / sizeof DEPTHS[0]; d++) {
       size_t n_rows = ROWS[r];
@@ -130,7 +135,7 @@ static void bench_variant(onekv_pool *pool, onekv_projection projection, onekv_c
       double seen = 0.0;
       for (size_t i = 0; i < n_rows; i++) seen += (double)(DEPTHS[d] - i);
       double flops = 4.0 * seen * HEADS * HEAD_WIDTH * LAYERS;
-      printf("%-14s %-3s depth %4zu, %3zu rows:", projection == ONEKV_QKV ? "QKV-MHA" : "Q-K=V+MQA",
+      printf("%-14s %-3s depth %4zu, %3zu rows:", shares_row ? "Q-K=V+MQA" : "QKV-MHA",
              TYPES[type], DEPTHS[d], n_rows);
       for (size_t n_threads = 1; n_threads <= 2; n_threads++) {
         onekv_pool_activate(pool, n_threads);
@@ -145,9 +150,9 @@ static void bench_variant(onekv_pool *pool, onekv_projection projection, onekv_c
 
 void bench_attention(void) {
   onekv_pool *pool = open_pool(2);
-  bench_variant(pool, ONEKV_Q_KV, ONEKV_CACHE_F32);
-  bench_variant(pool, ONEKV_Q_KV, ONEKV_CACHE_F16);
-  bench_variant(pool, ONEKV_Q_KV, ONEKV_CACHE_I8);
-  bench_variant(pool, ONEKV_QKV, ONEKV_CACHE_F16);
+  bench_variant(pool, true, ONEKV_CACHE_F32);
+  bench_variant(pool, true, ONEKV_CACHE_F16);
+  bench_variant(pool, true, ONEKV_CACHE_I8);
+  bench_variant(pool, false, ONEKV_CACHE_F16);
   onekv_pool_close(pool);
 }

@@ -78,13 +78,13 @@ static void run_rms_norm(bench_data *d) {
   d->table->f32_rms_norm(d->x, d->w, 1e-5f, ROW, d->y);
 }
 static void run_gelu_erf(bench_data *d) {
-  d->table->f32_gelu_erf(d->y, ROW);
+  d->table->f32_activate[ONEKV_GELU_ERF](d->y, ROW);
 }
 static void run_gelu_tanh(bench_data *d) {
-  d->table->f32_gelu_tanh(d->y, ROW);
+  d->table->f32_activate[ONEKV_GELU_TANH](d->y, ROW);
 }
 static void run_silu(bench_data *d) {
-  d->table->f32_silu_multiply(d->y, d->w, ROW);
+  d->table->f32_activate[ONEKV_SILU](d->y, ROW);
 }
 static void run_add(bench_data *d) {
   d->table->f32_add(d->y, d->w, ROW);
@@ -139,8 +139,8 @@ static void bench_rows(bench_data *data) {
     const char *name;
     void (*run)(bench_data *);
   } KERNELS[] = {{"f32_layer_norm", run_layer_norm}, {"f32_rms_norm", run_rms_norm},
-                 {"f32_gelu_erf", run_gelu_erf},     {"f32_gelu_tanh", run_gelu_tanh},
-                 {"f32_silu_multiply", run_silu},    {"f32_add", run_add},
+                 {"gelu_erf", run_gelu_erf},         {"gelu_tanh", run_gelu_tanh},
+                 {"silu", run_silu},                 {"f32_add", run_add},
                  {"f32_softmax_step", run_softmax},  {"f32_rotate_adjacent", run_adjacent},
                  {"f32_rotate_halves", run_halves},  {"f16_encode", run_f16_encode},
                  {"f16_decode", run_f16_decode},     {"i8_encode", run_i8_encode},

@@ -17,26 +17,27 @@ static const double TOLERANCE = 2e-4;
 
 typedef struct variant {
   const char *name;
-  onekv_projection projection;
+  onekv_sharing sharing;
   onekv_position position;
   size_t n_heads, n_kv_heads, head_width, n_rotated;
   bool halves, unrotates, causal, has_bias, has_norm;
 } variant;
 
 static const variant VARIANTS[] = {
-    {"Q-K=V MQA", ONEKV_Q_KV, ONEKV_ROPE, 6, 1, 16, 16, true, false, true, false, false},
-    {"Q-K=V MQA adjacent", ONEKV_Q_KV, ONEKV_ROPE, 5, 1, 12, 12, false, false, true, false, false},
-    {"Q-K=V partial", ONEKV_Q_KV, ONEKV_ROPE, 4, 2, 20, 6, true, false, true, false, false},
-    {"Q-K=V norm", ONEKV_Q_KV, ONEKV_ROPE, 4, 1, 8, 4, false, false, true, false, true},
-    {"Q-K=V many heads", ONEKV_Q_KV, ONEKV_ROPE, 71, 1, 4, 4, true, false, true, false, false},
-    {"Q-K=V unrotate", ONEKV_Q_KV, ONEKV_ROPE, 4, 1, 8, 8, true, true, true, false, false},
-    {"QKV MHA", ONEKV_QKV, ONEKV_ROPE, 5, 5, 7, 6, true, false, true, false, false},
-    {"Q=K=V learned", ONEKV_QKV_ONE, ONEKV_LEARNED, 6, 2, 9, 0, false, false, true, false, false},
-    {"Q=K-V (X)+", ONEKV_QK_V, ONEKV_POSITION_NONE, 4, 4, 16, 0, false, false, false, true, false},
+    {"Q-K=V MQA", ONEKV_SHARE_KV, ONEKV_ROPE, 6, 1, 16, 16, true, false, true, false, false},
+    {"Q-K=V MQA adjacent", ONEKV_SHARE_KV, ONEKV_ROPE, 5, 1, 12, 12, false, false, true, false, false},
+    {"Q-K=V partial", ONEKV_SHARE_KV, ONEKV_ROPE, 4, 2, 20, 6, true, false, true, false, false},
+    {"Q-K=V norm", ONEKV_SHARE_KV, ONEKV_ROPE, 4, 1, 8, 4, false, false, true, false, true},
+    {"Q-K=V many heads", ONEKV_SHARE_KV, ONEKV_ROPE, 71, 1, 4, 4, true, false, true, false, false},
+    {"Q-K=V unrotate", ONEKV_SHARE_KV, ONEKV_ROPE, 4, 1, 8, 8, true, true, true, false, false},
+    {"QKV MHA", ONEKV_SHARE_NONE, ONEKV_ROPE, 5, 5, 7, 6, true, false, true, false, false},
+    {"Q=K=V learned", ONEKV_SHARE_ALL, ONEKV_LEARNED, 6, 2, 9, 0, false, false, true, false, false},
+    {"Q=K-V (X)+", ONEKV_SHARE_QK, ONEKV_POSITION_NONE, 4, 4, 16, 0, false, false, false, true, false},
 };
 
 typedef struct fixture {
   onekv_config config;
+  const layer_kind *kind;
   kernel_table kernels;
   memory_ledger memory;
   kv_pool pages;
@@ -60,32 +61,39 @@ static float *random_floats(size_t n, float limit) {
 static void open_rope(fixture *f) {
   if (f->config.position != ONEKV_ROPE) return;
   memory_arena arena = {0};
-  rope_tables_make(&f->config.rope, POSITIONS, NULL, &arena, &f->rope);
+  rope_tables_make(&f->kind->rope, POSITIONS, NULL, &arena, &f->rope);
   f->n_rope_bytes = arena.n_used;
   f->rope_block = memory_take(&f->memory, MEMORY_SCRATCH, f->n_rope_bytes);
   arena = (memory_arena){f->rope_block, 0, false};
-  rope_tables_make(&f->config.rope, POSITIONS, NULL, &arena, &f->rope);
+  rope_tables_make(&f->kind->rope, POSITIONS, NULL, &arena, &f->rope);
 }
 
 static void fixture_open(fixture *f, const variant *v, kernels_level level) {
+  bool shares_row = v->sharing == ONEKV_SHARE_KV || v->sharing == ONEKV_SHARE_ALL;
+  bool at_read = shares_row && !v->unrotates && (v->n_rotated > 0 || v->has_norm);
   *f = (fixture){.config = {.n_layers = LAYERS,
                             .n_context = POSITIONS,
-                            .n_heads = v->n_heads,
-                            .n_kv_heads = v->n_kv_heads,
-                            .head_width = v->head_width,
-                            .projection = v->projection,
                             .position = v->position,
                             .norm_epsilon = 1e-5f,
                             .causal = v->causal,
                             .has_qk_norm = v->has_norm,
-                            .rope = {.n_rotated = v->n_rotated, .halves = v->halves, .base = 100.0f,
-                                     .factor = 1.0f, .attention_factor = 1.25f}}};
-  if (v->unrotates) f->config.shared_rope = ONEKV_ROTATE_UNROTATE;
-  kv_layout layout;
+                            .n_kinds = 1,
+                            .cached_by = {0, 1}}};
+  f->config.kinds[0] = (layer_kind){
+      .n_heads = v->n_heads,
+      .n_kv_heads = v->n_kv_heads,
+      .key_width = v->head_width,
+      .value_width = v->head_width,
+      .shares_row = shares_row,
+      .query_is_key = v->sharing == ONEKV_SHARE_QK || v->sharing == ONEKV_SHARE_ALL,
+      .keys = v->unrotates ? KEYS_AND_BACK : at_read ? KEYS_AT_READ : KEYS_AT_WRITE,
+      .rope = {.n_rotated = v->n_rotated, .halves = v->halves, .base = 100.0f,
+               .factor = 1.0f, .attention_factor = 1.25f}};
+  f->kind = &f->config.kinds[0];
   kernels_select(&f->kernels, level);
   memory_init(&f->memory, NULL);
-  CHECK(kv_layout_make(&f->config, ONEKV_CACHE_F32, &layout));
-  kv_pool_init(&f->pages, &f->memory, &f->kernels, &layout);
+  CHECK(kv_pool_open(&f->pages, &f->memory, &f->kernels, &f->config, ONEKV_CACHE_F32) ==
+        ONEKV_OK);
   CHECK(kv_cache_open(&f->pages, POSITIONS, &f->cache) == ONEKV_OK);
   CHECK(kv_cache_reserve(&f->cache, POSITIONS) == ONEKV_OK);
   open_rope(f);
@@ -96,16 +104,16 @@ static void fixture_open(fixture *f, const variant *v, kernels_level level) {
   f->values = random_floats(POSITIONS * width, 2.0f);
   f->queries = random_floats(ROWS * v->n_heads * v->head_width, 2.0f);
   for (size_t p = 0; p < POSITIONS; p++) {
-    kv_cache_write(&f->cache, LAYER, KV_KEYS, p, f->shared + p * width);
-    if (!config_shares_kv(&f->config)) {
-      kv_cache_write(&f->cache, LAYER, KV_VALUES, p, f->values + p * width);
+    kv_cache_write(&f->cache, LAYER, KV_ROW, p, f->shared + p * width);
+    if (!f->kind->shares_row) {
+      kv_cache_write(&f->cache, LAYER, KV_VALUE, p, f->values + p * width);
     }
   }
 }
 
 static void fixture_close(fixture *f) {
   kv_cache_close(&f->cache);
-  kv_pool_trim(&f->pages);
+  kv_pool_close(&f->pages);
   if (f->rope_block != NULL) {
     memory_give_back(&f->memory, MEMORY_SCRATCH, f->rope_block, f->n_rope_bytes);
   }
@@ -117,15 +125,20 @@ static void fixture_close(fixture *f) {
   free(f->queries);
 }
 
+static bool rotates_at_read(const fixture *f) {
+  return f->kind->keys == KEYS_AT_READ && f->kind->rope.n_rotated > 0;
+}
+
 /* out [rows][H][h] of the slices, whose rows' queries stand one behind the other from `first`. */
 static void run(fixture *f, onekv_pool *pool, const sequence_slice *slices, size_t n_slices,
                 size_t first, float *out) {
   size_t n_floats = attention_scratch_floats(&f->config, pool_n_most(pool));
   float *scratch = check_allocate(n_floats * sizeof *scratch);
   memset(scratch, 0xff, n_floats * sizeof *scratch); /* NaN: nothing is read before it is set */
-  size_t row = f->config.n_heads * f->config.head_width;
-  attention_call call = {&f->config, &f->kernels, &f->rope, slices, n_slices, LAYER, 0.2f,
-                         f->bias, f->norm, f->queries + first * row, out, scratch};
+  size_t row = f->kind->n_heads * f->kind->key_width;
+  attention_call call = {&f->config, &f->kernels, f->kind, rotates_at_read(f) ? &f->rope : NULL,
+                         slices, n_slices, LAYER, 0.2f, f->bias, f->norm,
+                         f->queries + first * row, out, scratch};
   attention(pool, &call);
   free(scratch);
 }
@@ -133,22 +146,22 @@ static void run(fixture *f, onekv_pool *pool, const sequence_slice *slices, size
 /* The shared row of a position as its key, in double. */
 static void expected_key(const fixture *f, size_t position, size_t kv_head, double *key) {
   const onekv_config *config = &f->config;
-  size_t h = config->head_width;
-  const float *row = f->shared + (position * config->n_kv_heads + kv_head) * h;
+  size_t h = f->kind->key_width;
+  const float *row = f->shared + (position * f->kind->n_kv_heads + kv_head) * h;
   double square = 0.0;
   for (size_t c = 0; c < h; c++) square += (double)row[c] * (double)row[c];
   double factor = 1.0 / sqrt(square / (double)h + (double)config->norm_epsilon);
   for (size_t c = 0; c < h; c++) {
     key[c] = f->norm == NULL ? (double)row[c] : (double)row[c] * factor * (double)f->norm[c];
   }
-  if (!config_rotates_at_read(config)) return;
-  size_t n_pairs = config->rope.n_rotated / 2;
+  if (!rotates_at_read(f)) return;
+  size_t n_pairs = f->kind->rope.n_rotated / 2;
   for (size_t i = 0; i < n_pairs; i++) {
     double angle =
-        (double)position * pow((double)config->rope.base, -(double)i / (double)n_pairs);
-    double m = (double)config->rope.attention_factor;
-    size_t first = config->rope.halves ? i : 2 * i;
-    size_t second = config->rope.halves ? i + n_pairs : 2 * i + 1;
+        (double)position * pow((double)f->kind->rope.base, -(double)i / (double)n_pairs);
+    double m = (double)f->kind->rope.attention_factor;
+    size_t first = f->kind->rope.halves ? i : 2 * i;
+    size_t second = f->kind->rope.halves ? i + n_pairs : 2 * i + 1;
     double a = key[first];
     double b = key[second];
     key[first] = m * (a * cos(angle) - b * sin(angle));
@@ -159,9 +172,8 @@ static void expected_key(const fixture *f, size_t position, size_t kv_head, doub
 /* softmax(σ α q Kᵀ + κ) V of one query head over n positions. */
 static void expected_head(const fixture *f, const float *query, size_t head, size_t n,
                           double *out) {
-  const onekv_config *config = &f->config;
-  size_t h = config->head_width;
-  size_t kv_head = head / (config->n_heads / config->n_kv_heads);
+  size_t h = f->kind->key_width;
+  size_t kv_head = head / (f->kind->n_heads / f->kind->n_kv_heads);
   double *key = check_allocate(h * sizeof *key);
   double sum = 0.0;
   for (size_t c = 0; c < h; c++) out[c] = 0.0;
@@ -169,10 +181,10 @@ static void expected_head(const fixture *f, const float *query, size_t head, siz
     double score = f->bias != NULL ? (double)f->bias[p] : 0.0;
     expected_key(f, p, kv_head, key);
     for (size_t c = 0; c < h; c++) score += 0.2 * key[c] * (double)query[c];
-    const float *values = config_shares_kv(config) ? f->shared : f->values;
+    const float *values = f->kind->shares_row ? f->shared : f->values;
     sum += exp(score);
     for (size_t c = 0; c < h; c++) {
-      out[c] += exp(score) * (double)values[(p * config->n_kv_heads + kv_head) * h + c];
+      out[c] += exp(score) * (double)values[(p * f->kind->n_kv_heads + kv_head) * h + c];
     }
   }
   for (size_t c = 0; c < h; c++) out[c] /= sum;
@@ -180,8 +192,8 @@ static void expected_head(const fixture *f, const float *query, size_t head, siz
 }
 
 static void check_formula(fixture *f, onekv_pool *pool, size_t first, size_t n_rows) {
-  size_t h = f->config.head_width;
-  size_t n_heads = f->config.n_heads;
+  size_t h = f->kind->key_width;
+  size_t n_heads = f->kind->n_heads;
   sequence_slice slice = {&f->cache, 0, n_rows, first};
   float *out = random_floats(n_rows * n_heads * h, 1.0f);
   double *expected = check_allocate(h * sizeof *expected);
@@ -202,7 +214,7 @@ static void check_formula(fixture *f, onekv_pool *pool, size_t first, size_t n_r
 /* A run of rows at once, one by one, in two runs, and as a batch of two sequences. */
 static void check_bits(fixture *f, onekv_pool *const *pools, size_t n_pools, size_t first,
                        size_t n_rows) {
-  size_t row = f->config.n_heads * f->config.head_width;
+  size_t row = f->kind->n_heads * f->kind->key_width;
   float *expected = random_floats(n_rows * row, 1.0f);
   float *found = random_floats(n_rows * row, 1.0f);
   sequence_slice all = {&f->cache, 0, n_rows, first};

@@ -24,30 +24,38 @@ typedef struct bench {
   int32_t next_token;
 } bench;
 
-static bench open_bench(onekv_cache_type type, onekv_projection projection) {
-  bench out = {.next_token = 1};
-  onekv_config config = {.n_layers = LAYERS, .n_heads = 2 * HEADS, .n_kv_heads = HEADS,
-                         .head_width = WIDTH, .projection = projection};
-  kv_layout layout;
-  kernels_select(&out.kernels, KERNELS_BEST);
-  CHECK(kv_layout_make(&config, type, &layout));
-  out.pool.layout = layout;
-  return out;
+static onekv_config config_of(bool shares_row) {
+  return (onekv_config){.n_layers = LAYERS,
+                        .n_kinds = 1,
+                        .cached_by = {0, 1},
+                        .kinds = {{.n_heads = 2 * HEADS,
+                                   .n_kv_heads = HEADS,
+                                   .key_width = WIDTH,
+                                   .value_width = WIDTH,
+                                   .shares_row = shares_row}}};
 }
 
-/* Pointers into the bench are set where it lies for good. */
-static void settle(bench *b) {
-  kv_layout layout = b->pool.layout;
+static void open_bench(bench *b, onekv_cache_type type, bool shares_row) {
+  *b = (bench){.next_token = 1};
+  onekv_config config = config_of(shares_row);
   onekv_allocator allocator = counted_allocator(&b->counted);
+  kernels_select(&b->kernels, KERNELS_BEST);
   memory_init(&b->memory, &allocator);
-  kv_pool_init(&b->pool, &b->memory, &b->kernels, &layout);
+  CHECK(kv_pool_open(&b->pool, &b->memory, &b->kernels, &config, type) == ONEKV_OK);
+}
+
+static size_t used_pages(const bench *b) { return b->pool.shelves[0].n_used; }
+static size_t free_pages(const bench *b) { return b->pool.shelves[0].n_free; }
+static size_t streams_of(const kv_cache *cache) {
+  return cache->pool->layout.layers[0].n_streams;
 }
 
 static void close_bench(bench *b) {
-  kv_pool_trim(&b->pool);
+  CHECK(used_pages(b) == 0);
+  kv_pool_close(&b->pool);
   CHECK_SAY(b->counted.n_bytes == 0 && b->counted.n_blocks == 0 && !b->counted.is_damaged,
             "%zu bytes left", b->counted.n_bytes);
-  CHECK(b->memory.n_bytes_total == 0 && b->pool.n_free == 0 && b->pool.n_used == 0);
+  CHECK(b->memory.n_bytes_total == 0);
 }
 
 static float value_of(int32_t token, size_t layer, size_t stream, size_t column) {
@@ -61,7 +69,7 @@ static float value_of(int32_t token, size_t layer, size_t stream, size_t column)
 static void write_token(kv_cache *cache, size_t position, int32_t token) {
   float row[HEADS * WIDTH];
   for (size_t layer = 0; layer < LAYERS; layer++) {
-    for (size_t stream = 0; stream < cache->pool->layout.n_streams; stream++) {
+    for (size_t stream = 0; stream < streams_of(cache); stream++) {
       for (size_t c = 0; c < HEADS * WIDTH; c++) row[c] = value_of(token, layer, stream, c);
       kv_cache_write(cache, layer, (kv_stream)stream, position, row);
     }
@@ -89,7 +97,7 @@ static bool is_right(const plain_cache *plain) {
   kv_cache_tokens(&plain->cache, 0, plain->n, tokens);
   if (memcmp(tokens, plain->tokens, plain->n * sizeof *tokens) != 0) return false;
   for (size_t layer = 0; layer < LAYERS; layer++) {
-    for (size_t stream = 0; stream < plain->cache.pool->layout.n_streams; stream++) {
+    for (size_t stream = 0; stream < streams_of(&plain->cache); stream++) {
       for (size_t page = 0; page * KV_PAGE_POSITIONS < plain->n; page++) {
         if (!tile_is_right(plain, layer, stream, page)) return false;
       }
@@ -103,24 +111,25 @@ static void check_counts(const bench *b, const plain_cache *plains, size_t n) {
   const kv_page *pages[CACHES * 8];
   size_t n_pages = 0;
   for (size_t i = 0; i < n; i++) {
-    for (size_t p = 0; plains[i].is_open && p < plains[i].cache.n_pages; p++) {
-      const kv_page *page = plains[i].cache.pages[p];
+    for (size_t p = 0; plains[i].is_open && p < plains[i].cache.tables[0].end; p++) {
+      const kv_page *page = plains[i].cache.tables[0].pages[p];
       size_t n_references = 0;
       bool is_known = false;
       for (size_t j = 0; j < n_pages; j++) is_known |= pages[j] == page;
       if (!is_known) pages[n_pages++] = page;
       for (size_t j = 0; j < n; j++) {
-        for (size_t q = 0; plains[j].is_open && q < plains[j].cache.n_pages; q++) {
-          n_references += plains[j].cache.pages[q] == page;
+        for (size_t q = 0; plains[j].is_open && q < plains[j].cache.tables[0].end; q++) {
+          n_references += plains[j].cache.tables[0].pages[q] == page;
         }
       }
       CHECK(n_references == page->n_references);
     }
   }
-  CHECK_SAY(b->pool.n_used == n_pages, "%zu pages counted, %zu there", b->pool.n_used, n_pages);
-  size_t n_held = b->pool.n_used + b->pool.n_free;
-  CHECK(b->memory.n_bytes[MEMORY_CACHE] == n_held * b->pool.layout.page_bytes);
-  CHECK(b->memory.n_bytes[MEMORY_TABLES] == n_held * sizeof(kv_page));
+  CHECK_SAY(used_pages(b) == n_pages, "%zu pages counted, %zu there", used_pages(b), n_pages);
+  size_t n_held = used_pages(b) + free_pages(b);
+  CHECK(b->memory.n_bytes[MEMORY_CACHE] == n_held * b->pool.layout.spans[0].page_bytes);
+  CHECK(b->memory.n_bytes[MEMORY_TABLES] ==
+        n_held * sizeof(kv_page) + LAYERS * sizeof(kv_layer));
   CHECK(b->memory.n_bytes_total == b->counted.n_bytes);
   CHECK(b->memory.n_bytes_peak == b->counted.n_bytes_peak);
 }
@@ -155,8 +164,8 @@ static onekv_status clone_plain(bench *b, const plain_cache *from, size_t n, pla
 
 /* A copy through bytes, of exactly the bytes that are promised. */
 static onekv_status copy_saved(bench *b, const plain_cache *from, plain_cache *to) {
-  size_t n_bytes = kv_cache_saved_bytes(&from->cache);
-  CHECK(n_bytes == from->n * kv_bytes_per_position(&b->pool.layout));
+  size_t n_bytes = (size_t)kv_saved_bytes(&b->pool.layout, from->n);
+  CHECK(n_bytes == from->n * b->pool.layout.spans[0].position_bytes);
   check_guard saved = check_guard_take(n_bytes, 1);
   kv_cache_save(&from->cache, saved.start);
   CHECK(check_guard_is_whole(&saved));
@@ -164,7 +173,7 @@ static onekv_status copy_saved(bench *b, const plain_cache *from, plain_cache *t
   if (status == ONEKV_OK) {
     status = kv_cache_load(&to->cache, from->tokens, from->n, saved.start);
     if (status != ONEKV_OK) {
-      CHECK(to->cache.n_positions == 0 && to->cache.n_pages == 0);
+      CHECK(to->cache.n_positions == 0 && to->cache.tables[0].end == 0);
       kv_cache_close(&to->cache);
       to->is_open = false;
     }
@@ -211,11 +220,11 @@ static void close_all(plain_cache *plains) {
   }
 }
 
-static void check_random_operations(onekv_cache_type type, onekv_projection projection) {
-  bench b = open_bench(type, projection);
+static void check_random_operations(onekv_cache_type type, bool shares_row) {
+  bench b;
+  open_bench(&b, type, shares_row);
   static plain_cache plains[CACHES];
   memset(plains, 0, sizeof plains);
-  settle(&b);
   for (size_t i = 0; i < N_OPERATIONS; i++) {
     /* Every fifth operation meets an allocator that fails soon. */
     b.counted.fail_at = i % 5 == 0 ? b.counted.n_calls + 1 + check_random_below(3) : 0;
@@ -236,32 +245,37 @@ static void check_random_operations(onekv_cache_type type, onekv_projection proj
 static void check_layout(void) {
   static const size_t ROW_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2 * WIDTH, 4 * WIDTH, WIDTH + 4};
   for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
-    for (int projection = 0; projection <= ONEKV_QKV_ONE; projection++) {
-      bench b = open_bench((onekv_cache_type)type, (onekv_projection)projection);
+    for (int shares_row = 0; shares_row < 2; shares_row++) {
+      bench b;
+      open_bench(&b, (onekv_cache_type)type, shares_row != 0);
       const kv_layout *layout = &b.pool.layout;
-      size_t n_streams = projection == ONEKV_QKV || projection == ONEKV_QK_V ? 2 : 1;
-      CHECK(layout->n_streams == n_streams && layout->row_bytes == ROW_BYTES[type]);
-      CHECK(kv_bytes_per_position(layout) == LAYERS * n_streams * HEADS * ROW_BYTES[type]);
-      CHECK(layout->page_bytes == kv_bytes_per_position(layout) * KV_PAGE_POSITIONS);
+      size_t n_streams = shares_row != 0 ? 1 : 2;
+      CHECK(layout->n_spans == 1 && layout->layers[1].n_streams == n_streams);
+      CHECK(layout->layers[1].streams[KV_ROW].row_bytes == ROW_BYTES[type]);
+      CHECK(layout->spans[0].position_bytes == LAYERS * n_streams * HEADS * ROW_BYTES[type]);
+      CHECK(layout->spans[0].page_bytes == layout->spans[0].position_bytes * KV_PAGE_POSITIONS);
+      close_bench(&b);
     }
   }
-  onekv_config huge = {.n_layers = SIZE_MAX / 64, .n_kv_heads = 1 << 20, .head_width = 1 << 20};
-  kv_layout layout;
+  onekv_config huge = config_of(false);
+  huge.kinds[0].n_kv_heads = SIZE_MAX / 64;
+  kv_layer layers[LAYERS];
+  kv_layout layout = {.layers = layers};
   CHECK(!kv_layout_make(&huge, ONEKV_CACHE_F32, &layout));
 }
 
 /* Numbers that do not fit exactly: to nearest in f16, within half a step in i8. */
 static void check_rounding(onekv_cache_type type) {
-  bench b = open_bench(type, ONEKV_Q_KV);
+  bench b;
+  open_bench(&b, type, true);
   plain_cache plain;
   float row[HEADS * WIDTH];
   float scratch[KV_PAGE_POSITIONS * WIDTH];
-  settle(&b);
   CHECK(open_plain(&b, &plain) == ONEKV_OK && kv_cache_reserve(&plain.cache, 1) == ONEKV_OK);
   for (size_t c = 0; c < HEADS * WIDTH; c++) row[c] = check_random_float(3.0f);
-  kv_cache_write(&plain.cache, 1, KV_KEYS, 0, row);
+  kv_cache_write(&plain.cache, 1, KV_ROW, 0, row);
   for (size_t head = 0; head < HEADS; head++) {
-    const float *found = kv_cache_read(&plain.cache, 1, KV_KEYS, head, 0, 1, scratch);
+    const float *found = kv_cache_read(&plain.cache, 1, KV_ROW, head, 0, 1, scratch);
     double largest = 0.0;
     for (size_t c = 0; c < WIDTH; c++) largest = fmax(largest, fabs((double)row[head * WIDTH + c]));
     /* Half a step: 2^-10 for f16 numbers below 4, 1/254 of the row's largest for i8. */
@@ -275,52 +289,52 @@ static void check_rounding(onekv_cache_type type) {
 
 /* A clone costs its page table; the first write into a shared page copies that page only. */
 static void check_copy_on_write(void) {
-  bench b = open_bench(ONEKV_CACHE_F16, ONEKV_Q_KV);
+  bench b;
+  open_bench(&b, ONEKV_CACHE_F16, true);
   plain_cache origin = {0};
   plain_cache clone = {0};
-  settle(&b);
   CHECK(open_plain(&b, &origin) == ONEKV_OK && append(&b, &origin, 70) == ONEKV_OK);
-  CHECK(b.pool.n_used == 3);
-  CHECK(clone_plain(&b, &origin, 70, &clone) == ONEKV_OK && b.pool.n_used == 3);
-  CHECK(append(&b, &clone, 1) == ONEKV_OK && b.pool.n_used == 4);
-  CHECK(clone.cache.pages[1] == origin.cache.pages[1]);
-  CHECK(clone.cache.pages[2] != origin.cache.pages[2]);
-  CHECK(append(&b, &origin, 2) == ONEKV_OK && b.pool.n_used == 4);
+  CHECK(used_pages(&b) == 3);
+  CHECK(clone_plain(&b, &origin, 70, &clone) == ONEKV_OK && used_pages(&b) == 3);
+  CHECK(append(&b, &clone, 1) == ONEKV_OK && used_pages(&b) == 4);
+  CHECK(clone.cache.tables[0].pages[1] == origin.cache.tables[0].pages[1]);
+  CHECK(clone.cache.tables[0].pages[2] != origin.cache.tables[0].pages[2]);
+  CHECK(append(&b, &origin, 2) == ONEKV_OK && used_pages(&b) == 4);
   CHECK(is_right(&origin) && is_right(&clone));
   /* Cut inside a full page: writing there copies it; cut at its end: nothing is copied. */
   clone.n = 40;
   kv_cache_truncate(&clone.cache, 40);
-  CHECK(b.pool.n_used == 3 && append(&b, &clone, 1) == ONEKV_OK && b.pool.n_used == 4);
-  CHECK(clone.cache.pages[1] != origin.cache.pages[1]);
+  CHECK(used_pages(&b) == 3 && append(&b, &clone, 1) == ONEKV_OK && used_pages(&b) == 4);
+  CHECK(clone.cache.tables[0].pages[1] != origin.cache.tables[0].pages[1]);
   clone.n = 32;
   kv_cache_truncate(&clone.cache, 32);
-  CHECK(append(&b, &clone, 1) == ONEKV_OK && clone.cache.pages[0] == origin.cache.pages[0]);
+  CHECK(append(&b, &clone, 1) == ONEKV_OK && clone.cache.tables[0].pages[0] == origin.cache.tables[0].pages[0]);
   CHECK(is_right(&origin) && is_right(&clone));
   kv_cache_close(&origin.cache);
-  CHECK(is_right(&clone) && b.pool.n_used == 2);
+  CHECK(is_right(&clone) && used_pages(&b) == 2);
   kv_cache_close(&clone.cache);
-  CHECK(b.pool.n_used == 0 && b.pool.n_free > 0);
+  CHECK(used_pages(&b) == 0 && free_pages(&b) > 0);
   close_bench(&b);
 }
 
 static void check_limits(void) {
-  bench b = open_bench(ONEKV_CACHE_I8, ONEKV_QKV);
+  bench b;
+  open_bench(&b, ONEKV_CACHE_I8, false);
   plain_cache plain = {0};
-  settle(&b);
   CHECK(open_plain(&b, &plain) == ONEKV_OK && append(&b, &plain, 33) == ONEKV_OK);
   CHECK(kv_cache_reserve(&plain.cache, 128 - 33 + 1) == ONEKV_CONTEXT_FULL);
   CHECK(kv_cache_reserve(&plain.cache, SIZE_MAX) == ONEKV_CONTEXT_FULL);
   CHECK(kv_cache_reserve(&plain.cache, SIZE_MAX - 20) == ONEKV_CONTEXT_FULL);
-  CHECK(b.pool.n_used == 2 && is_right(&plain));
+  CHECK(used_pages(&b) == 2 && is_right(&plain));
   /* What was reserved and not used goes back to the pool and is used again. */
-  CHECK(kv_cache_reserve(&plain.cache, 64) == ONEKV_OK && b.pool.n_used == 4);
+  CHECK(kv_cache_reserve(&plain.cache, 64) == ONEKV_OK && used_pages(&b) == 4);
   kv_cache_truncate(&plain.cache, plain.n);
-  CHECK(b.pool.n_used == 2 && b.pool.n_free == 2);
+  CHECK(used_pages(&b) == 2 && free_pages(&b) == 2);
   size_t n_calls = b.counted.n_calls;
   CHECK(append(&b, &plain, 64) == ONEKV_OK && b.counted.n_calls == n_calls);
   kv_cache_close(&plain.cache);
   kv_cache_close(&plain.cache);
-  CHECK(b.pool.n_free == 4);
+  CHECK(free_pages(&b) == 4);
   close_bench(&b);
 }
 
@@ -328,15 +342,15 @@ static void check_limits(void) {
  * everything as it was, down to the number of pages, and succeeds when it is made again. */
 static void check_out_of_memory(onekv_cache_type type) {
   for (size_t fail_at = 1;; fail_at++) {
-    bench b = open_bench(type, ONEKV_Q_KV);
+    bench b;
+  open_bench(&b, type, true);
     plain_cache plains[3] = {{.n = 0}};
     bool has_failed = false;
-    settle(&b);
     b.counted.fail_at = fail_at;
     for (size_t step = 0; step < 7; step++) {
       onekv_status status = ONEKV_OUT_OF_MEMORY;
       for (size_t attempt = 0; attempt < 2 && status != ONEKV_OK; attempt++) {
-        size_t n_used = b.pool.n_used;
+        size_t n_used = used_pages(&b);
         status = step == 0   ? open_plain(&b, &plains[0])
                  : step == 1 ? append(&b, &plains[0], 45)
                  : step == 2 ? clone_plain(&b, &plains[0], 45, &plains[1])
@@ -345,7 +359,7 @@ static void check_out_of_memory(onekv_cache_type type) {
                  : step == 5 ? append(&b, &plains[0], 1)
                              : append(&b, &plains[2], 3);
         has_failed |= status != ONEKV_OK;
-        CHECK(status == ONEKV_OK || (status == ONEKV_OUT_OF_MEMORY && b.pool.n_used == n_used));
+        CHECK(status == ONEKV_OK || (status == ONEKV_OUT_OF_MEMORY && used_pages(&b) == n_used));
         check_counts(&b, plains, 3);
         for (size_t i = 0; i < 3; i++) CHECK(!plains[i].is_open || is_right(&plains[i]));
       }
@@ -365,8 +379,8 @@ int main(void) {
   for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
     check_rounding((onekv_cache_type)type);
     check_out_of_memory((onekv_cache_type)type);
-    check_random_operations((onekv_cache_type)type, ONEKV_Q_KV);
-    check_random_operations((onekv_cache_type)type, ONEKV_QKV);
+    check_random_operations((onekv_cache_type)type, true);
+    check_random_operations((onekv_cache_type)type, false);
   }
   return check_finish();
 }

@@ -1,8 +1,8 @@
 /* Attention maps against what attention itself gave out: rows are softmaxes, and the sum of the
  * values by a row's weights is what the head wrote.
  *
- * forward leaves the outputs of the last batch's heads in the scratch, and the map runs the model
- * no further than its layer, so they are there to be compared with. */
+ * forward leaves the outputs of the last batch's heads in the scratch: an observer stops it before
+ * the layer behind the one that is looked at, so they are there to be compared with. */
 #include "core/api/model.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
@@ -33,19 +33,45 @@ static void check_rows(const float *map) {
   CHECK_SAY(n_bad == 0, "%zu rows or weights are none of a softmax", n_bad);
 }
 
+static bool goes_on(void *context, size_t layer, const float *queries) {
+  (void)queries;
+  return layer <= *(const size_t *)context;
+}
+
+/* Runs the tokens through the model up to the layer's outputs. */
+static void run_to(onekv_model *model, const int32_t *tokens, size_t layer) {
+  forward_observer observer = {&layer, goes_on};
+  forward_model view = model_view(model);
+  kv_cache cache;
+  CHECK(kv_cache_open(&model->pages, TOKENS, &cache) == ONEKV_OK);
+  CHECK(kv_cache_reserve(&cache, TOKENS) == ONEKV_OK);
+  for (size_t done = 0; done < TOKENS;) {
+    size_t n_rows_max = model->scratch.n_rows_max;
+    size_t n_rows = TOKENS - done < n_rows_max ? TOKENS - done : n_rows_max;
+    sequence_slice slice = {&cache, 0, n_rows, done};
+    forward_batch batch = {.slices = &slice, .n_slices = 1, .n_rows = n_rows,
+                           .tokens = tokens + done, .observer = &observer};
+    forward(&view, &model->scratch, &batch);
+    kv_cache_advance(&cache, tokens + done, n_rows);
+    done += n_rows;
+  }
+  kv_cache_close(&cache);
+}
+
 /* The rows of the last batch times the values of the session's cache. */
 static void check_outputs(const onekv_model *model, const onekv_session *session, size_t layer,
                           size_t head, const float *map) {
   const onekv_config *config = &model->config;
-  size_t h = config->head_width;
+  const layer_kind *kind = config_kind(config, layer);
+  size_t h = kind->key_width;
   size_t n_rows_max = model->scratch.n_rows_max;
   size_t first = (TOKENS - 1) / n_rows_max * n_rows_max;
-  size_t kv_head = head * config->n_kv_heads / config->n_heads;
-  kv_stream stream = config_shares_kv(config) ? KV_KEYS : KV_VALUES;
+  size_t kv_head = head * kind->n_kv_heads / kind->n_heads;
+  kv_stream stream = kind->shares_row ? KV_ROW : KV_VALUE;
   float tile[KV_PAGE_POSITIONS * WIDTH_MAX];
   double worst = 0.0;
   for (size_t row = first; row < TOKENS; row++) {
-    const float *out = model->scratch.heads + ((row - first) * config->n_heads + head) * h;
+    const float *out = model->scratch.heads + ((row - first) * kind->n_heads + head) * h;
     double sums[WIDTH_MAX] = {0};
     for (size_t j = 0; j <= row; j++) {
       size_t page = j / KV_PAGE_POSITIONS;
@@ -79,7 +105,7 @@ static void check_scores(onekv_model *model, const int32_t *tokens, size_t layer
     }
   }
   CHECK_SAY(apart < 1e-4, "scores of keys are asymmetric by %g", apart);
-  bool same = config_shares_qk(&model->config) &&
+  bool same = config_kind(&model->config, layer)->query_is_key &&
               model->plan.weights.layers[layer].key_norm == NULL;
   CHECK_SAY(same ? differ < 1e-4 : differ > 1e-3, "own scores differ by %g", differ);
   onekv_attention_softmax(own, TOKENS);
@@ -98,10 +124,11 @@ static void check_shape(onekv_pool *pool, const tiny_shape *shape) {
   onekv_model_memory(model, &before);
   check_state.context = shape->projection;
   for (size_t layer = 0; layer < model->config.n_layers; layer++) {
-    for (size_t head = 0; head < model->config.n_heads; head++) {
+    for (size_t head = 0; head < model->config.kinds[0].n_heads; head++) {
       onekv_error error;
       CHECK(onekv_attention_map(model, tokens, TOKENS, layer, head, map, &error) == ONEKV_OK);
       check_rows(map);
+      run_to(model, tokens, layer);
       check_outputs(model, session, layer, head, map);
       check_scores(model, tokens, layer, head, map);
     }

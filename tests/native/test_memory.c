@@ -43,8 +43,8 @@ static onekv_model *load_counted(const char *path, counted_memory *counted,
   onekv_memory report = check_report(model, counted);
   CHECK(report.weights == estimate.weight_bytes && report.scratch == estimate.scratch_bytes);
   CHECK(report.cache == 0 && report.sessions == 0 && report.n_sessions == 0);
-  /* Blocks: model, weights, scratch. The header and the loader are gone. */
-  CHECK_SAY(counted->n_blocks == 3, "%zu blocks", counted->n_blocks);
+  /* Blocks: model, layout of the cache, weights, scratch. The header and the loader are gone. */
+  CHECK_SAY(counted->n_blocks == 4, "%zu blocks", counted->n_blocks);
   free(file.bytes);
   return model;
 }
@@ -267,12 +267,12 @@ static void check_ratio(onekv_cache_type type) {
     size_t n = n_context < 40 ? n_context : 40;
     feed_tokens(session, model, tokens, n);
     onekv_session_memory(session, &reports[i]);
-    onekv_cache_plan plan = {.type = type, .n_standard_heads = onekv_model_config(model)->n_heads};
+    onekv_cache_plan plan = {.type = type, .n_standard_heads = onekv_model_config(model)->kinds[0].n_heads};
     onekv_cache_bytes(onekv_model_config(model), &plan, reports[i].n_cached, &standard[i]);
     plan.whole_pages = true;
     onekv_cache_bytes(onekv_model_config(model), &plan, reports[i].n_held, &standard_pages[i]);
     used[i] = check_report(model, &counted).cache_used;
-    n_heads = onekv_model_config(model)->n_heads;
+    n_heads = onekv_model_config(model)->kinds[0].n_heads;
     onekv_session_close(session);
     close_counted(model, &counted);
   }

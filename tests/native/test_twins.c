@@ -53,8 +53,8 @@ static void check_twin(const char *name, onekv_pool *pool) {
   golden_data golden = golden_read(name);
   onekv_model *shared = open_model("tests/golden", name, pool, golden.n_rows);
   onekv_model *twin = open_model("tests/real/twins", name, pool, golden.n_rows);
-  CHECK(onekv_model_config(shared)->projection != ONEKV_QKV);
-  CHECK(onekv_model_config(twin)->projection == ONEKV_QKV);
+  CHECK(onekv_sharing_of(&onekv_model_config(shared)->kinds[0]) != ONEKV_SHARE_NONE);
+  CHECK(onekv_sharing_of(&onekv_model_config(twin)->kinds[0]) == ONEKV_SHARE_NONE);
   float *of_shared = logits_of(shared, &golden);
   float *of_twin = logits_of(twin, &golden);
   size_t n = (size_t)golden.n_rows * golden.n_outputs;

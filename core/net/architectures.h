@@ -1,0 +1,32 @@
+/* Architectures: what general.architecture alone says of a model, one row each.
+ *
+ * This table is the only place that knows their names. Keys of the file override a row's defaults
+ * (models/FORMAT.md); config.c turns both into a description. To add an architecture is to add a
+ * row, and what it has that no row had yet: a field here, a slot in tensors.c, a field of
+ * layer_kind. */
+#ifndef ONEKV_ARCHITECTURES_H
+#define ONEKV_ARCHITECTURES_H
+
+#include "core/net/config.h"
+
+typedef struct architecture_row {
+  const char *name;
+  onekv_norm norm;
+  unsigned norm_places; /* onekv_norm_place */
+  onekv_position position;
+  bool rope_halves;
+  onekv_activation activation;
+  bool is_gated;
+  bool causal;
+} architecture_row;
+
+/* The row of that name; NULL when there is none. */
+const architecture_row *architecture_find(gguf_string name);
+
+/* "gpt2, llama, … or onekv-vit", for messages. Returns out. */
+const char *architecture_list(char *out, size_t n_max);
+
+/* Row `index`, NULL behind the last: for tests and tables. */
+const architecture_row *architecture_at(size_t index);
+
+#endif

@@ -1,0 +1,96 @@
+/* The layout of a cache: which layers share pages, where their rows lie, and what they take. */
+#include <assert.h>
+
+#include "core/net/kv_cache.h"
+
+size_t kv_row_bytes(onekv_cache_type type, size_t width) {
+  static const size_t ELEMENT_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1};
+  return width * ELEMENT_BYTES[type] + (type == ONEKV_CACHE_I8 ? sizeof(float) : 0);
+}
+
+/* The span of that window, made when it is new. */
+static uint8_t span_of(kv_layout *layout, size_t window) {
+  for (size_t i = 0; i < layout->n_spans; i++) {
+    if (layout->spans[i].window == window) return (uint8_t)i;
+  }
+  assert(layout->n_spans < KV_SPANS_MAX);
+  layout->spans[layout->n_spans] = (kv_span){.window = window};
+  return (uint8_t)layout->n_spans++;
+}
+
+/* A stream of rows at the end of the span's page. */
+static bool add_stream(const kv_layout *layout, kv_span *span, size_t n_kv_heads, size_t width,
+                       kv_stream_layout *stream) {
+  size_t n_bytes = 0;
+  stream->offset = span->page_bytes;
+  stream->width = width;
+  stream->row_bytes = kv_row_bytes(layout->type, width);
+  return size_multiply(stream->row_bytes, KV_PAGE_POSITIONS, &stream->tile_bytes) &&
+         size_multiply(stream->tile_bytes, n_kv_heads, &n_bytes) &&
+         size_add(span->page_bytes, n_bytes, &span->page_bytes);
+}
+
+bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout *layout) {
+  layout->type = type;
+  layout->n_layers = config->n_layers;
+  layout->n_spans = 1;
+  layout->spans[0] = (kv_span){.window = 0};
+  for (size_t n = 0; n < config->n_layers; n++) {
+    const layer_kind *kind = config_kind(config, n);
+    kv_layer *layer = &layout->layers[n];
+    if (config->cached_by[n] != n) {
+      assert(config->cached_by[n] < n);
+      *layer = layout->layers[config->cached_by[n]];
+      continue;
+    }
+    *layer = (kv_layer){.span = span_of(layout, kind->window),
+                        .n_streams = kind->shares_row ? 1 : 2,
+                        .n_kv_heads = kind->n_kv_heads};
+    kv_span *span = &layout->spans[layer->span];
+    if (!add_stream(layout, span, kind->n_kv_heads, kind->key_width, &layer->streams[KV_ROW])) {
+      return false;
+    }
+    if (kind->shares_row) continue;
+    if (!add_stream(layout, span, kind->n_kv_heads, kind->value_width,
+                    &layer->streams[KV_VALUE])) {
+      return false;
+    }
+  }
+  for (size_t i = 0; i < layout->n_spans; i++) {
+    layout->spans[i].position_bytes = layout->spans[i].page_bytes / KV_PAGE_POSITIONS;
+  }
+  return true;
+}
+
+size_t kv_first_kept(size_t window, size_t n_positions) {
+  if (window == 0 || n_positions + 1 <= window + KV_WINDOW_SLACK) return 0;
+  size_t first = n_positions + 1 - window - KV_WINDOW_SLACK;
+  return first / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
+}
+
+size_t kv_first_needed(const kv_span *span, size_t n_positions) {
+  if (span->window == 0 || n_positions < span->window) return 0;
+  return (n_positions + 1 - span->window) / KV_PAGE_POSITIONS;
+}
+
+kv_bytes kv_cache_bytes(const onekv_config *config, onekv_cache_type type,
+                        size_t n_standard_heads, bool whole_pages, size_t n_positions) {
+  kv_bytes sums = {0, 0, 0};
+  uint64_t end = n_positions;
+  if (whole_pages) end = (end + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
+  for (size_t n = 0; n < config->n_layers; n++) {
+    const layer_kind *kind = config_kind(config, n);
+    bool is_standard = n_standard_heads > 0;
+    if (!is_standard && config->cached_by[n] != n) continue;
+    uint64_t n_rows = end - kv_first_kept(kind->window, n_positions);
+    n_rows *= is_standard ? n_standard_heads : kind->n_kv_heads;
+    uint64_t rows = n_rows * kv_row_bytes(type, kind->key_width);
+    if (kind->shares_row && !is_standard) {
+      sums.shared += rows;
+    } else {
+      sums.keys += rows;
+      sums.values += n_rows * kv_row_bytes(type, kind->value_width);
+    }
+  }
+  return sums;
+}

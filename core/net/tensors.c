@@ -1,0 +1,89 @@
+/* Tensors of a file: the two lists, and what their extents and conditions mean. */
+#include "core/net/tensors.h"
+
+#include <stddef.h>
+
+#define FIELD(field) (uint16_t)offsetof(model_weights, field)
+static const tensor_slot MODEL[] = {
+    {"token_embd", FIELD(token_embedding), SLOT_FACTOR, EXTENT_VOCABULARY, EXTENT_D,
+     WHEN_TOKENS_TIED},
+    {"token_embd", FIELD(token_embedding), SLOT_TABLE, EXTENT_VOCABULARY, EXTENT_D,
+     WHEN_TOKENS_APART},
+    {"input_proj", FIELD(input_projection), SLOT_MATRIX, EXTENT_D, EXTENT_FEATURES, WHEN_FEATURES},
+    {"cls_embd", FIELD(class_row), SLOT_VECTOR, EXTENT_ONE, EXTENT_D, WHEN_CLASS_ROW},
+    {"position_embd", FIELD(position_embedding), SLOT_TABLE, EXTENT_CONTEXT, EXTENT_D,
+     WHEN_LEARNED},
+    {"rope_freqs", FIELD(rope_frequencies), SLOT_VECTOR, EXTENT_ONE, EXTENT_PAIRS, WHEN_ROPE},
+    {"output_norm", FIELD(output_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_ALWAYS},
+    {"output", FIELD(head), SLOT_MATRIX, EXTENT_OUTPUTS, EXTENT_D, WHEN_HEAD_APART},
+};
+#undef FIELD
+
+#define FIELD(field) (uint16_t)offsetof(layer_weights, field)
+static const tensor_slot LAYER[] = {
+    {"attn_norm", FIELD(attention_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_BEFORE},
+    {"attn_q", FIELD(query), SLOT_MATRIX, EXTENT_QUERIES, EXTENT_D, WHEN_OWN_QUERY},
+    {"attn_k", FIELD(key), SLOT_MATRIX, EXTENT_KEYS, EXTENT_D, WHEN_OWN_CACHE},
+    {"attn_v", FIELD(value), SLOT_MATRIX, EXTENT_VALUES, EXTENT_D, WHEN_OWN_VALUE},
+    {"attn_q_norm", FIELD(query_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_QK_NORM},
+    {"attn_k_norm", FIELD(key_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_QK_NORM},
+    {"attn_score_scale", FIELD(score_scale), SLOT_VECTOR, EXTENT_ONE, EXTENT_ONE, WHEN_SCORE_MAP},
+    {"attn_key_bias", FIELD(key_bias), SLOT_VECTOR, EXTENT_ONE, EXTENT_CONTEXT, WHEN_SCORE_MAP},
+    {"attn_output", FIELD(output), SLOT_MATRIX, EXTENT_D, EXTENT_HEADS, WHEN_ALWAYS},
+    {"post_attention_norm", FIELD(attention_post_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D,
+     WHEN_NORM_AFTER},
+    {"ffn_norm", FIELD(mlp_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_BEFORE},
+    {"ffn_gate", FIELD(gate), SLOT_MATRIX, EXTENT_MLP, EXTENT_D, WHEN_GATED},
+    {"ffn_up", FIELD(up), SLOT_MATRIX, EXTENT_MLP, EXTENT_D, WHEN_ALWAYS},
+    {"ffn_down", FIELD(down), SLOT_MATRIX, EXTENT_D, EXTENT_MLP, WHEN_ALWAYS},
+    {"post_ffw_norm", FIELD(mlp_post_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_AFTER},
+};
+#undef FIELD
+
+slot_list model_slots(void) { return (slot_list){MODEL, sizeof MODEL / sizeof MODEL[0]}; }
+slot_list layer_slots(void) { return (slot_list){LAYER, sizeof LAYER / sizeof LAYER[0]}; }
+
+size_t slot_extent_of(slot_extent extent, const onekv_config *config, const layer_kind *kind) {
+  switch (extent) {
+    case EXTENT_D: return config->n_embedding;
+    case EXTENT_QUERIES: return kind->n_heads * kind->key_width;
+    case EXTENT_KEYS: return kind->n_kv_heads * kind->key_width;
+    case EXTENT_VALUES: return kind->n_kv_heads * kind->value_width;
+    case EXTENT_HEADS: return kind->n_heads * kind->value_width;
+    case EXTENT_KEY: return kind->key_width;
+    case EXTENT_MLP: return kind->n_feed_forward;
+    case EXTENT_CONTEXT: return config->n_context;
+    case EXTENT_VOCABULARY: return config->n_vocabulary;
+    case EXTENT_FEATURES: return config->n_features;
+    case EXTENT_OUTPUTS: return config->n_outputs;
+    case EXTENT_PAIRS: return kind->rope.n_rotated / 2;
+    case EXTENT_ONE: return 1;
+  }
+  return 0;
+}
+
+bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
+  const layer_kind *kind = config_kind(config, layer);
+  bool has_own_cache = config->cached_by[layer] == layer;
+  switch (when) {
+    case WHEN_ALWAYS: return true;
+    case WHEN_TOKENS_TIED: return config->n_vocabulary > 0 && !config->has_separate_head;
+    case WHEN_TOKENS_APART: return config->n_vocabulary > 0 && config->has_separate_head;
+    case WHEN_FEATURES: return config->n_vocabulary == 0;
+    case WHEN_CLASS_ROW: return config->has_class_row;
+    case WHEN_LEARNED: return config->position == ONEKV_LEARNED;
+    case WHEN_ROPE: return config->position == ONEKV_ROPE;
+    case WHEN_HEAD_APART: return config->has_separate_head;
+    case WHEN_NORM_BEFORE: return (config->norm_places & ONEKV_NORM_BEFORE) != 0;
+    case WHEN_NORM_AFTER: return (config->norm_places & ONEKV_NORM_AFTER) != 0;
+    case WHEN_OWN_QUERY: return !kind->query_is_key;
+    case WHEN_OWN_CACHE: return has_own_cache;
+    case WHEN_OWN_VALUE: return has_own_cache && !kind->shares_row;
+    case WHEN_QK_NORM: return config->has_qk_norm;
+    case WHEN_SCORE_MAP: return config->has_score_map;
+    case WHEN_GATED: return config->is_gated;
+  }
+  return false;
+}
+
+bool slot_is_optional(slot_when when) { return when == WHEN_ROPE; }
