@@ -180,7 +180,9 @@ static onekv_status reserve(onekv_item *items, size_t n_items, onekv_error *erro
     if (repeats_last(&items[i])) status = session_take_back(session);
     if (status != ONEKV_OK) error_set(error, status, "no memory to run the last token again");
     size_t n_rows = n_rows_of(&items[i]);
-    if (status == ONEKV_OK && n_rows > session->n_context - cache->n_positions) status = slide(session, n_rows, error);
+    if (status == ONEKV_OK && n_rows > session->n_context - cache->n_positions) {
+      status = slide(session, n_rows, error);
+    }
     if (status == ONEKV_OK) {
       status = kv_cache_reserve(cache, n_rows);
       if (status == ONEKV_OK) continue;

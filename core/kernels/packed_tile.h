@@ -41,8 +41,8 @@ typedef struct tile_shape {
 
 typedef v128_t tile_sums[TILE_ROWS_MAX][VECTORS];
 
-/* Numbers that a tile's loops need, kept from the compiler: V8 builds a v128.const anew, by three or
- * four instructions, every time it comes by. */
+/* Numbers that a tile's loops need, kept from the compiler: V8 builds a v128.const anew, by three
+ * or four instructions, every time it comes by. */
 typedef struct tile_numbers {
   v128_t half, pair, bit; /* masks of the planes */
   v128_t flip;            /* DOT: 128 or 0 in each byte */

@@ -1,10 +1,10 @@
 /* Weights: the tensors of a file as typed views, filled from a stream.
  *
- * weights_plan names every tensor that the description asks for (tensors.h), checks type and shape, refuses
- * what is missing or left over, and sizes one block of memory. weights_feed then takes the data
- * section's bytes in file order and puts each tensor where it belongs; no second copy of the
- * file ever exists. Quantised matrices that are multiplied are packed block by block as they
- * arrive (packed.h), other matrices and tables keep the file's rows; vectors become f32. */
+ * weights_plan names every tensor that the description asks for (tensors.h), checks type and
+ * shape, refuses what is missing or left over, and sizes one block of memory. weights_feed then
+ * takes the data section's bytes in file order and puts each tensor where it belongs; no second
+ * copy of the file ever exists. Quantised matrices that are multiplied are packed block by block
+ * as they arrive (packed.h), other matrices and tables keep the file's rows; vectors become f32. */
 #ifndef ONEKV_WEIGHTS_H
 #define ONEKV_WEIGHTS_H
 

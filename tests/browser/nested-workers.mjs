@@ -1,5 +1,5 @@
-// Counts how often a worker that starts a worker is never heard of: why web/src/engine/thread-guest.ts is
-// there, and whether it still has to be.
+// Counts how often a worker that starts a worker is never heard of: why
+// web/src/engine/thread-guest.ts is there, and whether it still has to be.
 //
 //   node tests/browser/nested-workers.mjs [firefox|chromium|webkit] [ROUNDS]      (firefox, 300)
 //

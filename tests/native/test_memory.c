@@ -267,7 +267,8 @@ static void check_ratio(onekv_cache_type type) {
     size_t n = n_context < 40 ? n_context : 40;
     feed_tokens(session, model, tokens, n);
     onekv_session_memory(session, &reports[i]);
-    onekv_cache_plan plan = {.type = type, .n_standard_heads = onekv_model_config(model)->kinds[0].n_heads};
+    onekv_cache_plan plan = {
+        .type = type, .n_standard_heads = onekv_model_config(model)->kinds[0].n_heads};
     onekv_cache_bytes(onekv_model_config(model), &plan, reports[i].n_cached, &standard[i]);
     plan.whole_pages = true;
     onekv_cache_bytes(onekv_model_config(model), &plan, reports[i].n_held, &standard_pages[i]);

@@ -1,7 +1,8 @@
 // The engine against the golden models, at every SIMD level; threads, pieces, memory.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Engine, automaticThreads, hasRelaxedSimd, loadModel } from '../../dist/src/engine-entry-node.js';
+import { Engine, automaticThreads, hasRelaxedSimd, loadModel }
+  from '../../dist/src/engine-entry-node.js';
 import { bytesFields, configFields, estimateFields, memoryFields, samplingFields,
   sessionFields } from '../../dist/src/engine/bindings.js';
 import { distance, ggufHeader, goldenNames, goldenPath, levels, loadSync, readGolden, tinyLlama,

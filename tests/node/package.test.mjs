@@ -1,5 +1,5 @@
-// The shape of the package: the map in web/README.md is complete and true, what pages load needs
-// no Node, and the entries give what they promise.
+// The shape of the package: the table of rooms in web/README.md is complete and true, what pages
+// load needs no Node, and the entries give what they promise.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
@@ -14,17 +14,40 @@ const files = readdirSync(folder, { recursive: true }).filter((file) => /(?<!\.d
   .map((file) => file.replace(/\.ts$/, ''));
 const textOf = (file) => readFileSync(`${folder}${file}.ts`, 'utf8');
 const map = readFileSync(`${root}web/README.md`, 'utf8');
-const order = [...map.matchAll(/^\| (`[^|]+`) \|/gm)]
-  .flatMap(([, cell]) => [...cell.matchAll(/`([a-z0-9/-]+)`/g)].map(([, name]) => name));
+const named = (cell) => [...cell.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name);
+const rooms = new Map([...map.matchAll(/^\| `([a-z]+)` \| ([^|]+) \|/gm)]
+  .map(([, room, allowed]) => [room, named(allowed)]));
+const roomOf = (file) => (file.includes('/') ? file.split('/')[0] : undefined);
+/** Files on top of all rooms that rooms import, and which rooms do. */
+const addresses = {
+  'worker-file': ['page', 'worker'], 'wasm-files': ['engine'],
+  'engine-entry-node': ['worker'], // Node's worker opens paths
+};
 
-test('the map names every file, and files import only what stands above them', () => {
-  assert.deepEqual([...order].sort(), [...files].sort());
-  for (const file of files) {
-    const imports = /^import (?!type)[^;]* from '(\.[^']+)\.js'/gm;
-    for (const [, path] of textOf(file).matchAll(imports)) {
-      const other = posix.join(posix.dirname(file), path);
-      assert.ok(order.indexOf(other) < order.indexOf(file), `${file} imports ${other}`);
-    }
+/** What breaks the table of rooms: a file, and what it imports. */
+function strangers(file, text) {
+  const room = roomOf(file);
+  if (room === undefined) return [];
+  const imports = /^(?:import|export) (?!type)[^;]*? from '(\.[^']+)\.js'/gm;
+  return [...text.matchAll(imports)]
+    .map(([, path]) => posix.join(posix.dirname(file), path))
+    .filter((other) => (roomOf(other) === undefined ? !addresses[other]?.includes(room)
+      : roomOf(other) !== room && !rooms.get(room).includes(roomOf(other))))
+    .map((other) => `${file} imports ${other}`);
+}
+
+test('the table names every room, and files import only from the rooms that it allows', () => {
+  const there = [...new Set(files.map(roomOf))].filter(Boolean);
+  assert.deepEqual([...rooms.keys()].sort(), there.sort());
+  assert.deepEqual(files.flatMap((file) => strangers(file, textOf(file))), []);
+  const upwards = "import { a } from '../worker/server.js';\n";
+  assert.deepEqual(strangers('api/model', upwards), ['api/model imports worker/server']);
+});
+
+test('rooms stand in order: none imports from one below itself in the table', () => {
+  const order = [...rooms.keys()];
+  for (const [room, allowed] of rooms) {
+    for (const other of allowed) assert.ok(order.indexOf(other) < order.indexOf(room), room);
   }
 });
 

@@ -115,7 +115,7 @@ test('core without a host: headers, calls, variables', () => {
     '// abort()', '  int a;']) {
     assert.deepEqual(of(line), [], line);
   }
-  assert.deepEqual(found(rule, { 'core/status.c': '/* a */\n#include <stdio.h>\n' }), []);
+  assert.deepEqual(found(rule, { 'core/base/status.c': '/* a */\n#include <stdio.h>\n' }), []);
   assert.deepEqual(found(rule, { 'tests/native/a.c': '/* a */\n#include <stdio.h>\n' }), []);
 });
 

@@ -1,7 +1,7 @@
 // What cannot be shipped as the compiler or a package gives it, bundled with esbuild:
 //
-//   dist/src/facades/xgrammar.js   @mlc-ai/web-xgrammar as a module: as published it is a script that says
-//                          it is a module, which neither Node nor a page can import
+//   dist/src/facades/xgrammar.js   @mlc-ai/web-xgrammar as a module: as published it is a script
+//                          that says it is a module, which neither Node nor a page can import
 //   dist/src/worker.js     the worker with all that it imports: bare imports resolve in no worker
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

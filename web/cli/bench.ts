@@ -11,7 +11,8 @@ import { shapeTypes, shapedModel, shapes } from '../src/bench/shapes.js';
 import type { ShapeOptions } from '../src/bench/shapes.js';
 import { shapedSubject } from '../src/bench/subjects.js';
 import type { Subject } from '../src/bench/subjects.js';
-import { OneKVError, automaticThreads, hasRelaxedSimd, loadModel } from '../src/engine-entry-node.js';
+import { OneKVError, automaticThreads, hasRelaxedSimd, loadModel }
+  from '../src/engine-entry-node.js';
 import type { CacheType, Projection, SimdLevel } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';

@@ -1,6 +1,7 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
 import { generate } from '../src/engine-entry-node.js';
-import type { ChatMessage, GenerateResult, Model, SamplingOptions, Session } from '../src/engine-entry-node.js';
+import type { ChatMessage, GenerateResult, Model, SamplingOptions, Session }
+  from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { Progress } from './progress.js';

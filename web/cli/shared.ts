@@ -2,7 +2,8 @@
 // words that describe a model.
 import { readFileSync } from 'node:fs';
 import { Engine, loadModel } from '../src/engine-entry-node.js';
-import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription } from '../src/engine-entry-node.js';
+import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription }
+  from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
 import { findModel } from './model-file.js';

@@ -1,5 +1,5 @@
 // Where the WebAssembly modules lie: literal addresses, which bundlers find and carry along. They
-// stand in this folder, where the bundled worker.js stands too, so that `../wasm/` is right in both.
+// stand in this folder, where the bundled worker.js stands too: `../wasm/` is right in both.
 import type { SimdLevel } from './engine/simd-probe.js';
 
 /** The script and the module of one SIMD level; `base`: their folder, if it is another. */

@@ -1,5 +1,6 @@
 // The suites of onekv bench in a page's worker. The job: { suites, quick, repeat }.
-import { Engine, hasRelaxedSimd, loadModel, threadsFromPage } from '../../../dist/src/engine-entry.js';
+import { Engine, hasRelaxedSimd, loadModel, threadsFromPage }
+  from '../../../dist/src/engine-entry.js';
 import { makePlan } from '../../../dist/src/bench/plan.js';
 import { runBatches } from '../../../dist/src/bench/runner.js';
 

@@ -1,6 +1,6 @@
 // The table of tensors of a GGUF v3 file whose bytes are at hand, for benches that change or
-// translate files. The engine has its own, checked parser (core/base/gguf.c): this one reads files that
-// the engine has loaded or this folder has written.
+// translate files. The engine has its own, checked parser (core/base/gguf.c): this one reads files
+// that the engine has loaded or this folder has written.
 import { OneKVError } from '../api/errors.js';
 import { aligned } from './gguf-writer.js';
 

@@ -1,5 +1,6 @@
 // OneKV.load and its siblings: each starts a worker of its own, and what goes wrong ends it.
-import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions } from '../api/model.js';
+import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions }
+  from '../api/model.js';
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
 import type { ModelSource } from '../source/source.js';
