@@ -46,7 +46,7 @@ const levelRule = {
 
 /** What CMakeLists.txt compiles by pattern. */
 const built =
-  /^(core\/([a-z]+\/)?[^/]+|wasm\/[^/]+|tests\/native\/[^/]+|tests\/fuzz\/fuzz_[^/]+)\.c$/;
+  /^(core\/([a-z]+\/)?[^/]+|(wasm|tests\/native)\/[^/]+|tests\/fuzz\/fuzz_[^/]+)\.c$/;
 
 const unusedRule = {
   name: 'nothing unused',

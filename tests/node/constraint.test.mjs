@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { constrain } from '../../dist/src/facades/constraint.js';
 import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
-import { readTextKeys } from '../../dist/src/text/keys.js';
+import { readTextKeys } from '../../dist/src/engine/text-keys.js';
 import { readHeader } from '../../dist/src/engine-entry-node.js';
 import { root } from './support.mjs';
 

@@ -1,4 +1,4 @@
-// The shape of the package: the table of rooms in web/README.md is complete and true, what pages
+// The shape of the package: rooms import only what the table in web/README.md lets them, what pages
 // load needs no Node, and the entries give what they promise.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
@@ -13,42 +13,66 @@ const folder = `${root}web/src/`;
 const files = readdirSync(folder, { recursive: true }).filter((file) => /(?<!\.d)\.ts$/.test(file))
   .map((file) => file.replace(/\.ts$/, ''));
 const textOf = (file) => readFileSync(`${folder}${file}.ts`, 'utf8');
-const map = readFileSync(`${root}web/README.md`, 'utf8');
-const named = (cell) => [...cell.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name);
-const rooms = new Map([...map.matchAll(/^\| `([a-z]+)` \| ([^|]+) \|/gm)]
-  .map(([, room, allowed]) => [room, named(allowed)]));
-const roomOf = (file) => (file.includes('/') ? file.split('/')[0] : undefined);
-/** Files on top of all rooms that rooms import, and which rooms do. */
-const addresses = {
-  'worker-file': ['page', 'worker'], 'wasm-files': ['engine'],
-  'engine-entry-node': ['worker'], // Node's worker opens paths
-};
+const readme = readFileSync(`${root}web/README.md`, 'utf8');
 
-/** What breaks the table of rooms: a file, and what it imports. */
-function strangers(file, text) {
-  const room = roomOf(file);
-  if (room === undefined) return [];
-  const imports = /^(?:import|export) (?!type)[^;]*? from '(\.[^']+)\.js'/gm;
-  return [...text.matchAll(imports)]
-    .map(([, path]) => posix.join(posix.dirname(file), path))
-    .filter((other) => (roomOf(other) === undefined ? !addresses[other]?.includes(room)
-      : roomOf(other) !== room && !rooms.get(room).includes(roomOf(other))))
-    .map((other) => `${file} imports ${other}`);
+/** The table of rooms: { room: [what it may import] }. */
+const rooms = Object.fromEntries([...readme.matchAll(/^\| `([a-z]+)\/` \|[^|]*\| ([^|]*) \|$/gm)]
+  .map(([, room, others]) => [room, [...others.matchAll(/`([a-z-]+)`/g)].map(([, name]) => name)]));
+/** Files of the top level: entries, which may import anything, and addresses. */
+const entries = ['onekv', 'onekv-node', 'engine-entry', 'engine-entry-node'];
+const addresses = ['worker-file', 'wasm-files'];
+
+/** Paths that a file names, in imports and re-exports, of types too: './x', '../room/y'. */
+function importsOf(text) {
+  const code = text.replace(/\/\*[^]*?\*\/|^\s*\/\/.*$/gm, '');
+  return [...code.matchAll(/(?:\bfrom\s*|\bimport\s*\(?\s*)'(\.[^']+)'/g)].map(([, path]) => path);
 }
 
-test('the table names every room, and files import only from the rooms that it allows', () => {
-  const there = [...new Set(files.map(roomOf))].filter(Boolean);
-  assert.deepEqual([...rooms.keys()].sort(), there.sort());
-  assert.deepEqual(files.flatMap((file) => strangers(file, textOf(file))), []);
-  const upwards = "import { a } from '../worker/server.js';\n";
-  assert.deepEqual(strangers('api/model', upwards), ['api/model imports worker/server']);
+const roomOf = (file) => (file.includes('/') ? file.split('/')[0] : file);
+
+test('every file is in a room of the table, or is an entry or an address', () => {
+  assert.deepEqual([...new Set(files.map(roomOf))].sort(),
+    [...Object.keys(rooms), ...entries, ...addresses].sort());
 });
 
-test('rooms stand in order: none imports from one below itself in the table', () => {
-  const order = [...rooms.keys()];
-  for (const [room, allowed] of rooms) {
-    for (const other of allowed) assert.ok(order.indexOf(other) < order.indexOf(room), room);
+test('imports are found in each form', () => {
+  const text = "import a from './a.js';\nimport type {\n  b,\n} from '../b/b.js';\n" +
+    "export type * from './c.js';\nexport { d }\n  from './d.js';\nimport './e.js';\n" +
+    "const f = await import('./f.js');\ntype G = typeof import('./g.js').x;\n" +
+    "// import './not.js';\nimport fs from 'node:fs';\n";
+  assert.deepEqual(importsOf(text),
+    ['./a.js', '../b/b.js', './c.js', './d.js', './e.js', './f.js', './g.js']);
+});
+
+test('rooms import only what their line of the table has', () => {
+  const wrong = [];
+  for (const file of files.filter((name) => name.includes('/'))) {
+    for (const path of importsOf(textOf(file))) {
+      const other = posix.join(posix.dirname(file), path).replace(/\.js$/, '');
+      const from = roomOf(file);
+      if (roomOf(other) !== from && !rooms[from].includes(roomOf(other))) {
+        wrong.push(`${file} imports ${other}`);
+      }
+    }
   }
+  assert.deepEqual(wrong, []);
+});
+
+test('addresses import types of api at most', () => {
+  for (const file of addresses) {
+    assert.deepEqual(importsOf(textOf(file)).filter((path) => !path.startsWith('./api/')), []);
+  }
+});
+
+test('rooms make no circle', () => {
+  const open = [];
+  const visit = (room) => {
+    assert.ok(!open.includes(room), `${open.join(' → ')} → ${room}`);
+    open.push(room);
+    for (const other of rooms[room] ?? []) visit(other);
+    open.pop();
+  };
+  Object.keys(rooms).forEach(visit);
 });
 
 test('only files of Node import what pages do not have', () => {

@@ -4,7 +4,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
 import { ChatTemplate, Tokenizer, readHeader } from '../../dist/src/engine-entry-node.js';
-import { readTextKeys } from '../../dist/src/text/keys.js';
+import { readTextKeys } from '../../dist/src/engine/text-keys.js';
 import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { goldenFolder, withEngine } from './support.mjs';
 

@@ -1,18 +1,22 @@
-// The package in a page: models in workers, sessions that know their bytes. api.ts has the types.
+// The package in a page: models in workers, sessions that know their bytes. api/ has the types.
 //
-// Nothing here computes: the worker (worker.ts) is fetched when a model is loaded.
+// Nothing here computes: the worker (worker/) is fetched when a model is loaded.
 import { invalidArgument } from './api/errors.js';
 import { makeOneKV } from './page/load.js';
 import { startWorker, workerComing } from './page/start-worker.js';
 
+export type * from './api/load.js';
+export type * from './api/memory.js';
 export type * from './api/model.js';
 export type * from './api/session.js';
-export type { ChatMessage } from './text/chat-template.js';
-export type { CacheType, ModelDescription, Projection } from './engine/description.js';
-export type { ModelSource } from './source/source.js';
-export type { SamplingOptions } from './engine/sampling.js';
+export type { Classification, ImageInput } from './api/image.js';
+export type { SignalOptions } from './api/options.js';
+export type { ChatMessage } from './api/messages.js';
+export type { Arithmetic, CacheType, ModelDescription, Projection, SimdLevel }
+  from './api/description.js';
+export type { ModelSource, OpenedSource } from './api/source.js';
+export type { SamplerOrder, SamplingOptions } from './api/sampling.js';
 export type { ModelStore, StoreChoice, StoredModel } from './api/store.js';
-export type { SimdLevel } from './engine/simd-probe.js';
 export type { ErrorCode } from './api/errors.js';
 export { OneKVError } from './api/errors.js';
 

@@ -1,6 +1,6 @@
 // Where the WebAssembly modules lie: literal addresses, which bundlers find and carry along. They
 // stand in this folder, where the bundled worker.js stands too: `../wasm/` is right in both.
-import type { SimdLevel } from './engine/simd-probe.js';
+import type { SimdLevel } from './api/description.js';
 
 /** The script and the module of one SIMD level; `base`: their folder, if it is another. */
 export function wasmFiles(simd: SimdLevel, base?: string | URL): { glue: URL; wasm: URL } {

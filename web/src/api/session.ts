@@ -1,7 +1,9 @@
 // The package's public types: sessions, their input and what comes out. See api.ts.
-import type { Model, SessionMemory, SignalOptions } from './model.js';
-import type { ChatMessage } from '../text/chat-template.js';
-import type { SamplingOptions } from '../engine/sampling.js';
+import type { Model } from './model.js';
+import type { SessionMemory } from './memory.js';
+import type { SignalOptions } from './options.js';
+import type { ChatMessage } from './messages.js';
+import type { SamplingOptions } from './sampling.js';
 
 export interface SessionOptions extends SamplingOptions, SignalOptions {
   /** The beginning of the conversation; it is never forgotten by a sliding window. */

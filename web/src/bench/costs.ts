@@ -1,7 +1,7 @@
 // What measurements take, roughly: how long a run will be is said before it begins, and how far it
 // is means time, not counts. Seconds of the two-core machine that the rates were read off; after
 // the first measurements only their proportions matter.
-import type { CacheType } from '../engine/description.js';
+import type { CacheType } from '../api/description.js';
 import { elementTypes } from './random-rows.js';
 import { parameterCount } from './random-model.js';
 import type { ShapedModel } from './shapes.js';

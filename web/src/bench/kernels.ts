@@ -3,8 +3,7 @@
 //
 // Matrices: a model whose work is its weights. One token reads all of them (bytes a second), many
 // tokens multiply with them (operations a second). Attention: what 4096 positions more take.
-import type { CacheType } from '../engine/description.js';
-import type { SimdLevel } from '../engine/simd-probe.js';
+import type { CacheType, SimdLevel } from '../api/description.js';
 import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
 import { measurePeaks } from './peaks.js';
 import type { Peaks } from './peaks.js';

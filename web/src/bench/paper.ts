@@ -4,7 +4,7 @@
 // Its tables mix units: 300M at "32K" are 32000 tokens in decimal GB; of the 1.2B rows, QKV and
 // Q-K=V are decimal MB at 32768 tokens and the others MiB. All agree with 2 bytes (bf16) × cached
 // elements × layers once that is set right.
-import type { Projection } from '../engine/description.js';
+import type { Projection } from '../api/description.js';
 
 export interface PaperCache {
   shape: string;

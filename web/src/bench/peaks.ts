@@ -3,7 +3,7 @@
 //
 // Each function is called often with a short loop, because code that is entered once stays in the
 // baseline compiler.
-import type { SimdLevel } from '../engine/simd-probe.js';
+import type { SimdLevel } from '../api/description.js';
 
 export interface Peaks {
   /** int8 multiplications and additions, in 10⁹ a second. */

@@ -1,7 +1,6 @@
 // Which measurements a run consists of: suites and their defaults, as batches for the runner.
-import type { CacheType, Projection } from '../engine/description.js';
+import type { CacheType, Projection, SimdLevel } from '../api/description.js';
 import type { Model } from '../engine/model.js';
-import type { SimdLevel } from '../engine/simd-probe.js';
 import { kernelBatches } from './kernels.js';
 import { memoryBatches } from './memory.js';
 import { paperCaches } from './paper.js';

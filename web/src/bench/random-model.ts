@@ -4,7 +4,7 @@
 // architecture loads it. Tensors are made row by row while the stream is read, so that a file of
 // gigabytes takes a megabyte of memory here. An expanded file holds the very rows of the shared
 // one.
-import type { OpenedSource } from '../source/source.js';
+import type { OpenedSource } from '../api/source.js';
 import { aligned, ggufHeader } from './gguf-writer.js';
 import type { KeyValue } from './gguf-writer.js';
 import { RowMaker, elementTypes, hashName, rowBytes } from './random-rows.js';

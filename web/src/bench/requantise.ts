@@ -3,7 +3,7 @@
 // Q4_0: blocks of 32 numbers share a scale d, the number of largest magnitude divided by -8, and
 // are d·(q - 8) with q of 4 bits; number i of the first 16 is the low half of byte i, number i of
 // the others the high half.
-import type { OpenedSource } from '../source/source.js';
+import type { OpenedSource } from '../api/source.js';
 import { readGguf } from './gguf-reader.js';
 import { aligned } from './gguf-writer.js';
 import { elementTypes, halfBits, halfValue } from './random-rows.js';

@@ -3,7 +3,7 @@
 // A shape says how large a model is, a ShapedModel which variant of it, in which element type. The
 // weights are random (random-model.ts): speed and memory do not ask what a model has learned.
 import { headsName, projections } from '../engine/description.js';
-import type { Projection } from '../engine/description.js';
+import type { Projection } from '../api/description.js';
 import { checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 
 export const shapeTypes = ['q8_0', 'q4_0', 'f16', 'f32'] as const;

@@ -1,10 +1,9 @@
 // What is measured with what: models, and the engines that they are loaded into.
-import type { CacheType } from '../engine/description.js';
+import type { CacheType, SimdLevel } from '../api/description.js';
+import type { ModelOptions } from '../engine/loader.js';
 import { Engine } from '../engine/engine.js';
-import type { ModelOptions } from '../engine/engine.js';
 import { loadModel } from '../source/load.js';
 import type { Model } from '../engine/model.js';
-import type { SimdLevel } from '../engine/simd-probe.js';
 import { randomModel } from './random-model.js';
 import { titleOf } from './shapes.js';
 import type { ShapedModel } from './shapes.js';

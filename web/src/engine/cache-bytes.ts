@@ -3,7 +3,7 @@
 import { bytesFields } from './bindings.js';
 import type { Border, Row } from './bindings.js';
 import { cacheTypes } from './description.js';
-import type { CacheType } from './description.js';
+import type { CacheType } from '../api/description.js';
 import { checkInteger } from '../api/errors.js';
 
 /** By what the rows are: keys and values, or one tensor that is both (K=V). `total` is the sum. */

@@ -1,56 +1,12 @@
 // A model's description in the words of models/FORMAT.md and the paper, from core's numbers.
+import type { Arithmetic, CacheType, ModelDescription } from '../api/description.js';
 import type { Border, Row, configFields } from './bindings.js';
 
-/** Which of a layer's projections are one matrix; '-' separates. */
-export type Projection = 'QKV' | 'Q-K=V' | 'Q=K-V' | 'Q=K=V';
-
-/** Element type of the cache; 'i8' has one f32 scale per head and position. */
-export type CacheType = 'f16' | 'f32' | 'i8';
 /** In the order of core/net/kv_cache.h. */
 export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
 
-/** How quantised matrices are multiplied: 'int8' (input rows rounded to 7 bits and a sign in blocks
- * of 32 to 256, as other 8-bit runtimes do), 'int16' (to 14 bits and a sign: 128 times finer, half
- * the prefill speed) or 'f32' (matrices decoded, nothing rounded: slowest and smallest). */
-export type Arithmetic = 'int8' | 'int16' | 'f32';
 /** In the order of core/onekv.h. */
 export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
-
-export interface ModelDescription {
-  /** general.architecture of the file. */
-  architecture: string;
-  layers: number;
-  /** Longest sequence, in tokens. */
-  contextLength: number;
-  embedding: number;
-  feedForward: number;
-  queryHeads: number;
-  kvHeads: number;
-  headWidth: number;
-  /** Logits per row: the vocabulary, or classes. */
-  outputs: number;
-  /** Token ids are below this; 0 when the input is features. */
-  vocabulary: number;
-  /** Numbers per input row; 0 when the input is tokens. */
-  features: number;
-  projection: Projection;
-  /** 'MHA', 'GQA-g' with g KV heads, or 'MQA'. */
-  heads: string;
-  /** How one tensor is key and value under RoPE; undefined where this does not arise. */
-  sharedRope: 'rotate-at-read' | 'rotate-unrotate' | undefined;
-  position: 'none' | 'learned' | 'rope';
-  norm: 'LayerNorm' | 'RMSNorm';
-  activation: 'gelu_erf' | 'gelu_tanh' | 'swiglu';
-  /** Causal models have sessions; bidirectional ones encode whole sequences. */
-  causal: boolean;
-  /** Logits of position 0 only. */
-  poolsFirst: boolean;
-  /** false: the head is the token embedding. */
-  separateHead: boolean;
-  qkNorm: boolean;
-  /** (X)+, the paper's 2D encoding. */
-  scoreMap: boolean;
-}
 
 // In the order of the enums of core/net/config.h.
 export const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;

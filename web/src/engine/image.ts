@@ -2,22 +2,8 @@
 //
 // As models/study/classify/images.py cuts them: patches in row order, each
 // [channels][patch][patch], zeros where the image ends; values from 0 to 1.
+import type { ImageShape, Pixels } from '../api/image.js';
 import { invalidArgument } from '../api/errors.js';
-
-/** onekv.image.* of the file. */
-export interface ImageShape {
-  /** Rows and columns. */
-  size: number;
-  patch: number;
-  channels: number;
-}
-
-/** Pixels, row after row: grey values (ink) from 0 to 1, or RGBA bytes. */
-export interface Pixels {
-  width: number;
-  height: number;
-  data: Float32Array | Uint8ClampedArray;
-}
 
 const sideMost = 8192;
 

@@ -11,7 +11,7 @@ import type { Exports } from './bindings.js';
 import { OneKVError, checkInteger, checkOneOf, reasonOf } from '../api/errors.js';
 import { wasmFiles } from '../wasm-files.js';
 import { hasRelaxedSimd } from './simd-probe.js';
-import type { SimdLevel } from './simd-probe.js';
+import type { SimdLevel } from '../api/description.js';
 
 export interface EngineOptions {
   /** Default 'auto': relaxed where the engine takes it. Asking for a level that the engine lacks

@@ -5,7 +5,7 @@ import type { Border, Row } from './bindings.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { Model } from './model.js';
 import { stageSampling } from './sampling.js';
-import type { SamplingOptions } from './sampling.js';
+import type { SamplingOptions } from '../api/sampling.js';
 import { runStep } from './step.js';
 import type { AdvanceOptions, Choice } from './step.js';
 

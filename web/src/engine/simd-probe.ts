@@ -1,9 +1,6 @@
 // Whether this engine takes relaxed SIMD: one relaxed instruction makes an engine without them
 // refuse a whole module, so a tiny one is asked about.
 
-/** Instructions of a module; 'relaxed' needs relaxed SIMD. */
-export type SimdLevel = 'simd128' | 'relaxed';
-
 /** (func (result v128) (i32x4.relaxed_dot_i8x16_i7x16_add_s (i8x16.splat 0) ×3)) */
 const relaxedModule = new Uint8Array([
   0x00, 0x61, 0x73, 0x6d, 0x01, 0x00, 0x00, 0x00, // "\0asm", version 1

@@ -3,12 +3,12 @@
 import type { Model } from '../api/model.js';
 import type { GeneratedPart, Generation, GenerationResult, PromptOptions, TokenConstraint } from
   '../api/session.js';
-import type { ChatMessage } from '../text/chat-template.js';
+import type { ChatMessage } from '../api/messages.js';
+import type { SamplingOptions } from '../api/sampling.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, ChoiceLogprobs, FinishReason,
   LogprobEntry, RequestMessage, ResponseConstraint, TokenLogprobEntry, Usage } from
   './openai-types.js';
-import type { SamplingOptions } from '../engine/sampling.js';
 import { SessionPool } from './session-pool.js';
 
 export type * from './openai-types.js';

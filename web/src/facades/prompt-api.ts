@@ -6,9 +6,10 @@
 // What the standard has and this has not (images, tools, languages) is refused with the standard's
 // NotSupportedError. A full window slides, and the initial prompts stay. The session underneath is
 // `session.onekv`, for bytes, snapshots and tokens.
-import type { DownloadMonitor, LoadOptions, Model } from '../api/model.js';
+import type { Model } from '../api/model.js';
+import type { DownloadMonitor, LoadOptions } from '../api/load.js';
+import type { ChatMessage } from '../api/messages.js';
 import type { PromptInput, PromptOptions, Session, TokenConstraint } from '../api/session.js';
-import type { ChatMessage } from '../text/chat-template.js';
 import type { ResponseConstraint } from './constraint.js';
 import { checkOneOf } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';

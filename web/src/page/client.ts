@@ -4,7 +4,7 @@ import { OneKVError } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
 import type { Args, CallMessage, CallName, FromWorker, Notice, Result, SessionState, ToWorker }
   from '../wire/protocol.js';
-import type { MemoryReport } from '../api/model.js';
+import type { MemoryReport } from '../api/memory.js';
 
 /** A worker of the platform. */
 export interface WorkerHandle {

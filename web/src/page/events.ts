@@ -1,5 +1,6 @@
 // Events of models and sessions, and what their listeners are told.
-import type { DownloadProgressEvent, MemoryEvent, MemoryReport } from '../api/model.js';
+import type { DownloadProgressEvent } from '../api/load.js';
+import type { MemoryEvent, MemoryReport } from '../api/memory.js';
 
 class Memory extends Event implements MemoryEvent {
   readonly memory: MemoryReport;

@@ -1,9 +1,9 @@
 // OneKV.load and its siblings: each starts a worker of its own, and what goes wrong ends it.
 import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions }
-  from '../api/model.js';
+  from '../api/load.js';
+import type { ModelSource } from '../api/source.js';
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
-import type { ModelSource } from '../source/source.js';
 import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { serveStore, serveStream } from '../wire/ports.js';

@@ -1,15 +1,16 @@
 // The page's end of a model in a worker.
-import type { CacheCost, Classification, EngineReport, ImageInput, MemoryReport, Model,
-  ModelEventMap, SignalOptions, StandardBytes, Vocabulary } from '../api/model.js';
+import type { EngineReport, Model, ModelEventMap, Vocabulary } from '../api/model.js';
+import type { CacheCost, MemoryReport, StandardBytes } from '../api/memory.js';
+import type { Classification, ImageInput, Pixels } from '../api/image.js';
+import type { SignalOptions } from '../api/options.js';
+import type { ChatMessage } from '../api/messages.js';
+import type { CacheType, ModelDescription } from '../api/description.js';
 import type { Session, SessionBatch, SessionOptions } from '../api/session.js';
 import { Batch } from './batch.js';
-import type { ChatMessage } from '../text/chat-template.js';
-import type { CacheType, ModelDescription } from '../engine/description.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import { TypedTarget, memoryEvent } from './events.js';
 import type { LoadedModel, SessionState } from '../wire/protocol.js';
 import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
-import type { Pixels } from '../engine/image.js';
 import type { WorkerClient } from './client.js';
 
 async function bytesOf(snapshot: Blob | ArrayBuffer | Uint8Array | Response): Promise<Uint8Array> {

@@ -2,14 +2,15 @@
 import type { AppendOptions, AttentionMap, AttentionOptions, GenerationResult, PromptInput,
   PromptOptions, SaveOptions, Session, SessionEventMap, SessionOptions,
   TokenConstraint } from '../api/session.js';
-import type { SessionMemory, SignalOptions } from '../api/model.js';
+import type { SessionMemory } from '../api/memory.js';
+import type { SignalOptions } from '../api/options.js';
+import type { ChatMessage } from '../api/messages.js';
+import type { SamplingOptions } from '../api/sampling.js';
 import { Answer, textStream } from './answer.js';
-import type { ChatMessage } from '../text/chat-template.js';
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
 import type { RemoteModel } from './model.js';
-import type { SamplingOptions } from '../engine/sampling.js';
 import type { CallOptions, WorkerClient } from './client.js';
 
 /** An input as it is sent. Error: INVALID_ARGUMENT. */

@@ -1,11 +1,13 @@
 // A source's bytes become a model, piece by piece.
-import type { Engine, Loader, ModelOptions } from '../engine/engine.js';
+import type { Engine } from '../engine/engine.js';
+import type { Loader, ModelOptions } from '../engine/loader.js';
+import type { ModelSource, OpenedSource } from '../api/source.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
 import { StartAgain } from './download.js';
 import { openHeader, openSource } from './source.js';
 import { warmUp } from '../engine/warm-up.js';
-import type { ModelSource, OpenedSource, SourceOptions } from './source.js';
+import type { SourceOptions } from './source.js';
 
 export interface LoadProgress {
   /** Bytes so far. */

@@ -1,22 +1,11 @@
 // Where a model's bytes come from, as one kind of thing: an async iterable of pieces with a name
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
+import type { ModelSource, OpenedSource } from '../api/source.js';
 import { invalidArgument } from '../api/errors.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
 import type { StoreChoice } from '../api/store.js';
 import { pieces, readStream } from '../util/streams.js';
 import { openUrl, openUrlHeader } from './url.js';
-
-export interface OpenedSource {
-  chunks: AsyncIterable<Uint8Array>;
-  /** undefined when it is not known before the end. */
-  totalBytes: number | undefined;
-  /** For messages. */
-  name: string;
-}
-
-/** A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a path too. */
-export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array |
-  ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | OpenedSource;
 
 export interface SourceOptions {
   signal?: AbortSignal;

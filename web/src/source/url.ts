@@ -3,7 +3,8 @@
 import { StartAgain, openBeginning, openDownload } from './download.js';
 import type { Download } from './download.js';
 import { Digest, parseIntegrity } from '../store/integrity.js';
-import type { OpenedSource, SourceOptions } from './source.js';
+import type { SourceOptions } from './source.js';
+import type { OpenedSource } from '../api/source.js';
 import { chooseStore } from '../store/choose.js';
 import { Recorder, notStored } from '../store/recorder.js';
 import { SavedModel } from '../store/saved-model.js';

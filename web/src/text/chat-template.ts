@@ -1,16 +1,8 @@
 // Messages to the text that a chat model was trained on, by the file's own Jinja template.
+import type { ChatMessage } from '../api/messages.js';
 import { Template } from '@huggingface/jinja';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { TextKeys } from './keys.js';
-
-export interface ChatMessage {
-  /** 'system', 'user', 'assistant', or what else the template knows. */
-  role: string;
-  content: string;
-  /** true: the answer goes on from this content, and is given without it. Only on the last message
-   * of a prompt, of the role 'assistant'. */
-  prefix?: boolean;
-}
 
 export interface ChatTemplateOptions {
   /** Ends with the opening of the assistant's turn; default true. */

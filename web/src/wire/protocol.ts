@@ -7,16 +7,16 @@
 // one session are worked off in their order; everything else runs as it comes. The worker checks
 // all that it is sent: whatever is wrong with a message is answered by an error, or, when it has
 // no id to answer to, dropped.
-import type { CacheCost, Classification, EngineReport, Estimate, MemoryReport, SessionMemory,
-  Vocabulary } from '../api/model.js';
+import type { EngineReport, Vocabulary } from '../api/model.js';
+import type { CacheCost, MemoryReport, SessionMemory } from '../api/memory.js';
+import type { Classification, Pixels } from '../api/image.js';
+import type { Estimate } from '../api/load.js';
+import type { ChatMessage } from '../api/messages.js';
+import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from '../api/description.js';
+import type { SamplingOptions } from '../api/sampling.js';
 import type { AttentionMap, GeneratedPart, GenerationResult } from '../api/session.js';
-import type { ChatMessage } from '../text/chat-template.js';
-import type { Arithmetic, CacheType, ModelDescription } from '../engine/description.js';
 import type { ErrorCode } from '../api/errors.js';
-import type { Pixels } from '../engine/image.js';
-import type { SamplingOptions } from '../engine/sampling.js';
 import type { ModelStore } from '../api/store.js';
-import type { SimdLevel } from '../engine/simd-probe.js';
 
 /** Where the bytes of a model are: an address (in Node a path too), or the bytes, or a port that
  * speaks StreamAsk and StreamPart. */

@@ -4,7 +4,7 @@
 // beginning of that rendering, so only the rest is new; where a template or a tokenizer sees the
 // past differently now (a stop string that was cut, thoughts that a template drops), the session
 // is cut back to what they have in common.
-import type { ChatMessage } from '../text/chat-template.js';
+import type { ChatMessage } from '../api/messages.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
 import type { WireInput } from '../wire/protocol.js';

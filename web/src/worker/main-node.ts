@@ -1,7 +1,7 @@
 // The worker in Node: a thread, with paths as sources.
 import { parentPort } from 'node:worker_threads';
 import type { FromWorker } from '../wire/protocol.js';
-import { loadModel, readHeader } from '../engine-entry-node.js';
+import { loadModel, readHeader } from '../source/load-node.js';
 import { WorkerServer } from './server.js';
 
 const post = (messages: FromWorker[], transfer: Transferable[]) =>

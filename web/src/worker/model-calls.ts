@@ -2,14 +2,14 @@
 // its sessions are in session-host.ts.
 //
 // Arguments come from a message and are checked here or by the objects they are given to.
-import type { Classification } from '../api/model.js';
+import type { Classification } from '../api/image.js';
+import type { ModelSource } from '../api/source.js';
 import { checkMessages, encodeChat, splitPrefix } from './conversation.js';
 import { Engine } from '../engine/engine.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import { imageRows } from '../engine/image.js';
 import type { LoadOptions } from '../source/load.js';
 import { Model } from '../engine/model.js';
-import type { ModelSource } from '../source/source.js';
 import { storeOf, streamOf } from '../wire/ports.js';
 import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
   WireSource, WireStore } from '../wire/protocol.js';

@@ -1,6 +1,6 @@
 // What the page is told about bytes: core's counters beside what core computes for standard
 // attention.
-import type { CacheCost, MemoryReport, SessionMemory, StandardBytes } from '../api/model.js';
+import type { CacheCost, MemoryReport, SessionMemory, StandardBytes } from '../api/memory.js';
 import type { Conversation } from './conversation.js';
 import type { CacheCounter } from '../engine/cache-bytes.js';
 import type { Model } from '../engine/model.js';

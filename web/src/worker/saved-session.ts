@@ -9,7 +9,7 @@
 // The hash (FNV-1a, 32 bits) finds damage. Whatever else is wrong is SNAPSHOT_REFUSED too.
 import type { Past } from './conversation.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
-import type { SamplingOptions } from '../engine/sampling.js';
+import type { SamplingOptions } from '../api/sampling.js';
 
 /** How a session was opened. */
 export interface Settings {

@@ -1,0 +1,116 @@
+// Loading a model: options, progress, and what is known before a model is loaded.
+import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from './description.js';
+import type { CacheCost, StandardBytes } from './memory.js';
+import type { Model } from './model.js';
+import type { SignalOptions } from './options.js';
+import type { ModelSource } from './source.js';
+import type { StoreChoice, StoredModel } from './store.js';
+
+/** Where the parts of the package are, for pages whose bundler moves them, and which engine. */
+export interface WorkerOptions extends SignalOptions {
+  /** Default 'auto': relaxed SIMD where the engine takes it. */
+  simd?: 'auto' | SimdLevel;
+  /** Threads that compute, 1 to 32; default 'auto'. Fewer is no error: see Model.engine.notes. */
+  threads?: 'auto' | number;
+  /** Folder of onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
+  wasmUrl?: string | URL;
+  /** The worker's script; default: worker.js beside the module that asks for it. */
+  workerUrl?: string | URL;
+}
+
+export interface LoadOptions extends WorkerOptions {
+  /** Hears `downloadprogress` events of a target, as in the Prompt API, in bytes:
+   * `monitor: (m) => m.addEventListener('downloadprogress', (e) => show(e.loaded, e.total))`. */
+  monitor?: (monitor: DownloadMonitor) => void;
+  /** The file's SHA-256: 64 hexadecimal digits, or 'sha256-' and base64 as in HTML. A file that
+   * differs is the error INTEGRITY_FAILED, and is not kept. */
+  integrity?: string;
+  /** Default 'auto'. */
+  store?: StoreChoice;
+  /** Asks the browser not to evict what is stored (navigator.storage.persist); default false. */
+  persist?: boolean;
+  /** Element type of the cache; default 'f16'. */
+  cacheType?: CacheType;
+  /** How quantised matrices are multiplied; default 'int8'. */
+  arithmetic?: Arithmetic;
+  /** Longest session in tokens; default and maximum: the file's. */
+  contextLength?: number;
+  /** Sessions that advance in one step, 1 to 64; default 8. Each costs a row of logits of working
+   * memory; more sessions than that take turns. */
+  batch?: number;
+}
+
+export interface DownloadProgressEvent extends Event {
+  /** Bytes so far: from the network or, faster, from the store. */
+  readonly loaded: number;
+  /** Bytes of the whole file; 0 while they are not known. */
+  readonly total: number;
+}
+
+export interface DownloadMonitor {
+  addEventListener(type: 'downloadprogress', listener: (event: DownloadProgressEvent) => void,
+    options?: AddEventListenerOptions): void;
+}
+
+/** What a file will take, from its header alone. */
+export interface Estimate {
+  /** general.name of the file. */
+  name: string | undefined;
+  description: ModelDescription;
+  parameters: number;
+  /** Of the file. */
+  fileBytes: number;
+  weightBytes: number;
+  scratchBytes: number;
+  /** Cache bytes of one token, in the cache type of the options. */
+  bytesPerToken: number;
+  /** The same in standard attention. */
+  standardBytesPerToken: StandardBytes;
+  /** The cache of the model's whole context. */
+  fullContext: CacheCost;
+  /** Tokens of context that a budget for everything (weights, working memory, cache) buys, at
+   * most the model's own; 0 when not even the weights fit. Exact up to a context of 4096 tokens, of
+   * longer ones rounded down to a 4096th part. */
+  contextFor(budgetBytes: number): number;
+}
+
+/** One thing that this browser can do or cannot. */
+export interface Ability<T> {
+  value: T;
+  /** Why it is less than the best; undefined when it is not. */
+  reason: string | undefined;
+}
+
+export interface Availability {
+  /** false: nothing runs here (no WebAssembly SIMD, no workers); the reason says what lacks. */
+  available: Ability<boolean>;
+  simd: Ability<SimdLevel | 'none'>;
+  threads: Ability<number>;
+  /** The page is cross-origin isolated, as threads need. */
+  isolated: Ability<boolean>;
+  /** Largest wasm memory, in bytes. */
+  memoryBytes: Ability<number>;
+  /** What 'auto' stands for. */
+  store: Ability<'opfs' | 'cache-api' | 'none'>;
+}
+
+/** What the package exports as `OneKV`. */
+export interface OneKVStatic {
+  /**
+   * Loads a GGUF file into a worker of its own. Warns once on the console when threads are off.
+   * Errors name the source: SOURCE_FAILED, INTEGRITY_FAILED, those of the format, OUT_OF_MEMORY,
+   * UNSUPPORTED_ENGINE, WASM_FAILED, WORKER_LOST, INVALID_ARGUMENT.
+   */
+  load(source: ModelSource, options?: LoadOptions): Promise<Model>;
+  /** Reads the header only: of a URL by a range request. */
+  estimate(source: ModelSource,
+    options?: WorkerOptions & { cacheType?: CacheType }): Promise<Estimate>;
+  /** What this browser can do, found out by trying. */
+  availability(options?: WorkerOptions): Promise<Availability>;
+  /** The models that load() has stored. */
+  readonly models: {
+    list(options?: { store?: StoreChoice }): Promise<StoredModel[]>;
+    /** false when there was none of that key. */
+    delete(key: string, options?: { store?: StoreChoice }): Promise<boolean>;
+  };
+}

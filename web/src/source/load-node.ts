@@ -1,0 +1,63 @@
+// loadModel and readHeader in Node, where a source may be a path.
+import { open } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { OneKVError, reasonOf } from '../api/errors.js';
+import type { ModelSource, OpenedSource } from '../api/source.js';
+import type { Engine } from '../engine/engine.js';
+import type { Loader } from '../engine/loader.js';
+import type { Model } from '../engine/model.js';
+import { loadModel as loadFrom, readHeader as readHeaderFrom } from './load.js';
+import type { LoadOptions } from './load.js';
+
+const pieceBytes = 1 << 20;
+
+/** The pieces of a file, in one buffer: a piece is valid until the next one is asked for. */
+async function* readFile(path: string): AsyncGenerator<Uint8Array> {
+  const file = await open(path);
+  try {
+    const buffer = new Uint8Array(pieceBytes);
+    for (;;) {
+      const { bytesRead } = await file.read(buffer);
+      if (bytesRead === 0) return;
+      yield buffer.subarray(0, bytesRead);
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+/** Error: SOURCE_FAILED when there is no such file. */
+export async function openFile(path: string): Promise<OpenedSource> {
+  try {
+    const file = await open(path);
+    try {
+      const stat = await file.stat();
+      if (!stat.isFile()) throw new Error('it is not a file');
+      return { name: path, totalBytes: stat.size, chunks: readFile(path) };
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    throw new OneKVError('SOURCE_FAILED', `${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** A path or file: URL as its file; other sources as they are. */
+async function sourceOf(source: ModelSource): Promise<ModelSource> {
+  if (source instanceof URL && source.protocol === 'file:') return openFile(fileURLToPath(source));
+  if (typeof source !== 'string') return source;
+  if (/^file:/i.test(source)) return openFile(fileURLToPath(source));
+  return /^[a-z]+:\/\//i.test(source) ? source : openFile(source);
+}
+
+/** As loadModel of load.ts; a string without a scheme is a path. */
+export async function loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
+  options: LoadOptions = {}): Promise<Model> {
+  return loadFrom(engine, await sourceOf(source), options);
+}
+
+/** As readHeader of load.ts; a string without a scheme is a path. */
+export async function readHeader<T>(engine: Engine | Promise<Engine>, source: ModelSource,
+  options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
+  return readHeaderFrom(engine, await sourceOf(source), options, use);
+}
