@@ -11,9 +11,10 @@ import { splitDocuments } from '../../dist/src/bench/perplexity.js';
 import { generateText } from '../../dist/cli/generate.js';
 import { inspect } from '../../dist/cli/inspect.js';
 import { bytes, count, parseBytes } from '../../dist/cli/units.js';
+import { OneKV } from '../../dist/src/onekv-node.js';
 import { modelFolder, named } from '../../models/fetch/fetch.mjs';
-import { ggufHeader, goldenPath, levels, loadSync, readGolden, root, tinyLlama, withEngine } from
-  './support.mjs';
+import { ggufHeader, goldenPath, levels, loadSync, readGolden, root, tinyLlama, withEngine,
+  withKeys } from './support.mjs';
 
 const program = join(root, 'dist/cli/onekv.js');
 const scratch = mkdtempSync(join(tmpdir(), 'onekv-cli-'));
@@ -46,6 +47,43 @@ async function fails(args, status, message) {
   assert.equal(result.status, status, result.stderr);
   assert.match(result.stderr, message);
   assert.equal(result.stdout, '');
+}
+
+/** The story model with a chat template, and with a beginning of text that the file asks for. */
+function chatModelFile(template) {
+  const bytes = new Uint8Array(withKeys(join(root, 'models/stories-q-mqa.q8_0.gguf'),
+    [['tokenizer.chat_template', 'string', template]]));
+  const key = 'tokenizer.ggml.add_bos_token';
+  const at = Buffer.from(bytes.buffer).indexOf(key) + key.length + 4;
+  assert.equal(bytes[at], 0);
+  bytes[at] = 1;
+  const path = join(scratch, `chat-${template.length}.gguf`);
+  writeFileSync(path, bytes);
+  return path;
+}
+
+const turns = '{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}' +
+  '{% if add_generation_prompt %}[assistant] {% endif %}';
+
+for (const [title, template] of [['writes', `{{ bos_token }}${turns}`], ['leaves out', turns]]) {
+  test(`--chat and a session make the same ids where a template ${title} the beginning`,
+    async () => {
+      const path = chatModelFile(template);
+      const { stdout } = await succeeds(['generate', path, '--chat', '-p', 'A dog', '--json',
+        '--system', 'Be kind', '--max-tokens', '0', '--threads', '1']);
+      const typed = JSON.parse(stdout).prompt;
+      const model = await OneKV.load(path, { threads: 1 });
+      try {
+        const session = await model.createSession();
+        await session.prompt([{ role: 'system', content: 'Be kind' },
+          { role: 'user', content: 'A dog' }], { maxTokens: 0 });
+        assert.deepEqual(typed, [...await session.tokens()]);
+        assert.equal(typed.filter((id) => id === 0).length, 1);
+        assert.equal(typed[0], 0);
+      } finally {
+        await model.unload();
+      }
+    });
 }
 
 const gguf = goldenPath('llama-keqv-mqa');
@@ -92,7 +130,7 @@ test('files that are wrong: status 1, the file, the reason and its code', async 
   writeFileSync(bad, 'GGML');
   await fails(['inspect', bad], 1, /bad\.gguf: .*\(NOT_GGUF\)\n$/);
   await fails(['generate', bad, '-p', 'x'], 1, /bad\.gguf: .*\(NOT_GGUF\)\n$/);
-  await fails(['inspect', scratch], 1, /it is no file/);
+  await fails(['inspect', scratch], 1, /it is not a file/);
   await fails(['generate', gguf, '-p', 'x'], 1, /no tokenizer.*\(UNSUPPORTED_TOKENIZER\)/);
   await fails(['generate', goldenPath('vit-qkv-gqa'), '--ids', '1'], 1, /WRONG_STATE/);
   await fails(['generate', gguf, '--ids', '1 99999'], 1, /\(TOKEN_OUT_OF_RANGE\)/);

@@ -1,5 +1,5 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
-import { generate } from '../src/engine-entry-node.js';
+import { encodeChat, generate } from '../src/engine-entry-node.js';
 import type { ChatMessage, GenerateResult, Model, SamplingOptions, Session }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
@@ -37,9 +37,7 @@ function promptIds(values: Values, model: Model): number[] {
     ...(system === undefined ? [] : [{ role: 'system', content: system }]),
     { role: 'user', content: text },
   ];
-  const rendered = model.chatTemplate.render(messages);
-  // Templates write the beginning-of-text token themselves.
-  return model.tokenizer.encode(rendered, { special: true, begin: false });
+  return encodeChat(model.tokenizer, model.chatTemplate.render(messages));
 }
 
 function checkPrompt(values: Values): void {

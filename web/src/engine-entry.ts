@@ -24,7 +24,7 @@ export type { LoadOptions, LoadProgress } from './source/load.js';
 export { openSource } from './source/source.js';
 export { TextStream, Tokenizer } from './text/tokenizer.js';
 export type { DecodeOptions, EncodeOptions, StreamOptions } from './text/tokenizer.js';
-export { ChatTemplate } from './text/chat-template.js';
+export { ChatTemplate, encodeChat } from './text/chat-template.js';
 export type { ChatTemplateOptions } from './text/chat-template.js';
 export { generate } from './engine/generate.js';
 export type { FinishReason, GenerateOptions, GenerateResult, TextPart } from './engine/generate.js';

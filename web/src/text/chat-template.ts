@@ -3,6 +3,7 @@ import type { ChatMessage } from '../api/messages.js';
 import { Template } from '@huggingface/jinja';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { TextKeys } from './keys.js';
+import type { Tokenizer } from './tokenizer.js';
 
 export interface ChatTemplateOptions {
   /** Ends with the opening of the assistant's turn; default true. */
@@ -49,4 +50,12 @@ export class ChatTemplate {
     return new OneKVError('BAD_CHAT_TEMPLATE', `tokenizer.chat_template: ${reasonOf(error)}`,
       { cause: error });
   }
+}
+
+/** A rendered chat as tokens. The beginning-of-text token is added where the file asks for it,
+ * unless the template has written it already. */
+export function encodeChat(tokenizer: Tokenizer, text: string): number[] {
+  const bos = tokenizer.bos === undefined ? undefined : tokenizer.textOf(tokenizer.bos);
+  const begin = bos === undefined || !text.startsWith(bos);
+  return tokenizer.encode(text, { special: true, begin });
 }

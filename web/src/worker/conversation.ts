@@ -5,12 +5,12 @@
 // past differently now (a stop string that was cut, thoughts that a template drops), the session
 // is cut back to what they have in common.
 import type { ChatMessage } from '../api/messages.js';
+import { encodeChat } from '../text/chat-template.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
 import type { WireInput } from '../wire/protocol.js';
 import type { Settings } from './saved-session.js';
 import type { Session } from '../engine/session.js';
-import type { Tokenizer } from '../text/tokenizer.js';
 
 /** An input as tokens: keep the first `keep`, append `ids`; then these are past and text. */
 export interface Plan {
@@ -54,13 +54,6 @@ export function splitPrefix(messages: ChatMessage[]): { whole: ChatMessage[]; pr
   const last = messages.at(-1);
   return last?.prefix === true ? { whole: messages.slice(0, -1), prefix: last.content }
     : { whole: messages, prefix: '' };
-}
-
-/** A rendered chat as tokens. Its template may have written the first token itself. */
-export function encodeChat(tokenizer: Tokenizer, text: string): number[] {
-  const bos = tokenizer.bos === undefined ? undefined : tokenizer.textOf(tokenizer.bos);
-  const begin = bos === undefined || !text.startsWith(bos);
-  return tokenizer.encode(text, { special: true, begin });
 }
 
 function commonStart(a: ArrayLike<number>, b: ArrayLike<number>): number {

@@ -4,7 +4,8 @@
 // Arguments come from a message and are checked here or by the objects they are given to.
 import type { Classification } from '../api/image.js';
 import type { ModelSource } from '../api/source.js';
-import { checkMessages, encodeChat, splitPrefix } from './conversation.js';
+import { checkMessages, splitPrefix } from './conversation.js';
+import { encodeChat } from '../text/chat-template.js';
 import { Engine } from '../engine/engine.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import { imageRows } from '../engine/image.js';
