@@ -96,14 +96,14 @@ test('what was stored whole is used without the network', { timeout: 60_000 }, a
   const store = new MapStore();
   assert.deepEqual(await load({ store }), []);
   const [entry] = await listModels({ store });
-  assert.deepEqual({ ...entry, storedAt: 0 }, { key: url, bytes: file.length,
-    totalBytes: file.length, complete: true, sha256: digest, storedAt: 0 });
+  assert.deepEqual({ ...entry, storedAt: 0 }, { key: url, from: url, bytes: file.length,
+    totalBytes: file.length, complete: true, sha256: digest, storedAt: 0, superseded: false });
   site.down = true;
   await load({ store });
   await load({ store, integrity: digest });
   await load({ store, integrity: `sha256-${Buffer.from(digest, 'hex').toString('base64')}` });
   assert.equal(await readHeader(engine, url, { store }, (loader) => loader.fileBytes), file.length);
-  assert.deepEqual(site.asked, ['all']);
+  assert.deepEqual(site.asked, ['bytes=0-']);
   assert.equal(await deleteModel(url, { store }), true);
   assert.equal(await deleteModel(url, { store }), false);
   assert.equal(store.values.size, 0);
@@ -115,7 +115,7 @@ test('a download that breaks off goes on by range, in the same load', { timeout:
     site.breakAfter = [1_000_000, 500_000];
     const store = new MapStore();
     assert.deepEqual(await load({ store, integrity: digest }), []);
-    assert.deepEqual(site.asked, ['all', 'bytes=1000000-', 'bytes=1500000-']);
+    assert.deepEqual(site.asked, ['bytes=0-', 'bytes=1000000-', 'bytes=1500000-']);
     assert.equal(site.sent, file.length);
     assert.equal((await listModels({ store }))[0].complete, true);
   });
@@ -167,7 +167,8 @@ test('a file replaced in the middle of its download is read from its beginning',
       hasRead(loaded);
     } });
     assert.equal((await model).hash, expected);
-    assert.deepEqual(site.asked, ['all', 'bytes=3000000-', `bytes=${partBytes}-`, 'all']);
+    assert.deepEqual(site.asked, ['bytes=0-', 'bytes=3000000-', `bytes=${partBytes}-`,
+      'bytes=0-']);
     (await model).destroy();
   });
 
@@ -180,7 +181,7 @@ test('a server without ranges or tags: no resuming, and no harm', { timeout: 60_
   site.ranges = false;
   // With a digest the pieces may be joined, if the server gives pieces.
   await load({ store, integrity: digest });
-  assert.deepEqual(site.asked, ['all', `bytes=${partBytes}-`, 'all']);
+  assert.deepEqual(site.asked, ['bytes=0-', `bytes=${partBytes}-`]);
   assert.equal((await listModels({ store }))[0].complete, true);
 });
 
@@ -191,7 +192,7 @@ test('a digest makes up for a missing tag', { timeout: 60_000 }, async () => {
   await dies({ store }, { code: 'SOURCE_FAILED' });
   site.breakAfter = [];
   await load({ store, integrity: digest });
-  assert.deepEqual(site.asked, ['all', `bytes=${partBytes}-`]);
+  assert.deepEqual(site.asked, ['bytes=0-', `bytes=${partBytes}-`]);
   // And finds out when the pieces do not fit.
   const other = new MapStore();
   site.bytes = Buffer.from(file);
@@ -200,8 +201,9 @@ test('a digest makes up for a missing tag', { timeout: 60_000 }, async () => {
   await dies({ store: other }, { code: 'SOURCE_FAILED' });
   site.breakAfter = [];
   site.bytes = file;
-  await dies({ store: other, integrity: digest }, { code: 'INTEGRITY_FAILED' });
-  assert.equal(other.values.size, 0);
+  site.asked.length = 0;
+  await load({ store: other, integrity: digest });
+  assert.deepEqual(site.asked, [`bytes=${partBytes}-`, 'bytes=0-']);
 });
 
 test('a wrong byte is found, and not kept', { timeout: 60_000 }, async () => {
@@ -254,8 +256,9 @@ test('a value deleted before it is read is fetched again', { timeout: 60_000 }, 
   /** As a file system gives it when another tab deletes it between the asking and the reading. */
   const gone = (name) => Object.assign(new Blob(['gone']), {
     arrayBuffer: () => Promise.reject(new DOMException('not there', name)) });
-  for (const [ending, listed, error] of [['.json', 0, 'NotFoundError'],
-    ['00001', 1, 'NotFoundError'], ['00001', 1, 'AbortError']]) {
+  // A record is looked for a second time, among all of them.
+  for (const [ending, asked, listed, error] of [['.json', 0, 0, 'NotFoundError'],
+    ['00001', 1, 1, 'NotFoundError'], ['00001', 1, 1, 'AbortError']]) {
     const late = new MapStore();
     late.values = new Map(store.values);
     const get = late.get;
@@ -267,7 +270,7 @@ test('a value deleted before it is read is fetched again', { timeout: 60_000 }, 
     };
     site.asked.length = 0;
     assert.deepEqual(await load({ store: late }), []);
-    assert.equal(site.asked.length, 1, ending);
+    assert.equal(site.asked.length, asked, ending);
     first = true;
     assert.equal((await listModels({ store: late })).length, listed);
   }

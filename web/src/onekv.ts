@@ -25,6 +25,8 @@ export const OneKV = makeOneKV({
   workerComing,
   resolve: (source) => {
     try {
+      // The empty address is the page itself.
+      if (source.trim() === '') throw new TypeError('it is empty');
       return new URL(source, globalThis.location?.href).href;
     } catch {
       throw invalidArgument('source', source, 'a URL');

@@ -66,6 +66,12 @@ export function checkInteger(name: string, value: unknown, least: number, most: 
   throw invalidArgument(name, value, `an integer from ${least} to ${most}`);
 }
 
+/** The value, if it is a number of that range; else throws INVALID_ARGUMENT. */
+export function checkNumber(name: string, value: unknown, least: number, most: number): number {
+  if (typeof value === 'number' && value >= least && value <= most) return value;
+  throw invalidArgument(name, value, `a number from ${least} to ${most}`);
+}
+
 /** The value, if it is one of the list; else throws INVALID_ARGUMENT. */
 export function checkOneOf<T extends string>(name: string, value: unknown,
   choices: readonly T[]): T {

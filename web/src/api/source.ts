@@ -10,4 +10,4 @@ export interface OpenedSource {
 
 /** A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a path too. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array |
-  ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | OpenedSource;
+  Response | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | OpenedSource;

@@ -2,7 +2,7 @@
 // that a page brings along.
 //
 // A store knows byte strings by key and nothing of models. What they mean (records, parts of
-// files, which file is whole) is the business of store/saved-model.ts, so that any key-value
+// files, which file is whole) is the business of store/stored-file.ts, so that any key-value
 // storage will do.
 
 /**
@@ -27,16 +27,22 @@ export type StoreChoice = 'auto' | 'opfs' | 'cache-api' | 'none' | ModelStore;
 
 /** A model, or the beginning of one, in a store. */
 export interface StoredModel {
-  /** The URL that it came from, without fragment. */
+  /** What it is stored under: the key of the options, 'sha256-' and the digest where that was
+   * known before, else the URL without its query. */
   key: string;
+  /** Where it came from: the URL without its query, or the name of a hub. */
+  from: string;
   /** Bytes that are there. */
   bytes: number;
   /** Of the whole file; undefined if the server did not say. */
   totalBytes: number | undefined;
-  /** False: a download was interrupted, and the next one goes on from there. */
+  /** False: a download was interrupted, and the next one goes on from there. True: all bytes were
+   * seen and are a model. */
   complete: boolean;
   /** SHA-256 of the whole file, hexadecimal; once complete. */
   sha256: string | undefined;
   /** Milliseconds since 1970. */
   storedAt: number;
+  /** A newer copy from the same place is there: loads find that one, and this may be deleted. */
+  superseded: boolean;
 }

@@ -49,17 +49,31 @@ function wireStore(store: StoreChoice, transfer: Transferable[]): WireStore {
   return { port };
 }
 
+/** A message keeps the platform's own blobs whole; of a subclass whose bytes come by its stream(),
+ * as clients of hubs give, it would keep nothing. */
+function isPlainBlob(source: unknown): source is Blob {
+  const kind: unknown = source instanceof Blob ? Object.getPrototypeOf(source) : undefined;
+  return kind !== undefined && (kind === Blob.prototype ||
+    (typeof File === 'function' && kind === File.prototype));
+}
+
 /** A source as it is sent. Streams stay here, and are asked for their pieces. */
 function wireSource(platform: Platform, source: ModelSource,
   transfer: Transferable[]): WireSource {
   if (typeof source === 'string') return platform.resolve(source);
   if (source instanceof URL) return source.href;
-  if (source instanceof Blob || source instanceof Uint8Array) return source;
+  if (source instanceof Uint8Array || isPlainBlob(source)) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  const chunks = source instanceof ReadableStream ? readStream(source)
+  if (source instanceof Response && (!source.ok || source.bodyUsed || source.body === null)) {
+    throw new OneKVError('SOURCE_FAILED', source.ok ? 'the response: it has no body, or that has ' +
+      'been read' : `the response: found HTTP status ${source.status}, expected 200`);
+  }
+  const stream = source instanceof Response ? source.body
+    : source instanceof Blob ? source.stream() : source;
+  const chunks = stream instanceof ReadableStream ? readStream(stream)
     : typeof source === 'object' && source !== null && 'chunks' in source ? source.chunks : source;
   if (typeof chunks !== 'object' || chunks === null || !(Symbol.asyncIterator in chunks)) {
-    throw invalidArgument('source', source, 'a URL, File, Blob, ArrayBuffer, Uint8Array, ' +
+    throw invalidArgument('source', source, 'a URL, Response, File, Blob, ArrayBuffer, Uint8Array, ' +
       'ReadableStream or async iterable of Uint8Array');
   }
   const port = serveStream(chunks);
@@ -143,7 +157,10 @@ async function load(platform: Platform, source: ModelSource,
         target.dispatchEvent(progressEvent(notice.loaded, notice.total));
       },
     });
-    const [opened, loaded] = await Promise.all([opening, loading]);
+    loading.catch(() => {});
+    // An engine that does not start ends both calls: what it says of itself comes first.
+    const opened = await opening;
+    const loaded = await loading;
     warnOfOneThread(opened, options.threads);
     const { memoryBytesMax: _, ...engine } = opened;
     return new RemoteModel(client, loaded, engine);

@@ -1,217 +1,287 @@
 // A file from the network, from any offset on, through interruptions: what breaks off is asked for
 // again by range, as long as the server says that it is still the same file.
-import { OneKVError, reasonOf } from '../api/errors.js';
-import { readStream } from '../util/streams.js';
+//
+// The first request asks for a range too ("bytes=0-"): browsers then ask for the file's own bytes
+// instead of compressed ones, whose length another origin would pass off as the file's.
+import { OneKVError } from '../api/errors.js';
+import { pause } from '../util/pause.js';
+import { BadStatus, Unreachable, request } from './request.js';
+import type { Access, Answer } from './request.js';
 
 export interface Download {
-  /** undefined when the server does not say. */
+  /** undefined when the server does not say, or what it said turned out to be of another form. */
   totalBytes: number | undefined;
   /** Tells versions of the file apart; undefined when the server gives nothing fit for it. */
   validator: string | undefined;
   /** Where `chunks` begins: what was asked for, or 0 when the server starts over. */
   start: number;
+  /** Whoever does not read them cancels. */
   chunks: AsyncIterable<Uint8Array>;
+  cancel(): Promise<void>;
 }
 
-export interface DownloadOptions {
-  signal?: AbortSignal | undefined;
-  /** Begin here, if the file is still the one of the validator. 'any': the caller checks. */
-  from?: { offset: number; totalBytes: number | undefined; validator: string | 'any' };
-  /** 'no-store' keeps the browser from caching what is stored anyway. */
-  cache?: RequestCache;
-  /** Milliseconds before the first retry, doubled for each further one; default 500. */
-  retryDelay?: number;
+/** Where to begin, if the file is still the one of the validator. 'any': the caller checks. */
+export interface Beginning {
+  offset: number;
+  totalBytes: number | undefined;
+  validator: string | 'any';
 }
 
-/** The bytes given so far belong to a file that is gone: they must be thrown away, and reading
- * may start again. */
-export class StartAgain extends OneKVError {}
+/** The bytes given so far belong to a file that is gone: the source has to be read anew. */
+export class Replaced extends OneKVError {
+  constructor() {
+    super('SOURCE_FAILED', 'the file was replaced while it was being read');
+  }
+}
 
 /** Attempts without a single byte before a download is given up. */
 const fruitlessMost = 4;
+/** A server that wants to be left alone for longer is not waited for. */
+const waitMsMost = 60_000;
 
-const shortName = (url: URL) => url.href.slice(0, 200);
+/** Waits longer and longer as long as nothing comes. */
+class Patience {
+  readonly #access: Access;
+  #fruitless = 0;
+
+  constructor(access: Access) {
+    this.#access = access;
+  }
+
+  /** A byte came. */
+  reset(): void {
+    this.#fruitless = 0;
+  }
+
+  /** Throws the failure when there were too many. */
+  async wait(failure: OneKVError): Promise<void> {
+    const { retryDelay, signal } = this.#access;
+    const asked = failure instanceof BadStatus ? failure.waitMs : undefined;
+    if (this.#fruitless === fruitlessMost || (asked ?? 0) > waitMsMost) throw failure;
+    await pause(asked ?? retryDelay * 2 ** this.#fruitless, signal);
+    this.#fruitless += 1;
+  }
+}
 
 /** A weak ETag promises no equal bytes; a date does, if only to the second. */
 function validatorOf(headers: Headers): string | undefined {
+  if (headers.has('content-encoding')) return undefined;
   const tag = headers.get('etag');
   if (tag?.startsWith('"') === true) return tag;
   return headers.get('last-modified') ?? undefined;
 }
 
-/** Bytes from `start` to the end of the file, if the answer is that and says so. */
-function rangeOf(response: Response, start: number): { totalBytes: number } | undefined {
-  const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(response.headers.get('content-range') ?? '');
-  if (range !== null && Number(range[1]) !== start) return undefined;
-  if (range !== null) return { totalBytes: Number(range[2]) };
+/** Bytes of the whole file, if the answer is the range from `start` to its end and says so. */
+function rangeTotal({ headers, status }: Answer, start: number): number | undefined {
+  if (status !== 206 || headers.has('content-encoding')) return undefined;
+  const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get('content-range') ?? '');
+  if (range !== null) return Number(range[1]) === start ? Number(range[2]) : undefined;
   // Other origins show Content-Range only if they say so; the length they always show.
-  const length = Number(response.headers.get('content-length') ?? Number.NaN);
-  return Number.isSafeInteger(length) ? { totalBytes: start + length } : undefined;
+  const length = Number(headers.get('content-length') ?? Number.NaN);
+  return Number.isSafeInteger(length) ? start + length : undefined;
 }
 
-function wholeLength({ headers }: Response): number | undefined {
+function wholeLength(answer: Answer): number | undefined {
+  if (answer.status === 206) return rangeTotal(answer, 0);
+  const { headers } = answer;
   // A compressed body's length is not the file's.
   const length = headers.has('content-encoding') ? null : headers.get('content-length');
   const total = Number(length ?? Number.NaN);
   return Number.isSafeInteger(total) && total > 0 ? total : undefined;
 }
 
-async function request(url: URL, options: DownloadOptions, range?: string): Promise<Response> {
-  try {
-    return await fetch(url, {
-      ...(options.signal === undefined ? {} : { signal: options.signal }),
-      ...(options.cache === undefined ? {} : { cache: options.cache }),
-      ...(range === undefined ? {} : { headers: { range } }),
-    });
-  } catch (error) {
-    options.signal?.throwIfAborted();
-    throw new OneKVError('SOURCE_FAILED', `${shortName(url)}: ${reasonOf(error)}`,
-      { cause: error });
+function badStatus(answer: Answer, { address }: Access, offset: number): BadStatus {
+  const { status } = answer;
+  const after = offset > 0 ? ` after ${offset} bytes` : '';
+  let hint = '';
+  if ([401, 403, 404, 410].includes(status) && (offset > 0 || address.url.search !== '')) {
+    hint = '; the address may have expired';
+  } else if (status === 401 || status === 403) {
+    hint = '; the file may need a token or headers';
+  }
+  return new BadStatus(answer, `found HTTP status ${status}, expected 200${after}${hint}`);
+}
+
+/** New addresses that are asked for while not a byte comes. */
+const refreshesMost = 3;
+
+/**
+ * The answer to a range from `offset` on, with status 200 (all of the file), 206 or 416. Refused,
+ * it asks for a new address where one is to be had. Errors: Unreachable, BadStatus.
+ */
+async function askFrom(access: Access, offset: number, end?: number): Promise<Answer> {
+  for (let refreshes = 0; ; refreshes++) {
+    // The bytes of a page's own memory have no ranges.
+    const isRanged = /^https?:$/.test(access.address.url.protocol);
+    const answer = await request(access, isRanged ? `bytes=${offset}-${end ?? ''}` : undefined);
+    if ([200, 206, 416].includes(answer.status)) return answer;
+    await answer.cancel();
+    const error = badStatus(answer, access, offset);
+    if (!error.isRefusal || refreshes === refreshesMost) throw error;
+    const address = await access.refresh?.(answer.status, offset);
+    if (address === undefined) throw error;
+    access.address = address;
   }
 }
 
-/** The rest of the file from an offset, or undefined when it cannot be had as the same file. */
-async function requestRest(url: URL, options: DownloadOptions,
-  from: NonNullable<DownloadOptions['from']>): Promise<Response | undefined> {
-  const response = await request(url, options, `bytes=${from.offset}-`);
-  const found = response.status === 206 && !response.headers.has('content-encoding')
-    ? rangeOf(response, from.offset) : undefined;
-  const same = found !== undefined &&
-    (from.totalBytes === undefined || from.totalBytes === found.totalBytes) &&
-    (from.validator === 'any' || from.validator === validatorOf(response.headers));
-  if (same) return response;
-  await response.body?.cancel().catch(() => {});
-  if (response.status >= 500) throw badStatus(url, response.status);
-  return undefined;
+/** As askFrom; a server that is busy is waited for. */
+async function askPatiently(access: Access, offset: number): Promise<Answer> {
+  const patience = new Patience(access);
+  for (;;) {
+    try {
+      return await askFrom(access, offset);
+    } catch (error) {
+      if (!(error instanceof BadStatus) || !error.isPassing) throw error;
+      await patience.wait(error);
+    }
+  }
 }
 
-function badStatus(url: URL, found: number): OneKVError {
-  return new OneKVError('SOURCE_FAILED',
-    `${shortName(url)}: found HTTP status ${found}, expected 200`);
+/** The answer is the rest of the file that the beginning is of. */
+function isRest(answer: Answer, { offset, totalBytes, validator }: Beginning): boolean {
+  const total = rangeTotal(answer, offset);
+  return total !== undefined && (totalBytes === undefined || totalBytes === total) &&
+    (validator === 'any' || validator === validatorOf(answer.headers));
 }
 
-function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener('abort', done);
-      if (signal?.aborted === true) reject(signal.reason);
-      else resolve();
-    };
-    const timer = setTimeout(done, milliseconds);
-    signal?.addEventListener('abort', done);
-  });
+/** Why a download ended, with what a page can find out of it. */
+async function explained(error: unknown): Promise<unknown> {
+  if (!(error instanceof Unreachable)) return error;
+  return new OneKVError('SOURCE_FAILED', await error.explain(), { cause: error.cause });
 }
 
 /**
- * The body of the rest after an interruption; waits longer after each attempt that brought nothing.
- * Errors: SOURCE_FAILED when that were too many or the server cannot go on, StartAgain.
+ * The answer that goes on after an interruption. Errors: SOURCE_FAILED when the attempts were too
+ * many or the server cannot go on, Replaced.
  */
-async function reconnect(url: URL, offset: number, opened: Omit<Download, 'chunks'>,
-  options: DownloadOptions, attempts: { fruitless: number },
-  failure: unknown): Promise<ReadableStream<Uint8Array>> {
-  const { totalBytes, validator } = opened;
+async function reconnect(access: Access, from: Beginning | undefined, offset: number,
+  patience: Patience, broken: OneKVError): Promise<Answer> {
+  let failure = broken;
   for (;;) {
-    options.signal?.throwIfAborted();
-    if (attempts.fruitless === fruitlessMost || totalBytes === undefined ||
-      validator === undefined || offset > totalBytes) {
-      throw new OneKVError('SOURCE_FAILED',
-        `${shortName(url)}: broke off after ${offset} bytes: ${reasonOf(failure)}`,
-        { cause: failure });
-    }
-    await pause((options.retryDelay ?? 500) * 2 ** attempts.fruitless, options.signal);
-    attempts.fruitless += 1;
     try {
-      const rest = await requestRest(url, options, { offset, totalBytes, validator });
-      if (rest?.body) return rest.body;
-      throw new StartAgain('SOURCE_FAILED',
-        `${shortName(url)}: the file was replaced while it was being downloaded`);
+      if (from === undefined) throw failure;
+      await patience.wait(failure);
+      const rest = await askFrom(access, from.offset);
+      if (isRest(rest, from)) return rest;
+      await rest.cancel();
+      throw new Replaced();
     } catch (error) {
-      if (error instanceof StartAgain) throw error;
+      if (error instanceof Replaced || !(error instanceof OneKVError)) throw error;
+      if (error === failure) {
+        const { message } = await explained(failure) as Error;
+        throw new OneKVError('SOURCE_FAILED', `broke off after ${offset} bytes: ${message}`,
+          { cause: failure });
+      }
+      if (error instanceof BadStatus && !error.isPassing) throw error;
       failure = error;
     }
   }
 }
 
-/** The pieces of a body and, when it breaks off, of those that go on from there. */
-async function* persistent(url: URL, first: ReadableStream<Uint8Array>,
-  opened: Omit<Download, 'chunks'>, options: DownloadOptions): AsyncGenerator<Uint8Array> {
-  const { totalBytes } = opened;
-  const attempts = { fruitless: 0 };
+/** The pieces of an answer and, when it breaks off, of those that go on from there. */
+async function* persistent(access: Access, first: Answer, opened: Download):
+AsyncGenerator<Uint8Array> {
+  const patience = new Patience(access);
   let offset = opened.start;
-  for (let body = first; ;) {
-    let failure: unknown;
+  for (let answer = first; ;) {
+    let failure: OneKVError;
     try {
-      for await (const chunk of readStream(body)) {
+      for await (const chunk of answer.chunks()) {
         offset += chunk.length;
-        attempts.fruitless = 0;
+        patience.reset();
+        // The length was that of a compressed body, and its encoding hidden from this origin.
+        if (offset > (opened.totalBytes ?? offset)) opened.totalBytes = undefined;
         yield chunk;
       }
-      if (totalBytes === undefined || offset === totalBytes) return;
-      failure = new Error(`found ${offset} bytes, expected ${totalBytes}`);
+      const { totalBytes } = opened;
+      // A server without ranges could not go on anyway: whether that was all, the file tells.
+      if (totalBytes === undefined || offset === totalBytes || answer.status === 200) return;
+      failure = new OneKVError('SOURCE_FAILED', `found ${offset} bytes, expected ${totalBytes}`);
     } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
       failure = error;
     }
-    body = await reconnect(url, offset, opened, options, attempts, failure);
+    const { totalBytes, validator } = opened;
+    const from = totalBytes === undefined || validator === undefined || offset > totalBytes
+      ? undefined : { offset, totalBytes, validator };
+    answer = await reconnect(access, from, offset, patience, failure);
   }
 }
 
 /**
- * Opens a download. Errors: SOURCE_FAILED, the signal's reason; while reading, also StartAgain.
+ * Opens a download. Errors: SOURCE_FAILED, the signal's reason; while reading, also Replaced.
  */
-export async function openDownload(url: URL, options: DownloadOptions = {}): Promise<Download> {
-  const { from } = options;
-  let start = from?.offset ?? 0;
-  let response = from === undefined ? undefined : await requestRest(url, options, from);
-  if (response === undefined) {
-    start = 0;
-    response = await request(url, options);
+export async function openDownload(access: Access, from?: Beginning): Promise<Download> {
+  try {
+    let answer = await askPatiently(access, from?.offset ?? 0);
+    let start = 0;
+    if (from !== undefined && isRest(answer, from)) {
+      start = from.offset;
+    } else if (answer.status === 416 || (from !== undefined && from.offset > 0 &&
+      answer.status === 206)) {
+      // Another file than the beginning's, or an empty one: that has no ranges.
+      await answer.cancel();
+      answer = from !== undefined && from.offset > 0 ? await askPatiently(access, 0)
+        : await request(access);
+    }
+    if (answer.status !== 200 && answer.status !== 206) {
+      await answer.cancel();
+      throw badStatus(answer, access, 0);
+    }
+    const opened: Download = {
+      totalBytes: start > 0 ? rangeTotal(answer, start) : wholeLength(answer),
+      validator: validatorOf(answer.headers),
+      start,
+      chunks: undefined as never,
+      cancel: () => answer.cancel(),
+    };
+    opened.chunks = persistent(access, answer, opened);
+    return opened;
+  } catch (error) {
+    throw await explained(error);
   }
-  if (!response.ok || response.body === null) throw badStatus(url, response.status);
-  const opened = {
-    totalBytes: start > 0 ? rangeOf(response, start)?.totalBytes : wholeLength(response),
-    validator: response.headers.has('content-encoding') ? undefined
-      : validatorOf(response.headers),
-    start,
-  };
-  return { ...opened, chunks: persistent(url, response.body, opened, options) };
 }
 
 /** The first piece of a header, in bytes, and how many times as large each further one is. */
 const headBytes = 1 << 20;
 const headGrowth = 4;
 
+/** The ranges that follow the first one of a header. */
+async function* headerPieces(access: Access, first: Answer, validator: string | undefined,
+  totalBytes: number | undefined): AsyncGenerator<Uint8Array> {
+  let answer = first;
+  for (let at = 0, count = headBytes; ; count *= headGrowth) {
+    const bytes = await answer.bytes();
+    yield bytes;
+    at += bytes.length;
+    if (bytes.length < count || at === totalBytes) return;
+    answer = await askFrom(access, at, at + count * headGrowth - 1);
+    if (answer.status === 416) return;
+    if (answer.status !== 206) throw badStatus(answer, access, at);
+    if (validatorOf(answer.headers) !== validator) throw new Replaced();
+  }
+}
+
 /**
  * The beginning of a file for whoever stops reading soon: in ranges of growing size, so that
  * little is sent that nobody reads. A server without ranges sends it as one stream.
  */
-export async function openBeginning(url: URL, options: DownloadOptions = {}): Promise<Download> {
-  const ask = (at: number, count: number) =>
-    request(url, options, `bytes=${at}-${at + count - 1}`);
-  const first = await ask(0, headBytes);
-  if (!first.ok || first.body === null) throw badStatus(url, first.status);
-  const validator = validatorOf(first.headers);
-  if (first.status !== 206) {
-    const opened = { totalBytes: wholeLength(first), validator, start: 0 };
-    return { ...opened, chunks: readStream(first.body) };
-  }
-  const total = /\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1];
-  const totalBytes = total === undefined ? undefined : Number(total);
-  const chunks = async function* pieces(): AsyncGenerator<Uint8Array> {
-    let response = first;
-    for (let at = 0, count = headBytes; ; count *= headGrowth) {
-      const bytes = new Uint8Array(await response.arrayBuffer());
-      yield bytes;
-      at += bytes.length;
-      if (bytes.length < count || at === totalBytes) return;
-      response = await ask(at, count * headGrowth);
-      if (response.status === 416) return;
-      if (response.status !== 206) throw badStatus(url, response.status);
-      if (validatorOf(response.headers) !== validator) {
-        throw new StartAgain('SOURCE_FAILED',
-          `${shortName(url)}: the file was replaced while it was being read`);
-      }
+export async function openBeginning(access: Access): Promise<Download> {
+  try {
+    let first = await askFrom(access, 0, headBytes - 1);
+    if (first.status === 416) first = await request(access); // An empty file has no ranges.
+    const { status } = first;
+    const common = { validator: validatorOf(first.headers), start: 0,
+      cancel: () => first.cancel() };
+    if (status === 200) {
+      return { ...common, totalBytes: wholeLength(first), chunks: first.chunks() };
     }
-  };
-  return { totalBytes, validator, start: 0, chunks: chunks() };
+    if (status !== 206) throw badStatus(first, access, 0);
+    const total = /\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1];
+    const totalBytes = total === undefined ? undefined : Number(total);
+    return { ...common, totalBytes,
+      chunks: headerPieces(access, first, common.validator, totalBytes) };
+  } catch (error) {
+    throw await explained(error);
+  }
 }

@@ -1,13 +1,12 @@
 // A source's bytes become a model, piece by piece.
 import type { Engine } from '../engine/engine.js';
 import type { Loader, ModelOptions } from '../engine/loader.js';
-import type { ModelSource, OpenedSource } from '../api/source.js';
+import type { ModelSource } from '../api/source.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
-import { StartAgain } from './download.js';
-import { openHeader, openSource } from './source.js';
+import { sourceOf } from './source.js';
 import { warmUp } from '../engine/warm-up.js';
-import type { SourceOptions } from './source.js';
+import type { Reading, Source, SourceOptions } from './source.js';
 
 export interface LoadProgress {
   /** Bytes so far. */
@@ -28,7 +27,7 @@ function named(error: unknown, name: string): OneKVError {
 }
 
 /** Feeds until the source ends, or until `enough`. */
-async function feed(loader: Loader, opened: OpenedSource, options: LoadOptions,
+async function feed(loader: Loader, opened: Reading, options: LoadOptions,
   enough: () => boolean): Promise<void> {
   for await (const chunk of opened.chunks) {
     options.signal?.throwIfAborted();
@@ -49,10 +48,12 @@ async function feed(loader: Loader, opened: OpenedSource, options: LoadOptions,
  */
 export async function loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
-  return withLoader(engine, openSource, source, options, async (loader, opened) => {
-    await feed(loader, opened, options, () => false);
+  const from = sourceOf(source, options);
+  return withLoader(engine, from, () => from.open(), options, async (loader, reading) => {
+    await feed(loader, reading, options, () => false);
     const model = loader.finish();
     try {
+      await reading.accept();
       await warmUp(model, options.signal);
       return model;
     } catch (error) {
@@ -70,38 +71,41 @@ export async function loadModel(engine: Engine | Promise<Engine>, source: ModelS
 export async function readHeader<T>(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
   const header = { ...options, headerOnly: true };
-  return withLoader(engine, openHeader, source, header, async (loader, opened) => {
-    await feed(loader, opened, options, () => loader.hasHeader);
+  const from = sourceOf(source, options);
+  return withLoader(engine, from, () => from.openHeader(), header, async (loader, reading) => {
+    await feed(loader, reading, options, () => loader.hasHeader);
     // A file that ends before: finishing says so in core's words.
     if (!loader.hasHeader) loader.finish();
     return use(loader);
   });
 }
 
-/** How often a source is opened, when what was read turns out to be of no use. */
-const attemptsMost = 3;
-
-/** The loader is destroyed in the end, and errors get the source's name. */
-async function withLoader<T>(engine: Engine | Promise<Engine>, open: typeof openSource,
-  source: ModelSource, asked: LoadOptions,
-  use: (loader: Loader, opened: OpenedSource) => Promise<T>): Promise<T> {
-  for (let attempt = 1; ; attempt++) {
-    // A store that neither reads its copy nor deletes it is done without.
-    const options: LoadOptions = attempt === attemptsMost ? { ...asked, store: 'none' } : asked;
+/** Opens the source as long as that may help. The loader is destroyed in the end, and errors get
+ * the source's name. */
+async function withLoader<T>(engine: Engine | Promise<Engine>, { name }: Source,
+  open: () => Promise<Reading>, options: LoadOptions,
+  use: (loader: Loader, reading: Reading) => Promise<T>): Promise<T> {
+  for (;;) {
     options.signal?.throwIfAborted();
-    const early = engine instanceof Promise ? open(source, options) : undefined;
-    early?.catch(() => {}); // Its turn comes after the engine's errors.
-    const loader = (await engine).openLoader(options);
-    let name: string | undefined;
+    const opening = engine instanceof Promise ? open() : undefined;
+    opening?.catch(() => {}); // Its turn comes after the engine's errors.
+    let loader: Loader;
     try {
-      const opened = await (early ?? open(source, options));
-      ({ name } = opened);
-      return await use(loader, opened);
+      loader = (await engine).openLoader(options);
     } catch (error) {
+      await opening?.then((reading) => reading.leave(error)).catch(() => {});
+      throw error;
+    }
+    let reading: Reading | undefined;
+    try {
+      reading = await (opening ?? open());
+      const result = await use(loader, reading);
+      await reading.leave(undefined);
+      return result;
+    } catch (error) {
+      const again = await reading?.leave(error);
       if (options.signal?.aborted === true) throw options.signal.reason;
-      // What was fed is of no use, but the file is there: once more, from its beginning.
-      if (error instanceof StartAgain && attempt < attemptsMost) continue;
-      throw name === undefined || error instanceof StartAgain ? error : named(error, name);
+      if (again !== true) throw named(error, name);
     } finally {
       loader.destroy();
     }

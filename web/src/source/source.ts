@@ -1,11 +1,40 @@
 // Where a model's bytes come from, as one kind of thing: an async iterable of pieces with a name
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
 import type { ModelSource, OpenedSource } from '../api/source.js';
-import { invalidArgument } from '../api/errors.js';
-import { parseIntegrity, verified } from '../store/integrity.js';
+import { OneKVError, checkNumber, invalidArgument } from '../api/errors.js';
 import type { StoreChoice } from '../api/store.js';
+import { parseIntegrity, verified } from '../store/integrity.js';
+import { bareAddress } from '../store/names.js';
 import { pieces, readStream } from '../util/streams.js';
-import { openUrl, openUrlHeader } from './url.js';
+import type { Access, Address, Fetch } from './request.js';
+import { UrlSource } from './url.js';
+
+/** A source that has been opened, for whoever reads it. */
+export interface Reading extends OpenedSource {
+  /** Core took the file: what was stored of it is whole. Nothing else follows. */
+  accept(): Promise<void>;
+  /** Reading is over, by this error if there is one. Gives whether opening the source again may
+   * give other bytes. */
+  leave(error: unknown): Promise<boolean>;
+}
+
+/** Errors of both: INVALID_ARGUMENT, SOURCE_FAILED, the signal's reason; while reading,
+ * INTEGRITY_FAILED at the end, and what the source throws. */
+export interface Source {
+  /** For messages. */
+  readonly name: string;
+  open(): Promise<Reading>;
+  /** For someone who stops reading after the beginning; the integrity is not checked. */
+  openHeader(): Promise<Reading>;
+}
+
+/** What a refresh is told. */
+export interface Refused {
+  url: string;
+  status: number;
+  /** Bytes that have come so far. */
+  offset: number;
+}
 
 export interface SourceOptions {
   signal?: AbortSignal;
@@ -13,25 +42,67 @@ export interface SourceOptions {
   integrity?: string;
   /** Keeps what comes from URLs; default 'none'. */
   store?: StoreChoice;
+  /** Name of the stored copy, instead of what the address or the digest makes of it. */
+  key?: string;
+  /** Seconds without a byte after which a connection counts as broken, and is made anew; default
+   * 60. */
+  stallSeconds?: number;
+  /** Sent to the URL's origin, and to no other that it redirects to. */
+  headers?: Record<string, string>;
+  /** Used instead of the platform's. */
+  fetch?: Fetch;
+  /** Asked for a new address when this one is refused (status 401, 403, 404, 410), also in the
+   * middle of a download, which then goes on where it was. */
+  refresh?: (refused: Refused) => Promise<Address | undefined>;
   /** Hears why a model was not stored, in a line. */
   onNote?: (note: string) => void;
 }
 
-function isOpened(source: object): source is OpenedSource {
-  return 'chunks' in source;
-}
-
 /** The URL of a source that is one; undefined for other sources. Error: INVALID_ARGUMENT. */
-export function urlOf(source: ModelSource): URL | undefined {
-  if (typeof source !== 'string' && !(source instanceof URL)) return undefined;
+function urlOf(source: ModelSource): URL | undefined {
+  if (source instanceof URL) return source;
+  if (typeof source !== 'string') return undefined;
   try {
+    if (source.trim() === '') throw new TypeError('it is empty');
     return new URL(source, globalThis.location?.href);
   } catch {
     throw invalidArgument('source', source, 'a URL');
   }
 }
 
+function accessOf(url: URL, options: SourceOptions): Access {
+  const { signal, headers = {}, refresh } = options;
+  const stallSeconds = checkNumber('stallSeconds', options.stallSeconds ?? 60, 0.001,
+    Number.POSITIVE_INFINITY);
+  const access: Access = {
+    address: { url, headers },
+    signal,
+    fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
+    stallSeconds,
+    cache: undefined,
+    retryDelay: 500,
+    refresh: refresh && ((status, offset) =>
+      refresh({ url: access.address.url.href, status, offset })),
+  };
+  return access;
+}
+
+/** An answer that a page has fetched itself. Error: SOURCE_FAILED. */
+function openResponse(response: Response): OpenedSource {
+  const { body, headers, ok, status, url, bodyUsed } = response;
+  const name = url === '' ? 'a response' : bareAddress(new URL(url));
+  if (!ok) {
+    throw new OneKVError('SOURCE_FAILED', `${name}: found HTTP status ${status}, expected 200`);
+  }
+  if (bodyUsed || body === null) {
+    throw new OneKVError('SOURCE_FAILED', `${name}: it has no body, or that has been read`);
+  }
+  const length = headers.has('content-encoding') ? 0 : Number(headers.get('content-length'));
+  return { name, chunks: readStream(body), totalBytes: length > 0 ? length : undefined };
+}
+
 function openBytes(source: Exclude<ModelSource, string | URL>): OpenedSource {
+  if (source instanceof Response) return openResponse(source);
   if (source instanceof Blob) {
     const name = 'name' in source ? String(source.name) : 'a blob';
     return { name, chunks: readStream(source.stream()), totalBytes: source.size };
@@ -44,34 +115,40 @@ function openBytes(source: Exclude<ModelSource, string | URL>): OpenedSource {
     return { name: 'a stream', chunks: readStream(source), totalBytes: undefined };
   }
   if (typeof source === 'object' && source !== null) {
-    if (isOpened(source)) return source;
+    if ('chunks' in source) return source;
     if (Symbol.asyncIterator in source) {
       return { name: 'a stream', chunks: source, totalBytes: undefined };
     }
   }
-  throw invalidArgument('source', source,
-    'a URL, Blob, ArrayBuffer, Uint8Array, ReadableStream or async iterable of Uint8Array');
+  throw invalidArgument('source', source, 'a URL, Response, Blob, ArrayBuffer, Uint8Array, ' +
+    'ReadableStream or async iterable of Uint8Array');
 }
 
-/**
- * Opens a source. Errors: INVALID_ARGUMENT, SOURCE_FAILED; while reading, INTEGRITY_FAILED at the
- * end, what the source throws, and StartAgain, after which it has to be opened anew.
- */
+/** What has no second reading, and nothing to keep. */
+const plain = (opened: OpenedSource): Reading =>
+  ({ accept: async () => {}, leave: async () => false, ...opened });
+
+/** Error: INVALID_ARGUMENT. */
+export function sourceOf(source: ModelSource, options: SourceOptions = {}): Source {
+  const { integrity, key, onNote = () => {} } = options;
+  const sha256 = integrity === undefined ? undefined : parseIntegrity(integrity);
+  const url = urlOf(source);
+  if (url !== undefined) {
+    return new UrlSource({ access: accessOf(url, options), sha256, key, onNote,
+      store: options.store ?? 'none' });
+  }
+  const opened = openBytes(source as Exclude<ModelSource, string | URL>);
+  const chunks = sha256 === undefined ? opened.chunks : verified(opened.chunks, sha256);
+  return {
+    name: opened.name,
+    open: async () => plain({ ...opened, chunks }),
+    openHeader: async () => plain(opened),
+  };
+}
+
+/** Opens a source. Of a URL with a store: its lock is held until loadModel has read what this
+ * gives. Errors as Source. */
 export async function openSource(source: ModelSource,
   options: SourceOptions = {}): Promise<OpenedSource> {
-  const url = urlOf(source);
-  if (url !== undefined) return openUrl(url, options);
-  const opened = openBytes(source as Exclude<ModelSource, string | URL>);
-  if (options.integrity === undefined) return opened;
-  const expected = parseIntegrity(options.integrity);
-  return { ...opened, chunks: verified(opened.chunks, opened.name, expected) };
-}
-
-/** Opens a source for someone who stops reading after the beginning. Errors as openSource, but
- * INTEGRITY_FAILED. */
-export async function openHeader(source: ModelSource,
-  options: SourceOptions = {}): Promise<OpenedSource> {
-  const url = urlOf(source);
-  return url === undefined ? openBytes(source as Exclude<ModelSource, string | URL>)
-    : openUrlHeader(url, options);
+  return sourceOf(source, options).open();
 }

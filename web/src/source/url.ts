@@ -1,125 +1,251 @@
 // The bytes of a URL: from a store, from the network, or the beginning from the one and the rest
 // from the other. On their way from the network they go into the store.
-import { StartAgain, openBeginning, openDownload } from './download.js';
-import type { Download } from './download.js';
-import { Digest, parseIntegrity } from '../store/integrity.js';
-import type { SourceOptions } from './source.js';
-import type { OpenedSource } from '../api/source.js';
-import { chooseStore } from '../store/choose.js';
-import { Recorder, notStored } from '../store/recorder.js';
-import { SavedModel } from '../store/saved-model.js';
+//
+// What is stored is used as whole only once core has taken it (Reading.accept). When reading fails
+// it is decided here whether another reading may do better: a copy that is damaged, or that core
+// refuses, is deleted and fetched anew, once; a file that was replaced meanwhile is read again.
+import type { ErrorCode } from '../api/errors.js';
+import { OneKVError } from '../api/errors.js';
 import type { ModelStore, StoreChoice } from '../api/store.js';
+import { chooseStore } from '../store/choose.js';
+import { Digest } from '../store/integrity.js';
+import { lockFile } from '../store/lock.js';
+import type { FileName } from '../store/names.js';
+import { bareAddress, nameOf } from '../store/names.js';
+import { Recorder, notStored } from '../store/recorder.js';
+import { StoredFile } from '../store/stored-file.js';
+import { Replaced, openBeginning, openDownload } from './download.js';
+import type { Download } from './download.js';
+import type { Access } from './request.js';
+import type { Reading, Source } from './source.js';
 
-/** All bytes of a whole stored file; StartAgain, with the copy deleted, if it is none any more. */
-async function* stored(saved: SavedModel, name: string,
-  expected: string | undefined): AsyncGenerator<Uint8Array> {
-  const hash = expected === undefined ? undefined : new Digest();
-  let bytes = 0;
-  for await (const chunk of saved.chunks()) {
-    hash?.update(chunk);
-    bytes += chunk.length;
-    yield chunk;
+export interface UrlOptions {
+  access: Access;
+  /** 64 hexadecimal digits, or undefined. */
+  sha256: string | undefined;
+  store: StoreChoice;
+  onNote: (note: string) => void;
+  /** The caller's own key in the store. */
+  key: string | undefined;
+}
+
+/** The stored copy is not what its record says. */
+class DamagedCopy extends OneKVError {
+  constructor() {
+    super('SOURCE_FAILED', 'the stored copy was damaged');
   }
-  const found = hash === undefined ? undefined : hash.hex();
-  if (bytes === saved.record.totalBytes && found === expected) return;
-  throw await damagedCopy(saved, name);
 }
 
-/** Deletes the copy, if the store lets it. */
-async function damagedCopy(saved: SavedModel | undefined, name: string): Promise<StartAgain> {
-  await saved?.delete().catch(() => {});
-  return new StartAgain('SOURCE_FAILED', `${name}: the stored copy was damaged`);
+/** What core says of bytes that are no model that it can run. */
+const refusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NOT_GGUF', 'UNSUPPORTED_VERSION',
+  'TRUNCATED', 'CORRUPT', 'UNSUPPORTED_TYPE', 'UNSUPPORTED_MODEL', 'MISSING_KEY', 'BAD_KEY',
+  'MISSING_TENSOR', 'BAD_TENSOR', 'UNKNOWN_TENSOR', 'INTEGRITY_FAILED']);
+
+/** How often a file that is replaced again and again is read. */
+const readingsMost = 3;
+
+/** One reading of the file: where its bytes come from, and what is to be done in the end. */
+interface Plan {
+  totalBytes: number | undefined;
+  chunks: AsyncIterable<Uint8Array>;
+  recorder: Recorder;
+  /** The stored copy that bytes are read from; undefined when all come from the network. */
+  used: StoredFile | undefined;
 }
 
-/** A URL as a store knows it. */
-function keyOf(url: URL): string {
-  const key = new URL(url);
-  key.hash = '';
-  return key.href;
-}
+export class UrlSource implements Source {
+  readonly name: string;
+  readonly #options: UrlOptions;
+  readonly #fileName: FileName;
+  #readings = 0;
+  /** A stored copy was of no use, and has been fetched anew. */
+  #isAnew = false;
 
-/** Bytes of a beginning that is stored, then what comes from the network, which is stored too. */
-async function* joined(saved: SavedModel | undefined, recorder: Recorder, download: Download,
-  name: string, expected: string | undefined): AsyncGenerator<Uint8Array> {
-  try {
-    let bytes = 0;
-    if (saved !== undefined && download.start > 0) {
-      for await (const chunk of saved.chunks()) {
+  constructor(options: UrlOptions) {
+    const { access: { address: { url } }, sha256, key } = options;
+    this.#options = options;
+    this.name = bareAddress(url);
+    this.#fileName = nameOf(url, sha256, key);
+  }
+
+  /** The store, unless nothing should be kept. */
+  #choose(): ModelStore | undefined {
+    const { store: choice, onNote, access } = this.#options;
+    // Nobody can ask again for what a page has in its own memory.
+    if (!/^https?:$/.test(access.address.url.protocol)) return undefined;
+    // A store that neither reads its copy nor deletes it is done without.
+    if (this.#readings >= readingsMost) return undefined;
+    const { kind, store, reason } = chooseStore(choice);
+    // Outside of a page nobody expects one unasked.
+    if (reason !== undefined && (choice !== 'auto' || globalThis.location !== undefined)) {
+      onNote(`store: ${reason}; ${kind === 'none' ? 'nothing is kept' : `${kind} is used`}`);
+    }
+    return store;
+  }
+
+  /** What the store has; one that fails is done without, and a note says so. */
+  async #look(store: ModelStore | undefined, onNote: (note: string) => void):
+  Promise<{ store?: ModelStore; file?: StoredFile | undefined }> {
+    if (store === undefined) return {};
+    try {
+      const { sha256 } = this.#options;
+      return { store, file: await StoredFile.find(store, this.#fileName, sha256) };
+    } catch (error) {
+      onNote(notStored(error));
+      return {};
+    }
+  }
+
+  async open(): Promise<Reading> {
+    this.#readings += 1;
+    const store = this.#choose();
+    const { access: { signal }, onNote } = this.#options;
+    const release = store === undefined ? () => {}
+      : await lockFile(this.#fileName, signal);
+    try {
+      const found = await this.#look(store, onNote);
+      const plan = await this.#plan(found.store, found.file);
+      return this.#reading(plan, release);
+    } catch (error) {
+      release();
+      throw error;
+    }
+  }
+
+  async #plan(store: ModelStore | undefined, file: StoredFile | undefined): Promise<Plan> {
+    const { access, sha256 } = this.#options;
+    // The browser need not keep a second copy.
+    if (store !== undefined) access.cache = 'no-store';
+    const record = file?.record;
+    const isOther = sha256 !== undefined && record?.sha256 !== undefined &&
+      record.sha256 !== sha256;
+    const isSame = record?.sha256 === sha256 || record?.query === this.#fileName.query ||
+      this.#fileName.isOwn;
+    if (file !== undefined && file.isWhole && !isOther && isSame) return this.#stored(file);
+    // Without a validator only a digest can tell that two pieces are of one file.
+    const validator = record?.validator ?? (sha256 === undefined ? undefined : 'any' as const);
+    const isOfUse = file !== undefined && file.bytes > 0 && !isOther && validator !== undefined;
+    if (!isOfUse) return this.#downloaded(await openDownload(access), store, undefined, file);
+    if (!file.isWhole) {
+      const from = { offset: file.bytes, totalBytes: record?.totalBytes, validator };
+      const rest = await openDownload(access, from);
+      return this.#downloaded(rest, store, rest.start > 0 ? file : undefined, file);
+    }
+    // The query is another one: only the server knows whether it still means the same file.
+    const again = await openDownload(access);
+    if (again.validator !== validator || again.totalBytes !== record?.totalBytes) {
+      return this.#downloaded(again, store, undefined, file);
+    }
+    await again.cancel();
+    return this.#stored(file);
+  }
+
+  /** All bytes of a stored file; DamagedCopy if it is none any more. */
+  #stored(file: StoredFile): Plan {
+    const { sha256, onNote } = this.#options;
+    const { record } = file;
+    // One that core has not taken yet: its digest is not known.
+    const isNew = record.sha256 === undefined;
+    const recorder = new Recorder(isNew ? file : undefined, isNew, onNote);
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      const hash = sha256 === undefined ? undefined : new Digest();
+      let bytes = 0;
+      for await (const chunk of file.chunks()) {
+        hash?.update(chunk);
         recorder.skip(chunk);
         bytes += chunk.length;
         yield chunk;
       }
+      if (bytes !== record.totalBytes) throw new DamagedCopy();
+      if (hash !== undefined && hash.hex() !== sha256) throw new DamagedCopy();
+      await recorder.end(sha256);
     }
-    if (bytes !== download.start) throw await damagedCopy(saved, name);
-    for await (const chunk of download.chunks) {
-      await recorder.take(chunk);
-      yield chunk;
+    return { totalBytes: record.totalBytes, chunks: chunks(), recorder, used: file };
+  }
+
+  /** Bytes of a beginning that is stored, then what comes from the network, which is stored too,
+   * instead of an older copy. */
+  #downloaded(download: Download, store: ModelStore | undefined, file: StoredFile | undefined,
+    instead: StoredFile | undefined): Plan {
+    const { sha256, onNote } = this.#options;
+    const kept = file ?? (store && StoredFile.begin(store, this.#fileName, download, instead));
+    const recorder = new Recorder(kept, sha256 !== undefined, onNote);
+    async function* chunks(): AsyncGenerator<Uint8Array> {
+      let bytes = 0;
+      if (file !== undefined) {
+        for await (const chunk of file.chunks()) {
+          recorder.skip(chunk);
+          bytes += chunk.length;
+          yield chunk;
+        }
+      }
+      if (bytes !== download.start) {
+        await download.cancel();
+        throw new DamagedCopy();
+      }
+      for await (const chunk of download.chunks) {
+        await recorder.take(chunk);
+        yield chunk;
+      }
+      await recorder.end(sha256);
     }
-    await recorder.end(name, expected);
-  } finally {
-    await recorder.leave();
+    return {
+      get totalBytes() { return download.totalBytes; },
+      chunks: chunks(), recorder, used: file,
+    };
   }
-}
 
-/** What the store has; a store that fails is done without, and a note says so. */
-async function look(choice: StoreChoice, key: string,
-  onNote: (note: string) => void): Promise<{ store?: ModelStore; saved?: SavedModel }> {
-  const { kind, store, reason } = chooseStore(choice);
-  // Outside of a page nobody expects one unasked.
-  if (reason !== undefined && (choice !== 'auto' || globalThis.location !== undefined)) {
-    onNote(`store: ${reason}; ${kind === 'none' ? 'nothing is kept' : `${kind} is used`}`);
+  #reading(plan: Plan, release: () => void): Reading {
+    const { recorder } = plan;
+    let isOver = false;
+    const leave = async (error: unknown): Promise<boolean> => {
+      if (isOver) return false;
+      isOver = true;
+      try {
+        await recorder.leave();
+        return await this.#decide(plan, error);
+      } finally {
+        release();
+      }
+    };
+    return {
+      name: this.name,
+      get totalBytes() { return plan.totalBytes; },
+      chunks: plan.chunks,
+      accept: async () => {
+        await recorder.accept();
+        await leave(undefined);
+      },
+      leave,
+    };
   }
-  if (store === undefined) return {};
-  try {
-    const saved = await SavedModel.find(store, key);
-    return saved === undefined ? { store } : { store, saved };
-  } catch (error) {
-    onNote(notStored(error));
-    return {};
-  }
-}
 
-/** Errors as openSource of model-source.ts. */
-export async function openUrl(url: URL, options: SourceOptions): Promise<OpenedSource> {
-  const { signal, onNote = () => {} } = options;
-  const expected = options.integrity === undefined ? undefined : parseIntegrity(options.integrity);
-  const key = keyOf(url);
-  const name = key.slice(0, 200);
-  const { store, saved } = await look(options.store ?? 'none', key, onNote);
-  const { totalBytes, validator, sha256 } = saved?.record ?? {};
-  const isOther = expected !== undefined && sha256 !== undefined && sha256 !== expected;
-  if (saved?.isComplete === true && !isOther) {
-    return { name, totalBytes, chunks: stored(saved, name, expected) };
+  /** After an error: whether another reading may do better. */
+  async #decide({ recorder, used }: Plan, error: unknown): Promise<boolean> {
+    if (error instanceof Replaced) return this.#readings < readingsMost;
+    if (error instanceof DamagedCopy) {
+      await used?.delete().catch(() => {});
+      return this.#readings < readingsMost;
+    }
+    if (!(error instanceof OneKVError) || !refusals.has(error.code)) return false;
+    await recorder.refuse();
+    if (used === undefined) return false;
+    await used.delete().catch(() => {});
+    const again = !this.#isAnew;
+    this.#isAnew = true;
+    return again;
   }
-  // Without a validator only a digest can tell that two pieces are of one file.
-  const marker = validator ?? (expected === undefined ? undefined : 'any' as const);
-  const canGoOn = saved !== undefined && saved.bytes > 0 && !isOther && marker !== undefined;
-  const download = await openDownload(url, {
-    signal,
-    // The browser need not keep a second copy.
-    ...(store === undefined ? {} : { cache: 'no-store' }),
-    ...(canGoOn ? { from: { offset: saved.bytes, totalBytes, validator: marker } } : {}),
-  });
-  const kept = download.start > 0 ? saved : store &&
-    await SavedModel.begin(store, key, download).catch((error) => {
-      onNote(notStored(error));
-      return undefined;
-    });
-  const recorder = new Recorder(kept, expected !== undefined, onNote);
-  return {
-    name, totalBytes: download.totalBytes,
-    chunks: joined(saved, recorder, download, name, expected),
-  };
-}
 
-/** The beginning of a URL's file, for who stops reading soon. */
-export async function openUrlHeader(url: URL, options: SourceOptions): Promise<OpenedSource> {
-  const key = keyOf(url);
-  const name = key.slice(0, 200);
-  const { saved } = await look(options.store ?? 'none', key, () => {});
-  if (saved?.isComplete === true) {
-    return { name, totalBytes: saved.record.totalBytes,
-      chunks: stored(saved, name, undefined) };
+  async openHeader(): Promise<Reading> {
+    this.#readings += 1;
+    const { file } = await this.#look(this.#choose(), () => {});
+    const { sha256 } = this.#options;
+    const isOther = sha256 !== undefined && file?.record.sha256 !== sha256;
+    const isUsed = file?.isWhole === true && file.record.sha256 !== undefined && !isOther &&
+      (file.record.query === this.#fileName.query || this.#fileName.isOwn);
+    if (file !== undefined && isUsed) return this.#reading(this.#stored(file), () => {});
+    const { totalBytes, chunks } = await openBeginning(this.#options.access);
+    const recorder = new Recorder(undefined, false, () => {});
+    return this.#reading({ totalBytes, chunks, recorder, used: undefined }, () => {});
   }
-  return { name, ...await openBeginning(url, { signal: options.signal }) };
 }

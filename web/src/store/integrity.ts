@@ -14,9 +14,9 @@ export function parseIntegrity(integrity: string): string {
     "64 hexadecimal digits, or 'sha256-' and the digest in base64");
 }
 
-export function integrityFailed(name: string, found: string, expected: string): OneKVError {
+export function integrityFailed(found: string, expected: string): OneKVError {
   return new OneKVError('INTEGRITY_FAILED',
-    `${name}: found bytes of SHA-256 ${found}, expected ${expected}`);
+    `found bytes of SHA-256 ${found}, expected ${expected}`);
 }
 
 export class Digest {
@@ -33,7 +33,7 @@ export class Digest {
 }
 
 /** The same bytes; fails at their end if their digest is another one. */
-export async function* verified(chunks: AsyncIterable<Uint8Array>, name: string,
+export async function* verified(chunks: AsyncIterable<Uint8Array>,
   expected: string): AsyncGenerator<Uint8Array> {
   const hash = new Digest();
   for await (const chunk of chunks) {
@@ -41,5 +41,5 @@ export async function* verified(chunks: AsyncIterable<Uint8Array>, name: string,
     yield chunk;
   }
   const found = hash.hex();
-  if (found !== expected) throw integrityFailed(name, found, expected);
+  if (found !== expected) throw integrityFailed(found, expected);
 }

@@ -1,7 +1,7 @@
 // What is in the stores: listed, deleted, and kept from being evicted.
 import { invalidArgument } from '../api/errors.js';
 import { chooseStore } from './choose.js';
-import { deleteSaved, listSaved } from './saved-model.js';
+import { deleteFile, listFiles } from './stored-file.js';
 import type { StoreChoice, StoredModel } from '../api/store.js';
 
 export interface StoreOptions {
@@ -12,14 +12,14 @@ export interface StoreOptions {
 /** All models in the store, interrupted downloads too. */
 export async function listModels(options: StoreOptions = {}): Promise<StoredModel[]> {
   const { store } = chooseStore(options.store ?? 'auto');
-  return store === undefined ? [] : listSaved(store);
+  return store === undefined ? [] : listFiles(store);
 }
 
-/** Gives a model's room back; its key is the URL. false when there was none of that key. */
+/** Gives a model's room back. false when there was none of that key. */
 export async function deleteModel(key: string, options: StoreOptions = {}): Promise<boolean> {
   if (typeof key !== 'string') throw invalidArgument('key', key, 'the key of a stored model');
   const { store } = chooseStore(options.store ?? 'auto');
-  return store === undefined ? false : deleteSaved(store, key);
+  return store === undefined ? false : deleteFile(store, key);
 }
 
 /** Asks the browser not to evict what this site stores; false where it does not promise that. */

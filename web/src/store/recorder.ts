@@ -1,28 +1,29 @@
 // Puts the bytes of a download into a store as they pass.
 import { reasonOf } from '../api/errors.js';
 import { Digest, integrityFailed } from './integrity.js';
-import type { SavedModel } from './saved-model.js';
+import type { StoredFile } from './stored-file.js';
 
 /** When storing fails it says so once, gives the room back, and does nothing more: the model runs
  * all the same. */
 export class Recorder {
   readonly #hash: Digest | undefined;
   readonly #onNote: (note: string) => void;
-  #saved: SavedModel | undefined;
+  #file: StoredFile | undefined;
   #part: Uint8Array<ArrayBuffer> = new Uint8Array(0);
   #filled = 0;
   /** The part before, on its way into the store while the next one comes. */
   #pending: Promise<void> = Promise.resolve();
   #bytes = 0;
+  #sha256: string | undefined;
 
   /** Without a copy to keep and a digest to compare with, nothing is hashed: it would take as long
    * as a fast network. */
-  constructor(saved: SavedModel | undefined, isVerified: boolean,
+  constructor(file: StoredFile | undefined, isVerified: boolean,
     onNote: (note: string) => void) {
-    this.#saved = saved;
+    this.#file = file;
     this.#onNote = onNote;
-    if (saved !== undefined || isVerified) this.#hash = new Digest();
-    if (saved !== undefined) this.#part = new Uint8Array(saved.record.partBytes);
+    if (file !== undefined || isVerified) this.#hash = new Digest();
+    if (file !== undefined) this.#part = new Uint8Array(file.record.partBytes);
   }
 
   /** Bytes that the store has already. */
@@ -34,7 +35,7 @@ export class Recorder {
   async take(chunk: Uint8Array): Promise<void> {
     this.#hash?.update(chunk);
     this.#bytes += chunk.length;
-    for (let at = 0; at < chunk.length && this.#saved !== undefined;) {
+    for (let at = 0; at < chunk.length && this.#file !== undefined;) {
       const piece = chunk.subarray(at, at + this.#part.length - this.#filled);
       this.#part.set(piece, this.#filled);
       this.#filled += piece.length;
@@ -43,17 +44,21 @@ export class Recorder {
     }
   }
 
-  /** After the last byte. The error INTEGRITY_FAILED deletes what was stored. */
-  async end(name: string, expected: string | undefined): Promise<void> {
+  /** After the last byte. Error: INTEGRITY_FAILED. */
+  async end(expected: string | undefined): Promise<void> {
     const found = this.#hash?.hex();
+    if (expected !== undefined && found !== undefined && found !== expected) {
+      throw integrityFailed(found, expected);
+    }
     if (this.#filled > 0) await this.#put(this.#part.slice(0, this.#filled));
     await this.#pending;
-    if (found === undefined) return;
-    if (expected !== undefined && found !== expected) {
-      await this.#saved?.delete();
-      throw integrityFailed(name, found, expected);
-    }
-    await this.#saved?.complete(this.#bytes, found).catch((error) => this.#giveUp(error));
+    this.#sha256 = found;
+  }
+
+  /** Core took the file: what was stored is whole. */
+  async accept(): Promise<void> {
+    if (this.#sha256 === undefined) return;
+    await this.#file?.complete(this.#bytes, this.#sha256).catch((error) => this.#giveUp(error));
   }
 
   /** After an interruption: what was put stays, for the next download. */
@@ -61,19 +66,25 @@ export class Recorder {
     await this.#pending;
   }
 
+  /** What came is no model: nothing of it stays. */
+  async refuse(): Promise<void> {
+    await this.#pending;
+    await this.#file?.delete().catch(() => {});
+  }
+
   async #put(part: Uint8Array<ArrayBuffer>): Promise<void> {
     await this.#pending;
-    const saved = this.#saved;
-    if (saved === undefined) return;
-    this.#pending = saved.putPart(part).catch((error) => this.#giveUp(error));
-    this.#part = new Uint8Array(saved.record.partBytes);
+    const file = this.#file;
+    if (file === undefined) return;
+    this.#pending = file.putPart(part).catch((error) => this.#giveUp(error));
+    this.#part = new Uint8Array(file.record.partBytes);
     this.#filled = 0;
   }
 
   async #giveUp(error: unknown): Promise<void> {
-    const saved = this.#saved;
-    this.#saved = undefined;
-    await saved?.delete().catch(() => {});
+    const file = this.#file;
+    this.#file = undefined;
+    await file?.delete().catch(() => {});
     this.#onNote(notStored(error));
   }
 }

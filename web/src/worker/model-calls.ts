@@ -137,6 +137,7 @@ export class ModelHost {
         ...(threads === undefined ? {} : { threads }),
         ...(wasmUrl === undefined ? {} : { wasmUrl }),
       });
+      this.#engine.catch(() => {}); // The error is told below.
       if (lock !== undefined) await holdLock(lock);
       this.#engine = await this.#engine;
     } catch (error) {
