@@ -65,16 +65,17 @@ function wireSource(platform: Platform, source: ModelSource,
   if (source instanceof Uint8Array || isPlainBlob(source)) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
   if (source instanceof Response && (!source.ok || source.bodyUsed || source.body === null)) {
-    throw new OneKVError('SOURCE_FAILED', source.ok ? 'the response: it has no body, or that has ' +
-      'been read' : `the response: found HTTP status ${source.status}, expected 200`);
+    const reason = source.ok ? 'it has no body, or that has been read'
+      : `found HTTP status ${source.status}, expected 200`;
+    throw new OneKVError('SOURCE_FAILED', `the response: ${reason}`);
   }
   const stream = source instanceof Response ? source.body
     : source instanceof Blob ? source.stream() : source;
   const chunks = stream instanceof ReadableStream ? readStream(stream)
     : typeof source === 'object' && source !== null && 'chunks' in source ? source.chunks : source;
   if (typeof chunks !== 'object' || chunks === null || !(Symbol.asyncIterator in chunks)) {
-    throw invalidArgument('source', source, 'a URL, Response, File, Blob, ArrayBuffer, Uint8Array, ' +
-      'ReadableStream or async iterable of Uint8Array');
+    throw invalidArgument('source', source, 'a URL, Response, File, Blob, ArrayBuffer, ' +
+      'Uint8Array, ReadableStream or async iterable of Uint8Array');
   }
   const port = serveStream(chunks);
   transfer.push(port);
