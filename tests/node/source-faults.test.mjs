@@ -1,16 +1,18 @@
 // Sources that misbehave: short files, refusals in the middle, silence, two loads at once. What a
 // fault must not do is lose bytes that are of use, or keep bytes that are of none.
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
 import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
-import { listModels } from '../../dist/src/store/models.js';
+import { deleteModel, listModels } from '../../dist/src/store/models.js';
 import { root } from './support.mjs';
 
 const limit = { timeout: 60_000 };
 const file = readFileSync(`${root}models/stories-qkv.q8_0.gguf`);
+const digest = createHash('sha256').update(file).digest('hex');
 const partBytes = 2 << 20;
 
 let engine;
@@ -192,6 +194,16 @@ test('a second signature uses the copy; another file of the path does not', limi
   assert.deepEqual(site.asked, ['bytes=0-']);
   const [{ key, from }] = await listModels({ store });
   assert.deepEqual([key, from], [url, url]);
+});
+
+test('a copy is deleted by its key, or by where it came from', limit, async () => {
+  const store = new MapStore();
+  for (const name of [`sha256-${digest}`, url]) {
+    await load({ store, integrity: digest });
+    assert.equal(await deleteModel(`${url}/other`, { store }), false);
+    assert.equal(await deleteModel(name, { store }), true);
+    assert.equal(store.values.size, 0);
+  }
 });
 
 test('a fresh address is asked for, and the download goes on', limit, async () => {

@@ -110,7 +110,8 @@ export interface OneKVStatic {
   /** The models that load() has stored. */
   readonly models: {
     list(options?: { store?: StoreChoice }): Promise<StoredModel[]>;
-    /** false when there was none of that key. */
+    /** The model with that key, or all that came from there (StoredModel.from); false when there
+     * was none. */
     delete(key: string, options?: { store?: StoreChoice }): Promise<boolean>;
   };
 }

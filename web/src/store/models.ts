@@ -1,7 +1,7 @@
 // What is in the stores: listed, deleted, and kept from being evicted.
 import { invalidArgument } from '../api/errors.js';
 import { chooseStore } from './choose.js';
-import { deleteFile, listFiles } from './stored-file.js';
+import { deleteFiles, listFiles } from './stored-file.js';
 import type { StoreChoice, StoredModel } from '../api/store.js';
 
 export interface StoreOptions {
@@ -15,11 +15,12 @@ export async function listModels(options: StoreOptions = {}): Promise<StoredMode
   return store === undefined ? [] : listFiles(store);
 }
 
-/** Gives a model's room back. false when there was none of that key. */
+/** Gives the room back of the model with that key, or of all that came from there (StoredModel.from).
+ * false when there was none. */
 export async function deleteModel(key: string, options: StoreOptions = {}): Promise<boolean> {
   if (typeof key !== 'string') throw invalidArgument('key', key, 'the key of a stored model');
   const { store } = chooseStore(options.store ?? 'auto');
-  return store === undefined ? false : deleteFile(store, key);
+  return store === undefined ? false : deleteFiles(store, key);
 }
 
 /** Asks the browser not to evict what this site stores; false where it does not promise that. */

@@ -166,13 +166,22 @@ async function sweep(store: ModelStore): Promise<void> {
 }
 
 /** Deletes what a store has under a key; false when it had nothing. */
-export async function deleteFile(store: ModelStore, name: string): Promise<boolean> {
+async function deleteFile(store: ModelStore, name: string): Promise<boolean> {
   const id = idOf(name);
   const keys = (await store.keys()).filter((key) => key.startsWith(id));
   // The record first: parts without one are no model.
   keys.sort((a, b) => Number(b.endsWith(recordEnding)) - Number(a.endsWith(recordEnding)));
   for (const key of keys) await store.delete(key);
   return keys.length > 0;
+}
+
+/** Deletes what a store has under a key, or else all that came from there (`from`); false when it
+ * had nothing. */
+export async function deleteFiles(store: ModelStore, name: string): Promise<boolean> {
+  if (await deleteFile(store, name)) return true;
+  const found = (await allRecords(store, await store.keys())).filter(({ from }) => from === name);
+  for (const { key } of found) await deleteFile(store, key);
+  return found.length > 0;
 }
 
 /** What a store has, by key. */
