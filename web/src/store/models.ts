@@ -15,8 +15,8 @@ export async function listModels(options: StoreOptions = {}): Promise<StoredMode
   return store === undefined ? [] : listFiles(store);
 }
 
-/** Gives the room back of the model with that key, or of all that came from there (StoredModel.from).
- * false when there was none. */
+/** Gives the room back of the model with that key, or of all that came from there
+ * (StoredModel.from). false when there was none. */
 export async function deleteModel(key: string, options: StoreOptions = {}): Promise<boolean> {
   if (typeof key !== 'string') throw invalidArgument('key', key, 'the key of a stored model');
   const { store } = chooseStore(options.store ?? 'auto');
