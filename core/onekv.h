@@ -117,7 +117,8 @@ typedef struct onekv_cache_plan {
 void onekv_cache_bytes(const onekv_config *config, const onekv_cache_plan *plan, size_t n_tokens,
                        onekv_bytes *out);
 
-/* The most tokens, up to the file's context, that take at most n_bytes. */
+/* The most tokens, up to the file's context, to which a session can grow in n_bytes: it takes no
+ * more at any length on the way. (With windows it may take less at a greater length.) */
 size_t onekv_cache_tokens(const onekv_config *config, const onekv_cache_plan *plan,
                           uint64_t n_bytes);
 
@@ -168,9 +169,10 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
  * Errors: CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was. */
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error);
 
-/* Keeps the first n tokens, and no reserved page. Layers with a window have let go of older rows:
- * where the next token needs them (never when fewer than KV_WINDOW_SLACK tokens go) the first n
- * tokens are computed anew, which is exact, as sliding is, and costs their prefill.
+/* Keeps the first n tokens, and no reserved page. Layers with a window have let go of rows that
+ * were behind it: where the next token would see them again, the first n tokens are computed anew,
+ * which is exact, as sliding is, and costs their prefill. A session that was not cut or restored
+ * before can lose its last 32 tokens without that, any model without windows all.
  * Errors: INVALID_ARGUMENT if there are fewer; OUT_OF_MEMORY: the session stays as it was. */
 onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 
@@ -248,8 +250,8 @@ onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, s
                                     size_t layer, size_t head, bool keys_as_queries, float *scores,
                                     onekv_error *error);
 
-/* Scores [n][n] become the weights of a causal model, in place. */
-void onekv_attention_softmax(float *scores, size_t n);
+/* Scores [n][n] of a layer become its weights, in place: of those that its mask lets be seen. */
+void onekv_attention_softmax(const onekv_model *model, size_t layer, size_t n, float *scores);
 
 /* -- Snapshots: a session as bytes (snapshot.c has the layout) -- */
 

@@ -387,7 +387,7 @@ int js_attention_map(onekv_model *model, const int32_t *tokens, size_t n, size_t
                                                keys_as_queries != 0, scores, &last_error);
   if (status == ONEKV_OK) {
     memcpy(scores + n * n, scores, n * n * sizeof *scores);
-    onekv_attention_softmax(scores + n * n, n);
+    onekv_attention_softmax(model, layer, n, scores + n * n);
   }
   return keep_status(status);
 }

@@ -116,23 +116,28 @@ static void inspect(inspection *view, const int32_t *tokens, size_t n) {
   }
 }
 
-/* The row of a token: only those up to itself are seen. */
-static void make_weights(float *scores, size_t n_visible, size_t n) {
+/* A token's row of n: only the positions [first, end) are seen. */
+static void make_weights(float *scores, size_t first, size_t end, size_t n) {
   float most = -INFINITY;
   float sum = 0.0f;
-  for (size_t i = 0; i < n_visible; i++) {
+  for (size_t i = first; i < end; i++) {
     if (scores[i] > most) most = scores[i];
   }
-  for (size_t i = 0; i < n_visible; i++) {
+  for (size_t i = first; i < end; i++) {
     scores[i] = expf(scores[i] - most);
     sum += scores[i];
   }
-  for (size_t i = 0; i < n_visible; i++) scores[i] /= sum;
-  for (size_t i = n_visible; i < n; i++) scores[i] = 0.0f;
+  for (size_t i = first; i < end; i++) scores[i] /= sum;
+  for (size_t i = 0; i < first; i++) scores[i] = 0.0f;
+  for (size_t i = end; i < n; i++) scores[i] = 0.0f;
 }
 
-void onekv_attention_softmax(float *scores, size_t n) {
-  for (size_t row = 0; row < n; row++) make_weights(scores + row * n, row + 1, n);
+void onekv_attention_softmax(const onekv_model *model, size_t layer, size_t n, float *scores) {
+  size_t window = config_kind(&model->config, layer)->window;
+  for (size_t row = 0; row < n; row++) {
+    size_t first = window > 0 && row + 1 > window ? row + 1 - window : 0;
+    make_weights(scores + row * n, first, row + 1, n);
+  }
 }
 
 onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, size_t n,
@@ -176,6 +181,6 @@ onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size
                                  onekv_error *error) {
   onekv_status status =
       onekv_attention_scores(model, tokens, n, layer, head, false, weights, error);
-  if (status == ONEKV_OK) onekv_attention_softmax(weights, n);
+  if (status == ONEKV_OK) onekv_attention_softmax(model, layer, n, weights);
   return status;
 }

@@ -59,4 +59,6 @@ onekv_status session_cut(onekv_session *session, size_t n);
  * without logits, and counts them as present. */
 void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n);
 
+onekv_bytes bytes_by_kind(kv_bytes bytes);
+
 #endif

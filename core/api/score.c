@@ -12,7 +12,9 @@ static onekv_status reserve(onekv_session *session, size_t n, onekv_error *error
   if (n_before + n - 1 > session->n_context) {
     return error_set(error, ONEKV_CONTEXT_FULL, "scoring does not slide the window");
   }
-  session_take_back(session);
+  if (session_take_back(session) != ONEKV_OK) {
+    return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory to run the last token again");
+  }
   size_t n_rows = n_before + n - 1 - session->cache.n_positions;
   if (kv_cache_reserve(&session->cache, n_rows) == ONEKV_OK) return ONEKV_OK;
   return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for %zu more tokens", n_rows);

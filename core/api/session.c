@@ -121,11 +121,9 @@ onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_samp
 
 void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out) {
   const kv_cache *cache = &session->cache;
-  const kv_layout *layout = &cache->pool->layout;
   out->n_cached = cache->n_positions;
   out->n_held = cache->tables[0].end * KV_PAGE_POSITIONS;
-  onekv_cache_plan plan = {.type = layout->type};
-  onekv_cache_bytes(&session->model->config, &plan, cache->n_positions, &out->cached);
+  out->cached = bytes_by_kind(kv_cache_used(cache, &session->model->config));
   out->cache_pages = kv_cache_page_bytes(cache, false);
   out->cache_own = kv_cache_page_bytes(cache, true);
 }

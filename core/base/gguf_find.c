@@ -128,24 +128,66 @@ static onekv_status refuse_type(const gguf_value *value, const char *key, const 
                    TYPE_NAMES[value->type], expected);
 }
 
+/* Bytes of an integer of that type, or of a boolean where these count; 0: it is neither. */
+static size_t integer_bytes(gguf_type type, bool with_booleans) {
+  switch (type) {
+    case GGUF_U8:
+    case GGUF_I8: return 1;
+    case GGUF_U16:
+    case GGUF_I16: return 2;
+    case GGUF_U32:
+    case GGUF_I32: return 4;
+    case GGUF_U64:
+    case GGUF_I64: return 8;
+    case GGUF_BOOL: return with_booleans ? 1 : 0;
+    default: return 0;
+  }
+}
+
+/* False when it is negative or too large. */
+static bool load_integer(gguf_type type, size_t n_bytes, const uint8_t *bytes, uint32_t *out) {
+  bool is_signed =
+      type == GGUF_I8 || type == GGUF_I16 || type == GGUF_I32 || type == GGUF_I64;
+  uint64_t bits = 0;
+  for (size_t i = 0; i < n_bytes; i++) bits |= (uint64_t)bytes[i] << (8 * i);
+  if ((is_signed && (bits >> (8 * n_bytes - 1)) != 0) || bits > UINT32_MAX) return false;
+  *out = (uint32_t)bits;
+  return true;
+}
+
+static onekv_status refuse_integer(const char *key, onekv_error *error) {
+  return error_set(error, ONEKV_BAD_KEY, "key '%s' is negative or too large, expected 0 to %u",
+                   key, UINT32_MAX);
+}
+
 onekv_status gguf_read_u32(const gguf *file, const char *key, bool required, uint32_t *out,
                            onekv_error *error) {
   const gguf_value *value;
   onekv_status status = find_value(file, key, required, &value, error);
   if (value == NULL) return status;
-  bool is_signed = value->type == GGUF_I8 || value->type == GGUF_I16 || value->type == GGUF_I32 ||
-                   value->type == GGUF_I64;
-  bool is_unsigned = value->type == GGUF_U8 || value->type == GGUF_U16 || value->type == GGUF_U32 ||
-                     value->type == GGUF_U64;
-  if (!is_signed && !is_unsigned) return refuse_type(value, key, "an integer", error);
-  uint64_t bits = 0;
-  for (size_t i = 0; i < value->n_bytes; i++) bits |= (uint64_t)value->bytes[i] << (8 * i);
-  bool is_negative = is_signed && (bits >> (8 * value->n_bytes - 1)) != 0;
-  if (is_negative || bits > UINT32_MAX) {
-    return error_set(error, ONEKV_BAD_KEY, "key '%s' is negative or too large, expected 0 to %u",
-                     key, UINT32_MAX);
+  size_t n_bytes = integer_bytes(value->type, false);
+  if (n_bytes == 0) return refuse_type(value, key, "an integer", error);
+  if (!load_integer(value->type, n_bytes, value->bytes, out)) return refuse_integer(key, error);
+  return ONEKV_OK;
+}
+
+onekv_status gguf_read_u32_list(const gguf *file, const char *key, bool required, size_t n,
+                                uint32_t *values, onekv_error *error) {
+  const gguf_value *value;
+  onekv_status status = find_value(file, key, required, &value, error);
+  if (value == NULL) return status;
+  bool is_array = value->type == GGUF_ARRAY;
+  gguf_type type = is_array ? value->item_type : value->type;
+  size_t n_bytes = integer_bytes(type, is_array);
+  if (n_bytes == 0) return refuse_type(value, key, "an integer, or an array of them", error);
+  if (is_array && value->n_items != n) {
+    return error_set(error, ONEKV_BAD_KEY, "key '%s' has %zu items, expected %zu", key,
+                     value->n_items, n);
   }
-  *out = (uint32_t)bits;
+  for (size_t i = 0; i < n; i++) {
+    const uint8_t *bytes = value->bytes + (is_array ? i * n_bytes : 0);
+    if (!load_integer(type, n_bytes, bytes, &values[i])) return refuse_integer(key, error);
+  }
   return ONEKV_OK;
 }
 

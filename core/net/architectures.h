@@ -18,6 +18,10 @@ typedef struct architecture_row {
   onekv_activation activation;
   bool is_gated;
   bool causal;
+  bool scales_embedding;  /* token rows are multiplied by √d */
+  bool has_windows;       /* attention.sliding_window is looked at */
+  size_t window_period;   /* every n-th layer sees all positions; 0: all have a window */
+  float window_rope_base; /* of layers with a window, unscaled; 0: they rotate as the others do */
 } architecture_row;
 
 /* The row of that name; NULL when there is none. */

@@ -1,17 +1,14 @@
 /* The model description: metadata keys to checked fields.
  *
  * An architecture's row (architectures.c) gives defaults; keys override them (models/FORMAT.md).
- * All layers of the architectures so far are of one kind. */
-#include "core/net/architectures.h"
+ * What layers have in common is read into the first kind; config_layers.c adds kinds that differ.
+ */
+#include "core/net/config_layers.h"
 
 #include <math.h>
 #include <string.h>
 
-enum {
-  WIDTH_MAX = 1 << 20, /* any one dimension; keeps products of two far from overflow */
-  KEY_MAX = 96,
-  LIST_MAX = 200 /* bytes of the list of architectures in a message */
-};
+enum { LIST_MAX = 200 /* bytes of the list of architectures in a message */ };
 
 /* Index order is that of the enums in config.h. */
 static const char *const SHARINGS[] = {"QKV", "Q-K=V", "Q=K-V", "Q=K=V", NULL};
@@ -35,86 +32,6 @@ const char *onekv_sharing_name(onekv_sharing sharing) {
 onekv_sharing onekv_sharing_of(const layer_kind *kind) {
   if (kind->shares_row) return kind->query_is_key ? ONEKV_SHARE_ALL : ONEKV_SHARE_KV;
   return kind->query_is_key ? ONEKV_SHARE_QK : ONEKV_SHARE_NONE;
-}
-
-static bool string_equals(gguf_string string, const char *text) {
-  return string.n_bytes == strlen(text) && memcmp(string.bytes, text, string.n_bytes) == 0;
-}
-
-/* *index = which of the NULL-terminated names the key holds; left alone without the key. */
-static onekv_status read_choice(const gguf *file, const char *key, const char *const *names,
-                                int *index, onekv_error *error) {
-  gguf_string found = {NULL, 0};
-  onekv_status status = gguf_read_string(file, key, false, &found, error);
-  if (status != ONEKV_OK || found.bytes == NULL) return status;
-  for (int i = 0; names[i] != NULL; i++) {
-    if (string_equals(found, names[i])) {
-      *index = i;
-      return ONEKV_OK;
-    }
-  }
-  char label[GGUF_LABEL_MAX];
-  return error_set(error, ONEKV_UNSUPPORTED_MODEL, "key %s: found \"%s\", expected e.g. \"%s\"",
-                   key, gguf_label(found, label), names[0]);
-}
-
-/* Reading state: once a read failed, the following ones do nothing. */
-typedef struct key_reader {
-  const gguf *file;
-  const char *architecture;
-  onekv_error *error;
-  onekv_status status;
-  char key[KEY_MAX];
-} key_reader;
-
-/* "{architecture}.{suffix}" in reader->key. */
-static const char *architecture_key(key_reader *reader, const char *suffix) {
-  size_t n_prefix = strlen(reader->architecture);
-  memcpy(reader->key, reader->architecture, n_prefix);
-  reader->key[n_prefix] = '.';
-  strncpy(reader->key + n_prefix + 1, suffix, KEY_MAX - n_prefix - 2);
-  reader->key[KEY_MAX - 1] = '\0';
-  return reader->key;
-}
-
-/* An integer in [minimum, maximum]; *out is the default and must be set when not required. */
-static void read_size(key_reader *reader, const char *suffix, bool required, size_t minimum,
-                      size_t maximum, size_t *out) {
-  if (reader->status != ONEKV_OK) return;
-  const char *key = architecture_key(reader, suffix);
-  uint32_t value = (uint32_t)*out;
-  reader->status = gguf_read_u32(reader->file, key, required, &value, reader->error);
-  if (reader->status == ONEKV_OK && (value < minimum || value > maximum)) {
-    reader->status = error_set(reader->error, ONEKV_BAD_KEY,
-                               "key %s: found %u, expected %zu to %zu", key, value, minimum,
-                               maximum);
-  }
-  *out = value;
-}
-
-/* A finite number in [minimum, maximum]. */
-static void read_number(key_reader *reader, const char *suffix, bool required, float minimum,
-                        float maximum, float *out) {
-  if (reader->status != ONEKV_OK) return;
-  const char *key = architecture_key(reader, suffix);
-  reader->status = gguf_read_f32(reader->file, key, required, out, reader->error);
-  if (reader->status == ONEKV_OK && !(*out >= minimum && *out <= maximum)) {
-    reader->status =
-        error_set(reader->error, ONEKV_BAD_KEY, "key %s: found %g, expected %g to %g", key,
-                  (double)*out, (double)minimum, (double)maximum);
-  }
-}
-
-static void read_name(key_reader *reader, const char *key, const char *const *names, int *index) {
-  if (reader->status != ONEKV_OK) return;
-  reader->status = read_choice(reader->file, key, names, index, reader->error);
-}
-
-static void require(key_reader *reader, bool condition, const char *text) {
-  if (reader->status == ONEKV_OK && !condition) {
-    reader->status = error_set(reader->error, ONEKV_BAD_KEY, "model %s: %s",
-                               reader->architecture, text);
-  }
 }
 
 static onekv_status read_architecture(const gguf *file, const architecture_row **out,
@@ -296,7 +213,9 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
   read_number(&reader, epsilon_key, true, 0.0f, 1.0f, &config->norm_epsilon);
   read_tensors(&reader, config, takes_features);
   read_key_time(&reader, config, kind);
+  read_windows(&reader, row, config);
   if (reader.status != ONEKV_OK) return reader.status;
+  if (row->scales_embedding) config->embedding_scale = sqrtf((float)config->n_embedding);
   for (size_t n = 0; n < config->n_layers; n++) config->cached_by[n] = (uint16_t)n;
   return ONEKV_OK;
 }

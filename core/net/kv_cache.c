@@ -114,15 +114,18 @@ void kv_cache_close(kv_cache *cache) {
 }
 
 /* End of the pages that are to be held when positions up to n_reserved are to be written. In a
- * window no more than are needed at a time, beside those that are held already: these may be
- * shared, so that they cannot be used again. */
+ * window these are no more than are needed at a time, which are used again and again; pages that
+ * are shared cannot be, and come on top. */
 static size_t end_needed(const kv_cache *cache, size_t span, size_t n_reserved) {
+  const kv_table *table = &cache->tables[span];
   size_t window = cache->pool->layout.spans[span].window;
   size_t end = pages_for(n_reserved);
   if (window == 0) return end;
   size_t n_most = pages_for(window + KV_WINDOW_SLACK + KV_BATCH_MAX) + 2;
-  size_t n_held = cache->tables[span].end;
-  return end > n_held + n_most ? n_held + n_most : end;
+  for (size_t page = table->first; page < table->end; page++) {
+    n_most += table->pages[page]->n_references > 1;
+  }
+  return end > table->first + n_most ? table->first + n_most : end;
 }
 
 /* A copy for the cache of its own of the last, partly filled page, where others refer to it too;

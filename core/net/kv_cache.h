@@ -23,7 +23,7 @@ enum {
   KV_PAGE_POSITIONS = 32,
   KV_SPANS_MAX = ONEKV_KINDS_MAX + 1,
   /* Positions behind a window that stay: so many can be cut off the end at no cost. */
-  KV_WINDOW_SLACK = 64,
+  KV_WINDOW_SLACK = 32,
   KV_BATCH_MAX = 256 /* most rows of one sequence between two advances, where there is a window */
 };
 
@@ -83,7 +83,8 @@ typedef struct kv_bytes {
 
 /* What a sequence of n_positions keeps, or, with n_standard_heads > 0, what it keeps in the model's
  * standard counterpart: the same layers, widths and windows, but every layer caches keys and values
- * of its own, of that many KV heads. whole_pages: of the pages that hold these positions. */
+ * of its own, of that many KV heads. whole_pages: of the pages that hold these positions. With a
+ * window it is less after a page was given back than before, by 32 positions at most. */
 kv_bytes kv_cache_bytes(const onekv_config *config, onekv_cache_type type,
                         size_t n_standard_heads, bool whole_pages, size_t n_positions);
 
@@ -184,9 +185,11 @@ const float *kv_cache_read(const kv_cache *cache, size_t layer, kv_stream stream
 void kv_cache_touch(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
                     size_t page);
 
-/* Bytes that the cache's present positions use: those of kv_cache_bytes, or fewer after a
- * truncation; and bytes of its pages, all or those that no other cache refers to. */
-size_t kv_cache_used_bytes(const kv_cache *cache);
+/* The rows that the cache holds: those of kv_cache_bytes, or fewer of layers with a window when
+ * the sequence was cut or loaded. */
+kv_bytes kv_cache_used(const kv_cache *cache, const onekv_config *config);
+
+/* Bytes of the cache's pages, all or those that no other cache refers to. */
 size_t kv_cache_page_bytes(const kv_cache *cache, bool own_only);
 
 /* First page that a query at position n_positions can see in a span. */

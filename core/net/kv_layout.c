@@ -73,24 +73,43 @@ size_t kv_first_needed(const kv_span *span, size_t n_positions) {
   return (n_positions + 1 - span->window) / KV_PAGE_POSITIONS;
 }
 
+/* n_rows of one KV head each, of a layer of that kind. */
+static void add_rows(const layer_kind *kind, onekv_cache_type type, bool shares_row,
+                     uint64_t n_rows, kv_bytes *sums) {
+  uint64_t rows = n_rows * kv_row_bytes(type, kind->key_width);
+  if (shares_row) {
+    sums->shared += rows;
+  } else {
+    sums->keys += rows;
+    sums->values += n_rows * kv_row_bytes(type, kind->value_width);
+  }
+}
+
 kv_bytes kv_cache_bytes(const onekv_config *config, onekv_cache_type type,
                         size_t n_standard_heads, bool whole_pages, size_t n_positions) {
   kv_bytes sums = {0, 0, 0};
+  bool is_standard = n_standard_heads > 0;
   uint64_t end = n_positions;
   if (whole_pages) end = (end + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
   for (size_t n = 0; n < config->n_layers; n++) {
     const layer_kind *kind = config_kind(config, n);
-    bool is_standard = n_standard_heads > 0;
     if (!is_standard && config->cached_by[n] != n) continue;
     uint64_t n_rows = end - kv_first_kept(kind->window, n_positions);
     n_rows *= is_standard ? n_standard_heads : kind->n_kv_heads;
-    uint64_t rows = n_rows * kv_row_bytes(type, kind->key_width);
-    if (kind->shares_row && !is_standard) {
-      sums.shared += rows;
-    } else {
-      sums.keys += rows;
-      sums.values += n_rows * kv_row_bytes(type, kind->value_width);
-    }
+    add_rows(kind, type, kind->shares_row && !is_standard, n_rows, &sums);
+  }
+  return sums;
+}
+
+kv_bytes kv_cache_used(const kv_cache *cache, const onekv_config *config) {
+  const kv_layout *layout = &cache->pool->layout;
+  kv_bytes sums = {0, 0, 0};
+  for (size_t n = 0; n < config->n_layers; n++) {
+    const layer_kind *kind = config_kind(config, n);
+    if (config->cached_by[n] != n) continue;
+    const kv_table *table = &cache->tables[layout->layers[n].span];
+    uint64_t n_rows = cache->n_positions - table->first * KV_PAGE_POSITIONS;
+    add_rows(kind, layout->type, kind->shares_row, n_rows * kind->n_kv_heads, &sums);
   }
   return sums;
 }

@@ -4,16 +4,6 @@
 
 #include "core/net/kv_cache.h"
 
-size_t kv_cache_used_bytes(const kv_cache *cache) {
-  const kv_layout *layout = &cache->pool->layout;
-  size_t sum = 0;
-  for (size_t i = 0; i < layout->n_spans; i++) {
-    size_t n_before = cache->tables[i].first * KV_PAGE_POSITIONS;
-    sum += (cache->n_positions - n_before) * layout->spans[i].position_bytes;
-  }
-  return sum;
-}
-
 size_t kv_cache_page_bytes(const kv_cache *cache, bool own_only) {
   const kv_layout *layout = &cache->pool->layout;
   size_t sum = 0;

@@ -99,7 +99,12 @@ static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool
   if (strncmp(shape->projection, "Q=K", 3) != 0) ADD("attn_q.weight", shape->type, d, d);
   ADD("attn_k.weight", shape->type, d, d_key);
   if (strstr(shape->projection, "=V") == NULL) ADD("attn_v.weight", shape->type, d, d_key);
-  if (strcmp(shape->architecture, "qwen3") == 0) {
+  bool is_gemma = strncmp(shape->architecture, "gemma", 5) == 0;
+  if (is_gemma) {
+    ADD("post_attention_norm.weight", TENSOR_F32, d, 0);
+    ADD("post_ffw_norm.weight", TENSOR_F32, d, 0);
+  }
+  if (is_gemma || strcmp(shape->architecture, "qwen3") == 0) {
     ADD("attn_q_norm.weight", TENSOR_F32, h, 0);
     ADD("attn_k_norm.weight", TENSOR_F32, h, 0);
   }
@@ -127,6 +132,10 @@ static void add_keys(gguf_draft *draft, const tiny_shape *shape, bool is_llama) 
   draft_set_string(draft, "onekv.attention.projection", shape->projection);
   if (shape->position != NULL) {
     draft_set_string(draft, "onekv.position.encoding", shape->position);
+  }
+  if (shape->window > 0) draft_set_u32(draft, KEY("attention.sliding_window"), shape->window);
+  if (shape->window_period > 0) {
+    draft_set_u32(draft, KEY("attention.sliding_window_pattern"), shape->window_period);
   }
 #undef KEY
 }
