@@ -54,16 +54,18 @@ SIMD_INLINE v128_t packed_dot_shorts(v128_t x, v128_t w) {
     packed_tiles(way, PACKED_##type, flip, 1, 4, strip, x, t, n_rows, y, y_stride);             \
   }
 
-/* Codes of up to 7 bits, and of 8. */
-#define SHORT_FORM_LIST(X)                                                  \
-  X(Q4_0) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(Q4_K) X(Q5_K) X(Q6_K)   \
-  X(TQ2_0) X(Q1_0)
+/* Codes of up to 7 bits, and of 8. Forms that files seldom have go one way only, which is nearly
+ * as fast where DOT is one instruction: each further way of a form is 3 KB of the module. */
+#define DOT_FORM_LIST(X) X(Q4_0) X(Q4_K) X(Q5_K) X(Q6_K)
+#define SHORT_FORM_LIST(X) \
+  DOT_FORM_LIST(X) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(TQ2_0) X(Q1_0)
 #define BYTE_FORM_LIST(X) X(Q8_0) X(IQ4_NL) X(IQ4_XS)
 
-#define X(type)                                          \
-  MATMUL(matmul_shorts_##type, WAY_SHORTS, type, 0)      \
-  MATMUL(matmul_dot_##type, WAY_DOT, type, 0)
+#define X(type) MATMUL(matmul_shorts_##type, WAY_SHORTS, type, 0)
 SHORT_FORM_LIST(X)
+#undef X
+#define X(type) MATMUL(matmul_dot_##type, WAY_DOT, type, 0)
+DOT_FORM_LIST(X)
 #undef X
 #define X(type)                                          \
   MATMUL(matmul_signed_##type, WAY_DOT, type, 0)         \
@@ -123,7 +125,7 @@ void kernels_fill_packed_dot(kernel_table *table) {
   if (!is_exact(table, PACKED_Q4_0, matmul_dot_Q4_0)) return;
   if (!is_exact(table, PACKED_Q8_0, is_signed ? matmul_signed_Q8_0 : matmul_unsigned_Q8_0)) return;
 #define X(type) table->packed_matmul[PACKED_##type] = matmul_dot_##type;
-  SHORT_FORM_LIST(X)
+  DOT_FORM_LIST(X)
 #undef X
 #define X(type)                             \
   table->packed_matmul[PACKED_##type] =     \

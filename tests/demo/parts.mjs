@@ -35,7 +35,7 @@ export async function testOwn(person, page) {
   await person.click('#own-send');
   await person.until("document.querySelector('#own-send').textContent === 'Send'");
   assert.equal(await person.text('#own .ratio-number'), '32');
-  assert.match(await person.text('#own .ratio-says'), /counted/);
+  assert.match(await person.text('#own .ratio-says'), /computed/);
 }
 
 /** The header, as base64, of a model that just misses a wasm memory's 4 GiB. */
@@ -94,7 +94,7 @@ export async function testSuggested(person, page, context) {
   await person.click('#own-send');
   await person.until("document.querySelector('#own-send').textContent === 'Send'");
   assert.equal(await person.text('#own .ratio-number'), '3');
-  assert.match(await person.text('#own .ratio-says'), /counted/);
+  assert.match(await person.text('#own .ratio-says'), /computed/);
   const { used, tokens, standard } = await person.evaluate('onekvDemo.own.session.memory()');
   assert.deepEqual([used / tokens, standard.MHA / tokens], [23_040, 69_120]);
   assert.equal(await person.number('#own .figures tbody tr:nth-child(3) td:nth-child(2)'), 23_040);
