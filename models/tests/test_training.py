@@ -18,10 +18,13 @@ import torch
 import torch.nn.functional as F
 
 from models.tests.test_models import SMALL, small
+from models.study import story_figures
 from models.train import data
 from models.train import evaluate
+from models.train import grow
 from models.train import train
 from models.train.batches import documents_batch, packed_batch
+from models.train.export import write_gguf
 from models.train.model import IGNORED, Config, Transformer
 from models.train.optimizer import rate_at
 from models.train.order import TokenSet, TrainingOrder
@@ -67,6 +70,19 @@ class DataTest(unittest.TestCase):
         for part in ("train", "validation"):
             self.assertEqual(alone.count(part), self.stats["files"]["old"][part]["stories"])
 
+    def test_nothing_is_trained_on_that_begins_as_a_story_of_a_held_out_file(self):
+        folder = self.folder / "held"
+        folder.mkdir()
+        text = (self.folder / "plain.txt").read_text()
+        first = text.split("\n<|end|>\n")[:20]
+        (folder / "plain.txt").write_text(text)
+        (folder / "x_valid_20.txt").write_text("".join(f"{s} The end.\n<|end|>\n" for s in first))
+        files = data.prepare(folder, self.folder / "out3", 300)["files"]
+        self.assertEqual(files["x_valid_20"]["validation"]["stories"], 20)
+        self.assertEqual(files["x_valid_20"]["train"]["stories"], 0)
+        self.assertEqual(sum(files["plain"][part]["stories"] for part in files["plain"]
+                             if part != "weight"), 40)
+
     def test_order_is_a_function_of_the_position(self):
         order = TrainingOrder(self.out, {"old": 0.25}, 1)
         whole = order.read(0, 20000)
@@ -90,6 +106,55 @@ class DataTest(unittest.TestCase):
         np.testing.assert_array_equal(order.read(0, len(text)), text)
         np.testing.assert_array_equal(order.lengths(0, count), [len(story) for story in stories])
         np.testing.assert_array_equal(order.lengths(count - 9, 9), [len(s) for s in stories[-9:]])
+
+
+class TokenizerTest(unittest.TestCase):
+    def test_a_shipped_file_gives_back_its_tokenizer(self):
+        folder = Path(train.__file__).parents[1]
+        tokenizer = data.read_tokenizer(folder / "stories-q-mqa.q8_0.gguf")
+        text = (folder / "validation.txt").read_text()
+        stories = text.split("\n<|end|>\n")[:-1]
+        items = tokenizer.encode_batch(stories)
+        # As many as the results of the shipped pair were computed over.
+        self.assertEqual(sum(len(item.ids) + 1 for item in items), 76_209)
+        self.assertEqual([tokenizer.decode(item.ids) for item in items], stories)
+
+
+class GrowTest(unittest.TestCase):
+    def setUp(self):
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def test_a_grown_model_computes_what_its_source_computes(self):
+        tokens = torch.arange(3, 31)[None]
+        for changes in ({}, {"projection": "Q-K=V", "kv_heads": 1}):
+            source = small(**changes)
+            write_gguf(source, self.folder / "a.gguf")
+            config = Config(**(SMALL | changes | {"layers": 5, "mlp_width": 160, "context": 64}))
+            grown = grow.grow(grow.read_gguf(self.folder / "a.gguf"), config).eval()
+            with self.subTest(**changes), torch.no_grad():
+                self.assertGreater(grown.parameter_count(), source.parameter_count())
+                torch.testing.assert_close(grown(tokens), source(tokens), rtol=0, atol=2e-5)
+            loss = grown(tokens[:, :-1], tokens[:, 1:])
+            loss.backward()         # what is silent can learn to speak
+            for name, parameter in grown.named_parameters():
+                if name.endswith(grow.SILENT):
+                    self.assertGreater(float(parameter.grad.abs().max()), 0, name)
+
+    def test_another_width_is_refused(self):
+        write_gguf(small(), self.folder / "a.gguf")
+        with self.assertRaisesRegex(SystemExit, "in the configuration"):
+            grow.grow(grow.read_gguf(self.folder / "a.gguf"), Config(**(SMALL | {"width": 128})))
+
+    def test_pairs_have_equal_parameters(self):
+        for name in ("stories-6m", "stories-33m"):
+            path = Path(train.__file__).parent / "configs" / f"{name}.json"
+            counts = []
+            for variant in ("Q-MQA", "QKV"):
+                settings = train.read_settings(argparse.Namespace(config=path, variant=variant))
+                train.Training(**settings["training"])
+                with torch.device("meta"):
+                    counts.append(Transformer(Config(**settings["model"])).parameter_count())
+            self.assertLess(abs(counts[0] / counts[1] - 1), 0.02, name)
 
 
 class BatchTest(unittest.TestCase):
@@ -153,6 +218,18 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(unbroken, resumed)
         self.assertLess(unbroken[-1], unbroken[0])
 
+    def test_weights_alone_are_a_start(self):
+        torch.manual_seed(3)
+        model = Transformer(Config(**(SMALL | {"dropout": 0.1})))
+        torch.save({"config": dataclasses.asdict(model.config), "model": model.state_dict(),
+                    "average": None, "optimizers": None, "step": 0, "tokens": 0, "seconds": 0.0},
+                   self.folder / "start.pt")
+        self.run_for(1, "started", resume=self.folder / "start.pt")
+        state = torch.load(self.folder / "started" / "last.pt", weights_only=True)
+        self.assertEqual(state["step"], 1)
+        moved = (state["model"]["embedding.weight"] - model.embedding.weight.detach()).abs().max()
+        self.assertTrue(0 < float(moved) < 0.01, moved)
+
     def test_another_shape_is_refused(self):
         self.run_for(20, "a")
         with self.assertRaisesRegex(SystemExit, "another model"):
@@ -186,6 +263,33 @@ class TrainTest(unittest.TestCase):
                     logits = model(part[None, :-1])[0]
                 total += float(F.cross_entropy(logits, part[1:], reduction="sum"))
         self.assertAlmostEqual(results["loss"], total / results["tokens"], places=4)
+
+
+class FiguresTest(unittest.TestCase):
+    def test_a_gap_is_that_of_all_tokens_and_lies_in_its_interval(self):
+        lengths = np.arange(10, 110)
+        second = lengths * 1.7
+        first = second + lengths * np.linspace(0.05, 0.15, 100)
+        found = story_figures.gap(first, second, lengths)
+        expected = 100 * np.expm1((first - second).sum() / lengths.sum())
+        self.assertAlmostEqual(found["percent"], expected)
+        low, high = found["interval"]
+        self.assertTrue(low < expected < high < low + 2, found)
+
+    def test_long_rows_score_each_position_once(self):
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        write_corpus(folder)
+        data.prepare(folder, folder / "data", 300)
+        tokens, model = TokenSet(folder / "data", "plain", "train"), small()
+        pieces = story_figures.long_rows(tokens, 32, 3)
+        self.assertEqual([len(piece) for piece in pieces], [33, 33, 33])
+        self.assertEqual(pieces[0][-1], pieces[1][0])
+        spans = story_figures.loss_by_position(model, pieces, 8)
+        whole = torch.from_numpy(np.stack(pieces))
+        with torch.no_grad():
+            loss = float(model(whole[:, :-1], whole[:, 1:]))
+        self.assertAlmostEqual(np.mean([span["loss"] for span in spans]), loss, places=4)
+        self.assertEqual([span["to"] for span in spans], [8, 16, 24, 32])
 
 
 class ProcessesTest(unittest.TestCase):
@@ -238,7 +342,7 @@ class PaperTest(unittest.TestCase):
             path = Path(train.__file__).parent / "configs" / f"{name}.json"
             variants, names = json.loads(path.read_text())["variants"], set()
             for variant in variants:
-                arguments = argparse.Namespace(config=path, variant=variant, set=[], name=None)
+                arguments = argparse.Namespace(config=path, variant=variant)
                 settings = train.read_settings(arguments)
                 train.Training(**settings["training"])
                 names.add(settings["name"])

@@ -1,11 +1,14 @@
 """Writes models/samples.md: unpicked stories of the shipped models, told by this runtime.
 
     npm run build && python -m models.tools.samples
+    python -m models.tools.samples --openings FILE --out PAGE.md
 
 The opening that most stories have with seeds 1 to 10, two others with seeds 1 to 3; temperature
 0.7, at most 200 tokens, else the runtime's own settings. Nothing is left out and nothing is tried
-twice: the same files give the same page.
+twice: the same files give the same page. With --openings, a list of lists in YAML as the public
+evaluation prompts of TinyStories are, one story with each of the first ten, seed 1, to PAGE.md.
 """
+import argparse
 import subprocess
 import textwrap
 from pathlib import Path
@@ -44,14 +47,38 @@ def item(number, prompt, told):
     return "\\\n".join(wrapped).replace("\n", "\n   ") + "\n"
 
 
+def page(openings):
+    """Stories of each model with openings of one's own."""
+    parts = ["# Samples\n"]
+    for model in MODELS:
+        parts.append(f"## {model}\n")
+        for number, prompt in enumerate(openings, 1):
+            parts.append(item(number, prompt, story(model, prompt, 1)))
+    return "\n".join(parts)
+
+
+def read_openings(path):
+    """The first ten openings of a YAML file; a prompt ends where its words do."""
+    import yaml
+    groups = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return [text.rstrip() for group in groups for text in group][:10]
+
+
 def main():
+    parser = argparse.ArgumentParser(description="Unpicked stories of the shipped models.")
+    parser.add_argument("--openings", type=Path, help="YAML; default: those of samples.md")
+    parser.add_argument("--out", type=Path, default=FOLDER / "samples.md")
+    args = parser.parse_args()
+    if args.openings:
+        args.out.write_text(page(read_openings(args.openings)), encoding="utf-8")
+        return
     parts = [HEADING.format(options=" ".join(OPTIONS))]
     for model in MODELS:
         for heading, openings in ((model, STORIES), (f"{model}, other openings", OTHERS)):
             parts.append(f"## {heading}\n")
             for number, (prompt, seed) in enumerate(openings, 1):
                 parts.append(item(number, prompt, story(model, prompt, seed)))
-    (FOLDER / "samples.md").write_text("\n".join(parts), encoding="utf-8")
+    args.out.write_text("\n".join(parts), encoding="utf-8")
 
 
 if __name__ == "__main__":

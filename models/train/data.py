@@ -14,6 +14,7 @@ from array import array
 from pathlib import Path
 
 import numpy as np
+from gguf import GGUFReader
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 END = "<|endoftext|>"
@@ -79,12 +80,14 @@ def fingerprint(story):
     return hashlib.sha256(letters.encode()).digest()
 
 
-def split_stories(path, seen, share=VALIDATION_SHARE, raw=False):
-    """Yield (part, story) of one file; repeated, too short or garbled ones are dropped.
+def stays_whole(path):
+    """A release's own validation part (`*-valid.txt`, `*_valid_1000.txt`) is held out whole."""
+    return re.search(r"[-_]valid(ation)?([-_]\d+)?$", path.stem) is not None
 
-    A file of a release that has its own validation part (`*-valid.txt`) stays whole.
-    """
-    whole = re.search(r"[-_]valid(ation)?$", path.stem) is not None
+
+def split_stories(path, seen, share=VALIDATION_SHARE, raw=False):
+    """Yield (part, story) of one file; repeated, too short or garbled ones are dropped."""
+    whole = stays_whole(path)
     for story in read_stories(path, raw):
         key = fingerprint(story)
         if len(story) < SHORTEST or "\ufffd" in story or key in seen:
@@ -103,6 +106,22 @@ def train_tokenizer(stories, vocabulary):
         vocab_size=vocabulary, special_tokens=[END], show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet())
     tokenizer.train_from_iterator(stories, trainer)
+    return tokenizer
+
+
+def read_tokenizer(path):
+    """A tokenizer.json, or the tokenizer of a GGUF file that export.py wrote: a run that goes on
+    from a model reads tokens of the same numbers."""
+    if Path(path).suffix != ".gguf":
+        return Tokenizer.from_file(str(path))
+    fields = GGUFReader(path).fields
+    tokens, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("tokens", "merges"))
+    tokenizer = Tokenizer(models.BPE(
+        vocab={token: number for number, token in enumerate(tokens)},
+        merges=[tuple(merge.split(" ")) for merge in merges]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([END])
     return tokenizer
 
 
@@ -153,10 +172,12 @@ def prepare(folder, out, vocabulary=2048, weights=None, tokenizer_path=None,
     weights = DEFAULT_WEIGHTS | (weights or {})
     out.mkdir(parents=True, exist_ok=True)
     seen = set()
-    paths = sorted(p for p in Path(folder).iterdir() if p.suffix in (".txt", ".jsonl"))
+    # Held-out files come first: what begins as one of their stories is not trained on.
+    paths = sorted((p for p in Path(folder).iterdir() if p.suffix in (".txt", ".jsonl")),
+                   key=lambda path: (not stays_whole(path), path))
     corpora = {path.stem: split_stories(path, seen, share, raw) for path in paths}
     if tokenizer_path:
-        tokenizer = Tokenizer.from_file(str(tokenizer_path))
+        tokenizer = read_tokenizer(tokenizer_path)
     else:
         corpora = {name: list(items) for name, items in corpora.items()}
         tokenizer = tokenizer_for(corpora, vocabulary, weights)
@@ -184,7 +205,8 @@ def main():
                         "line <|end|> or <|endoftext|>, and .jsonl files with a field text")
     parser.add_argument("out", type=Path)
     parser.add_argument("--vocabulary", type=int, default=2048)
-    parser.add_argument("--tokenizer", type=Path, help="use this tokenizer.json, train none")
+    parser.add_argument("--tokenizer", type=Path,
+                        help="use this tokenizer.json, or that of a GGUF file; train none")
     parser.add_argument("--weight", action="append", default=[], metavar="NAME=W",
                         help="share of a file's stories read per epoch (default 1, books less)")
     parser.add_argument("--raw", action="store_true", help="leave the texts as they are")

@@ -10,9 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+// A vector register of the machine: a wider type is split into parts that do not fit its registers.
+#ifdef __AVX512F__
 enum { ROWS = 8, LANES = 16 };
+#else
+enum { ROWS = 8, LANES = 8 };
+#endif
 
-typedef float lanes __attribute__((vector_size(64), aligned(4)));
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 
 typedef struct {
     int batch, length, heads, groups;

@@ -9,11 +9,17 @@ import math
 import torch
 
 
+def fast_bf16(device):
+    """Whether products in bf16 are made by the hardware; emulated ones are ten times slower."""
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+
+
 def orthogonalise(matrices, steps=5):
     """Newton-Schulz iteration on a stack [n, rows, columns]: singular values go to about 1."""
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = (matrices.mT if tall else matrices).bfloat16()
+    x = matrices.mT if tall else matrices
+    x = x.bfloat16() if fast_bf16(x.device) else x.float()
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT

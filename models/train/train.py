@@ -26,7 +26,7 @@ import torch.distributed as distributed
 from models.train.batches import documents_batch, packed_batch
 from models.train.evaluate import held_out
 from models.train.model import IGNORED, Config, Transformer
-from models.train.optimizer import make_optimizers, rate_at
+from models.train.optimizer import fast_bf16, make_optimizers, rate_at
 from models.train.order import TrainingOrder
 
 
@@ -49,7 +49,7 @@ class Training:
     final_rate_share: float = 0.0
     average: float = 0.998          # decay of the running mean of the weights; 0: none is kept
     micro_batch: int = 0            # rows that a process computes at once; 0: all of its rows
-    bf16: bool = True
+    bf16: bool = True               # where the hardware multiplies in it; f32 elsewhere
     evaluate_every: int = 500_000   # tokens
     evaluate_files: list = field(default_factory=list)
     evaluate_stories: int = 100
@@ -61,6 +61,7 @@ class Run:
     def __init__(self, config, training, data, device):
         torch.manual_seed(training.seed)
         self.config, self.training, self.device = config, training, device
+        self.bf16 = training.bf16 and fast_bf16(device)
         self.rank = int(os.environ.get("RANK", 0))
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.check()
@@ -104,8 +105,9 @@ class Run:
         self.model.load_state_dict(state["model"])
         if self.average:
             self.average.load_state_dict(state["average"] or state["model"])
-        for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(saved)
+        saved = state["optimizers"] or []       # of grow.py: weights alone
+        for optimizer, moments in zip(self.optimizers, saved, strict=bool(saved)):
+            optimizer.load_state_dict(moments)
         for name in ("step", "tokens", "seconds"):
             setattr(self, name, state[name])
 
@@ -145,7 +147,7 @@ def accumulate_gradients(run, forward, stage):
         # The processes exchange gradients once, with the last part.
         alone = run.world > 1 and number < parts - 1
         with forward.no_sync() if alone else contextlib.nullcontext():
-            with torch.autocast(run.device.type, torch.bfloat16, enabled=run.training.bf16):
+            with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
                 loss = forward(inputs, targets)
             loss = loss * ((targets != IGNORED).sum() / scored)
             (loss * run.world).backward()       # what is exchanged is the processes' mean
@@ -201,7 +203,7 @@ class Log:
 def evaluate(run, data, stories):
     """Held-out results of the weights and of their running mean."""
     files = run.training.evaluate_files or None
-    return {name: held_out(model, data, files, stories, run.training.bf16)
+    return {name: held_out(model, data, files, stories, run.bf16)
             for name, model in (("last", run.model), ("average", run.average)) if model}
 
 
@@ -287,7 +289,7 @@ def start_processes():
 
 
 def read_settings(args):
-    """The configuration file with --variant and --set applied."""
+    """The configuration file with --variant applied."""
     settings = json.loads(args.config.read_text())
     variants = settings.pop("variants", None)
     if variants is not None:
@@ -297,6 +299,12 @@ def read_settings(args):
         settings["name"] += "-" + args.variant.lower().replace("=", "eq")
     elif args.variant:
         raise SystemExit(f"{args.config} has no variants")
+    return settings
+
+
+def changed_settings(args):
+    """read_settings with --set and --name applied."""
+    settings = read_settings(args)
     changes = {key: json.loads(value) for key, value in (s.split("=", 1) for s in args.set)}
     settings["training"] = settings.get("training", {}) | changes
     return settings | {"name": args.name or settings["name"]}
@@ -307,7 +315,7 @@ def main():
     if args.threads:
         torch.set_num_threads(args.threads)
     device = start_processes()
-    settings = read_settings(args)
+    settings = changed_settings(args)
     training = Training(**settings["training"])
     run = Run(Config(**settings["model"]), training, args.data, device)
     folder = args.out / settings["name"]
