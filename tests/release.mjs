@@ -60,6 +60,20 @@ async function reproducible() {
   return names.map((name) => `${name} ${here[name]}`).join('\n   ');
 }
 
+/** The grammar module is kept built: its recipe gives the same bytes, if its compilers are the
+ * ones that built it. */
+async function grammar() {
+  const kept = join(root, 'wasm/grammar');
+  return elsewhere(async (folder) => {
+    await must('the grammar module', join(kept, 'build.sh'), [join(folder, 'onekv-grammar.wasm')]);
+    const [was, is] = [kept, folder].map((at) => String(read(at, 'built-with.txt')).trim());
+    if (was !== is) throw new Stop(`built with\n${was}\nand now with\n${is}: build it anew`);
+    const same = read(kept, 'onekv-grammar.wasm').equals(read(folder, 'onekv-grammar.wasm'));
+    if (!same) throw new Stop('wasm/grammar/onekv-grammar.wasm: its recipe gives other bytes');
+    return 'onekv-grammar.wasm is what its recipe builds';
+  });
+}
+
 /** The tables of the README against the result files that they are made of. */
 async function figures() {
   await build(root, 'ts');
@@ -100,6 +114,7 @@ const steps = [
   { name: 'committed', after: [], run: committed },
   { name: 'figures', after: [], run: figures },
   { name: 'reproducible', after: [], run: reproducible },
+  { name: 'grammar', after: [], run: grammar },
   { name: 'everything', after: [], run: everything },
   { name: 'installed', after: [], run: installed },
 ];

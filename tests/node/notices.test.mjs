@@ -31,9 +31,8 @@ test('the package: what users install and what is bundled', () => {
   const bundle = read('wasm/toolchain/bundle.mjs');
   const [, list] = /const carried = \[([^\]]*)\]/.exec(bundle);
   const carried = [...list.matchAll(/'([^']+)'/g)].map(([, name]) => name);
-  const [, xgrammar] = /'node_modules\/(@[^/]+\/[^/]+)\/lib/.exec(bundle);
   const rows = rowsOf('In the npm package');
-  const expected = new Set([...installed, ...carried, xgrammar]);
+  const expected = new Set([...installed, ...carried]);
   assert.deepEqual([...rows.keys()].sort(), [...expected].sort());
   checkAgainstLock(rows);
 });
@@ -48,6 +47,15 @@ test('the demo page: what its sources import', () => {
   const rows = rowsOf('In the demo page');
   assert.deepEqual([...rows.keys()].sort(), [...new Set(imports)].sort());
   checkAgainstLock(rows);
+});
+
+test('the grammar module: crates of the versions that are locked', () => {
+  const crates = new Map([...read('wasm/grammar/locked.toml').matchAll(
+    /name = "([^"]+)"\nversion = "([^"]+)"/g)].map(([, name, version]) => [name, version]));
+  const rows = rowsOf('In the grammar module');
+  rows.delete('crate');
+  assert.ok(rows.size > 15 && rows.has('llguidance'));
+  for (const [name, [version]] of rows) assert.equal(crates.get(name), version, name);
 });
 
 test('the texts of the licences that rows name are there', () => {

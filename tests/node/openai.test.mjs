@@ -2,7 +2,6 @@
 // reuse of what live sessions hold, and what is refused.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { constrain } from '../../dist/src/facades/constraint.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { openai } from '../../dist/src/facades/openai.js';
 import { languageModel } from '../../dist/src/facades/prompt-api.js';
@@ -14,7 +13,7 @@ let client;
 
 before(async () => {
   model = await OneKV.load(chatFile());
-  client = openai(model, { constrain });
+  client = openai(model);
 }, limit);
 after(() => model.unload());
 
@@ -108,10 +107,11 @@ test('response_format', limit, async () => {
     { response_format: { type: 'json_schema', json_schema: { schema } }, max_tokens: 40 });
   assert.equal(reason, 'stop');
   assert.ok(Number.isInteger(JSON.parse(message.content).n));
-  const plain = openai(model);
-  await assert.rejects(plain.chat.completions.create({ messages: [user('A number')],
-    response_format: { type: 'json_object' } }),
-  { code: 'INVALID_ARGUMENT', message: /needs a grammar; give openai\(\) \{ constrain \}/ });
+  const { choices: [object] } = await ask([user('An object')],
+    { response_format: { type: 'json_object' } });
+  assert.match(object.message.content, /^ ?\{/);
+  await assert.rejects(ask([user('A number')], { response_format: { type: 'json_schema' } }),
+    { code: 'INVALID_ARGUMENT', message: /json_schema.schema/ });
 });
 
 test('leaving a stream or aborting ends the work, and the client goes on', limit, async () => {
@@ -155,7 +155,7 @@ test('what cannot be honoured is refused by name', limit, async () => {
 });
 
 test('prompt-api: the standard\'s names and errors', limit, async () => {
-  const LanguageModel = languageModel(async () => model, { constrain });
+  const LanguageModel = languageModel(async () => model);
   assert.equal(await LanguageModel.availability(), 'downloadable');
   const loads = [];
   const session = await LanguageModel.create({
@@ -187,13 +187,10 @@ test('prompt-api: the standard\'s names and errors', limit, async () => {
     { name: 'NotSupportedError' });
   await assert.rejects(twin.prompt([{ role: 'user', content: [{ type: 'image', value: 0 }] }]),
     { name: 'NotSupportedError' });
-  const plain = await languageModel(async () => model).create();
-  await assert.rejects(plain.prompt('x', { responseConstraint: /x/ }),
-    { name: 'NotSupportedError' });
 });
 
 test('prompt-api: prefixes of answers, and what is told of a constraint', limit, async () => {
-  const LanguageModel = languageModel(async () => model, { constrain });
+  const LanguageModel = languageModel(async () => model);
   const session = await LanguageModel.create({ samplingMode: 'most-predictable' });
   assert.equal(session.samplingMode, 'most-predictable');
   const asked = [{ role: 'user', content: 'Tim had a' },

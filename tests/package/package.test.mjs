@@ -107,7 +107,7 @@ test('each subpath shakes off what is not used', limit, async () => {
   }
   const page = await bundled("import { OneKV } from 'onekv'; globalThis.x = OneKV;");
   // Tokenizers, templates and hashes are the worker's.
-  assert.ok(page.inputs.every((file) => !/@huggingface|@noble|xgrammar/.test(file)));
+  assert.ok(page.inputs.every((file) => !/@huggingface|@noble/.test(file)));
   const client = await bundled("import { openai } from 'onekv/openai'; globalThis.x = openai;");
   assert.doesNotMatch(client.text, /WebAssembly|new Worker/);
 });
@@ -118,6 +118,9 @@ test('sizes: modules, and what a page loads of JavaScript', limit, async (t) => 
     t.diagnostic(`onekv-${level}.wasm: ${(bytes / 1024).toFixed(1)} KiB gzipped`);
     assert.ok(bytes <= 150 * 1024);
   }
+  const grammar = gzipped(installed('dist/wasm/onekv-grammar.wasm'));
+  t.diagnostic(`onekv-grammar.wasm: ${(grammar / 1024).toFixed(1)} KiB gzipped`);
+  assert.ok(grammar <= 500 * 1024);
   const page = await bundled("import { OneKV } from 'onekv'; globalThis.x = OneKV;");
   const libraries = ['@huggingface/tokenizers', '@huggingface/jinja', '@noble/hashes/*'];
   const worker = await bundled(readFileSync(installed('dist/src/worker/main.js'), 'utf8'),
@@ -349,7 +352,7 @@ test('npm run docs: every name of the interface, without a warning', limit, asyn
   const { status, output } = await run('npm', ['run', 'docs']);
   assert.equal(status, 0, output);
   const index = readFileSync(join(root, 'build/docs/modules.html'), 'utf8');
-  for (const name of ['onekv', 'index', 'openai', 'prompt-api', 'constraint', 'bench']) {
+  for (const name of ['onekv', 'index', 'openai', 'prompt-api', 'bench']) {
     assert.ok(index.includes(name), name);
   }
 });

@@ -2,7 +2,8 @@
 //
 //   node wasm/toolchain/build.mjs [wasm] [ts] [native] [docs] [clean]     (default: wasm ts)
 //
-// wasm    build/wasm-*/onekv-{simd128,relaxed}.{mjs,wasm}, copied to dist/wasm/
+// wasm    build/wasm-*/onekv-{simd128,relaxed}.{mjs,wasm}, copied to dist/wasm/, and the grammar
+//         module, which is kept built (wasm/grammar/build.sh)
 // ts      web/src and web/cli to dist/src and dist/cli, and the worker in one file
 // docs    the reference of the package's interface, from its comments, in build/docs/
 // native  the test programs with sanitizers and with optimisation, in build/native-*/
@@ -11,7 +12,7 @@ import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSy
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Stop, main, must, root, run, say, withLock } from './shell.mjs';
-import { bundleWorker, bundleXgrammar } from './bundle.mjs';
+import { bundleWorker } from './bundle.mjs';
 import { need } from './setup.mjs';
 
 const wrapper = join(root, 'wasm/toolchain/emcc-env');
@@ -77,6 +78,8 @@ export async function buildWasm() {
     copyNewer(`${built}.wasm`, `${target}.wasm`);
     copyNewer(`${built}.mjs`, `${target}.mjs`, copyScript);
   }
+  const grammar = 'onekv-grammar.wasm';
+  copyNewer(join(root, 'wasm/grammar', grammar), join(root, 'dist/wasm', grammar));
 }
 
 export async function buildTypeScript() {
@@ -92,7 +95,6 @@ export async function buildTypeScript() {
     }
     const { seconds } = await must('tsc', process.execPath, [compiler, '--project', root]);
     say(`build: ts (${seconds.toFixed(1)} s)`);
-    await bundleXgrammar();
     await bundleWorker();
     const bin = join(root, 'dist/cli/onekv.js');
     if (existsSync(bin)) chmodSync(bin, 0o755);

@@ -1,6 +1,5 @@
 // An answer that is JSON of a schema, whatever the model would rather say.
 import { OneKV } from 'onekv';
-import { constrain } from 'onekv/constraint';
 
 const schema = {
   type: 'object',
@@ -15,9 +14,9 @@ const schema = {
 
 export async function run(write) {
   const model = await OneKV.load('/models/stories-q-mqa.q8_0.gguf');
+  const constraint = await model.constrain(schema);
   for (let seed = 1; seed <= 3; seed++) {
     const session = await model.createSession({ temperature: 1, seed });
-    const constraint = await constrain(model, schema);
     const text = await session.prompt('A child in the story: ', { constraint });
     write(`${JSON.stringify(JSON.parse(text))}\n`);
     await session.destroy();

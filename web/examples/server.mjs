@@ -6,11 +6,10 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { OneKV } from 'onekv';
-import { constrain } from 'onekv/constraint';
 import { openai } from 'onekv/openai';
 
 const [file, port = '0'] = process.argv.slice(2);
-const client = openai(await OneKV.load(file), { constrain });
+const client = openai(await OneKV.load(file));
 
 async function answer(request, response) {
   const controller = new AbortController();

@@ -28,6 +28,8 @@ export { ChatTemplate, encodeChat } from './text/chat-template.js';
 export type { ChatTemplateOptions } from './text/chat-template.js';
 export { generate } from './engine/generate.js';
 export type { FinishReason, GenerateOptions, GenerateResult, TextPart } from './engine/generate.js';
+export { Grammars } from './engine/grammar.js';
+export type { Grammar, LazyGrammar, PlainGrammar, Rule } from './engine/grammar.js';
 export { hasRelaxedSimd } from './engine/simd-probe.js';
 export { automaticThreads } from './engine/module.js';
 export type { EngineOptions } from './engine/module.js';

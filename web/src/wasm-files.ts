@@ -2,6 +2,13 @@
 // stand in this folder, where the bundled worker.js stands too: `../wasm/` is right in both.
 import type { SimdLevel } from './api/description.js';
 
+/** The module of grammars (wasm/grammar). */
+export function grammarFile(base?: string | URL): URL {
+  if (base === undefined) return new URL('../wasm/onekv-grammar.wasm', import.meta.url);
+  const folder = new URL(String(base).replace(/\/?$/, '/'), globalThis.location?.href);
+  return new URL('onekv-grammar.wasm', folder);
+}
+
 /** The script and the module of one SIMD level; `base`: their folder, if it is another. */
 export function wasmFiles(simd: SimdLevel, base?: string | URL): { glue: URL; wasm: URL } {
   if (base !== undefined) {

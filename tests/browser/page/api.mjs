@@ -148,10 +148,10 @@ async function shared({ model }) {
 
 /** The subpaths, over a model with a chat template. */
 async function facades() {
-  const [{ openai }, { languageModel }, { constrain }] = await Promise.all(
-    ['openai', 'prompt-api', 'constraint'].map((name) => import(`./dist/src/facades/${name}.js`)));
+  const [{ openai }, { languageModel }] = await Promise.all(
+    ['openai', 'prompt-api'].map((name) => import(`./dist/src/facades/${name}.js`)));
   const model = await OneKV.load('/made/chat.gguf', { store: 'none' });
-  const { chat: { completions } } = openai(model, { constrain });
+  const { chat: { completions } } = openai(model);
   const body = { messages: [{ role: 'user', content: 'Tim had a' }], temperature: 0,
     max_tokens: 8 };
   const whole = await completions.create(body);
@@ -164,7 +164,7 @@ async function facades() {
   }
   same(text, whole.choices[0].message.content, 'the stream of a completion');
   await fails(completions.create({ ...body, tools: [{}] }), 'INVALID_ARGUMENT', 'tools');
-  const session = await languageModel(async () => model, { constrain }).create();
+  const session = await languageModel(async () => model).create();
   const answer = await session.prompt([...body.messages,
     { role: 'assistant', content: ' The answer is', prefix: true }],
   { responseConstraint: /( \d){3}/ });

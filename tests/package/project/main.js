@@ -1,7 +1,6 @@
 // What every consumer project does with the installed package, in a page and in Node: load, write
 // as it comes, clone, answer under a grammar, look at the memory, unload.
 import { OneKV } from 'onekv';
-import { constrain } from 'onekv/constraint';
 import { languageModel } from 'onekv/prompt-api';
 
 /** Options are those of OneKV.load. */
@@ -16,8 +15,7 @@ export async function work(source, options) {
     story += text;
   }
   const twin = await session.clone();
-  const constraint = await constrain(model, /\d\d toys/);
-  const number = await twin.prompt(' They had', { constraint });
+  const number = await twin.prompt(' They had', { constraint: /\d\d toys/ });
   const memory = await model.memory();
   await model.unload();
 

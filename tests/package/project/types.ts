@@ -3,7 +3,6 @@ import { OneKV, OneKVError } from 'onekv';
 import type { MemoryReport, Model, ModelStore, Session } from 'onekv';
 import { makePlan, runBatches, suiteNames } from 'onekv/bench';
 import type { PlanOptions, Results } from 'onekv/bench';
-import { constrain } from 'onekv/constraint';
 import { Engine, generate } from 'onekv/engine';
 import { openai } from 'onekv/openai';
 import type { ChatCompletion, ChatCompletionChunk } from 'onekv/openai';
@@ -31,10 +30,10 @@ export async function use(signal: AbortSignal): Promise<string> {
   for await (const part of session.promptStreaming('Hello', { signal, maxTokens: 10 })) {
     text += part;
   }
-  await session.prompt('JSON, please', { constraint: await constrain(model, { type: 'object' }) });
+  await session.prompt('JSON, please', { constraint: await model.constrain({ type: 'object' }) });
   const blob: Blob = await session.save({ format: 'tokens' });
   await model.restore(blob);
-  const client = openai(model, { constrain });
+  const client = openai(model);
   const whole: ChatCompletion = await client.chat.completions.create({
     messages: [{ role: 'user', content: 'Hello' }],
   });

@@ -22,6 +22,10 @@ export type LayerErrorCode =
   | 'UNSUPPORTED_TOKENIZER'
   /** The file has no chat template, or it cannot be applied to these messages. */
   | 'NO_CHAT_TEMPLATE' | 'BAD_CHAT_TEMPLATE'
+  /** A schema, expression or grammar that cannot be honoured: the message names the keyword. */
+  | 'CONSTRAINT_REFUSED'
+  /** A constraint that grew past what the grammar module may take of time or memory. */
+  | 'CONSTRAINT_TOO_COMPLEX'
   /** The file's SHA-256 is not the one that was asked for. */
   | 'INTEGRITY_FAILED'
   /** The model's worker could not be started, or it ended. */

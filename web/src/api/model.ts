@@ -8,7 +8,8 @@
 import type { Classification, ImageInput } from './image.js';
 import type { CacheCost, MemoryEvent, MemoryReport, StandardBytes } from './memory.js';
 import type { SignalOptions } from './options.js';
-import type { Session, SessionBatch, SessionOptions } from './session.js';
+import type { Constraint, ResponseConstraint, Session, SessionBatch, SessionOptions } from
+  './session.js';
 import type { ChatMessage } from './messages.js';
 import type { CacheType, ModelDescription, SimdLevel } from './description.js';
 
@@ -84,6 +85,10 @@ export interface Model {
     options?: SignalOptions & { special?: boolean }): Promise<number[]>;
   detokenize(tokens: Iterable<number>,
     options?: SignalOptions & { special?: boolean }): Promise<string>;
+  /** Looks at a constraint before it is used: what cannot be honoured, or could not begin, fails
+   * here. The first one fetches the grammar module (0.5 MB gzipped). Errors: INVALID_ARGUMENT,
+   * CONSTRAINT_REFUSED, CONSTRAINT_TOO_COMPLEX, UNSUPPORTED_TOKENIZER, WASM_FAILED. */
+  constrain(constraint: ResponseConstraint, options?: SignalOptions): Promise<Constraint>;
   vocabulary(options?: SignalOptions): Promise<Vocabulary>;
   /** The class of an image, for vision models; the image is scaled to the model's size.
    * Errors: WRONG_STATE (no vision model), INVALID_ARGUMENT. */

@@ -25,7 +25,21 @@ export interface SessionOptions extends SamplingOptions, SignalOptions {
 /** Text; messages of a chat; or token ids, which are taken as they are. */
 export type PromptInput = string | readonly ChatMessage[] | { tokens: ArrayLike<number> };
 
-/** Says before each choice which tokens may come: a grammar. One serves one call. */
+/** What a whole answer is: JSON of a schema (`true`: any JSON), JSON with an object on top, text
+ * that matches a regular expression, or one of a Lark grammar. Keys of objects come in the order of
+ * the schema's `properties`. */
+export type ResponseConstraint =
+  true | RegExp | { type: 'json_object' } | { lark: string } | object;
+
+/** A constraint that Model.constrain has looked at; it serves any number of answers. */
+export interface Constraint {
+  readonly kind: 'json' | 'regex' | 'lark';
+  /** The schema's JSON, the expression's source, the grammar. */
+  readonly text: string;
+}
+
+/** Says before each choice which tokens may come: a rule of the caller's own, asked for each token
+ * by a message. One serves one call. */
 export interface TokenConstraint {
   /** Bit t % 32 of word t / 32 is token t, [ceil(vocabulary / 32)]; undefined: any token. */
   allowed(): Uint32Array | undefined | Promise<Uint32Array | undefined>;
@@ -45,7 +59,9 @@ export interface PromptOptions extends AppendOptions {
   stop?: string | readonly string[];
   /** Log probabilities with each token, and those of this many likeliest ones. */
   logprobs?: number;
-  constraint?: TokenConstraint;
+  /** What the answer must be. Errors, before the first token: INVALID_ARGUMENT, CONSTRAINT_REFUSED
+   * (the keyword is named), CONSTRAINT_TOO_COMPLEX. */
+  constraint?: ResponseConstraint | Constraint | TokenConstraint;
 }
 
 export interface TokenLogprob {

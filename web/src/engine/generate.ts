@@ -4,6 +4,7 @@
 // that a conversation can go on from it. Between pieces and tokens others get their turn, and an
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from '../api/errors.js';
+import type { TokenConstraint } from '../api/session.js';
 import type { Session } from './session.js';
 import type { AdvanceOptions, Choice } from './step.js';
 import { StopStrings } from '../text/stop-strings.js';
@@ -31,8 +32,8 @@ export interface GenerateOptions {
   /** As in AdvanceOptions: log probabilities come with each part. */
   logprobs?: number;
   mask?: (logits: Float32Array, session: Session) => void;
-  /** Awaited before each choice. */
-  beforeChoice?: () => Promise<void>;
+  /** Asked before each choice and told what was chosen. */
+  constraint?: TokenConstraint;
   /** Default: this session alone, with turns of the event loop in between. */
   stepper?: Stepper;
 }
@@ -85,6 +86,21 @@ function stepAlone(): Stepper {
   };
 }
 
+/** A row of logits without the tokens whose bits are not set. */
+function applyMask(logits: Float32Array, mask: Uint32Array): void {
+  for (let first = 0; first < logits.length; first += 32) {
+    const word = mask[first >> 5] ?? 0;
+    if (word === 0xffffffff) continue;
+    if (word === 0) logits.fill(Number.NEGATIVE_INFINITY, first, first + 32);
+    else {
+      const end = Math.min(first + 32, logits.length);
+      for (let token = first; token < end; token++) {
+        if ((word >>> (token & 31) & 1) === 0) logits[token] = Number.NEGATIVE_INFINITY;
+      }
+    }
+  }
+}
+
 function checkRoom(session: Session, prompt: ArrayLike<number>): void {
   const { length, contextLength, slides } = session;
   if (length + prompt.length === 0) {
@@ -111,6 +127,7 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
     ...(options.logprobs === undefined ? {} : { logprobs: options.logprobs }),
     ...(options.mask === undefined ? {} : { mask: options.mask }),
   };
+  const { constraint } = options;
   const ids = session.model.checkTokens(prompt);
   checkRoom(session, ids);
   const stepper = options.stepper ?? stepAlone();
@@ -131,8 +148,13 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
       reason = 'context';
       break;
     }
-    await options.beforeChoice?.();
-    const choice = await stepper.next(session, advance);
+    const allowed = await constraint?.allowed();
+    const choice = await stepper.next(session, allowed === undefined ? advance
+      : { ...advance, mask: (logits) => {
+        options.mask?.(logits, session);
+        applyMask(logits, allowed);
+      } });
+    await constraint?.accept(choice.token);
     tokens.push(choice.token);
     const isEnd = tokenizer.ends.has(choice.token);
     const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));

@@ -1,6 +1,6 @@
 // The request and response bodies of onekv/openai: the parts of OpenAI's chat completions that a
 // local model can honour, under their names.
-import type { ResponseConstraint } from './constraint.js';
+import type { ResponseConstraint } from '../api/session.js';
 
 export interface TextPart {
   type: 'text';

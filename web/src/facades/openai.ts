@@ -1,21 +1,19 @@
 // The subpath onekv/openai: chat.completions.create over a model that is here. The API has no
 // state; sessions behind it have, so that a conversation that goes on is not computed again.
 import type { Model } from '../api/model.js';
-import type { GeneratedPart, Generation, GenerationResult, PromptOptions, TokenConstraint } from
+import type { GeneratedPart, Generation, GenerationResult, PromptOptions, ResponseConstraint } from
   '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, ChoiceLogprobs, FinishReason,
-  LogprobEntry, RequestMessage, ResponseConstraint, TokenLogprobEntry, Usage } from
+  LogprobEntry, RequestMessage, TokenLogprobEntry, Usage } from
   './openai-types.js';
 import { SessionPool } from './session-pool.js';
 
 export type * from './openai-types.js';
 
 export interface OpenAIOptions {
-  /** `constrain` of onekv/constraint, if response_format is to be honoured. */
-  constrain?: (model: Model, constraint: ResponseConstraint) => Promise<TokenConstraint>;
   /** Idle sessions that are kept for requests that go on from them; default 4. */
   sessions?: number;
 }
@@ -99,18 +97,16 @@ function samplingOf(body: ChatRequest): SamplingOptions {
   };
 }
 
-async function constraintOf(model: Model, { response_format: format }: ChatRequest,
-  { constrain }: OpenAIOptions): Promise<TokenConstraint | undefined> {
+function constraintOf({ response_format: format }: ChatRequest): ResponseConstraint | undefined {
   if (format === undefined || format === null) return undefined;
   const type = checkOneOf('response_format.type', format.type,
     ['text', 'json_object', 'json_schema', 'regex']);
   if (type === 'text') return undefined;
-  if (constrain === undefined) {
-    throw new OneKVError('INVALID_ARGUMENT', `response_format: ${type} needs a grammar; give ` +
-      "openai() { constrain } from 'onekv/constraint'");
-  }
-  if (format.type === 'json_schema') return constrain(model, format.json_schema?.schema);
-  return constrain(model, format.type === 'regex' ? format.regex : true);
+  if (format.type === 'json_object') return { type: 'json_object' };
+  if (format.type === 'regex') return format.regex;
+  const schema = format.type === 'json_schema' ? format.json_schema?.schema : undefined;
+  if (schema !== undefined) return schema;
+  throw invalidArgument('response_format.json_schema.schema', schema, 'a JSON schema');
 }
 
 const finishReasons: Record<GenerationResult['reason'], FinishReason> = {
@@ -156,13 +152,13 @@ interface Run {
   end(): Promise<void>;
 }
 
-async function start(model: Model, pool: SessionPool, body: ChatRequest, own: OpenAIOptions,
+async function start(model: Model, pool: SessionPool, body: ChatRequest,
   { signal }: RequestOptions): Promise<Run> {
   checkFields(body);
   const top = isNothing(body.top_logprobs) ? 0 : checkInteger('top_logprobs', body.top_logprobs,
     0, 20);
   const aborting = signal === undefined ? {} : { signal };
-  const constraint = await constraintOf(model, body, own);
+  const constraint = constraintOf(body);
   const prompt = await model.tokenize(messagesOf(body), aborting);
   const most = body.max_completion_tokens ?? body.max_tokens;
   const options: PromptOptions = {
@@ -254,7 +250,7 @@ export function openai(model: Model, options: OpenAIOptions = {}): OpenAIClient 
   const most = checkInteger('sessions', options.sessions ?? 4, 1, 1024);
   const pool = new SessionPool(model, most);
   const create = async (body: ChatRequest, request: RequestOptions = {}) => {
-    const run = await start(model, pool, body, options, request);
+    const run = await start(model, pool, body, request);
     return body.stream === true ? streamed(run, body.stream_options?.include_usage === true)
       : whole(run);
   };

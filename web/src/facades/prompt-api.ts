@@ -9,8 +9,7 @@
 import type { Model } from '../api/model.js';
 import type { DownloadMonitor, LoadOptions } from '../api/load.js';
 import type { ChatMessage } from '../api/messages.js';
-import type { PromptInput, PromptOptions, Session, TokenConstraint } from '../api/session.js';
-import type { ResponseConstraint } from './constraint.js';
+import type { PromptInput, PromptOptions, ResponseConstraint, Session } from '../api/session.js';
 import { checkOneOf } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
 
@@ -56,7 +55,7 @@ export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
 
 export interface LanguageModelPromptOptions {
   signal?: AbortSignal;
-  /** Needs options.constrain of languageModel(). The prompt tells the model of it. */
+  /** The prompt tells the model of it. */
   responseConstraint?: ResponseConstraint;
   /** Keeps the prompt from telling of it; default false. */
   omitResponseConstraintInput?: boolean;
@@ -65,8 +64,6 @@ export interface LanguageModelPromptOptions {
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
 
 export interface LanguageModelSettings {
-  /** `constrain` of onekv/constraint, if responseConstraint is to be honoured. */
-  constrain?: (model: Model, constraint: ResponseConstraint) => Promise<TokenConstraint>;
   /** What OneKV.availability() says, for a model that is not loaded yet. */
   available?: () => Promise<boolean>;
 }
@@ -261,14 +258,9 @@ export class LanguageModelSession extends EventTarget {
 
   async #promptOptions({ signal, responseConstraint }: LanguageModelPromptOptions):
   Promise<PromptOptions> {
-    const { constrain } = this.#settings;
-    if (responseConstraint !== undefined && constrain === undefined) {
-      throw unsupported("responseConstraint without { constrain } of 'onekv/constraint'");
-    }
     return {
       ...(signal === undefined ? {} : { signal }),
-      ...(responseConstraint === undefined || constrain === undefined ? {}
-        : { constraint: await constrain(this.onekv.model, responseConstraint) }),
+      ...(responseConstraint === undefined ? {} : { constraint: responseConstraint }),
     };
   }
 

@@ -5,9 +5,11 @@ import type { Classification, ImageInput, Pixels } from '../api/image.js';
 import type { SignalOptions } from '../api/options.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { CacheType, ModelDescription } from '../api/description.js';
-import type { Session, SessionBatch, SessionOptions } from '../api/session.js';
+import type { Constraint, ResponseConstraint, Session, SessionBatch, SessionOptions } from
+  '../api/session.js';
 import { Batch } from './batch.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
+import { CheckedConstraint, wireGrammar } from './constraint.js';
 import { TypedTarget, memoryEvent } from './events.js';
 import type { LoadedModel, SessionState } from '../wire/protocol.js';
 import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
@@ -131,6 +133,13 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     { signal, special = false }: SignalOptions & { special?: boolean } = {}): Promise<string> {
     return this.client.call('detokenize', { tokens: Int32Array.from(tokens), special },
       { signal });
+  }
+
+  async constrain(constraint: ResponseConstraint,
+    { signal }: SignalOptions = {}): Promise<Constraint> {
+    const grammar = wireGrammar(constraint);
+    await this.client.call('constrain', { grammar }, { signal });
+    return new CheckedConstraint(grammar);
   }
 
   vocabulary({ signal }: SignalOptions = {}): Promise<Vocabulary> {

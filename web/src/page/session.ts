@@ -7,6 +7,7 @@ import type { SignalOptions } from '../api/options.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { Answer, textStream } from './answer.js';
+import { isTokenConstraint, wireGrammar } from './constraint.js';
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
@@ -47,7 +48,7 @@ export function onPrefill(options: AppendOptions): CallOptions {
 }
 
 /** Asks the constraint what the worker asks, one thing after the other. */
-function constrain(constraint: TokenConstraint, client: WorkerClient) {
+function obeying(constraint: TokenConstraint, client: WorkerClient) {
   let last = Promise.resolve();
   return (notice: Notice, call: number) => {
     const then = (work: () => Promise<void>) => {
@@ -120,14 +121,15 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   generate(input: PromptInput, options: PromptOptions = {}): Answer {
     return new Answer(async (signal, onPart) => {
       const { maxTokens, stop, logprobs, constraint } = options;
-      const obey = constraint === undefined ? () => {}
-        : constrain(constraint, this.model.client);
+      const own = isTokenConstraint(constraint) ? constraint : undefined;
+      const obey = own === undefined ? () => {} : obeying(own, this.model.client);
       const result = await this.#call('generate', {
         input: wireInput(input),
         options: {
           maxTokens, logprobs,
           stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
-          constrained: constraint !== undefined,
+          ...(own !== undefined ? { constrained: true }
+            : constraint === undefined ? {} : { grammar: wireGrammar(constraint) }),
         },
       }, {
         signal,

@@ -16,6 +16,7 @@ import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from '../api/
 import type { SamplingOptions } from '../api/sampling.js';
 import type { AttentionMap, GeneratedPart, GenerationResult } from '../api/session.js';
 import type { ErrorCode } from '../api/errors.js';
+import type { Grammar } from '../api/grammar.js';
 import type { ModelStore } from '../api/store.js';
 
 /** Where the bytes of a model are: an address (in Node a path too), or the bytes, or a port that
@@ -69,6 +70,8 @@ export interface WireGenerateOptions {
   maxTokens?: number | undefined;
   stop?: readonly string[] | undefined;
   logprobs?: number | undefined;
+  /** A grammar that the worker goes by. */
+  grammar?: Grammar | undefined;
   /** The worker asks before each choice (notice `ask`) and is answered by `allowed`. */
   constrained?: boolean | undefined;
 }
@@ -131,6 +134,8 @@ export interface Calls {
   tokenize: { args: { input: WireInput; special: boolean }; result: number[] };
   detokenize: { args: { tokens: Int32Array; special: boolean }; result: string };
   vocabulary: { args: object; result: Vocabulary };
+  /** Whether a grammar can be honoured and begin. */
+  constrain: { args: { grammar: Grammar }; result: undefined };
   classify: { args: Pixels; result: Classification };
   /** Notices: prefill. */
   createSession: { args: WireSessionOptions; result: SessionState };

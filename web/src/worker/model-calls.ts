@@ -85,6 +85,7 @@ export class ModelHost {
   #engine: Engine | Promise<Engine> | undefined;
   #model: Model | Promise<Model> | undefined;
   #sessions: SessionHost | undefined;
+  #wasmUrl: string | undefined;
 
   /** onTurn is called after each turn of work on sessions. */
   constructor(loading: Loading, onTurn: () => void) {
@@ -132,6 +133,7 @@ export class ModelHost {
   async #open({ simd, threads, wasmUrl, lock }: Args<'open'>): Promise<Result<'open'>> {
     if (this.#engine !== undefined) throw new OneKVError('WRONG_STATE', 'open comes once');
     try {
+      this.#wasmUrl = wasmUrl;
       this.#engine = Engine.open({
         ...(simd === undefined ? {} : { simd }),
         ...(threads === undefined ? {} : { threads }),
@@ -162,7 +164,7 @@ export class ModelHost {
       throw error;
     }
     const model = this.#model;
-    this.#sessions = new SessionHost(model, this.#onTurn);
+    this.#sessions = new SessionHost(model, this.#onTurn, this.#wasmUrl);
     const { description, name, labels, hash, contextLength, hasChatTemplate, threads } = model;
     const { cache, cacheType } = model;
     return {

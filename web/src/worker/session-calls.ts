@@ -5,6 +5,8 @@ import type { Plan } from './conversation.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import { generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
+import { Grammars } from '../engine/grammar.js';
+import type { Rule } from '../engine/grammar.js';
 import type { Model } from '../engine/model.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from '../wire/protocol.js';
 import { sessionReport } from './reports.js';
@@ -16,27 +18,22 @@ import { Scheduler } from './scheduler.js';
 const sessionMost = 2 ** 31 - 1;
 
 export type SessionCall = 'createSession' | 'restore' | 'generate' | 'append' | 'measure' |
-  'clone' | 'truncate' | 'tokens' | 'setSampling' | 'save' | 'sessionMemory' | 'attention' |
-  'destroy';
-
-/** A row of logits without the tokens whose bits are not set. */
-function applyMask(logits: Float32Array, mask: Uint32Array): void {
-  for (let token = 0; token < logits.length; token++) {
-    const word = mask[token >> 5] ?? 0;
-    if ((word >>> (token & 31) & 1) === 0) logits[token] = Number.NEGATIVE_INFINITY;
-  }
-}
+  'clone' | 'constrain' | 'truncate' | 'tokens' | 'setSampling' | 'save' | 'sessionMemory' |
+  'attention' | 'destroy';
 
 export class SessionHost {
   readonly handlers: Handlers<SessionCall>;
   readonly #model: Model;
   readonly #scheduler: Scheduler;
+  readonly #wasmUrl: string | undefined;
+  #grammars: Grammars | undefined;
   readonly #conversations = new Map<number, Conversation>();
   #nextSession = 1;
 
-  /** onTurn is called after each turn of work. */
-  constructor(model: Model, onTurn: () => void) {
+  /** onTurn is called after each turn of work. wasmUrl: where the grammar module is. */
+  constructor(model: Model, onTurn: () => void, wasmUrl: string | undefined) {
     this.#model = model;
+    this.#wasmUrl = wasmUrl;
     this.#scheduler = new Scheduler(model, onTurn);
     this.handlers = {
       createSession: (args, call) => this.#createSession(args, call),
@@ -51,6 +48,10 @@ export class SessionHost {
         const conversation = this.#find(session);
         const { keep, ids } = conversation.plan(input, true);
         return keep + ids.length - conversation.session.length;
+      },
+      constrain: async ({ grammar }, call) => {
+        (await this.#rule(grammar, call)).free();
+        return undefined;
       },
       clone: ({ session }) => this.#add((id) => this.#find(session).clone(id)),
       truncate: ({ session, count }) => {
@@ -198,31 +199,53 @@ export class SessionHost {
   async #generate({ session, input, options }: Args<'generate'>,
     call: CallContext): Promise<Result<'generate'>> {
     const conversation = this.#find(session);
-    const { maxTokens, stop, logprobs, constrained } = options ?? {};
-    const { tokenizer } = this.#model;
+    const { stop } = options ?? {};
     if (stop !== undefined && !(Array.isArray(stop) && stop.every((s) => typeof s === 'string'))) {
       throw invalidArgument('stop', stop, 'an array of strings');
     }
     const plan = conversation.plan(input, true);
+    const rule = await this.#constraintOf(options, call);
+    try {
+      return await this.#answer(conversation, plan, options ?? {}, rule, call);
+    } finally {
+      rule?.free();
+    }
+  }
+
+  /** The rule of a grammar, or the one of the page's own. */
+  #constraintOf(options: Args<'generate'>['options'],
+    call: CallContext): Promise<Rule> | Rule | undefined {
+    const { grammar, constrained } = options ?? {};
+    if (grammar !== undefined) return this.#rule(grammar, call);
+    if (constrained !== true) return undefined;
+    return { isOver: false, allowed: () => call.ask(), accept: () => {}, free: () => {} };
+  }
+
+  async #rule(grammar: unknown, call: CallContext): Promise<Rule> {
+    const { tokenizer, description } = this.#model;
+    this.#grammars ??= new Grammars(tokenizer, description.outputs, this.#wasmUrl);
+    return this.#grammars.rule(grammar, call.signal);
+  }
+
+  async #answer(conversation: Conversation, plan: Plan, options: Args<'generate'>['options'],
+    rule: Rule | undefined, call: CallContext): Promise<Result<'generate'>> {
+    const { maxTokens, stop, logprobs } = options;
+    const { tokenizer } = this.#model;
     const started = performance.now();
     await this.#append(conversation, plan, call);
     const prefillMs = performance.now() - started;
-    let mask: Uint32Array | undefined;
     const parts = generate(conversation.session, tokenizer, [], {
       signal: call.signal,
       stepper: this.#scheduler,
       ...(maxTokens === undefined ? {} : { maxTokens }),
       ...(stop === undefined ? {} : { stop }),
       ...(logprobs === undefined ? {} : { logprobs }),
-      ...(constrained === true ? {
-        beforeChoice: async () => { mask = await call.ask(); },
-        mask: (logits: Float32Array) => { if (mask !== undefined) applyMask(logits, mask); },
-      } : {}),
+      ...(rule === undefined ? {} : { constraint: rule }),
     });
     const result = await this.#stream(conversation, plan, parts, call);
     const { promptTokens: _, ...rest } = result;
     return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
-      cachedTokens: plan.keep, state: this.state(session) as SessionState };
+      cachedTokens: plan.keep, state: this.state(conversation.id) as SessionState };
   }
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
