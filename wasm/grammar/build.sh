@@ -40,7 +40,7 @@ build='
   mount --bind "$2" "$1/grammar"
   mount -t proc proc "$1/proc"
   mount -t tmpfs tmpfs "$1/tmp"
-  chroot "$1" /usr/bin/env -i -C /grammar HOME=/tmp PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
+  chroot "$1" /usr/bin/env -i -C /grammar HOME=/tmp LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin:/bin \
     CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER=wasm-ld \
     RUSTFLAGS="-C link-arg=--allow-undefined -C link-arg=--max-memory=536870912" \
     bash -euo pipefail -c "$3"

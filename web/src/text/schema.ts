@@ -19,7 +19,8 @@ const ours = 'onekv-';
 
 const single = ['additionalItems', 'additionalProperties', 'items'];
 const lists = ['allOf', 'anyOf', 'items', 'oneOf', 'prefixItems'];
-const maps = ['$defs', 'definitions', 'patternProperties', 'properties'];
+/** Not $defs: what nothing refers to says nothing. */
+const maps = ['patternProperties', 'properties'];
 const refusedAlways = ['not', 'contains', 'dependencies', 'dependentRequired', 'dependentSchemas',
   'propertyNames', 'unevaluatedItems', 'unevaluatedProperties', '$dynamicRef', '$recursiveRef',
   'disallow', 'divisibleBy', 'extends', 'if', 'uniqueItems'];
@@ -49,8 +50,14 @@ function checkMultiple(value: unknown, path: string): void {
   const decimals = (digits.split('.')[1] ?? '').length - Number(exponent);
   const scaled = Math.round((value as number) * 10 ** Math.max(0, decimals));
   if (scaled > multipleMost || decimals > 9) {
-    refuse(path, `multipleOf ${String(value)} (the most is ${multipleMost} steps of its last digit)`);
+    refuse(path, `multipleOf ${String(value)} (at most ${multipleMost} of its last digit)`);
   }
+}
+
+/** References inside of a schema with a name of its own start from that name. */
+function hasReference(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  return '$ref' in value || Object.values(value).some(hasReference);
 }
 
 class Preparation {
@@ -74,8 +81,9 @@ class Preparation {
     for (const name of refusedAlways) {
       if (Object.hasOwn(schema, name)) refuse(path, `the keyword "${name}"`);
     }
-    if (path !== '#' && typeof schema['$id'] === 'string' && !schema['$id'].startsWith('#')) {
-      refuse(path, 'the keyword "$id" inside of a schema');
+    const { $id } = schema;
+    if (path !== '#' && typeof $id === 'string' && !$id.startsWith('#') && hasReference(schema)) {
+      refuse(path, 'the keyword "$id" around a "$ref"');
     }
     if ('multipleOf' in schema) checkMultiple(schema['multipleOf'], path);
     this.#children(schema, path);
@@ -114,7 +122,9 @@ class Preparation {
     for (const name of maps) {
       const map = schema[name];
       if (!isObject(map)) continue;
-      for (const [key, value] of Object.entries(map)) this.#prepare(value, `${path}/${name}/${key}`);
+      for (const [key, value] of Object.entries(map)) {
+        this.#prepare(value, `${path}/${name}/${key}`);
+      }
     }
   }
 
