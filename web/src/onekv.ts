@@ -14,7 +14,8 @@ export type { SignalOptions } from './api/options.js';
 export type { ChatMessage } from './api/messages.js';
 export type { Arithmetic, CacheType, ModelDescription, Projection, SimdLevel }
   from './api/description.js';
-export type { ModelSource, OpenedSource } from './api/source.js';
+export type { AccessOptions, Fetch, FreshAddress, ModelSource, OpenedSource, Refused }
+  from './api/source.js';
 export type { SamplerOrder, SamplingOptions } from './api/sampling.js';
 export type { ModelStore, StoreChoice, StoredModel } from './api/store.js';
 export type { ErrorCode } from './api/errors.js';

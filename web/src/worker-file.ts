@@ -1,15 +1,34 @@
 // Starts the package's worker file. The address stands here literally, in a call of its own, since
 // that is what bundlers look for; and it stands in this folder, since the built worker.js does.
+import type { ScriptAddress } from './api/load.js';
+import { importing, isForeign } from './util/foreign-script.js';
 
 /** Name of a thread's worker, by which the glue knows what it is (Emscripten's default). */
 export const threadName = 'em-pthread';
 
+/** Beside this file as it is served. Not literally: of a bundle it is not asked for. */
+const own = (name: string) => new URL(`./${name}.js`, import.meta.url);
+
+/** The address to start where that is another than the script's own; undefined where it is not. */
+function foreign(url: ScriptAddress | undefined): string | undefined {
+  const script = url ?? own('worker');
+  // What a policy of Trusted Types made is used as it is.
+  if (typeof script !== 'string' && !(script instanceof URL)) return undefined;
+  return isForeign(script) ? importing(new URL(script, globalThis.location.href)) : undefined;
+}
+
 /** The worker that answers the page's calls; `url`: worker.js, where it is not beside this file. */
-export const newWorker = (url: string | URL | undefined): Worker => (url === undefined
-  ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
-  : new Worker(url, { type: 'module' }));
+export function newWorker(url: ScriptAddress | undefined): Worker {
+  const script = foreign(url) ?? url;
+  return script === undefined
+    ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
+    : new Worker(script as string, { type: 'module' });
+}
 
 /** The same script as one thread of an engine. */
-export const newThread = (url: string | URL | undefined): Worker => (url === undefined
-  ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: threadName })
-  : new Worker(url, { type: 'module', name: threadName }));
+export function newThread(url: ScriptAddress | undefined): Worker {
+  const script = foreign(url) ?? url;
+  return script === undefined
+    ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module', name: threadName })
+    : new Worker(script as string, { type: 'module', name: threadName });
+}

@@ -3,8 +3,16 @@ import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from './descr
 import type { CacheCost, StandardBytes } from './memory.js';
 import type { Model } from './model.js';
 import type { SignalOptions } from './options.js';
-import type { ModelSource } from './source.js';
+import type { AccessOptions, ModelSource } from './source.js';
 import type { StoreChoice, StoredModel } from './store.js';
+
+/** What a policy of Trusted Types gives: policy.createScriptURL(…). */
+export interface TrustedAddress {
+  toString(): string;
+  toJSON(): string;
+}
+
+export type ScriptAddress = string | URL | TrustedAddress;
 
 /** Where the parts of the package are, for pages whose bundler moves them, and which engine. */
 export interface WorkerOptions extends SignalOptions {
@@ -14,11 +22,13 @@ export interface WorkerOptions extends SignalOptions {
   threads?: 'auto' | number;
   /** Folder of onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
   wasmUrl?: string | URL;
-  /** The worker's script; default: worker.js beside the module that asks for it. */
-  workerUrl?: string | URL;
+  /** The worker's script; default: worker.js beside the module that asks for it. One of another
+   * origin is imported by a small one of the page's own, for which the page's
+   * Content-Security-Policy, if it has one, must allow `worker-src blob:`. */
+  workerUrl?: ScriptAddress;
 }
 
-export interface LoadOptions extends WorkerOptions {
+export interface LoadOptions extends WorkerOptions, AccessOptions {
   /** Hears `downloadprogress` events of a target, as in the Prompt API, in bytes:
    * `monitor: (m) => m.addEventListener('downloadprogress', (e) => show(e.loaded, e.total))`. */
   monitor?: (monitor: DownloadMonitor) => void;
@@ -27,6 +37,9 @@ export interface LoadOptions extends WorkerOptions {
   integrity?: string;
   /** Default 'auto'. */
   store?: StoreChoice;
+  /** Name of the stored copy, instead of the digest or the URL without its query: loads that name
+   * the same key get the same copy. */
+  key?: string | undefined;
   /** Asks the browser not to evict what is stored (navigator.storage.persist); default false. */
   persist?: boolean;
   /** Element type of the cache; default 'f16'. */
@@ -104,7 +117,7 @@ export interface OneKVStatic {
   load(source: ModelSource, options?: LoadOptions): Promise<Model>;
   /** Reads the header only: of a URL by a range request. */
   estimate(source: ModelSource,
-    options?: WorkerOptions & { cacheType?: CacheType }): Promise<Estimate>;
+    options?: WorkerOptions & AccessOptions & { cacheType?: CacheType }): Promise<Estimate>;
   /** What this browser can do, found out by trying. */
   availability(options?: WorkerOptions): Promise<Availability>;
   /** The models that load() has stored. */

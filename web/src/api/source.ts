@@ -8,6 +8,43 @@ export interface OpenedSource {
   name: string;
 }
 
+/** As the platform's fetch; the address comes as text. */
+export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
+
+/** What `refresh` is told. */
+export interface Refused {
+  url: string;
+  /** 401, 403, 404 or 410. */
+  status: number;
+  /** Bytes that have come so far. */
+  offset: number;
+}
+
+/** An address that may be asked for now. */
+export interface FreshAddress {
+  url: string | URL;
+  /** Instead of those so far. */
+  headers?: Record<string, string> | undefined;
+}
+
+/** How files of URLs are asked for. */
+export interface AccessOptions {
+  /** Sent to the URL's origin, and to no other that it redirects to. */
+  headers?: Record<string, string> | undefined;
+  /** Sent as the header "authorization: Bearer", and as `headers` to that origin alone. */
+  token?: string | undefined;
+  /** Used instead of the platform's; called in the page, not in the worker. */
+  fetch?: Fetch | undefined;
+  /** Asked for a new address when the one so far is refused (status 401, 403, 404, 410), also in
+   * the middle of a download, which then goes on where it was. undefined: there is none. */
+  refresh?: ((refused: Refused) =>
+    Promise<string | URL | FreshAddress | undefined> | string | URL | FreshAddress | undefined) |
+    undefined;
+  /** Seconds without a byte after which a connection counts as broken, and is made anew; default
+   * 60. */
+  stallSeconds?: number | undefined;
+}
+
 /** A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a path too. */
 export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array |
   Response | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | OpenedSource;

@@ -9,6 +9,7 @@
 import { Border } from './bindings.js';
 import type { Exports } from './bindings.js';
 import { OneKVError, checkInteger, checkOneOf, reasonOf } from '../api/errors.js';
+import { importing, isForeign } from '../util/foreign-script.js';
 import { wasmFiles } from '../wasm-files.js';
 import { hasRelaxedSimd } from './simd-probe.js';
 import type { SimdLevel } from '../api/description.js';
@@ -86,6 +87,29 @@ function makeMemory(notes: string[]): { memory: WebAssembly.Memory; bytesMax: nu
   throw new OneKVError('OUT_OF_MEMORY', 'no shared memory of even 256 MiB could be reserved');
 }
 
+/** Why a module did not start, once: the glue says it up to three times, in several wrappings. */
+function startFailure(said: readonly string[], thrown: string, glue: URL): string {
+  if (/^Cannot find module/.test(thrown)) return 'there is no such file';
+  const reason = (/^Aborted\((.*)\)\. Build with /s.exec(thrown)?.[1] ?? thrown)
+    .replace(`: ${glue.href}`, '');
+  const more = said.filter((line) => !line.includes(reason));
+  const hint = /unsafe-eval|content security policy|\bCSP\b/i.test(reason)
+    ? "; the page's Content-Security-Policy must allow script-src 'wasm-unsafe-eval'" : '';
+  return [...more, reason.replace(/^Error: /, '')].join('; ') + hint;
+}
+
+/** Threads whose script, the glue, is of another origin are started by one of this origin. */
+function lendThreads(glue: URL): void {
+  const { Worker: Own } = globalThis as { Worker?: typeof Worker };
+  // A thread of the page (thread-guest.ts) is started there.
+  if (Own === undefined || !(Own.prototype instanceof EventTarget) || !isForeign(glue)) return;
+  (globalThis as { Worker: unknown }).Worker = class extends Own {
+    constructor(script: string | URL, options?: WorkerOptions) {
+      super(importing(script), options);
+    }
+  };
+}
+
 async function instantiate(simd: SimdLevel, base: string | URL | undefined,
   memory: WebAssembly.Memory): Promise<Instance> {
   const { glue, wasm } = wasmFiles(simd, base);
@@ -96,14 +120,14 @@ async function instantiate(simd: SimdLevel, base: string | URL | undefined,
     print: (text) => said.push(text),
     printErr: (text) => said.push(text),
   };
+  lendThreads(glue);
   try {
     const loaded = await import(/* webpackIgnore: true */ /* @vite-ignore */ glue.href) as
       { default(options: InstanceOptions): Promise<Instance> };
     return await loaded.default(options);
   } catch (error) {
-    throw new OneKVError('WASM_FAILED',
-      `${glue.href} could not be started: ${[...said, reasonOf(error)].join('; ')}`,
-      { cause: error });
+    throw new OneKVError('WASM_FAILED', `${glue.href} could not be started: ` +
+      startFailure(said, reasonOf(error), glue), { cause: error });
   }
 }
 

@@ -1,5 +1,6 @@
 // The page's end of the protocol: calls become promises, and the end of the worker, however it
 // comes, becomes their error.
+import type { ScriptAddress } from '../api/load.js';
 import { OneKVError } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
 import type { Args, CallMessage, CallName, FromWorker, Notice, Result, SessionState, ToWorker }
@@ -20,7 +21,7 @@ export interface WorkerListener {
   lost(reason: string): void;
 }
 
-export type StartWorker = (url: string | URL | undefined, listener: WorkerListener) => WorkerHandle;
+export type StartWorker = (url: ScriptAddress | undefined, listener: WorkerListener) => WorkerHandle;
 
 export interface CallOptions {
   signal?: AbortSignal | undefined;
@@ -47,7 +48,7 @@ export class WorkerClient {
   #over: OneKVError | undefined;
   #stopWatching: (() => void) | undefined;
 
-  constructor(start: StartWorker, url: string | URL | undefined) {
+  constructor(start: StartWorker, url: ScriptAddress | undefined) {
     this.#handle = start(url, {
       message: (messages) => messages.forEach((message) => this.#receive(message)),
       lost: (reason) => this.#lose(new OneKVError('WORKER_LOST', reason)),

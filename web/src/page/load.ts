@@ -6,6 +6,7 @@ import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
 import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
+import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
 import type { Result, WireModelOptions, WireSource, WireStore } from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
@@ -57,6 +58,13 @@ function isPlainBlob(source: unknown): source is Blob {
     (typeof File === 'function' && kind === File.prototype));
 }
 
+/** Of what is asked for its pieces, for messages. */
+function streamName(source: unknown): string {
+  if (source instanceof Response) return source.url.split(/[?#]/)[0] || 'a response';
+  const { name } = source as { name?: unknown };
+  return typeof name === 'string' && name !== '' ? name : 'a stream';
+}
+
 /** A source as it is sent. Streams stay here, and are asked for their pieces. */
 function wireSource(platform: Platform, source: ModelSource,
   transfer: Transferable[]): WireSource {
@@ -79,7 +87,7 @@ function wireSource(platform: Platform, source: ModelSource,
   }
   const port = serveStream(chunks);
   transfer.push(port);
-  return { port, name: 'a stream' };
+  return { port, name: streamName(source) };
 }
 
 /** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
@@ -137,15 +145,15 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
 
 async function load(platform: Platform, source: ModelSource,
   options: LoadOptions): Promise<RemoteModel> {
-  const { monitor, persist, integrity, store = platform.store, cacheType, arithmetic,
+  const { monitor, persist, integrity, key, store = platform.store, cacheType, arithmetic,
     contextLength, batch } = options;
   const target = new EventTarget();
   monitor?.(target as Parameters<typeof monitor>[0]);
   const transfer: Transferable[] = [];
   const args: { source: WireSource; options: WireModelOptions } = {
     source: wireSource(platform, source, transfer),
-    options: { cacheType, arithmetic, contextLength, batch, integrity,
-      store: wireStore(store, transfer) },
+    options: { cacheType, arithmetic, contextLength, batch, integrity, key,
+      store: wireStore(store, transfer), access: wireAccess(options, transfer) },
   };
   // Not waited for: the browser may ask the user, who may take long.
   if (persist === true) void persistStorage().catch(() => {});
@@ -182,7 +190,8 @@ async function estimate(platform: Platform, source: ModelSource,
   options: Parameters<OneKVStatic['estimate']>[1] = {}): Promise<Estimate> {
   const transfer: Transferable[] = [];
   const args = { source: wireSource(platform, source, transfer),
-    options: { cacheType: options.cacheType, store: platform.store } as WireModelOptions };
+    options: { cacheType: options.cacheType, store: platform.store,
+      access: wireAccess(options, transfer) } as WireModelOptions };
   return briefly(platform, { threads: 1, ...options }, async (client) => {
     const { perToken, sizes, ...found } = await client.call('estimate', args, { transfer });
     const { weightBytes, scratchBytes } = found;

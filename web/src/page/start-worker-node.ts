@@ -10,7 +10,7 @@ const execArgv = process.execArgv.some((option) => option.startsWith('--input-ty
 
 export const startWorker: StartWorker = (url, listener) => {
   const worker = new Worker(url === undefined ? new URL('../worker/main-node.js', import.meta.url)
-    : fileURLToPath(new URL(url)), execArgv);
+    : fileURLToPath(new URL(String(url))), execArgv);
   worker.unref();
   worker.on('message', (data) => listener.message(data));
   worker.on('messageerror', () => listener.lost('a message of the worker could not be read'));

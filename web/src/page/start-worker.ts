@@ -3,6 +3,8 @@
 // One at a time where a service worker answers: of several workers that ask for the same script at
 // the same time WebKit gives the service worker to the first only, and all that the others ask for
 // afterwards goes past it, to a network that may not be there.
+import { OneKVError, reasonOf } from '../api/errors.js';
+import type { ScriptAddress } from '../api/load.js';
 import { newWorker } from '../worker-file.js';
 import { serveThreads } from './thread-host.js';
 import type { StartWorker } from './client.js';
@@ -31,8 +33,56 @@ function announce(): () => void {
   return end;
 }
 
+/** Where there are no workers. */
+function whyNone(): string {
+  const isIn = (scope: string) => {
+    const kind = (globalThis as Record<string, unknown>)[scope];
+    return typeof kind === 'function' && globalThis instanceof kind;
+  };
+  if (isIn('ServiceWorkerGlobalScope')) {
+    return 'a service worker cannot start workers: load the model in a page, or in the offscreen ' +
+      'document of an extension, and ask it by messages';
+  }
+  if (isIn('SharedWorkerGlobalScope')) {
+    return 'the shared workers of this browser cannot start workers: load the model in a page or ' +
+      'in a worker of a page, and ask it by messages';
+  }
+  return 'there are no workers here: load the model in a page, in a worker of a page, or in Node';
+}
+
+/** What to do about a refusal. */
+function adviceOn(error: unknown): string {
+  if (error instanceof TypeError && /trusted|sink type/i.test(error.message)) {
+    return "the page's policy (require-trusted-types-for 'script') wants an address of a Trusted " +
+      "Types policy: give workerUrl: policy.createScriptURL('…/worker.js'), or have a policy " +
+      "called 'default'";
+  }
+  if (globalThis.location?.protocol === 'file:') {
+    return 'a page that is opened as a file can start no workers: serve it by http';
+  }
+  return "host the package's files on the page's own origin, or name such a copy of worker.js by " +
+    'workerUrl; one of another origin needs `worker-src blob:` of a Content-Security-Policy';
+}
+
+/** Error: WORKER_LOST, which says what to do. */
+function openWorker(url: ScriptAddress | undefined): Worker {
+  if (typeof Worker !== 'function') throw new OneKVError('WORKER_LOST', whyNone());
+  try {
+    return newWorker(url);
+  } catch (error) {
+    throw new OneKVError('WORKER_LOST', 'the worker could not be started: ' +
+      `${adviceOn(error)} (${reasonOf(error)})`, { cause: error });
+  }
+}
+
+/** Of a script that did not load there is no message, but there are usual reasons. */
+const notLoaded = (url: ScriptAddress | undefined) =>
+  `the worker's script could not be loaded (${url ?? 'worker.js of the package'}): it has to lie ` +
+  'where the bundler or workerUrl says; one of another origin needs CORS there, and here ' +
+  '`worker-src blob:` if the page has a Content-Security-Policy';
+
 export const startWorker: StartWorker = (url, listener) => {
-  const worker = newWorker(url);
+  const worker = openWorker(url);
   const endThreads = serveThreads(worker, url);
   const hasCome = announce();
   worker.onmessage = ({ data }) => {
@@ -44,7 +94,7 @@ export const startWorker: StartWorker = (url, listener) => {
     event.preventDefault();
     hasCome();
     listener.lost(event.message ? `the worker broke down: ${event.message}`
-      : `the worker's script could not be loaded (${url ?? 'worker.js of the package'})`);
+      : notLoaded(url));
   };
   return {
     post: (message, transfer) => worker.postMessage(message, transfer),

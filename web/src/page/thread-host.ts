@@ -5,10 +5,11 @@
 //   page → thread       that address, with the port of its speech
 //   page → worker       on control: what went wrong with the thread's script
 //   worker → page       on control: anything ends the thread
+import type { ScriptAddress } from '../api/load.js';
 import { newThread } from '../worker-file.js';
 
 function startThread(glue: string, [control, speech]: readonly MessagePort[],
-  url: string | URL | undefined, threads: Set<Worker>): void {
+  url: ScriptAddress | undefined, threads: Set<Worker>): void {
   if (control === undefined || speech === undefined) return;
   try {
     const thread = newThread(url);
@@ -34,7 +35,7 @@ function startThread(glue: string, [control, speech]: readonly MessagePort[],
  * threads go no further. `url`: the package's worker.js, where it is not beside this module. Gives
  * the function that ends them, which is to be called when the worker is ended.
  */
-export function serveThreads(worker: Worker, url?: string | URL): () => void {
+export function serveThreads(worker: Worker, url?: ScriptAddress): () => void {
   const threads = new Set<Worker>();
   worker.addEventListener('message', (event) => {
     const glue = (event.data as { onekvThread?: unknown } | null)?.onekvThread;

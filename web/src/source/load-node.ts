@@ -26,6 +26,11 @@ async function* readFile(path: string): AsyncGenerator<Uint8Array> {
   }
 }
 
+/** Node's words name the path once more. */
+const reasons: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file', EACCES: 'it may not be read', ENOTDIR: 'there is no such file',
+};
+
 /** Error: SOURCE_FAILED when there is no such file. */
 export async function openFile(path: string): Promise<OpenedSource> {
   try {
@@ -38,7 +43,8 @@ export async function openFile(path: string): Promise<OpenedSource> {
       await file.close();
     }
   } catch (error) {
-    throw new OneKVError('SOURCE_FAILED', `${path}: ${reasonOf(error)}`, { cause: error });
+    const reason = reasons[(error as { code?: string }).code ?? ''] ?? reasonOf(error);
+    throw new OneKVError('SOURCE_FAILED', `${path}: ${reason}`, { cause: error });
   }
 }
 

@@ -4,6 +4,7 @@ import type { Loader, ModelOptions } from '../engine/loader.js';
 import type { ModelSource } from '../api/source.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
+import { Arrived } from './arrived.js';
 import { sourceOf } from './source.js';
 import { warmUp } from '../engine/warm-up.js';
 import type { Reading, Source, SourceOptions } from './source.js';
@@ -29,9 +30,15 @@ function named(error: unknown, name: string): OneKVError {
 /** Feeds until the source ends, or until `enough`. */
 async function feed(loader: Loader, opened: Reading, options: LoadOptions,
   enough: () => boolean): Promise<void> {
+  const arrived = new Arrived();
   for await (const chunk of opened.chunks) {
     options.signal?.throwIfAborted();
-    loader.feed(chunk);
+    arrived.see(chunk);
+    try {
+      loader.feed(chunk);
+    } catch (error) {
+      throw arrived.explain(error, loader);
+    }
     const total = opened.totalBytes ?? (loader.fileBytes || undefined);
     options.onProgress?.({ loaded: loader.fedBytes, total });
     if (enough()) return;

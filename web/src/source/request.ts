@@ -8,8 +8,8 @@ import { onAbort } from '../util/on-abort.js';
 import { pause } from '../util/pause.js';
 import { readStream } from '../util/streams.js';
 
-/** As the platform's fetch, with an address in text. */
-export type Fetch = (input: string, init: RequestInit) => Promise<Response>;
+/** As much of a Response as is used: a page's own fetch is called through a port (wire/ports.ts). */
+export type AnyResponse = Pick<Response, 'status' | 'type' | 'headers' | 'body'>;
 
 /** Where a file is: a signed address may change while it is downloaded. */
 export interface Address {
@@ -22,7 +22,7 @@ export interface Address {
 export interface Access {
   address: Address;
   signal: AbortSignal | undefined;
-  fetch: Fetch;
+  fetch: (input: string, init: RequestInit) => Promise<AnyResponse>;
   /** Without a byte for this long a connection counts as broken. */
   stallSeconds: number;
   /** 'no-store' keeps the browser from caching what is stored anyway. */
@@ -116,12 +116,12 @@ class Watch {
 export class Answer {
   readonly status: number;
   readonly headers: Headers;
-  readonly #response: Response;
+  readonly #response: AnyResponse;
   readonly #watch: Watch;
   readonly #failed: (error: unknown) => Error;
   readonly #release: () => void;
 
-  constructor(response: Response, watch: Watch, failed: (error: unknown) => Error,
+  constructor(response: AnyResponse, watch: Watch, failed: (error: unknown) => Error,
     release: () => void) {
     this.status = response.status;
     this.headers = response.headers;
@@ -180,7 +180,7 @@ const redirectsMost = 20;
  * cannot see where one leads, and has to do without.
  */
 async function ask({ address, fetch }: Access, init: RequestInit,
-  range: Record<string, string>): Promise<Response> {
+  range: Record<string, string>): Promise<AnyResponse> {
   const { headers, url } = address;
   const isSafe = Object.keys(headers).every((name) => name.toLowerCase() === 'authorization');
   if (isSafe) return fetch(url.href, { ...init, headers: { ...headers, ...range } });

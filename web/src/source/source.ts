@@ -1,12 +1,13 @@
 // Where a model's bytes come from, as one kind of thing: an async iterable of pieces with a name
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
-import type { ModelSource, OpenedSource } from '../api/source.js';
-import { OneKVError, checkNumber, invalidArgument } from '../api/errors.js';
+import type { AccessOptions, ModelSource, OpenedSource } from '../api/source.js';
+import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { StoreChoice } from '../api/store.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
 import { bareAddress } from '../store/names.js';
 import { pieces, readStream } from '../util/streams.js';
-import type { Access, Address, Fetch } from './request.js';
+import { accessOf } from './access.js';
+import type { Access } from './request.js';
 import { UrlSource } from './url.js';
 
 /** A source that has been opened, for whoever reads it. */
@@ -28,15 +29,7 @@ export interface Source {
   openHeader(): Promise<Reading>;
 }
 
-/** What a refresh is told. */
-export interface Refused {
-  url: string;
-  status: number;
-  /** Bytes that have come so far. */
-  offset: number;
-}
-
-export interface SourceOptions {
+export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
   signal?: AbortSignal;
   /** The file's SHA-256: 64 hexadecimal digits, or 'sha256-' and base64 as in HTML. */
   integrity?: string;
@@ -44,16 +37,8 @@ export interface SourceOptions {
   store?: StoreChoice;
   /** Name of the stored copy, instead of what the address or the digest makes of it. */
   key?: string;
-  /** Seconds without a byte after which a connection counts as broken, and is made anew; default
-   * 60. */
-  stallSeconds?: number;
-  /** Sent to the URL's origin, and to no other that it redirects to. */
-  headers?: Record<string, string>;
   /** Used instead of the platform's. */
-  fetch?: Fetch;
-  /** Asked for a new address when this one is refused (status 401, 403, 404, 410), also in the
-   * middle of a download, which then goes on where it was. */
-  refresh?: (refused: Refused) => Promise<Address | undefined>;
+  fetch?: Access['fetch'] | undefined;
   /** Hears why a model was not stored, in a line. */
   onNote?: (note: string) => void;
 }
@@ -68,23 +53,6 @@ function urlOf(source: ModelSource): URL | undefined {
   } catch {
     throw invalidArgument('source', source, 'a URL');
   }
-}
-
-function accessOf(url: URL, options: SourceOptions): Access {
-  const { signal, headers = {}, refresh } = options;
-  const stallSeconds = checkNumber('stallSeconds', options.stallSeconds ?? 60, 0.001,
-    Number.POSITIVE_INFINITY);
-  const access: Access = {
-    address: { url, headers },
-    signal,
-    fetch: options.fetch ?? ((input, init) => globalThis.fetch(input, init)),
-    stallSeconds,
-    cache: undefined,
-    retryDelay: 500,
-    refresh: refresh && ((status, offset) =>
-      refresh({ url: access.address.url.href, status, offset })),
-  };
-  return access;
 }
 
 /** An answer that a page has fetched itself. Error: SOURCE_FAILED. */
@@ -131,6 +99,9 @@ const plain = (opened: OpenedSource): Reading =>
 /** Error: INVALID_ARGUMENT. */
 export function sourceOf(source: ModelSource, options: SourceOptions = {}): Source {
   const { integrity, key, onNote = () => {} } = options;
+  if (key !== undefined && (typeof key !== 'string' || key === '')) {
+    throw invalidArgument('key', key, 'a text that is not empty');
+  }
   const sha256 = integrity === undefined ? undefined : parseIntegrity(integrity);
   const url = urlOf(source);
   if (url !== undefined) {

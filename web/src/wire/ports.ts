@@ -1,7 +1,7 @@
-// Streams and stores of the page, used in the worker over message ports (protocol.ts has what is
+// Streams, functions and stores of the page, used in the worker over message ports (protocol.ts has what is
 // said on them). Every piece is asked for, so a slow reader holds the writer back.
 import { OneKVError, reasonOf } from '../api/errors.js';
-import type { StoreAnswer, StoreAsk, StreamAsk, StreamPart } from './protocol.js';
+import type { CallAnswer, CallAsk, StreamAsk, StreamPart } from './protocol.js';
 import type { ModelStore } from '../api/store.js';
 
 // -- Streams --
@@ -34,15 +34,16 @@ export function serveStream(chunks: AsyncIterable<Uint8Array>): MessagePort {
 
 const textOf = (part: StreamPart) => ('error' in part ? String(part.error) : 'no piece came');
 
-/** The stream that serveStream serves. */
-export function streamOf(port: MessagePort): ReadableStream<Uint8Array> {
+/** The stream that serveStream serves; `failure` makes its error. */
+export function streamOf(port: MessagePort, failure = (text: string): Error =>
+  new OneKVError('SOURCE_FAILED', text)): ReadableStream<Uint8Array> {
   const say = (ask: StreamAsk) => port.postMessage(ask);
   return new ReadableStream<Uint8Array>({
     pull: (controller) => new Promise((resolve) => {
       port.onmessage = ({ data }: MessageEvent<StreamPart>) => {
         if ('chunk' in data && data.chunk instanceof Uint8Array) controller.enqueue(data.chunk);
         else if ('done' in data) controller.close();
-        else controller.error(new OneKVError('SOURCE_FAILED', textOf(data)));
+        else controller.error(failure(textOf(data)));
         resolve();
       };
       say('pull');
@@ -54,21 +55,25 @@ export function streamOf(port: MessagePort): ReadableStream<Uint8Array> {
   }, { highWaterMark: 0 });
 }
 
-// -- Stores --
+// -- Calls --
 
-const storeMethods = ['get', 'put', 'delete', 'keys'] as const;
+type Methods = Readonly<Record<string, (...args: never[]) => Promise<unknown>>>;
 
-/** Whoever holds the other port can call the store's methods. */
-export function serveStore(store: ModelStore): MessagePort {
+/** Whoever holds the other port can call the methods. What they give is copied, but for a port
+ * called `body`, which is moved. */
+export function serveCalls(methods: Methods): MessagePort {
   const { port1, port2 } = new MessageChannel();
-  port1.onmessage = async ({ data: { id, method, args } }: MessageEvent<StoreAsk>) => {
-    const answer = (rest: Omit<StoreAnswer, 'id'>) => port1.postMessage({ id, ...rest });
+  port1.onmessage = async ({ data: { id, method, args } }: MessageEvent<CallAsk>) => {
     try {
-      const call = store[method] as (...values: unknown[]) => Promise<unknown>;
-      answer({ value: await call.apply(store, [...args]) });
+      const call = methods[method] as (...values: unknown[]) => Promise<unknown>;
+      const value = await call(...args);
+      const body = (value as { body?: unknown } | undefined)?.body;
+      port1.postMessage({ id, value } satisfies CallAnswer,
+        body instanceof MessagePort ? [body] : []);
     } catch (error) {
       // The name tells that there is no room.
-      answer({ error: reasonOf(error), name: error instanceof Error ? error.name : 'Error' });
+      port1.postMessage({ id, error: reasonOf(error),
+        name: error instanceof Error ? error.name : 'Error' } satisfies CallAnswer);
     }
   };
   // In Node: the program does not wait for it.
@@ -76,22 +81,38 @@ export function serveStore(store: ModelStore): MessagePort {
   return port2;
 }
 
-/** The store that serveStore serves. */
-export function storeOf(port: MessagePort): ModelStore {
-  const waiting = new Map<number, (answer: StoreAnswer) => void>();
+/** Calls a method that serveCalls serves. */
+export function callsOf(port: MessagePort):
+(method: string, ...args: readonly unknown[]) => Promise<unknown> {
+  const waiting = new Map<number, (answer: CallAnswer) => void>();
   let next = 0;
-  port.onmessage = ({ data }: MessageEvent<StoreAnswer>) => {
+  port.onmessage = ({ data }: MessageEvent<CallAnswer>) => {
     waiting.get(data.id)?.(data);
     waiting.delete(data.id);
   };
-  const calls = storeMethods.map((method) => [method, (...args: unknown[]) =>
-    new Promise((resolve, reject) => {
-      const id = next++;
-      waiting.set(id, ({ value, error, name }) => {
-        if (error === undefined) resolve(value);
-        else reject(Object.assign(new Error(error), { name }));
-      });
-      port.postMessage({ id, method, args } satisfies StoreAsk);
-    })]);
-  return Object.fromEntries(calls) as ModelStore;
+  return (method, ...args) => new Promise((resolve, reject) => {
+    const id = next++;
+    waiting.set(id, ({ value, error, name }) => {
+      if (error === undefined) resolve(value);
+      else reject(Object.assign(new Error(error), { name }));
+    });
+    port.postMessage({ id, method, args } satisfies CallAsk);
+  });
+}
+
+// -- Stores --
+
+const storeMethods = ['get', 'put', 'delete', 'keys'] as const;
+
+/** Whoever holds the other port can call the store's methods. */
+export function serveStore(store: ModelStore): MessagePort {
+  return serveCalls(Object.fromEntries(storeMethods.map((method) =>
+    [method, (...args: never[]) => (store[method] as Methods[string]).apply(store, args)])));
+}
+
+/** The store that serveStore serves. */
+export function storeOf(port: MessagePort): ModelStore {
+  const call = callsOf(port);
+  return Object.fromEntries(storeMethods.map((method) =>
+    [method, (...args: unknown[]) => call(method, ...args)])) as unknown as ModelStore;
 }

@@ -17,7 +17,7 @@ import type { SamplingOptions } from '../api/sampling.js';
 import type { AttentionMap, GeneratedPart, GenerationResult } from '../api/session.js';
 import type { ErrorCode } from '../api/errors.js';
 import type { Grammar } from '../api/grammar.js';
-import type { ModelStore } from '../api/store.js';
+import type { AccessOptions } from '../api/source.js';
 
 /** Where the bytes of a model are: an address (in Node a path too), or the bytes, or a port that
  * speaks StreamAsk and StreamPart. */
@@ -28,23 +28,29 @@ export type StreamAsk = 'pull' | 'cancel';
 /** …and the page answers. */
 export type StreamPart = { chunk: Uint8Array } | { done: true } | { error: string };
 
-/** A page's own store: a port that speaks StoreAsk and StoreAnswer. */
+/** A page's own store: a port that speaks CallAsk and CallAnswer, of the methods of
+ * ModelStore. */
 export type WireStore = 'auto' | 'opfs' | 'cache-api' | 'none' | { port: MessagePort };
 
-/** On the port of a store: a method of ModelStore… */
-export interface StoreAsk {
+/** On the port of a store or of functions: which one is called… */
+export interface CallAsk {
   id: number;
-  method: keyof ModelStore;
+  method: string;
   args: readonly unknown[];
 }
 /** …and what it gave. */
-export interface StoreAnswer {
+export interface CallAnswer {
   id: number;
   value?: unknown;
   /** The error's message and name. */
   error?: string;
   name?: string;
 }
+
+/** How the source is asked for (api/source.ts); its functions are called through a port, which
+ * speaks CallAsk and CallAnswer. */
+export type WireAccess = Omit<AccessOptions, 'fetch' | 'refresh'> &
+  { functions?: readonly ('fetch' | 'refresh')[]; port?: MessagePort };
 
 export type WireInput = { text: string } | { messages: readonly ChatMessage[] } |
   { tokens: Int32Array };
@@ -56,6 +62,8 @@ export interface WireModelOptions {
   batch?: number | undefined;
   store?: WireStore | undefined;
   integrity?: string | undefined;
+  key?: string | undefined;
+  access?: WireAccess | undefined;
 }
 
 export interface WireSessionOptions extends SamplingOptions {

@@ -11,10 +11,12 @@ import { OneKVError, invalidArgument } from '../api/errors.js';
 import { imageRows } from '../engine/image.js';
 import type { LoadOptions } from '../source/load.js';
 import { Model } from '../engine/model.js';
+import { accessOfWire } from '../wire/access.js';
 import { storeOf, streamOf } from '../wire/ports.js';
 import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
   WireSource, WireStore } from '../wire/protocol.js';
 import { cacheCost, cacheSizes, memoryReport } from './reports.js';
+import { readStream } from '../util/streams.js';
 import { SessionHost } from './session-calls.js';
 import type { SessionCall } from './session-calls.js';
 import type { StoreChoice } from '../api/store.js';
@@ -37,7 +39,10 @@ function isPort(value: unknown): value is { port: MessagePort; name?: unknown } 
 }
 
 function openWireSource(source: WireSource): ModelSource {
-  if (isPort(source)) return streamOf(source.port);
+  if (isPort(source)) {
+    return { chunks: readStream(streamOf(source.port)), totalBytes: undefined,
+      name: String(source.name ?? 'a stream') };
+  }
   if (typeof source === 'string' || source instanceof Blob || source instanceof Uint8Array) {
     return source;
   }
@@ -52,7 +57,8 @@ function openWireStore(store: WireStore): StoreChoice {
 
 function readModelOptions(options: WireModelOptions, call: CallContext,
   notes: string[]): LoadOptions {
-  const { cacheType, arithmetic, contextLength, batch, store, integrity } = options ?? {};
+  const { cacheType, arithmetic, contextLength, batch, store, integrity, key, access } =
+    options ?? {};
   return {
     signal: call.signal,
     onNote: (note) => {
@@ -64,6 +70,8 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
     ...(contextLength === undefined ? {} : { contextLength }),
     ...(batch === undefined ? {} : { batch }),
     ...(integrity === undefined ? {} : { integrity }),
+    ...(key === undefined ? {} : { key }),
+    ...(access === undefined ? {} : accessOfWire(access)),
     ...(store === undefined ? {} : { store: openWireStore(store) }),
   };
 }
