@@ -20,7 +20,7 @@ export interface Refused {
   offset: number;
 }
 
-/** An address that may be asked for now. */
+/** An address that takes the place of one that was refused. */
 export interface FreshAddress {
   url: string | URL;
   /** Instead of those so far. */

@@ -21,7 +21,8 @@ export interface WorkerListener {
   lost(reason: string): void;
 }
 
-export type StartWorker = (url: ScriptAddress | undefined, listener: WorkerListener) => WorkerHandle;
+export type StartWorker = (url: ScriptAddress | undefined,
+  listener: WorkerListener) => WorkerHandle;
 
 export interface CallOptions {
   signal?: AbortSignal | undefined;

@@ -1,5 +1,5 @@
-// How a source is asked for, from the page to the worker: what can be cloned as it is, and a port for
-// the page's functions.
+// How a source is asked for, from the page to the worker: what can be cloned as it is, and a port
+// for the page's functions.
 import { invalidArgument } from '../api/errors.js';
 import type { AccessOptions, FreshAddress, Refused } from '../api/source.js';
 import { onAbort } from '../util/on-abort.js';

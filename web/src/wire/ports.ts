@@ -1,5 +1,5 @@
-// Streams, functions and stores of the page, used in the worker over message ports (protocol.ts has what is
-// said on them). Every piece is asked for, so a slow reader holds the writer back.
+// Streams, functions and stores of the page, used in the worker over message ports (protocol.ts has
+// what is said on them). Every piece is asked for, so a slow reader holds the writer back.
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { CallAnswer, CallAsk, StreamAsk, StreamPart } from './protocol.js';
 import type { ModelStore } from '../api/store.js';
