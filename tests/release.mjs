@@ -74,6 +74,20 @@ async function grammar() {
   });
 }
 
+/** The table of keywords in web/docs/constraints.md, by the public suite, which PyPI's jsonschema
+ * carries in its source package. */
+async function schemaSuite() {
+  await build(root, 'ts');
+  return elsewhere(async (folder) => {
+    await must('pip download', 'python3', ['-m', 'pip', 'download', '--quiet', '--no-deps',
+      '--no-binary=:all:', '--dest', folder, 'jsonschema==4.26.0'], { cwd: folder });
+    await must('tar', 'tar', ['xzf', 'jsonschema-4.26.0.tar.gz'], { cwd: folder });
+    await must('the suite', process.execPath, ['tests/bench/schema-suite.mjs',
+      join(folder, 'jsonschema-4.26.0/json/tests/draft2020-12'), '--check']);
+    return 'web/docs/constraints.md says what the suite says';
+  });
+}
+
 /** The tables of the README against the result files that they are made of. */
 async function figures() {
   await build(root, 'ts');
@@ -115,6 +129,7 @@ const steps = [
   { name: 'figures', after: [], run: figures },
   { name: 'reproducible', after: [], run: reproducible },
   { name: 'grammar', after: [], run: grammar },
+  { name: 'schema-suite', after: [], run: schemaSuite },
   { name: 'everything', after: [], run: everything },
   { name: 'installed', after: [], run: installed },
 ];

@@ -177,9 +177,11 @@ class Preparation {
     return this.#anchors.get(name) ?? refuse(path, `$ref "#${name.slice(0, 80)}" to nothing`);
   }
 
+  /** Those of this schema: one with a name of its own inside has its own. */
   #findAnchors(value: unknown): void {
     if (typeof value !== 'object' || value === null) return;
     const { $anchor, $id } = value as Json;
+    if (value !== this.#root && typeof $id === 'string' && !$id.startsWith('#')) return;
     if (typeof $anchor === 'string') this.#anchors.set($anchor, value as Json);
     if (typeof $id === 'string' && $id.startsWith('#')) {
       this.#anchors.set($id.slice(1), value as Json);
