@@ -3,11 +3,16 @@ import type { ChatMessage } from '../api/messages.js';
 import { Template } from '@huggingface/jinja';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { TextKeys } from './keys.js';
+import { rewriteTemplate, templateFunctions } from './template-rewrite.js';
 import type { Tokenizer } from './tokenizer.js';
 
 export interface ChatTemplateOptions {
   /** Ends with the opening of the assistant's turn; default true. */
   addGenerationPrompt?: boolean;
+  /** As OpenAI writes them: { type: 'function', function: { name, description, parameters } }. */
+  tools?: readonly object[];
+  /** Variables that the template knows: enable_thinking and others. */
+  templateArguments?: Readonly<Record<string, unknown>>;
 }
 
 export class ChatTemplate {
@@ -26,7 +31,9 @@ export class ChatTemplate {
     const text = (id: number | undefined) => (id === undefined ? '' : keys.tokens[id] ?? '');
     this.#tokens = { bos_token: text(keys.bos), eos_token: text(keys.eos) };
     try {
-      this.#template = new Template(this.source);
+      // Jinja reads every end of a line as \n.
+      this.#template = new Template(this.source.replace(/\r\n?/g, '\n'));
+      this.#template.parsed = rewriteTemplate(this.#template.parsed);
     } catch (error) {
       throw this.#bad(error);
     }
@@ -37,9 +44,12 @@ export class ChatTemplate {
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
     try {
       return this.#template.render({
+        ...options.templateArguments,
+        ...(options.tools === undefined ? {} : { tools: options.tools }),
         messages,
         add_generation_prompt: options.addGenerationPrompt ?? true,
         ...this.#tokens,
+        ...templateFunctions,
       });
     } catch (error) {
       throw this.#bad(error);
@@ -47,6 +57,7 @@ export class ChatTemplate {
   }
 
   #bad(error: unknown): OneKVError {
+    if (error instanceof OneKVError) return error;
     return new OneKVError('BAD_CHAT_TEMPLATE', `tokenizer.chat_template: ${reasonOf(error)}`,
       { cause: error });
   }
