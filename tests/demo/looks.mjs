@@ -101,11 +101,11 @@ export async function testSections(person) {
   await person.press('Enter');
   await person.until(isShown('#sections a'));
   await person.press('Tab');
-  assert.equal(await person.evaluate(active), '#budget');
+  assert.equal(await person.evaluate(active), '#layer');
   await person.press('Tab');
   await person.press('Enter');
-  await person.until(`location.hash === '#many' && !${isShown('#sections a')}`);
-  const top = "document.querySelector('#many-title').getBoundingClientRect().top";
+  await person.until(`location.hash === '#budget' && !${isShown('#sections a')}`);
+  const top = "document.querySelector('#budget-title').getBoundingClientRect().top";
   const header = "document.querySelector('.masthead').getBoundingClientRect().bottom";
   await person.until(`${top} >= ${header} && ${top} < innerHeight / 2`);
   await person.click('#menu');

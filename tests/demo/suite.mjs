@@ -27,7 +27,7 @@ async function testFirstPaint(person, page) {
   assert.equal(await person.text('.ratio-number'), '32');
   assert.match(await person.text('.ratio-says'), /by the files’ headers/);
   assert.match(await person.text('.plot .caption'), /computed/);
-  assert.match(await person.text('#pane-one .kept'), /^1 vector a token and layer/);
+  assert.match(await person.text('#pane-one .kept'), /^1 vector per token and layer/);
   assert.match(await person.text('#pane-std .kept'), /^32 vectors/);
   assert.deepEqual(page.asked.filter((path) => path.endsWith('.gguf')), []);
 }
@@ -80,6 +80,20 @@ async function testCacheTypes(person) {
     assert.equal(await person.text('.ratio-number'), '32');
   }
   await person.evaluate("document.querySelector('#length').value = '240'");
+}
+
+/** Each way to attend: the bytes that are kept, and the tensor that is gone. */
+async function testLayer(person) {
+  for (const [name, bytes, gone] of [['QKV', '2,048 B', 0], ['Q-K=V', '1,024 B', 1],
+    ['MQA', '128 B', 0], ['Q-K=V + MQA', '64 B', 1], ['MLA', '1,152 B', 1],
+    ['Gemma’s K=V', '4,096 B', 1]]) {
+    const at = await person.evaluate(`[...document.querySelectorAll('#layer-ways label')].findIndex(
+      ({ textContent }) => textContent === '${name}')`);
+    await person.click(`#layer-ways input[value="${at}"]`);
+    assert.equal(await person.text('#layer-bytes'), bytes, name);
+    assert.equal(await person.evaluate("document.querySelectorAll('.line.gone').length"), gone);
+  }
+  assert.equal(await person.evaluate("document.querySelectorAll('.line-k .there').length"), 4);
 }
 
 async function testBudget(person) {
@@ -171,13 +185,24 @@ async function testAttention(person, page) {
   const [own, symmetric] = await of('mean');
   assert.ok(own > 0.3, `mean asymmetry ${own}`);
   assert.ok(symmetric < 1e-3, `Q=K is symmetric, found ${symmetric}`);
+  // What the text beside says of the heads that were searched for is what the maps show.
+  const shares = /(\d+)\s%/g;
+  const promised = (await person.text('#attention .said p:nth-of-type(2)')).match(shares);
+  const said = await person.text('#attention-says');
+  assert.match(said, /^“She” looks at “Lily” \d+ %.*symmetric model: “Lily” \d+ %/);
+  assert.deepEqual([...said.matchAll(/“Lily” (\d+) %/g)].map(([, share]) => Number(share)),
+    promised.slice(0, 2).map(parseFloat));
+  const means = await person.evaluate(`[...document.querySelectorAll('.map figcaption .soft')].map(
+    ({ textContent }) => parseFloat(/, (\\d+) % on/.exec(textContent)[1]))`);
+  assert.deepEqual(means.reverse(), promised.slice(2, 4).map(parseFloat));
+  assert.equal(await person.text('.axis.down span:nth-child(7)'), 'She');
   const [before] = await of('asymmetry');
   await person.pick('#attention-head', '5');
   await person.until(`document.querySelector('.map').dataset.asymmetry !== '${before}'`);
-  assert.match(await person.text('#attention-says'), /^“\.” looks at “.*%.*symmetric model: “/);
+  assert.match(await person.text('.map figcaption'), /^Layer 1, head 6, one of 48/);
   await person.evaluate("document.querySelector('#attention-row').focus()");
   await person.press('ArrowLeft');
-  assert.match(await person.text('#attention-says'), /^“scared” looks at/);
+  assert.match(await person.text('#attention-says'), /^“\.” looks at/);
   // Any text: the story that was restored above.
   const rows = await person.evaluate("document.querySelector('#attention-row').max");
   await person.click('#attention-story');
@@ -275,6 +300,7 @@ export function testDemo(name, more = () => {}) {
     'both models run, and the meter shows what they hold': testDuet,
     'the baseline can be switched': testBaselines,
     'the cache type can be switched, and a run stopped': testCacheTypes,
+    'a layer is drawn in each variant': testLayer,
     'a budget buys what arithmetic says': testBudget,
     'sixty-four stories share their prompt': testMany,
     'a word cuts the story, or branches it': testTravel,

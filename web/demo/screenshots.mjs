@@ -26,6 +26,7 @@ const states = {
       await page.waitForSelector('#duet[data-state="done"]', patience);
     },
   },
+  layer: { part: '#layer', act: async () => {} },
   budget: { part: '#budget', act: async () => {} },
   many: {
     part: '#many',

@@ -24,7 +24,7 @@ function factsPlugin(facts) {
     transformIndexHtml: {
       order: 'pre',
       handler: (html) => {
-        const texts = { policy, ...pageTexts(facts) };
+        const texts = { policy, address: process.env.ONEKV_ADDRESS ?? './', ...pageTexts(facts) };
         return html.replace(/\{\{([\w.]+)\}\}/g, (_, key) => {
           if (texts[key] === undefined) throw new Error(`index.html: no text for ${key}`);
           return texts[key];
@@ -58,6 +58,7 @@ function besidePlugin() {
       writeFileSync(worker, `// ${version}\n${readFileSync(worker, 'utf8')}`);
       copyInto('models', Object.values(shippedFiles));
       copyInto('results', resultFiles());
+      copyFileSync(join(here, 'screenshots/run-desktop-light.webp'), join(out, 'picture.webp'));
     },
   };
 }

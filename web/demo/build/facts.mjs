@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { root } from '../../../wasm/toolchain/shell.mjs';
+import { searchHeads } from './heads.mjs';
 
 const cacheTypes = ['f32', 'f16', 'i8'];
 
@@ -123,6 +124,7 @@ export async function readFacts() {
       models[name] = await readShipped(onekv, engine, path);
     }
     return { models, table: readTable(), tasks: readTasks(), memory: readMemory(),
+      attention: await searchHeads(),
       losses: readLosses(), benches: readBenches(), suggested: readSuggested(),
       version: packageVersion(), commit: commit() };
   } finally {

@@ -1,4 +1,7 @@
 // The texts that index.html takes from the facts, so that it says no number by itself.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { root } from '../../../wasm/toolchain/shell.mjs';
 
 /** What the page may do: its own files, WebAssembly, and addresses of models that a visitor gives.
  * Nothing inline, nothing evaluated. */
@@ -28,7 +31,7 @@ function cells({ description }, most) {
   const cell = (full) => (full ? '<i class="full"></i>' : '<i></i>');
   const drawn = Array.from({ length: most }, (_, i) => cell(i < kept)).join('');
   return `<p class="cells" aria-hidden="true">${drawn}</p>` +
-    `<p class="kept">${kept} ${kept === 1 ? 'vector' : 'vectors'} a token and layer</p>`;
+    `<p class="kept">${kept} ${kept === 1 ? 'vector' : 'vectors'} per token and layer</p>`;
 }
 
 /** Not broken over two lines, either of them. */
@@ -55,13 +58,34 @@ function onLanguage({ table }) {
       `paper’s 300M models; ${whole('Q-K=V')} costs ` +
       `${result('table.json', percent(shared))} and ${percent(3.1)}`
     : `${percent(4.9)} of perplexity in the paper’s 300M models; Q-K=V costs ${percent(3.1)}`;
-  return 'A text asks one-way questions: <i>it</i> looks for the cat, the cat does not look for ' +
-    `<i>it</i>. There ${whole('Q=K-V')} costs ${cost}. And it still has keys and values to ` +
-    'keep: it saves no cache at all.';
+  return `In language ${whole('Q=K-V')} costs ${cost}. And it still has keys and values to keep: ` +
+    'it saves no cache at all.';
+}
+
+/** What the search over all heads found, in both models. */
+function onHeads({ attention: { asks, wanted, one, std } }) {
+  const share = (value) => whole(`${(100 * value).toFixed(0)}&nbsp;%`);
+  return `Of ${one.heads} heads each, the ones are shown first in which <i>${asks}</i> looks at ` +
+    `<i>${wanted}</i> most: ${share(one.weight)} in ${whole('Q-K=V')}, ${share(std.weight)} in ` +
+    `${whole('Q=K-V')}, so a single mutual head can do it. Over all heads the price shows: a ` +
+    `token keeps ${share(std.own)} of its weight for itself, against ${share(one.own)}.`;
+}
+
+/** What the shared cache costs of perplexity in the two models, as they are shipped. */
+function cost(losses) {
+  const row = losses?.find(({ weights, cache }) => weights === 'q8_0' && cache === 'f16');
+  if (row === undefined) throw new Error('losses.json: no row of q8_0 with a cache in f16');
+  return result('losses.json', percent(100 * (row.one / row.std - 1)));
+}
+
+/** The README's first program, which the tests of the package run. */
+function program() {
+  const [, text] = /^```js\n([^]*?)^```$/m.exec(readFileSync(join(root, 'README.md'), 'utf8'));
+  return text.trimEnd().replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
 /** { key: text } for every {{key}} of index.html but the policy. */
-export function pageTexts({ models, tasks, table }) {
+export function pageTexts({ models, tasks, table, attention, losses }) {
   const one = models['stories-q-mqa'];
   const std = models['stories-qkv'];
   const ratio = std.cache.f16.own.token / one.cache.f16.own.token;
@@ -70,6 +94,9 @@ export function pageTexts({ models, tasks, table }) {
     ratio: String(Number(ratio.toFixed(1))),
     'attention.images': onImages({ tasks }),
     'attention.language': onLanguage({ table }),
+    'attention.heads': onHeads({ attention }),
+    'cost.here': cost(losses),
+    program: program(),
     'one.name': 'Q-K=V + MQA',
     'one.what': describe(one),
     'one.size': megabytes(one.bytes),

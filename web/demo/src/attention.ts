@@ -1,7 +1,8 @@
 // Attention of one head for a text, as heat maps of two models that differ in one thing: whether
 // the query has a projection of its own (Q-K=V) or is the key (Q=K-V), so that scores are mutual.
 //
-// Both were trained on the same stories in the same order (models/study/table.py).
+// Both were trained on the same stories in the same order (models/study/table.py). The heads that
+// are shown first were searched for when the page was built (build/heads.mjs).
 import type { AttentionMap, Model, Session } from 'onekv';
 import facts from 'virtual:facts';
 import type { ShippedName } from 'virtual:facts';
@@ -13,9 +14,13 @@ import { lease } from './library.js';
 import type { Progress } from './library.js';
 import { colourOf } from './plot.js';
 
-const sentence = 'The little dog saw a big cat, and the cat ran away because it was scared.';
+const { sentence } = facts.attention;
 /** More make cells too small to see. */
 const tokensMax = 96;
+/** Words on an axis: more would stand on each other. */
+const wordsMax = 32;
+/** What is chosen where each model shows the head that the search found. */
+const searched = 'search';
 
 /** Of one head, or the mean of several. */
 interface Measured {
@@ -37,6 +42,8 @@ class View {
   readonly #canvas = h('canvas', { role: 'img' });
   /** Around the row that is read out. */
   readonly #row = h('i');
+  readonly #down = h('div', { class: 'axis down', 'aria-hidden': 'true' });
+  readonly #across = h('div', { class: 'axis across', 'aria-hidden': 'true' });
   readonly #head = h('p');
   readonly #all = h('p', { class: 'soft' });
   #model: Model | undefined;
@@ -47,7 +54,8 @@ class View {
     what: string) {
     this.element = h('figure', { class: 'map', 'data-map': kind },
       h('h3', { class: `${kind}-ink` }, title), h('small', { class: 'soft' }, what),
-      h('div', { class: 'grid' }, this.#canvas, this.#row),
+      h('div', { class: 'axes' }, this.#across, this.#down,
+        h('div', { class: 'grid' }, this.#canvas, this.#row)),
       h('figcaption', {}, this.#head, this.#all));
   }
 
@@ -63,18 +71,39 @@ class View {
     if (session.contextUsage > tokensMax) await session.truncate(tokensMax);
     const ids = [...await session.tokens()];
     this.words = await Promise.all(ids.map((id) => model.detokenize([id])));
+    this.#label();
     await this.#session?.destroy();
     this.#session = session;
   }
 
-  async show(layer: number, head: number): Promise<void> {
+  /** Every word on both axes, or, of many, some. */
+  #label(): void {
+    const { length } = this.words;
+    const step = Math.ceil(length / wordsMax);
+    for (const axis of [this.#down, this.#across]) {
+      axis.replaceChildren(...this.words.flatMap((word, i) => {
+        if (i % step !== 0) return [];
+        const label = h('span', {}, word.trim() || '·');
+        label.style.setProperty('--at', String((i + 0.5) / length));
+        return [label];
+      }));
+    }
+  }
+
+  /** A head, counted through all layers; without one, the head that was searched for. */
+  async show(chosen: number | undefined): Promise<void> {
+    const { queryHeads } = facts.models[this.name].description;
+    const { layer, head } = chosen === undefined ? facts.attention[this.kind]
+      : { layer: Math.floor(chosen / queryHeads), head: chosen % queryHeads };
     const map = await this.#session?.attention({ layer, head });
     if (map === undefined) return;
     this.#map = map;
     const found = measure(map);
     this.element.dataset['asymmetry'] = String(found.asymmetry);
     this.draw();
-    setText(this.#head, `This head: ${says(found)}.`);
+    const { heads } = facts.attention[this.kind];
+    setText(this.#head, `Layer ${layer + 1}, head ${head + 1}, one of ${heads}: ` +
+      `${says(found)}.`);
     this.#canvas.setAttribute('aria-label', `${this.title}, ${map.tokens} tokens: ${says(found)}`);
   }
 
@@ -118,8 +147,7 @@ class View {
 export class Attention {
   readonly #text = h('input', { type: 'text', id: 'attention-text', value: sentence,
     maxlength: 400 });
-  readonly #layer = this.#pick('attention-layer', 'layers', 1);
-  readonly #head = this.#pick('attention-head', 'queryHeads', 0);
+  readonly #head = this.#pick();
   readonly #row = h('input', { type: 'range', id: 'attention-row', min: 0, max: 0, value: 0 });
   readonly #readout = h('p', { class: 'note', id: 'attention-says' }, `Two models of ` +
     `${(facts.models['table-qk-v'].parameters / 1e6).toFixed(2)} M parameters, which have read ` +
@@ -136,7 +164,7 @@ export class Attention {
     const field = (label: string, control: HTMLElement, grow = '') =>
       h('label', { class: `field ${grow}` }, label, control);
     const form = h('form', { class: 'row' }, field('Text', this.#text, 'grow'),
-      field('Layer', this.#layer), field('Head', this.#head),
+      field('Head', this.#head),
       h('button', { type: 'submit', id: 'attention-run' }, 'Show'), this.#story);
     this.#maps = h('div', { hidden: true }, h('div', { class: 'maps' },
       this.#views.map(({ element }) => element)), field('Row', this.#row, 'reader'));
@@ -149,18 +177,20 @@ export class Attention {
       this.#text.value = this.#story.value;
       this.#do(() => this.#read());
     });
-    for (const select of [this.#layer, this.#head]) {
-      select.addEventListener('change', () => {
-        if (!this.#maps.hidden) this.#do(() => this.#show());
-      });
-    }
+    this.#head.addEventListener('change', () => {
+      if (!this.#maps.hidden) this.#do(() => this.#show());
+    });
     this.#row.addEventListener('input', () => this.#say());
   }
 
-  #pick(id: string, of: 'layers' | 'queryHeads', first: number): HTMLSelectElement {
-    const { [of]: count } = facts.models['table-qk-v'].description;
-    return h('select', { id }, Array.from({ length: count }, (_, i) =>
-      h('option', { value: i, selected: i === first }, String(i + 1))));
+  #pick(): HTMLSelectElement {
+    const { layers, queryHeads } = facts.models['table-qk-v'].description;
+    const option = (layer: number, head: number) =>
+      h('option', { value: layer * queryHeads + head }, `Layer ${layer + 1}, head ${head + 1}`);
+    return h('select', { id: 'attention-head' },
+      h('option', { value: searched, selected: true }, 'Found by a search'),
+      Array.from({ length: layers }, (_, layer) => h('optgroup', { label: `Layer ${layer + 1}` },
+        Array.from({ length: queryHeads }, (_, head) => option(layer, head)))));
   }
 
   /** One thing after the other. */
@@ -178,7 +208,10 @@ export class Attention {
       setText(this.#readout, `Loading ${Math.round(100 * loaded / (total || 1))} %`))));
     await Promise.all(this.#views.map((view) => view.read(text)));
     this.#row.max = String(this.#one.words.length - 1);
-    this.#row.value = this.#row.max;
+    const { asks } = facts.attention;
+    const first = text === sentence ? this.#one.words.findIndex((word) => word.trim() === asks)
+      : -1;
+    this.#row.value = first < 0 ? this.#row.max : String(first);
     await this.#show();
     const [one, std] = await Promise.all(this.#views.map((view) => view.showAll()));
     if (one !== undefined && std !== undefined) {
@@ -188,8 +221,8 @@ export class Attention {
   }
 
   async #show(): Promise<void> {
-    const [layer, head] = [Number(this.#layer.value), Number(this.#head.value)];
-    await Promise.all(this.#views.map((view) => view.show(layer, head)));
+    const chosen = this.#head.value === searched ? undefined : Number(this.#head.value);
+    await Promise.all(this.#views.map((view) => view.show(chosen)));
     this.#maps.hidden = false;
     this.#say();
   }

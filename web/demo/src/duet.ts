@@ -149,12 +149,15 @@ export class Duet {
   #running: Promise<void> = Promise.resolve();
   #started = 0;
   #hasRun = false;
+  /** Seed and beginning of the last story that was asked for. */
+  #told = '';
   /** Runs begun so far. */
   runs = 0;
 
   constructor() {
     find('#ask').addEventListener('submit', (event) => {
       event.preventDefault();
+      this.#nextSeed();
       void this.run();
     });
     find('#stop').addEventListener('click', () => this.#abort?.abort());
@@ -162,6 +165,16 @@ export class Duet {
     this.#settings.addEventListener('change', (event) => this.#changed(event.target as Element));
     this.one.changed = this.std.changed = paced(meterMs, () => this.#show());
     this.#show();
+  }
+
+  /** Who presses the button again wants another story, not the same once more. */
+  #nextSeed(): void {
+    const { seed, prompt } = this.settings;
+    const told = `${seed} ${prompt}`;
+    if (told === this.#told) {
+      find<HTMLInputElement>('#seed').value = String((seed + 1) % 1_000_000);
+    }
+    this.#told = `${this.settings.seed} ${prompt}`;
   }
 
   get settings(): Settings {

@@ -69,10 +69,24 @@ declare module 'virtual:facts' {
     cpu: string;
   }
 
+  /** A head that the build searched for, with what it gives to the word that was asked for. */
+  export interface FoundHead {
+    layer: number;
+    head: number;
+    weight: number;
+    row: number;
+    /** Of the model, all. */
+    heads: number;
+    /** What a token keeps for itself, mean of all heads. */
+    own: number;
+  }
+
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
     /** undefined until models/study/table.py has collected. */
     table: TableRow[] | undefined;
+    attention: { sentence: string; asks: string; wanted: string; one: FoundHead;
+      std: FoundHead };
     memory: MemoryRow[];
     losses: LossRow[];
     benches: BenchFile[];

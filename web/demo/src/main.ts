@@ -1,10 +1,12 @@
 // The page: what is seen at once starts at once, each part below when it comes near the screen.
 import './language.js';
+import { announce } from './announce.js';
 import { Attention } from './attention.js';
 import { startBudget } from './budget.js';
 import { Digits } from './digits.js';
-import { find } from './dom.js';
+import { find, setText } from './dom.js';
 import { Duet } from './duet.js';
+import { startLayer } from './layer.js';
 import { startMachine } from './machine.js';
 import { Many } from './many.js';
 import { startServiceWorker } from './offline.js';
@@ -16,6 +18,7 @@ import { Travel } from './travel.js';
 
 plantColours();
 const duet = new Duet();
+startLayer();
 startBudget();
 const many = new Many();
 const travel = new Travel();
@@ -25,11 +28,24 @@ new Digits();
 const own = new Own();
 startPaper();
 startMenu();
+startCopy();
 startTheme(() => {
   duet.meter.plot.restyle();
   attention.restyle();
   own.restyle();
 });
+
+/** The program goes to the clipboard; where that is not allowed, it is selected. */
+function startCopy(): void {
+  const button = find('#copy');
+  button.addEventListener('click', () => {
+    const program = find('#program');
+    navigator.clipboard.writeText(program.textContent ?? '').then(() => {
+      setText(button, 'Copied');
+      announce('Copied');
+    }, () => getSelection()?.selectAllChildren(program));
+  });
+}
 
 /** Choosing a section closes the list of them that phones open. */
 function startMenu(): void {

@@ -12,7 +12,7 @@ import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
 import { keep, kept } from './saved.js';
 
-const start = 'One day, a little fox';
+const start = 'Once upon a time, there was a little girl named Lily.';
 const tokensEach = 140;
 const branchesMax = 6;
 
