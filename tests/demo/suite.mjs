@@ -211,14 +211,23 @@ async function testAttention(person, page) {
     .startsWith(await person.evaluate("document.querySelector('#attention-text').value")));
 }
 
-/** The paper's table: each row of ours leads to a file that is there and says it. */
+/** The paper's table and charts: a caption leads to the file, which is there and says it. */
 async function testPaper(person) {
+  await person.evaluate(`[...document.querySelectorAll('#paper details')].forEach((details) => {
+    details.open = true;
+  })`);
   const rows = await person.evaluate(`[...document.querySelectorAll('.paper-table tbody tr')].map(
-    (row) => [row.dataset.variant, row.querySelector('.ours a')?.getAttribute('href'),
-      row.querySelector('.ours a')?.textContent])`);
+    (row) => [row.dataset.variant, row.querySelector('.ours small')?.textContent])`);
   assert.equal(rows.length, 8);
-  assert.ok(rows.every(([, file]) => file === 'results/memory-paper.json'));
-  assert.deepEqual([rows[0][2], rows[7][2]], ['2.68 GB', '83.9 MB']);
+  assert.deepEqual([rows[0][1], rows[7][1]], ['81,920 B', '2,560 B']);
+  assert.equal(await person.text('.paper-table caption a'), 'memory-paper.json');
+  assert.equal(await person.evaluate("document.querySelectorAll('#paper td a').length"), 0);
+  const costs = await person.evaluate(`[...document.querySelectorAll('#cost li')].map((row) =>
+    [row.dataset.variant, row.querySelector('.share').textContent, row.querySelector('small')
+      .textContent])`);
+  assert.deepEqual(costs.at(-1).slice(0, 2), ['Q-MQA', '1/32']);
+  assert.match(costs.at(-1)[2], /^the paper \+4\.8 %, ours \+\d+\.\d %$/);
+  assert.ok(await person.evaluate("document.querySelectorAll('#peers li').length") >= 6);
   const files = await person.evaluate(`Promise.all([...new Set([...document.querySelectorAll(
     '#paper a[href^="results/"]')].map(({ href }) => href))].map(async (href) =>
       [href.split('/').at(-1), Object.keys(await (await fetch(href)).json()).length]))`);

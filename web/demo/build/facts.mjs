@@ -97,6 +97,22 @@ function readBenches() {
   });
 }
 
+/** Of the comparison with other runtimes, the larger shape with two threads, fastest first. */
+function readPeers() {
+  const file = 'm-qkv-mha-2t.json';
+  const found = readJson(`tests/bench/results/peers/${file}`);
+  return ['decode after 8', 'prefill 512'].flatMap((row) => {
+    if (found?.figures.onekv?.[row] === undefined) return [];
+    const engines = Object.entries(found.figures)
+      .filter(([, figures]) => figures[row] !== undefined)
+      .map(([engine, figures]) => ({ engine, median: figures[row].median,
+        version: found.versions[engine === 'native' ? 'llama.cpp' : engine] }));
+    return [{ what: row === 'decode after 8' ? 'Writing (decode)' : 'Reading 512 tokens (prefill)',
+      title: found.title, file, browser: found.browser, cpu: found.machine.cpu,
+      date: found.date.slice(0, 10), engines: engines.sort((a, b) => b.median - a.median) }];
+  });
+}
+
 /** Of the synthetic tasks and images, what was run, by suite. */
 function readTasks() {
   const found = readJson('models/study/results/tasks.json');
@@ -125,7 +141,8 @@ export async function readFacts() {
     }
     return { models, table: readTable(), tasks: readTasks(), memory: readMemory(),
       attention: await searchHeads(),
-      losses: readLosses(), benches: readBenches(), suggested: readSuggested(),
+      losses: readLosses(), benches: readBenches(), peers: readPeers(),
+      suggested: readSuggested(),
       version: packageVersion(), commit: commit() };
   } finally {
     engine.destroy();

@@ -81,6 +81,17 @@ declare module 'virtual:facts' {
     own: number;
   }
 
+  /** One measurement of one shape in several runtimes, fastest first. */
+  export interface PeersRun {
+    what: string;
+    title: string;
+    file: string;
+    browser: string;
+    cpu: string;
+    date: string;
+    engines: { engine: string; version: string | undefined; median: number }[];
+  }
+
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
     /** undefined until models/study/table.py has collected. */
@@ -90,6 +101,7 @@ declare module 'virtual:facts' {
     memory: MemoryRow[];
     losses: LossRow[];
     benches: BenchFile[];
+    peers: PeersRun[];
     tasks: { suite: string; rows: TaskRow[] }[];
     /** Of the package, and of the checkout that the page was built from. */
     version: string;

@@ -1,9 +1,11 @@
-// The paper's tables with our figures beside them: each of ours is a link to the file it is from.
+// The paper's tables with our figures beside them: a table's caption leads to the file that ours
+// are from. The charts above them are paper-charts.ts's.
 import facts from 'virtual:facts';
 import type { LossRow, TaskRow } from 'virtual:facts';
-import { find, h } from './dom.js';
+import { append, find, h } from './dom.js';
 import type { Child } from './dom.js';
-import { bytes, exactBytes, ratio } from './format.js';
+import { exactBytes, ratio } from './format.js';
+import { costChart, peersChart } from './paper-charts.js';
 import { paperRows } from './paper-data.js';
 import type { PaperRow } from './paper-data.js';
 
@@ -17,9 +19,10 @@ const ours = (...content: Child[]) => h('td', { class: 'num ours' }, ...content)
 const head = (text: string, ...classes: string[]) =>
   h('th', { scope: 'col', class: ['num', ...classes].join(' ') }, text);
 
-/** A figure that leads to the file it was read from. */
-const link = (file: string, text: string) =>
-  h('a', { href: `results/${file}`, title: `from ${file}` }, text);
+/** A caption, and the file that a table's figures of ours are from: the only link of a table, so
+ * that a keyboard is through with it in one step. */
+const captioned = (text: string, ...files: string[]) => h('caption', {}, text, files.flatMap(
+  (file) => [' ', h('a', { href: `results/${file}` }, file)]));
 
 /** What stands beside a figure, on phones below it. */
 const aside = (...content: Child[]) => h('small', { class: 'soft' }, ...content);
@@ -31,20 +34,25 @@ const part = (value: number, of: number | undefined) =>
 const measuredOf = (row: PaperRow | undefined) =>
   facts.memory.find(({ model }) => model === row?.model);
 
+/** The cache that was counted was of so many tokens. */
+const countedTokens = 32 * 1024;
+
 function measuredCell(row: PaperRow): HTMLElement {
   const found = measuredOf(row);
   if (found === undefined) return ours('not run');
   return ours(part(found.bytes, measuredOf(paperRows[0])?.bytes), ' ',
-    aside(link(memoryFile, bytes(found.bytes)), found.computed !== undefined && ' computed'));
+    aside(exactBytes(found.bytes / countedTokens), found.computed !== undefined && '*'));
 }
+
+const trainedOf = (variant: string) => facts.table?.find((row) => row.variant === variant);
 
 /** Perplexity's change, and itself, as we trained them. */
 function trainedCell(variant: string): HTMLElement {
-  const row = facts.table?.find((one) => one.variant === variant);
+  const row = trainedOf(variant);
   if (row === undefined) return ours('not run');
   const spread = row.seeds > 1 ? ` ± ${(row.spread / 2).toFixed(2)}` : '';
   return ours(row.variant === 'QKV' ? '–' : signed(row.change), ' ',
-    aside(link('table.json', row.perplexity.toFixed(2)), spread));
+    aside(row.perplexity.toFixed(2), spread));
 }
 
 const languageRow = (row: PaperRow) => h('tr', { 'data-variant': row.variant },
@@ -64,7 +72,8 @@ function trainedSize(): string {
 function languageTable(): HTMLElement {
   const group = (text: string) => h('th', { colspan: 2, scope: 'colgroup', class: 'group' }, text);
   return h('table', { class: 'paper-table' },
-    h('caption', {}, 'Language models: what each variant saves, and what it costs'),
+    captioned('Language models: what each variant saves, and what it costs. Ours from', memoryFile,
+      'table.json'),
     h('thead', {},
       h('tr', {}, h('td'), group('cache'), group('perplexity against QKV')),
       h('tr', {}, h('th', { scope: 'col' }, 'attention'), head('paper'), head('ours', 'ours'),
@@ -73,8 +82,9 @@ function languageTable(): HTMLElement {
 }
 
 /** What the small figures are, and which compare. */
-const languageNote = () => h('p', { class: 'note' }, 'Cache, small: the paper’s bytes of a token ' +
-  'in bf16; ours of 32\u00a0Ki tokens in f16, counted by the allocator. Perplexity, small: the ' +
+const languageNote = () => h('p', { class: 'note' }, 'Cache, small: bytes per token in 16 bits, ' +
+  'the paper’s computed, ours counted by the allocator at 32\u00a0Ki tokens (* computed: 4 GiB ' +
+  'do not hold it). Perplexity, small: the ' +
   `paper’s 300M models on SlimPajama; ours of ${trainedSize()} parameters on stories. Other ` +
   'sizes, other texts: only the changes compare, and the paper’s look smaller, since it scored ' +
   'padding too.');
@@ -86,12 +96,12 @@ const isCommon = ({ weights, cache: type }: LossRow) =>
 /** What sharing and rounding cost the two models above. */
 function lossTable(): HTMLElement {
   return h('table', { class: 'task-table' },
-    h('caption', {}, 'The two models above: perplexity on held-out stories'),
+    captioned('The two models above: perplexity on held-out stories, from', 'losses.json'),
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'weights, cache'),
       head('standard QKV'), head('Q-K=V + MQA'))),
     h('tbody', {}, facts.losses.filter(isCommon).map(({ weights, cache: type, one, std }) =>
       h('tr', {}, h('th', { scope: 'row' }, `${weights}, ${type}`),
-        num(link('losses.json', std.toFixed(2))), num(link('losses.json', one.toFixed(2)))))));
+        num(std.toFixed(2)), num(one.toFixed(2))))));
 }
 
 function taskTable(suite: string, rows: TaskRow[]): HTMLElement {
@@ -100,11 +110,12 @@ function taskTable(suite: string, rows: TaskRow[]): HTMLElement {
   const accuracy = (variant: string, task: string) => {
     const row = rows.find((one) => one.variant === variant && one.task === task);
     if (row === undefined) return num('–');
-    return num(link('tasks.json', row.mean.toFixed(3)), ' ',
+    return num(row.mean.toFixed(3), ' ',
       row.paper !== null && aside(row.paper.toFixed(3)));
   };
   return h('table', { class: 'task-table' },
-    h('caption', {}, `${suites[suite] ?? suite}: accuracy, ours and (smaller) the paper’s`),
+    captioned(`${suites[suite] ?? suite}: accuracy, ours and (smaller) the paper’s; from`,
+      'tasks.json'),
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'attention'),
       tasks.map((task) => head(taskNames[task] ?? task)))),
     h('tbody', {}, variants.map((variant) => h('tr', {},
@@ -128,7 +139,7 @@ const comparable = ({ suite, rows }: { suite: string; rows: TaskRow[] }) =>
 
 /** All benchmarks that were run, by what they ran in. */
 function benchList(): HTMLElement {
-  return h('div', { class: 'bench-list' }, h('h3', {}, 'Benchmarks that were run'),
+  return h('div', { class: 'bench-list' },
     h('ul', {}, facts.benches.map(({ file, what, engine, date, cpu }) => h('li', {},
       h('a', { href: `results/${file}` }, what),
       h('small', { class: 'soft' }, ` ${[engine, cpu, date].join(', ')}`)))),
@@ -136,11 +147,18 @@ function benchList(): HTMLElement {
       'random weights.'));
 }
 
+/** Closed until somebody wants it. */
+const folded = (title: string, ...content: Child[]) =>
+  h('details', { class: 'folded' }, h('summary', {}, title), ...content);
+
 export function startPaper(): void {
   const scroll = (table: HTMLElement) => h('div', { class: 'scroll', tabindex: 0, role: 'region',
     'aria-label': table.querySelector('caption')?.textContent ?? 'Table' }, table);
-  find('#paper .shown').append(scroll(languageTable()), languageNote(),
-    h('div', { class: 'task-tables' }, facts.losses.length > 0 && scroll(lossTable()),
-      facts.tasks.filter(comparable).map(({ suite, rows }) => scroll(taskTable(suite, rows))),
-      benchList()));
+  append(find('#paper .shown'), costChart(), peersChart(),
+    folded('The figures of the chart, the paper’s and ours', scroll(languageTable()),
+      languageNote()),
+    folded('What rounding costs the two models above', scroll(lossTable())),
+    folded('Lists, images and digits: the paper’s other tasks', h('div', { class: 'task-tables' },
+      facts.tasks.filter(comparable).map(({ suite, rows }) => scroll(taskTable(suite, rows))))),
+    folded('Benchmarks that were run', benchList()));
 }

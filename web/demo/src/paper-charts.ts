@@ -1,0 +1,82 @@
+// Two charts, drawn with elements so that their words keep their size on a phone: what a smaller
+// cache costs, by the paper and by our own runs, and how fast others run the same shape.
+import facts from 'virtual:facts';
+import type { PeersRun } from 'virtual:facts';
+import { h, setPart } from './dom.js';
+import { perSecond, ratio } from './format.js';
+import { paperRows } from './paper-data.js';
+import type { PaperRow } from './paper-data.js';
+
+/** The right end of the cost axis, in percent of perplexity. */
+const costMost = 35;
+
+const percent = (value: number) => `+${value.toFixed(1)} %`;
+
+/** The part of standard attention's cache that is kept. */
+const share = (row: PaperRow) =>
+  row.bytesPerToken / Math.max(...paperRows.map(({ bytesPerToken }) => bytesPerToken));
+
+function dot(kind: string, cost: number): HTMLElement {
+  const element = h('i', { class: `dot ${kind}` });
+  setPart(element, cost / costMost);
+  return element;
+}
+
+function costRow(row: PaperRow): HTMLElement {
+  const trained = facts.table?.find(({ variant }) => variant === row.variant);
+  const paper = row.change ?? 0;
+  const ours = trained?.change ?? 0;
+  const kept = share(row);
+  const bar = h('span', { class: 'kept-share' }, h('i'));
+  setPart(bar, kept);
+  const said = row.variant === 'QKV' ? 'what the others are measured against'
+    : `the paper ${percent(paper)}, ours ${trained === undefined ? 'not run' : percent(ours)}`;
+  return h('li', { 'data-variant': row.variant,
+    class: row.name.startsWith('Q-K=V') ? 'one-ink' : undefined },
+  h('span', { class: 'name' }, row.name),
+  bar, h('span', { class: 'share' }, kept === 1 ? 'all' : `1/${ratio(1 / kept)}`),
+  h('span', { class: 'track', 'aria-hidden': 'true' }, dot('paper', paper),
+    trained !== undefined && dot('ours', ours)),
+  h('small', {}, said));
+}
+
+/** The paper's variants by the cache that they keep, with what they cost. */
+export function costChart(): HTMLElement {
+  const rows = [...paperRows].sort((a, b) => b.bytesPerToken - a.bytesPerToken);
+  return h('figure', { class: 'cost', id: 'cost' },
+    h('figcaption', {}, h('b', {}, 'What a smaller cache costs'),
+      h('span', { class: 'legend' }, h('i', { class: 'dot paper' }), 'the paper, 300M parameters ',
+        h('i', { class: 'dot ours' }), 'ours, 0.8 to 0.9 M, equal width')),
+    h('p', { class: 'cost-head', 'aria-hidden': 'true' }, h('span', {}, 'attention'),
+      h('span', {}, 'cache kept'), h('span'), h('span', {}, 'perplexity against QKV')),
+    h('ul', {}, rows.map(costRow)));
+}
+
+const engines: Record<string, string> = {
+  onekv: 'OneKV', wllama: 'wllama', onnx: 'ONNX Runtime Web', native: 'llama.cpp, native',
+};
+
+function peersBars(run: PeersRun): HTMLElement {
+  const most = Math.max(...run.engines.map(({ median }) => median));
+  return h('div', { class: 'peers' }, h('h3', {}, run.what),
+    h('ul', {}, run.engines.map(({ engine, median, version }) => {
+      const bar = h('span', { class: `bar ${engine === 'onekv' ? 'one' : 'soft-bar'}` }, h('i'),
+        h('span', {}, `${perSecond(median)} tokens/s`));
+      setPart(bar, 0.55 * median / most);
+      return h('li', {}, h('span', { class: 'name' }, engines[engine] ?? engine,
+        version !== undefined && h('small', { class: 'soft' }, ` ${version}`)), bar);
+    })));
+}
+
+/** The same weights in other runtimes, from the committed results. */
+export function peersChart(): HTMLElement | undefined {
+  const [first] = facts.peers;
+  if (first === undefined) return undefined;
+  return h('figure', { class: 'cost', id: 'peers' },
+    h('figcaption', {}, h('b', {}, 'The same weights in other runtimes'),
+      h('span', { class: 'legend' }, `${first.title}, 110 M parameters, two threads, ` +
+        `${first.browser}, ${first.cpu}, ${first.date}: `,
+      h('code', {}, 'npm run bench:peers'), ', ',
+      h('a', { href: `results/${first.file}` }, first.file))),
+    h('div', { class: 'peers-all' }, facts.peers.map(peersBars)));
+}
