@@ -6,7 +6,7 @@ export type { ModelEstimate, ModelOptions } from './engine/loader.js';
 export type { SamplerOrder, SamplingOptions } from './api/sampling.js';
 export type { Arithmetic, CacheType, ModelDescription, Projection, SimdLevel }
   from './api/description.js';
-export type { AccessOptions, Fetch, FreshAddress, ModelSource, OpenedSource, Refused }
+export type { AccessOptions, Fetch, FreshAddress, ModelPart, ModelSource, OpenedSource, Refused }
   from './api/source.js';
 export type { ChatMessage } from './api/messages.js';
 export { Model } from './engine/model.js';

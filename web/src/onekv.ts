@@ -14,7 +14,7 @@ export type { SignalOptions } from './api/options.js';
 export type { ChatMessage } from './api/messages.js';
 export type { Arithmetic, CacheType, ModelDescription, Projection, SimdLevel }
   from './api/description.js';
-export type { AccessOptions, Fetch, FreshAddress, ModelSource, OpenedSource, Refused }
+export type { AccessOptions, Fetch, FreshAddress, ModelPart, ModelSource, OpenedSource, Refused }
   from './api/source.js';
 export type { SamplerOrder, SamplingOptions } from './api/sampling.js';
 export type { ModelStore, StoreChoice, StoredModel } from './api/store.js';

@@ -58,6 +58,8 @@ export interface DownloadProgressEvent extends Event {
   readonly loaded: number;
   /** Bytes of the whole file; 0 while they are not known. */
   readonly total: number;
+  /** Of what is read: an address, or, of a name on a hub, the file that it stands for. */
+  readonly source: string;
 }
 
 export interface DownloadMonitor {

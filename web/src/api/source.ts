@@ -40,11 +40,20 @@ export interface AccessOptions {
   refresh?: ((refused: Refused) =>
     Promise<string | URL | FreshAddress | undefined> | string | URL | FreshAddress | undefined) |
     undefined;
+  /** Where names of models ('hf:…') are looked up; default https://huggingface.co. */
+  hub?: string | URL | undefined;
   /** Seconds without a byte after which a connection counts as broken, and is made anew; default
    * 60. */
   stallSeconds?: number | undefined;
 }
 
-/** A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a path too. */
-export type ModelSource = string | URL | Blob | ArrayBuffer | Uint8Array |
+/** One file. A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a
+ * path too. */
+export type ModelPart = string | URL | Blob | ArrayBuffer | Uint8Array |
   Response | ReadableStream<Uint8Array> | AsyncIterable<Uint8Array> | OpenedSource;
+
+/** Also a name on a hub: 'hf:org/repo', and after that, in this order, ':Q4_K_M' (a quantisation),
+ * '/file.gguf', '@revision'. Of a model in several files the name of one stands for all, where
+ * there are names (…-00001-of-00003.gguf); else all of them, as an array of what can be read
+ * twice: URLs, Files, Blobs, buffers. */
+export type ModelSource = ModelPart | readonly ModelPart[];

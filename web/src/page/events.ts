@@ -15,15 +15,19 @@ class Progress extends Event implements DownloadProgressEvent {
   readonly loaded: number;
   readonly total: number;
 
-  constructor(loaded: number, total: number) {
+  readonly source: string;
+
+  constructor(loaded: number, total: number, source: string) {
     super('downloadprogress');
     this.loaded = loaded;
     this.total = total;
+    this.source = source;
   }
 }
 
 export const memoryEvent = (memory: MemoryReport): Event => new Memory(memory);
-export const progressEvent = (loaded: number, total: number): Event => new Progress(loaded, total);
+export const progressEvent = (loaded: number, total: number, source: string): Event =>
+  new Progress(loaded, total, source);
 
 /** An event target whose listeners are typed: { type: event }. */
 export class TypedTarget<Events extends object> {

@@ -1,14 +1,14 @@
 // OneKV.load and its siblings: each starts a worker of its own, and what goes wrong ends it.
 import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions }
   from '../api/load.js';
-import type { ModelSource } from '../api/source.js';
+import type { ModelPart, ModelSource } from '../api/source.js';
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
 import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
-import type { Result, WireModelOptions, WireSource, WireStore } from '../wire/protocol.js';
+import type { Result, WireModelOptions, WirePart, WireSource, WireStore } from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
 import { chooseStore } from '../store/choose.js';
 import type { StoreChoice } from '../api/store.js';
@@ -65,10 +65,22 @@ function streamName(source: unknown): string {
   return typeof name === 'string' && name !== '' ? name : 'a stream';
 }
 
-/** A source as it is sent. Streams stay here, and are asked for their pieces. */
 function wireSource(platform: Platform, source: ModelSource,
   transfer: Transferable[]): WireSource {
-  if (typeof source === 'string') return platform.resolve(source);
+  if (!Array.isArray(source)) return wirePart(platform, source as ModelPart, transfer);
+  return (source as readonly ModelPart[]).map((part, i) => {
+    const isRepeatable = typeof part === 'string' || part instanceof URL || isPlainBlob(part) ||
+      part instanceof ArrayBuffer || part instanceof Uint8Array;
+    if (isRepeatable) return wirePart(platform, part, transfer);
+    throw invalidArgument(`source[${i}]`, part, 'a URL, File, Blob, ArrayBuffer or Uint8Array');
+  });
+}
+
+/** A file as it is sent. Streams stay here, and are asked for their pieces. */
+function wirePart(platform: Platform, source: ModelPart, transfer: Transferable[]): WirePart {
+  if (typeof source === 'string') {
+    return /^hf:/i.test(source) ? source : platform.resolve(source);
+  }
   if (source instanceof URL) return source.href;
   if (source instanceof Uint8Array || isPlainBlob(source)) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
@@ -163,7 +175,7 @@ async function load(platform: Platform, source: ModelSource,
       signal: options.signal,
       onNotice: (notice) => {
         if (notice.type !== 'progress') return;
-        target.dispatchEvent(progressEvent(notice.loaded, notice.total));
+        target.dispatchEvent(progressEvent(notice.loaded, notice.total, notice.source));
       },
     });
     loading.catch(() => {});

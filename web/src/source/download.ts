@@ -137,6 +137,23 @@ async function askPatiently(access: Access, offset: number): Promise<Answer> {
   }
 }
 
+/** The answer to a request for something small, in which there are no ranges: with any status but
+ * those of a server that is busy. Errors: SOURCE_FAILED, BadStatus, the signal's reason. */
+export async function askWhole(access: Access): Promise<Answer> {
+  const patience = new Patience(access);
+  try {
+    for (;;) {
+      const answer = await request(access);
+      const error = new BadStatus(answer, `found HTTP status ${answer.status}, expected 200`);
+      if (!error.isPassing) return answer;
+      await answer.cancel();
+      await patience.wait(error);
+    }
+  } catch (error) {
+    throw await explained(error);
+  }
+}
+
 /** The answer is the rest of the file that the beginning is of. */
 function isRest(answer: Answer, { offset, totalBytes, validator }: Beginning): boolean {
   const total = rangeTotal(answer, offset);

@@ -2,16 +2,21 @@
 import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { OneKVError, reasonOf } from '../api/errors.js';
-import type { ModelSource, OpenedSource } from '../api/source.js';
+import type { ModelPart, ModelSource, OpenedSource } from '../api/source.js';
 import type { Engine } from '../engine/engine.js';
 import type { Loader } from '../engine/loader.js';
 import type { Model } from '../engine/model.js';
 import { loadModel as loadFrom, readHeader as readHeaderFrom } from './load.js';
 import type { LoadOptions } from './load.js';
+import { partNames } from './split.js';
 
 const pieceBytes = 1 << 20;
 
-/** The pieces of a file, in one buffer: a piece is valid until the next one is asked for. */
+/** The pieces of a file, in one buffer: a piece is valid until the next one is asked for. Each
+ * reading begins anew. */
+const fileChunks = (path: string): AsyncIterable<Uint8Array> =>
+  ({ [Symbol.asyncIterator]: () => readFile(path) });
+
 async function* readFile(path: string): AsyncGenerator<Uint8Array> {
   const file = await open(path);
   try {
@@ -38,7 +43,7 @@ export async function openFile(path: string): Promise<OpenedSource> {
     try {
       const stat = await file.stat();
       if (!stat.isFile()) throw new Error('it is not a file');
-      return { name: path, totalBytes: stat.size, chunks: readFile(path) };
+      return { name: path, totalBytes: stat.size, chunks: fileChunks(path) };
     } finally {
       await file.close();
     }
@@ -48,12 +53,26 @@ export async function openFile(path: string): Promise<OpenedSource> {
   }
 }
 
-/** A path or file: URL as its file; other sources as they are. */
+const pathOf = (source: ModelPart): string | undefined => {
+  if (source instanceof URL && source.protocol === 'file:') return fileURLToPath(source);
+  if (typeof source !== 'string') return undefined;
+  if (/^file:/i.test(source)) return fileURLToPath(source);
+  return /^([a-z]+:\/\/|hf:)/i.test(source) ? undefined : source;
+};
+
+/** Paths and file: URLs as their files, and all of them where one stands for several; other
+ * sources as they are. */
 async function sourceOf(source: ModelSource): Promise<ModelSource> {
-  if (source instanceof URL && source.protocol === 'file:') return openFile(fileURLToPath(source));
-  if (typeof source !== 'string') return source;
-  if (/^file:/i.test(source)) return openFile(fileURLToPath(source));
-  return /^[a-z]+:\/\//i.test(source) ? source : openFile(source);
+  const whole = Array.isArray(source) ? undefined : pathOf(source as ModelPart);
+  if (whole !== undefined) {
+    const parts = partNames(whole);
+    return parts === undefined ? openFile(whole) : Promise.all(parts.map(openFile));
+  }
+  if (!Array.isArray(source)) return source;
+  return Promise.all((source as readonly ModelPart[]).map(async (part) => {
+    const path = pathOf(part);
+    return path === undefined ? part : openFile(path);
+  }));
 }
 
 /** As loadModel of load.ts; a string without a scheme is a path. */

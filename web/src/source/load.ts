@@ -14,6 +14,8 @@ export interface LoadProgress {
   loaded: number;
   /** Bytes of the whole file; undefined while they are not known. */
   total: number | undefined;
+  /** Of what is read: of a name on a hub, the file that it stands for. */
+  name: string;
 }
 
 /** Aborting throws the signal's reason and gives back what was loaded. */
@@ -40,7 +42,7 @@ async function feed(loader: Loader, opened: Reading, options: LoadOptions,
       throw arrived.explain(error, loader);
     }
     const total = opened.totalBytes ?? (loader.fileBytes || undefined);
-    options.onProgress?.({ loaded: loader.fedBytes, total });
+    options.onProgress?.({ loaded: loader.fedBytes, total, name: opened.name });
     if (enough()) return;
   }
 }
@@ -89,7 +91,7 @@ export async function readHeader<T>(engine: Engine | Promise<Engine>, source: Mo
 
 /** Opens the source as long as that may help. The loader is destroyed in the end, and errors get
  * the source's name. */
-async function withLoader<T>(engine: Engine | Promise<Engine>, { name }: Source,
+async function withLoader<T>(engine: Engine | Promise<Engine>, source: Source,
   open: () => Promise<Reading>, options: LoadOptions,
   use: (loader: Loader, reading: Reading) => Promise<T>): Promise<T> {
   for (;;) {
@@ -112,7 +114,7 @@ async function withLoader<T>(engine: Engine | Promise<Engine>, { name }: Source,
     } catch (error) {
       const again = await reading?.leave(error);
       if (options.signal?.aborted === true) throw options.signal.reason;
-      if (again !== true) throw named(error, name);
+      if (again !== true) throw named(error, source.name);
     } finally {
       loader.destroy();
     }

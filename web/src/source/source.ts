@@ -1,6 +1,6 @@
 // Where a model's bytes come from, as one kind of thing: an async iterable of pieces with a name
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
-import type { AccessOptions, ModelSource, OpenedSource } from '../api/source.js';
+import type { AccessOptions, ModelPart, ModelSource, OpenedSource } from '../api/source.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { StoreChoice } from '../api/store.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
@@ -8,6 +8,9 @@ import { bareAddress } from '../store/names.js';
 import { pieces, readStream } from '../util/streams.js';
 import { accessOf } from './access.js';
 import type { Access } from './request.js';
+import { HubSource } from './hub-source.js';
+import { isHubName } from './hub.js';
+import { SplitSource, partNames } from './split.js';
 import { UrlSource } from './url.js';
 
 /** A source that has been opened, for whoever reads it. */
@@ -44,7 +47,7 @@ export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
 }
 
 /** The URL of a source that is one; undefined for other sources. Error: INVALID_ARGUMENT. */
-function urlOf(source: ModelSource): URL | undefined {
+function urlOf(source: ModelPart): URL | undefined {
   if (source instanceof URL) return source;
   if (typeof source !== 'string') return undefined;
   try {
@@ -69,7 +72,7 @@ function openResponse(response: Response): OpenedSource {
   return { name, chunks: readStream(body), totalBytes: length > 0 ? length : undefined };
 }
 
-function openBytes(source: Exclude<ModelSource, string | URL>): OpenedSource {
+function openBytes(source: Exclude<ModelPart, string | URL>): OpenedSource {
   if (source instanceof Response) return openResponse(source);
   if (source instanceof Blob) {
     const name = 'name' in source ? String(source.name) : 'a blob';
@@ -92,29 +95,83 @@ function openBytes(source: Exclude<ModelSource, string | URL>): OpenedSource {
     'ReadableStream or async iterable of Uint8Array');
 }
 
-/** What has no second reading, and nothing to keep. */
+/** What has nothing to keep. */
 const plain = (opened: OpenedSource): Reading =>
   ({ accept: async () => {}, leave: async () => false, ...opened });
 
+function byteSource(source: Exclude<ModelPart, string | URL>,
+  sha256: string | undefined): Source {
+  // A stream gives its bytes once; of other sources it costs nothing.
+  let opened: OpenedSource | undefined = openBytes(source);
+  const take = () => {
+    const taken = opened ?? openBytes(source);
+    opened = undefined;
+    return taken;
+  };
+  return {
+    name: opened.name,
+    open: async () => {
+      const taken = take();
+      return plain(sha256 === undefined ? taken
+        : { ...taken, chunks: verified(taken.chunks, sha256) });
+    },
+    openHeader: async () => plain(take()),
+  };
+}
+
+/** What of a part is read twice: its header first, and all of it in its turn. */
+function isRepeatable(part: unknown): boolean {
+  return typeof part === 'string' || part instanceof URL || part instanceof Blob ||
+    part instanceof ArrayBuffer || part instanceof Uint8Array ||
+    (typeof part === 'object' && part !== null && 'totalBytes' in part && !('body' in part));
+}
+
+/** The key of one part, of a key for all. */
+function partOptions(options: SourceOptions, part: number): SourceOptions {
+  const { integrity, key, ...rest } = options;
+  if (integrity !== undefined) {
+    throw invalidArgument('integrity', integrity, 'none for a model in several files');
+  }
+  return key === undefined ? rest : { ...rest, key: `${key}-${part + 1}` };
+}
+
+function splitSource(parts: readonly ModelPart[], options: SourceOptions): Source {
+  parts.forEach((part, i) => {
+    if (isRepeatable(part)) return;
+    throw invalidArgument(`source[${i}]`, part, 'a URL, File, Blob, ArrayBuffer or Uint8Array');
+  });
+  return new SplitSource(parts.map((part, i) => singleSource(part, partOptions(options, i))));
+}
+
+/** The addresses of all parts, if this is one of a part. */
+function partUrls(url: URL): URL[] | undefined {
+  const names = /^https?:$/.test(url.protocol) ? partNames(url.pathname) : undefined;
+  return names?.map((pathname) => Object.assign(new URL(url), { pathname }));
+}
+
+function singleSource(source: ModelPart, options: SourceOptions): Source {
+  const { integrity, key, onNote = () => {} } = options;
+  const sha256 = integrity === undefined ? undefined : parseIntegrity(integrity);
+  const url = urlOf(source);
+  if (url === undefined) {
+    return byteSource(source as Exclude<ModelPart, string | URL>, sha256);
+  }
+  return new UrlSource({ access: accessOf(url, options), sha256, key, onNote,
+    store: options.store ?? 'none' });
+}
+
 /** Error: INVALID_ARGUMENT. */
 export function sourceOf(source: ModelSource, options: SourceOptions = {}): Source {
-  const { integrity, key, onNote = () => {} } = options;
+  const { key } = options;
   if (key !== undefined && (typeof key !== 'string' || key === '')) {
     throw invalidArgument('key', key, 'a text that is not empty');
   }
-  const sha256 = integrity === undefined ? undefined : parseIntegrity(integrity);
-  const url = urlOf(source);
-  if (url !== undefined) {
-    return new UrlSource({ access: accessOf(url, options), sha256, key, onNote,
-      store: options.store ?? 'none' });
-  }
-  const opened = openBytes(source as Exclude<ModelSource, string | URL>);
-  const chunks = sha256 === undefined ? opened.chunks : verified(opened.chunks, sha256);
-  return {
-    name: opened.name,
-    open: async () => plain({ ...opened, chunks }),
-    openHeader: async () => plain(opened),
-  };
+  if (Array.isArray(source)) return splitSource(source as readonly ModelPart[], options);
+  const part = source as ModelPart;
+  if (typeof part === 'string' && isHubName(part)) return new HubSource(part, options);
+  const url = urlOf(part);
+  const parts = url && partUrls(url);
+  return parts === undefined ? singleSource(part, options) : splitSource(parts, options);
 }
 
 /** Opens a source. Of a URL with a store: its lock is held until loadModel has read what this

@@ -27,6 +27,8 @@ export interface UrlOptions {
   onNote: (note: string) => void;
   /** The caller's own key in the store. */
   key: string | undefined;
+  /** The file's name, if it has a better one than its address. */
+  from?: string;
 }
 
 /** The stored copy is not what its record says. */
@@ -57,24 +59,31 @@ export class UrlSource implements Source {
   readonly name: string;
   readonly #options: UrlOptions;
   readonly #fileName: FileName;
-  #readings = 0;
+  /** Of all of it, and of its header. */
+  readonly #readings = { whole: 0, header: 0 };
   /** A stored copy was of no use, and has been fetched anew. */
   #isAnew = false;
 
   constructor(options: UrlOptions) {
-    const { access: { address: { url } }, sha256, key } = options;
+    const { access: { address: { url } }, sha256, key, from } = options;
     this.#options = options;
-    this.name = bareAddress(url);
-    this.#fileName = nameOf(url, sha256, key);
+    this.name = from ?? bareAddress(url);
+    this.#fileName = nameOf(url, sha256, key, from);
+  }
+
+  /** Counts a reading; gives whether it is the last one that may be tried. */
+  #isLast(kind: 'whole' | 'header'): boolean {
+    this.#readings[kind] += 1;
+    return this.#readings[kind] >= readingsMost;
   }
 
   /** The store, unless nothing should be kept. */
-  #choose(): ModelStore | undefined {
+  #choose(isLast: boolean): ModelStore | undefined {
     const { store: choice, onNote, access } = this.#options;
     // Nobody can ask again for what a page has in its own memory.
     if (!/^https?:$/.test(access.address.url.protocol)) return undefined;
     // A store that neither reads its copy nor deletes it is done without.
-    if (this.#readings >= readingsMost) return undefined;
+    if (isLast) return undefined;
     const { kind, store, reason } = chooseStore(choice);
     // Outside of a page nobody expects one unasked.
     if (reason !== undefined && (choice !== 'auto' || globalThis.location !== undefined)) {
@@ -97,15 +106,15 @@ export class UrlSource implements Source {
   }
 
   async open(): Promise<Reading> {
-    this.#readings += 1;
-    const store = this.#choose();
+    const isLast = this.#isLast('whole');
+    const store = this.#choose(isLast);
     const { access: { signal }, onNote } = this.#options;
     const release = store === undefined ? () => {}
       : await lockFile(this.#fileName, signal);
     try {
       const found = await this.#look(store, onNote);
       const plan = await this.#plan(found.store, found.file);
-      return this.#reading(plan, release);
+      return this.#reading(plan, release, isLast);
     } catch (error) {
       release();
       throw error;
@@ -195,7 +204,7 @@ export class UrlSource implements Source {
     };
   }
 
-  #reading(plan: Plan, release: () => void): Reading {
+  #reading(plan: Plan, release: () => void, isLast: boolean): Reading {
     const { recorder } = plan;
     let isOver = false;
     const leave = async (error: unknown): Promise<boolean> => {
@@ -203,7 +212,7 @@ export class UrlSource implements Source {
       isOver = true;
       try {
         await recorder.leave();
-        return await this.#decide(plan, error);
+        return await this.#decide(plan, error) && !isLast;
       } finally {
         release();
       }
@@ -222,10 +231,10 @@ export class UrlSource implements Source {
 
   /** After an error: whether another reading may do better. */
   async #decide({ recorder, used }: Plan, error: unknown): Promise<boolean> {
-    if (error instanceof Replaced) return this.#readings < readingsMost;
+    if (error instanceof Replaced) return true;
     if (error instanceof DamagedCopy) {
       await used?.delete().catch(() => {});
-      return this.#readings < readingsMost;
+      return true;
     }
     if (!(error instanceof OneKVError) || !refusals.has(error.code)) return false;
     await recorder.refuse();
@@ -237,15 +246,15 @@ export class UrlSource implements Source {
   }
 
   async openHeader(): Promise<Reading> {
-    this.#readings += 1;
-    const { file } = await this.#look(this.#choose(), () => {});
+    const isLast = this.#isLast('header');
+    const { file } = await this.#look(this.#choose(isLast), () => {});
     const { sha256 } = this.#options;
     const isOther = sha256 !== undefined && file?.record.sha256 !== sha256;
     const isUsed = file?.isWhole === true && file.record.sha256 !== undefined && !isOther &&
       (file.record.query === this.#fileName.query || this.#fileName.isOwn);
-    if (file !== undefined && isUsed) return this.#reading(this.#stored(file), () => {});
+    if (file !== undefined && isUsed) return this.#reading(this.#stored(file), () => {}, isLast);
     const { totalBytes, chunks } = await openBeginning(this.#options.access);
     const recorder = new Recorder(undefined, false, () => {});
-    return this.#reading({ totalBytes, chunks, recorder, used: undefined }, () => {});
+    return this.#reading({ totalBytes, chunks, recorder, used: undefined }, () => {}, isLast);
   }
 }

@@ -27,9 +27,10 @@ export function bareAddress({ protocol, host, pathname, href }: URL): string {
   return `${protocol}//${host}${pathname}`;
 }
 
-/** The name of a URL's file. `sha256`: its digest, if it is known; `key`: the caller's own. */
-export function nameOf(url: URL, sha256: string | undefined, key: string | undefined): FileName {
-  const from = bareAddress(url);
+/** The name of a URL's file. `sha256`: its digest, if it is known; `key`: the caller's own; `from`:
+ * where it comes from, if that is not the address. */
+export function nameOf(url: URL, sha256: string | undefined, key: string | undefined,
+  from = bareAddress(url)): FileName {
   const query = [...url.searchParams].filter(([name]) => !passing.test(name))
     .map(([name, value]) => `${name}=${value}`).sort().join('&');
   if (key !== undefined) return { key, from, query: '', isOwn: true };

@@ -52,6 +52,7 @@ export class Recorder {
     }
     if (this.#filled > 0) await this.#put(this.#part.slice(0, this.#filled));
     await this.#pending;
+    this.#part = new Uint8Array(0); // Other parts of a split file may follow.
     this.#sha256 = found;
   }
 

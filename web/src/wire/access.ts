@@ -55,8 +55,10 @@ const serveRefresh = (refresh: NonNullable<AccessOptions['refresh']>) => ({
 
 /** What of the options the worker needs. Error: INVALID_ARGUMENT. */
 export function wireAccess(options: AccessOptions, transfer: Transferable[]): WireAccess {
-  const { headers, token, stallSeconds, fetch, refresh } = options;
-  const plain: WireAccess = { headers, token, stallSeconds };
+  const { headers, token, stallSeconds, hub, fetch, refresh } = options;
+  const base = globalThis.location?.href;
+  const plain: WireAccess = { headers, token, stallSeconds,
+    hub: hub === undefined ? hub : new URL(hub, base).href };
   for (const [name, found] of Object.entries({ fetch, refresh })) {
     if (found === undefined || typeof found === 'function') continue;
     throw invalidArgument(name, found, 'a function');
@@ -94,8 +96,8 @@ function fetchBy(call: Call) {
 
 /** The options of what wireAccess made. Their values are checked where they are used. */
 export function accessOfWire(wired: WireAccess) {
-  const { headers, token, stallSeconds, functions = [], port } = wired;
-  const plain = { headers, token, stallSeconds };
+  const { headers, token, stallSeconds, hub, functions = [], port } = wired;
+  const plain = { headers, token, stallSeconds, hub };
   if (port === undefined) return plain;
   if (!(port instanceof MessagePort)) throw invalidArgument('access.port', port, 'a port');
   const call = callsOf(port);

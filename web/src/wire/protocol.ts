@@ -19,9 +19,11 @@ import type { ErrorCode } from '../api/errors.js';
 import type { Grammar } from '../api/grammar.js';
 import type { AccessOptions } from '../api/source.js';
 
-/** Where the bytes of a model are: an address (in Node a path too), or the bytes, or a port that
+/** Where the bytes of a file are: an address (in Node a path too), or the bytes, or a port that
  * speaks StreamAsk and StreamPart. */
-export type WireSource = string | Blob | Uint8Array | { port: MessagePort; name: string };
+export type WirePart = string | Blob | Uint8Array | { port: MessagePort; name: string };
+/** A model, in one file or in several. */
+export type WireSource = WirePart | readonly WirePart[];
 
 /** On the port of a stream: the worker asks for the next piece… */
 export type StreamAsk = 'pull' | 'cancel';
@@ -184,7 +186,7 @@ export type ToWorker = CallMessage |
   { kind: 'allowed'; id: number; mask?: Uint32Array | undefined; error?: string | undefined };
 
 export type Notice =
-  | { type: 'progress'; loaded: number; total: number }
+  | { type: 'progress'; loaded: number; total: number; source: string }
   | { type: 'prefill'; done: number; total: number }
   | { type: 'part'; part: GeneratedPart; length: number; bytes: number; slides: number }
   /** Which tokens may come next? */

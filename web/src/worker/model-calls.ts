@@ -3,7 +3,7 @@
 //
 // Arguments come from a message and are checked here or by the objects they are given to.
 import type { Classification } from '../api/image.js';
-import type { ModelSource } from '../api/source.js';
+import type { ModelPart, ModelSource } from '../api/source.js';
 import { checkMessages, splitPrefix } from './conversation.js';
 import { encodeChat } from '../text/chat-template.js';
 import { Engine } from '../engine/engine.js';
@@ -14,7 +14,7 @@ import { Model } from '../engine/model.js';
 import { accessOfWire } from '../wire/access.js';
 import { storeOf, streamOf } from '../wire/ports.js';
 import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
-  WireSource, WireStore } from '../wire/protocol.js';
+  WirePart, WireSource, WireStore } from '../wire/protocol.js';
 import { cacheCost, cacheSizes, memoryReport } from './reports.js';
 import { readStream } from '../util/streams.js';
 import { SessionHost } from './session-calls.js';
@@ -39,6 +39,10 @@ function isPort(value: unknown): value is { port: MessagePort; name?: unknown } 
 }
 
 function openWireSource(source: WireSource): ModelSource {
+  return Array.isArray(source) ? source.map(openWirePart) : openWirePart(source as WirePart);
+}
+
+function openWirePart(source: WirePart): ModelPart {
   if (isPort(source)) {
     return { chunks: readStream(streamOf(source.port)), totalBytes: undefined,
       name: String(source.name ?? 'a stream') };
@@ -64,7 +68,8 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
     onNote: (note) => {
       notes.push(note);
     },
-    onProgress: ({ loaded, total }) => call.notice({ type: 'progress', loaded, total: total ?? 0 }),
+    onProgress: ({ loaded, total, name }) =>
+      call.notice({ type: 'progress', loaded, total: total ?? 0, source: name }),
     ...(cacheType === undefined ? {} : { cacheType }),
     ...(arithmetic === undefined ? {} : { arithmetic }),
     ...(contextLength === undefined ? {} : { contextLength }),
