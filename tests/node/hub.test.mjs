@@ -111,7 +111,8 @@ test('names are read, and others refused', () => {
     { repo: 'org/m', quant: 'Q4_K_M', file: 'sub dir/m.gguf', revision: 'refs/pr/1' });
   for (const wrong of ['hf:', 'hf:org', 'hf:org/', 'hf:org/m/file.bin', 'hf:../m', 'hf:org/..',
     'hf:org/m/../x.gguf', 'hf:org/m@../x', 'hf:org/m:', 'hf:org/m@', 'hf:org/m?x', 'hf:a/b#c']) {
-    assert.throws(() => parseHubName(wrong), { code: 'INVALID_ARGUMENT', message: /source/ }, wrong);
+    assert.throws(() => parseHubName(wrong),
+      { code: 'INVALID_ARGUMENT', message: /source/ }, wrong);
   }
   const name = parseHubName('hf:org/m/a b/c#.gguf@refs/pr/1'.replace('#', '+'));
   const at = hubAddress('https://mirror.example/hub');
@@ -128,7 +129,9 @@ test('names are read, and others refused', () => {
 test('without a quantisation there is a rule', () => {
   const choose = (name, paths) => chooseFiles(parseHubName(name),
     paths.map((path) => ({ path, sha256: undefined }))).map(({ path }) => path);
-  const paths = ['a-Q2_K.gguf', 'a-Q8_0.gguf', 'a-IQ4_XS.gguf', 'mmproj-a-f16.gguf', 'x.imatrix.gguf'];
+  const paths = ['a-Q2_K.gguf', 'a-Q8_0.gguf', 'a-IQ4_XS.gguf', 'mmproj-a-f16.gguf',
+    'x.imatrix.gguf'];
+  const refuses = (name, files, message) => assert.throws(() => choose(name, files), { message });
   assert.deepEqual(choose('hf:o/m', paths), ['a-Q8_0.gguf']);
   assert.deepEqual(choose('hf:o/m', [...paths, 'a.q4_k_m.gguf']), ['a.q4_k_m.gguf']);
   assert.deepEqual(choose('hf:o/m', ['only.gguf', 'mmproj.gguf']), ['only.gguf']);
@@ -136,11 +139,11 @@ test('without a quantisation there is a rule', () => {
   assert.deepEqual(choose('hf:o/m/mmproj-a-f16.gguf', paths), ['mmproj-a-f16.gguf']);
   const split = ['Q4_K_M/a-00002-of-00002.gguf', 'Q4_K_M/a-00001-of-00002.gguf'];
   assert.deepEqual(choose('hf:o/m', split), [...split].reverse());
-  assert.throws(() => choose('hf:o/m', [split[1]]), { message: /a-00002-of-00002\.gguf is missing/ });
-  assert.throws(() => choose('hf:o/m:Q4', paths), { message: /no file of Q4; .*a-Q2_K\.gguf, a-Q8/ });
-  assert.throws(() => choose('hf:o/m', ['a-Q2_K.gguf', 'a-Q3_K.gguf']), { message: /say which file/ });
-  assert.throws(() => choose('hf:o/m', ['a.bin']), { message: /there are: none/ });
-  assert.throws(() => choose('hf:o/m:F16', ['a-f16.gguf', 'b-f16.gguf']), { message: /in several/ });
+  refuses('hf:o/m', [split[1]], /a-00002-of-00002\.gguf is missing/);
+  refuses('hf:o/m:Q4', paths, /no file of Q4; .*a-Q2_K\.gguf, a-Q8/);
+  refuses('hf:o/m', ['a-Q2_K.gguf', 'a-Q3_K.gguf'], /say which file/);
+  refuses('hf:o/m', ['a.bin'], /there are: none/);
+  refuses('hf:o/m:F16', ['a-f16.gguf', 'b-f16.gguf'], /in several/);
 });
 
 test('a name loads its file, checked, with the token to the hub alone', limit, async () => {
@@ -171,7 +174,7 @@ test('refusals of the hub are in words of who asked', limit, async () => {
   await fails('hf:org/model', { token: 'other' }, /to nobody of this token/);
   site.token = undefined;
   await fails('hf:org/none', {}, /the hub has no org\/none, or no main of it/);
-  await fails('hf:org/model:Q6_K', {}, /there is no file of Q6_K; of GGUF files there are: m-Q4_K_M/);
+  await fails('hf:org/model:Q6_K', {}, /no file of Q6_K; of GGUF files there are: m-Q4_K_M/);
   await fails('hf:org/model', { refresh: () => undefined }, /refresh/, 'INVALID_ARGUMENT');
 });
 
@@ -193,7 +196,8 @@ test('what is stored is used, and without the hub too', limit, async () => {
 });
 
 test('a name stands for all parts of a split model', limit, async () => {
-  site.files = { 'Q4_K_M/m-00002-of-00002.gguf': parts[1], 'Q4_K_M/m-00001-of-00002.gguf': parts[0] };
+  site.files = { 'Q4_K_M/m-00002-of-00002.gguf': parts[1],
+    'Q4_K_M/m-00001-of-00002.gguf': parts[0] };
   const store = new MapStore();
   assert.equal(await load('hf:org/model', { store }), expected);
   assert.deepEqual((await listModels({ store })).map(({ from }) => from).sort(),

@@ -51,4 +51,3 @@ export function splitFile(file, count, change = (numbers) => numbers) {
     return Buffer.concat([header, file.subarray(dataAt + start, dataAt + end)]);
   });
 }
-

@@ -148,7 +148,8 @@ test('what is missing or foreign is named', limit, async () => {
   await fails([files[0], files[1], new File([file], 'whole.gguf')], 'CORRUPT',
     /whole\.gguf is a whole file, expected a part/);
   const foreign = splitFile(readFileSync(`${root}models/stories-qkv.q8_0.gguf`), 3);
-  await fails([files[0], files[1], new File([foreign[2].subarray(0, 500_000)], 'f.gguf')], 'CORRUPT',
+  const third = new File([foreign[2].subarray(0, 500_000)], 'f.gguf');
+  await fails([files[0], files[1], third], 'CORRUPT',
     /the parts have \d+ tensors, expected \d+|f\.gguf/);
   await fails(files[1], 'MISSING_KEY', /this is part 2 of 3 of a model: load all parts/);
   await fails([files[0], files[1], new File(['<!doctype html>'.padEnd(64)], 'p.gguf')], 'NOT_GGUF',

@@ -8,7 +8,8 @@ import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
-import type { Result, WireModelOptions, WirePart, WireSource, WireStore } from '../wire/protocol.js';
+import type { Result, WireModelOptions, WirePart, WireSource, WireStore }
+  from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
 import { chooseStore } from '../store/choose.js';
 import type { StoreChoice } from '../api/store.js';

@@ -64,8 +64,8 @@ class Cursor {
 
   count(): number {
     const count = Number(this.u64());
-    if (count > entriesMost) throw corrupt(`found ${count} entries, expected at most ${entriesMost}`);
-    return count;
+    if (count <= entriesMost) return count;
+    throw corrupt(`found ${count} entries, expected at most ${entriesMost}`);
   }
 
   text(): string {

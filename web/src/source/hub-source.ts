@@ -1,5 +1,5 @@
-// A model by its name on a hub. The hub is asked for its list of files, which has their SHA-256 too:
-// what is downloaded is checked without being asked for. A hub that does not answer is done
+// A model by its name on a hub. The hub is asked for its list of files, which has their SHA-256
+// too: what is downloaded is checked without being asked for. A hub that does not answer is done
 // without, when the store has the file.
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { chooseStore } from '../store/choose.js';

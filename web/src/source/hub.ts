@@ -24,8 +24,8 @@ export interface HubFile {
 
 export const isHubName = (text: string): boolean => /^hf:/i.test(text);
 
-const pattern = new RegExp('^hf:(?://)?(?<repo>[\\w-][\\w.-]*/[\\w-][\\w.-]*)(?::(?<quant>[\\w.-]+))?' +
-  '(?:/(?<file>[^@?#]+\\.gguf))?(?:@(?<revision>[\\w./-]+))?$', 'i');
+const pattern = new RegExp('^hf:(?://)?(?<repo>[\\w-][\\w.-]*/[\\w-][\\w.-]*)' +
+  '(?::(?<quant>[\\w.-]+))?(?:/(?<file>[^@?#]+\\.gguf))?(?:@(?<revision>[\\w./-]+))?$', 'i');
 
 /** Error: INVALID_ARGUMENT. */
 export function parseHubName(text: string): HubName {

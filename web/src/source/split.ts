@@ -37,7 +37,8 @@ function ofPart(error: unknown, { name }: Source): unknown {
   return new OneKVError(error.code, `of its parts, ${name}: ${error.message}`, { cause: error });
 }
 
-/** The header of one part, read as often as that may help. Errors as Source, those of the format. */
+/** The header of one part, read as often as that may help. Errors as Source, those of the
+ * format. */
 async function readPart(source: Source): Promise<Part> {
   for (;;) {
     const reading = await source.openHeader();
@@ -221,4 +222,3 @@ export class SplitSource implements Source {
       leave: async () => false };
   }
 }
-
