@@ -173,9 +173,22 @@ const markdown = {
   },
 };
 
+/** Calls that take any number of arguments, with an array for them. */
+const spread =
+  /\b(?:push|unshift|splice|concat|max|min|fromCharCode|fromCodePoint|of)\([^{\n]*?\.\.\./g;
+
+const spreads = {
+  name: 'spread into a call',
+  applies: ({ path }) => /^web\/src\/(?!bench\/).*\.ts$/.test(path),
+  // The arguments of a call lie on the stack, which some 65,000 of them fill: a text's tokens do.
+  check: ({ text }) => [...bareC(text).matchAll(spread)].map(({ 0: found, index }) =>
+    [text.slice(0, index + found.length).split('\n').length,
+      'an array as the arguments of a call can overflow the stack; loop over it']),
+};
+
 /** The rules, in the order they are reported. */
 export const rules = [
-  layout, columns, fileLength, functionLength, opening, leftovers, core, places, markdown,
+  layout, columns, fileLength, functionLength, opening, leftovers, core, places, markdown, spreads,
 ];
 
 export { isC, isCore };

@@ -156,7 +156,7 @@ async function testChat(visit, abilities, site) {
 /** On the strictest page everything, on the others what depends on them. */
 const apiSteps = {
   'isolated, strict policy': ['sessions', 'bytes', 'aborts', 'snapshots', 'batches', 'shared',
-    'facades', 'sources', 'image', 'two', 'deaths'],
+    'long', 'facades', 'sources', 'image', 'two', 'deaths'],
   'not isolated': ['sessions', 'two', 'deaths'],
 };
 

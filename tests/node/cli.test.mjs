@@ -86,6 +86,13 @@ for (const [title, template] of [['writes', `{{ bos_token }}${turns}`], ['leaves
     });
 }
 
+test('a prompt of 5 MB is refused in one sentence', async () => {
+  const { status, stdout, stderr } = await onekv(['generate', 'stories-q-mqa', '--threads', '1'],
+    { input: 'a cat, '.repeat(5_000_000 / 7) });
+  assert.deepEqual([status, stdout], [1, '']);
+  assert.match(stderr, /^[^\n]*found 4999995 characters[^\n]*CONTEXT_FULL[^\n]*\n$/);
+});
+
 const gguf = goldenPath('llama-keqv-mqa');
 const ids = [...readGolden('llama-keqv-mqa').tokens];
 

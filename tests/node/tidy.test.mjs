@@ -149,6 +149,17 @@ test('levels of core: only downwards, and every file has one', () => {
   assert.equal(levelOf('core/onekv.h'), 3);
 });
 
+test('no array becomes the arguments of a call, which a long text would overflow', () => {
+  const rule = 'spread into a call';
+  const of = (line, path = 'web/src/text/a.ts') => found(rule, { [path]: `// a\n${line}\n` });
+  assert.deepEqual(of('ids.push(...more);'), ['web/src/text/a.ts:2']);
+  assert.deepEqual(of('const most = Math.max(0, ...ids);'), ['web/src/text/a.ts:2']);
+  assert.deepEqual(of('String.fromCharCode(...units);'), ['web/src/text/a.ts:2']);
+  assert.deepEqual(of('parts.push({ ...part });'), []);
+  assert.deepEqual(of('const all = [...ids, ...more];'), []);
+  assert.deepEqual(of('Math.max(...rows);', 'web/src/bench/a.ts'), []);
+});
+
 test('nothing unused: sources that nobody builds, headers that nobody includes', () => {
   const rule = 'nothing unused';
   assert.deepEqual(found(rule, { 'models/a.c': '/* a */\n' }), ['models/a.c:1']);

@@ -55,6 +55,18 @@ for (const kind of kinds) {
     }
   });
 
+  test(`${kind}: 5 MB of text, and as few tokens as it may have at least`, () => {
+    const tokenizer = new Tokenizer(keysByKind.get(kind));
+    const text = 'a cat, '.repeat(5_000_000 / 7);
+    const ids = tokenizer.encode(text, { special: true });
+    assert.ok(ids.length > 65_536, `${ids.length} tokens`);
+    assert.equal(tokenizer.decode(ids), text);
+    for (const { text: each } of goldenOf(kind).cases) {
+      const { length } = tokenizer.encode(each, { special: true, begin: false });
+      assert.ok(tokenizer.leastTokens(each.length) <= length, JSON.stringify(each));
+    }
+  });
+
   test(`${kind}: text of control tokens is plain text unless asked for`, () => {
     const keys = keysByKind.get(kind);
     const tokenizer = new Tokenizer(keys);

@@ -8,7 +8,7 @@
 // With --documents the text is documents, and each is scored by itself, as models/train/evaluate.py
 // does: an end-of-text token before it and one after it, all tokens but the first scored, a
 // document longer than the context cut into windows that do not overlap.
-import { readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { scoreDocument, scoreText, splitDocuments } from '../src/bench/perplexity.js';
 import type { Score } from '../src/bench/perplexity.js';
 import type { Model } from '../src/engine-entry-node.js';
@@ -16,7 +16,7 @@ import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { Progress } from './progress.js';
 import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
-  readText, variant, write, writeJson } from './shared.js';
+  readStdin, readText, variant, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 import { digits, table } from './units.js';
 
@@ -27,14 +27,10 @@ interface Input {
   textBytes: number | undefined;
 }
 
-/** The file's text, or the text itself when there is no such file. */
-function textOf(argument: string): string {
-  try {
-    return readFileSync(argument === '-' ? 0 : argument, 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT' && /\s/.test(argument)) return argument;
-    return readText(argument);
-  }
+/** Of stdin, of a file, or the argument itself where there is no such file and it has blanks. */
+async function textOf(argument: string): Promise<string> {
+  if (argument === '-') return readStdin();
+  return /\s/.test(argument) && !existsSync(argument) ? argument : readText(argument);
 }
 
 function readDocuments(read: string, model: Model): Input {
@@ -49,12 +45,12 @@ function readDocuments(read: string, model: Model): Input {
   };
 }
 
-function readInput(values: Values, model: Model): Input {
+async function readInput(values: Values, model: Model): Promise<Input> {
   const ids = values.text('ids');
   const text = values.text('text');
   if ((ids === undefined) === (text === undefined)) throw new UsageError('give --text or --ids');
   if (ids !== undefined) return { texts: [parseIds(ids)], textBytes: undefined };
-  const read = textOf(text as string);
+  const read = await textOf(text as string);
   if (values.flag('documents')) return readDocuments(read, model);
   return { texts: [model.tokenizer.encode(read)], textBytes: Buffer.byteLength(read) };
 }
@@ -121,7 +117,7 @@ async function run(values: Values): Promise<number> {
   const { engine, model, path, loadMs } = await openModel(values, interrupted);
   try {
     const settings = readSettings(values, model);
-    const { texts, textBytes } = readInput(values, model);
+    const { texts, textBytes } = await readInput(values, model);
     if (!texts.some((ids) => ids.length > 1)) {
       throw new UsageError('the text has less than two tokens');
     }

@@ -1,12 +1,12 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
-import { encodeChat, generate } from '../src/engine-entry-node.js';
-import type { ChatMessage, GenerateResult, Model, SamplingOptions, Session }
+import { checkTextRoom, encodeChat, generate } from '../src/engine-entry-node.js';
+import type { ChatMessage, GenerateResult, SamplingOptions, Session }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { Progress } from './progress.js';
 import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
-  readText, variant, write, writeJson } from './shared.js';
+  readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, count, digits } from './units.js';
@@ -26,11 +26,13 @@ function readSampling(values: Values): SamplingOptions {
 }
 
 /** The prompt's ids, from --ids, or from text with the chat template around it or without. */
-function promptIds(values: Values, model: Model): number[] {
+async function promptIds(values: Values, session: Session): Promise<number[]> {
   const ids = values.text('ids');
   if (ids !== undefined) return parseIds(ids);
-  const text = values.text('prompt') ?? (process.stdin.isTTY ? undefined : readText('-'));
+  const text = values.text('prompt') ?? (process.stdin.isTTY ? undefined : await readStdin());
   if (text === undefined) throw new UsageError('give a prompt: -p "…", or text on stdin');
+  checkTextRoom(session, text);
+  const { model } = session;
   if (!values.flag('chat')) return model.tokenizer.encode(text);
   const system = values.text('system');
   const messages: ChatMessage[] = [
@@ -121,8 +123,8 @@ async function run(values: Values): Promise<number> {
   const { engine, model } = loaded;
   const quiet = values.flag('quiet') || values.flag('json');
   try {
-    const ids = promptIds(values, model);
     const session = model.openSession(sampling);
+    const ids = await promptIds(values, session);
     if (!quiet) note(`${heading(loaded)}\n`);
     const asText = values.text('ids') === undefined;
     // The story begins with what it was told; a chat shows the answer alone.

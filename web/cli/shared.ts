@@ -1,6 +1,7 @@
 // What the commands share: options of engine and model, loading with a progress bar, and the
 // words that describe a model.
 import { readFileSync } from 'node:fs';
+import { text as textFrom } from 'node:stream/consumers';
 import { Engine, loadModel } from '../src/engine-entry-node.js';
 import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription }
   from '../src/engine-entry-node.js';
@@ -88,10 +89,13 @@ export function engineReport(engine: Engine): object {
   return { simd, threads, notes };
 }
 
-/** Whole stdin or a file, as text; '-' is stdin. */
+/** Waits for all of stdin. (readFileSync(0) throws EAGAIN where a pipe has nothing yet.) */
+export const readStdin = (): Promise<string> => textFrom(process.stdin);
+
+/** A file as text. Error: UsageError. */
 export function readText(file: string): string {
   try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8');
+    return readFileSync(file, 'utf8');
   } catch (error) {
     throw new UsageError(`${file}: ${error instanceof Error ? error.message : String(error)}`);
   }

@@ -146,6 +146,23 @@ async function shared({ model }) {
   same((await model.memory()).cacheUsed, before.cacheUsed, 'bytes after all');
 }
 
+/** 5 MB are refused before the work where they cannot fit, and become ids where they are asked for:
+ * more of them than the arguments of a call could be. */
+async function long({ model }) {
+  const text = 'The cat sat on the mat. '.repeat(210_000);
+  const session = await model.createSession({ contextWindow: 1000 });
+  const started = performance.now();
+  await fails(session.prompt(text), 'CONTEXT_FULL', 'a prompt of 5 MB');
+  const refusedMs = performance.now() - started;
+  same(session.contextUsage, 0, 'tokens after it');
+  const ids = await model.tokenize(text);
+  check(ids.length > 1_000_000, `${ids.length} tokens`);
+  check(refusedMs < 1000, `refused after ${refusedMs} ms`);
+  same((await model.detokenize(ids)).length, text.length, 'and back');
+  same(await session.measureContextUsage(text), ids.length, 'measured');
+  await session.destroy();
+}
+
 /** The subpaths, over a model with a chat template. */
 async function facades() {
   const [{ openai }, { languageModel }] = await Promise.all(
@@ -234,7 +251,8 @@ async function deaths() {
   await pending;
 }
 
-const steps = { sessions, bytes, aborts, snapshots, batches, shared, facades, sources, image,
+const steps = { sessions, bytes, aborts, snapshots, batches, shared, long, facades, sources,
+  image,
   two, deaths };
 
 /** Takes the steps that job.api names, with one model; tell(text) hears which. */

@@ -98,12 +98,12 @@ export const stagingBytes = 1 << 18;
 function guard(exports: Exports, onTrap: (error: OneKVError) => void,
   trapped: () => OneKVError | undefined): Exports {
   const guarded = Object.entries(exports).filter(([name]) => name.startsWith('_'))
-    .map(([name, call]: [string, (...values: unknown[]) => unknown]) =>
-      [name, (...values: unknown[]) => {
+    .map(([name, call]: [string, (...args: unknown[]) => unknown]) =>
+      [name, (...args: unknown[]) => {
         const before = trapped();
         if (before !== undefined) throw before;
         try {
-          return call(...values);
+          return call(...args);
         } catch (error) {
           if (!(error instanceof WebAssembly.RuntimeError)) throw error;
           const text = `${name.slice(1)} broke down: ${error.message}; the engine is lost`;

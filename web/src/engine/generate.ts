@@ -5,6 +5,7 @@
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from '../api/errors.js';
 import type { TokenConstraint } from '../api/session.js';
+import { checkRoom } from './room.js';
 import type { Session } from './session.js';
 import type { AdvanceOptions, Choice } from './step.js';
 import { StopStrings } from '../text/stop-strings.js';
@@ -101,16 +102,6 @@ function applyMask(logits: Float32Array, mask: Uint32Array): void {
   }
 }
 
-function checkRoom(session: Session, prompt: ArrayLike<number>): void {
-  const { length, contextLength, slides } = session;
-  if (length + prompt.length === 0) {
-    throw new OneKVError('INVALID_ARGUMENT', 'prompt: found no tokens, expected at least one');
-  }
-  if (slides || length + prompt.length <= contextLength) return;
-  throw new OneKVError('CONTEXT_FULL', `prompt: found ${prompt.length} tokens after ${length}, ` +
-    `expected at most ${contextLength} together`);
-}
-
 /**
  * Appends the prompt (ids; text goes through Tokenizer.encode) and generates. Yields a part for
  * each token and returns the sums. Leaving the loop early stops the work. Errors:
@@ -129,7 +120,10 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
   };
   const { constraint } = options;
   const ids = session.model.checkTokens(prompt);
-  checkRoom(session, ids);
+  if (session.length + ids.length === 0) {
+    throw new OneKVError('INVALID_ARGUMENT', 'prompt: found no tokens, expected at least one');
+  }
+  checkRoom(session, session.length, ids.length);
   const stepper = options.stepper ?? stepAlone();
   const started = performance.now();
   await stepper.append(session, ids, signal,

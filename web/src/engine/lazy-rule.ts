@@ -52,7 +52,8 @@ export class LazyRule implements Rule {
     const encoder = new TextEncoder();
     this.#tokens = tokens;
     this.#triggers = parts.map(({ trigger, begin }) => ({ bytes: encoder.encode(trigger), begin }));
-    this.#tailMost = Math.max(...this.#triggers.map(({ bytes }) => bytes.length)) - 1;
+    this.#tailMost =
+      this.#triggers.reduce((most, { bytes }) => Math.max(most, bytes.length), 0) - 1;
   }
 
   /** Free text can always go on. */

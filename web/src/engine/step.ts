@@ -85,7 +85,7 @@ function inGroups<Request, Outcome>(requests: readonly Request[], most: number,
   };
   const outcomes: Outcome[] = [];
   for (let first = 0; first < requests.length; first += most) {
-    outcomes.push(...runGroup(requests.slice(first, first + most)));
+    for (const outcome of runGroup(requests.slice(first, first + most))) outcomes.push(outcome);
   }
   return outcomes;
 }

@@ -92,7 +92,7 @@ function fastest(model: Model, runner: Runner, threads: number): number {
       if (count === 1 && (best[k] ?? 0) > longStep) return threads;
     }
   }
-  return counts[best.indexOf(Math.min(...best))] ?? 1;
+  return counts[best.indexOf(best.reduce((a, b) => Math.min(a, b)))] ?? 1;
 }
 
 async function run(model: Model, signal: AbortSignal | undefined): Promise<void> {

@@ -198,7 +198,7 @@ async function whole(run: Run): Promise<ChatCompletion> {
   const content: LogprobEntry[] = [];
   try {
     for await (const part of run.generation) {
-      content.push(...(await run.logprobs?.write(part))?.content ?? []);
+      for (const entry of (await run.logprobs?.write(part))?.content ?? []) content.push(entry);
     }
     const result = await run.generation.result;
     return {

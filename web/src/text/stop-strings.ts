@@ -28,7 +28,7 @@ export class StopStrings {
       this.#held = '';
       return text.slice(0, first.at);
     }
-    const keep = Math.max(0, ...this.#stops.map((stop) => overlap(text, stop)));
+    const keep = this.#stops.reduce((most, stop) => Math.max(most, overlap(text, stop)), 0);
     this.#held = text.slice(text.length - keep);
     return text.slice(0, text.length - keep);
   }

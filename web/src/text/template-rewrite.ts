@@ -50,8 +50,10 @@ const ofLists = ['length', 'selectattr', 'rejectattr', 'map', 'join', 'list', 's
 /** Functions that rewritten templates call; items of their rendering. */
 export const templateFunctions: Record<string, (...args: never[]) => unknown> = {
   onekv_repr: (value: unknown) => repr(value),
-  onekv_min: (list: { value: number }[]) => Math.min(...list.map(({ value }) => value)),
-  onekv_max: (list: { value: number }[]) => Math.max(...list.map(({ value }) => value)),
+  onekv_min: (list: { value: number }[]) =>
+    list.reduce((least, { value }) => Math.min(least, value), Number.POSITIVE_INFINITY),
+  onekv_max: (list: { value: number }[]) =>
+    list.reduce((most, { value }) => Math.max(most, value), Number.NEGATIVE_INFINITY),
   onekv_escape: (value: unknown) => repr(value, true).replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&#34;')
     .replaceAll("'", '&#39;'),

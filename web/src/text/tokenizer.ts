@@ -70,6 +70,8 @@ export class Tokenizer {
   readonly #encoder = new TextEncoder();
   /** A space that stands for the start of the text only (SentencePiece). */
   readonly dropsFirstSpace: boolean;
+  /** Most UTF-16 units of text that one token can stand for. */
+  readonly #unitsMost: number;
 
   /** Error: UNSUPPORTED_TOKENIZER names the key and its value. */
   constructor(keys: TextKeys | undefined) {
@@ -89,6 +91,7 @@ export class Tokenizer {
     this.#control = new Set(ofType(CONTROL, UNKNOWN));
     this.#literal = new Set([...this.#control, ...ofType(USER_DEFINED)]);
     this.#ids = new Map(keys.tokens.map((token, id) => [token, id]));
+    this.#unitsMost = this.#findUnitsMost();
     this.#anySpecial = this.#pattern(this.#literal);
     this.#userDefined = this.#pattern(new Set(ofType(USER_DEFINED)));
     try {
@@ -119,6 +122,19 @@ export class Tokenizer {
     return new Set(ends.filter((id) => id !== undefined));
   }
 
+  /** A character of a vocabulary stands for one UTF-16 unit at most: where tokens are written as
+   * bytes, for one byte. Infinite where text can vanish: bytes that a vocabulary has no token for
+   * are left out. */
+  #findUnitsMost(): number {
+    const { model, tokens } = this.#keys;
+    const isComplete = model === 'llama' ||
+      (model === 'gpt2' && [...this.#bytes.keys()].every((c) => this.#ids.has(c)));
+    if (!isComplete) return Number.POSITIVE_INFINITY;
+    const longest = tokens.reduce((most, { length }) => Math.max(most, length), 1);
+    // NFC, which some kinds apply first, puts at most four units together.
+    return 4 * longest;
+  }
+
   /** Finds the longest of these tokens' texts at each place. */
   #pattern(ids: ReadonlySet<number>): RegExp | undefined {
     const texts = [...ids].map((id) => this.#keys.tokens[id] as string).filter(Boolean);
@@ -137,9 +153,14 @@ export class Tokenizer {
     parts.forEach((part, i) => {
       if (part === '') return;
       if (i % 2 === 1) ids.push(this.#ids.get(part) as number);
-      else ids.push(...this.#encodePlain(part));
+      else for (const id of this.#encodePlain(part)) ids.push(id);
     });
     return ids;
+  }
+
+  /** What encode gives at least for a text of that length (String.length), without the work. */
+  leastTokens(length: number): number {
+    return Math.ceil(length / this.#unitsMost);
   }
 
   #encodePlain(text: string): number[] {

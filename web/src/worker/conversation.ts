@@ -6,8 +6,9 @@
 // is cut back to what they have in common.
 import type { ChatMessage } from '../api/messages.js';
 import { encodeChat } from '../text/chat-template.js';
-import { OneKVError, invalidArgument } from '../api/errors.js';
+import { invalidArgument } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
+import { checkTextRoom } from '../engine/room.js';
 import type { WireInput } from '../wire/protocol.js';
 import type { Settings } from './saved-session.js';
 import type { Session } from '../engine/session.js';
@@ -133,8 +134,20 @@ export class Conversation {
   }
 
   /** The tokens of an input; `answers`: an answer will follow. Errors: INVALID_ARGUMENT,
-   * TOKEN_OUT_OF_RANGE, UNSUPPORTED_TOKENIZER, NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE. */
+   * TOKEN_OUT_OF_RANGE, UNSUPPORTED_TOKENIZER, NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE, and
+   * CONTEXT_FULL for a text so long that it need not be encoded to know that it does not fit. */
   plan(input: WireInput, answers: boolean): Plan {
+    return this.#plan(input, answers, (text) => checkTextRoom(this.session, text));
+  }
+
+  /** How many tokens an input, with the opening of the answer, would add. Errors as plan, but
+   * CONTEXT_FULL. */
+  measure(input: WireInput): number {
+    const { keep, ids } = this.#plan(input, true, () => {});
+    return keep + ids.length - this.session.length;
+  }
+
+  #plan(input: WireInput, answers: boolean, check: (text: string) => void): Plan {
     const { session, model } = this;
     const { messages, text } = this.#past;
     if (typeof input !== 'object' || input === null) {
@@ -145,16 +158,17 @@ export class Conversation {
       const more = this.chat ? model.tokenizer.decode(ids, { special: true }) : '';
       return { keep: session.length, ids, messages: [...messages], text: text + more };
     }
-    if (this.chat) return this.#planChat(input, answers);
+    if (this.chat) return this.#planChat(input, answers, check);
     if (!('text' in input) || typeof input.text !== 'string') {
       throw invalidArgument('input', 'text' in input ? input.text : 'messages',
         'text or tokens: the session is no chat');
     }
+    check(input.text);
     const ids = model.tokenizer.encode(input.text, { begin: session.length === 0 });
     return { keep: session.length, ids: Int32Array.from(ids), messages: [], text: '' };
   }
 
-  #planChat(input: WireInput, answers: boolean): Plan {
+  #planChat(input: WireInput, answers: boolean, check: (text: string) => void): Plan {
     const { session, model } = this;
     const { tokenizer } = model;
     const before = this.#past.messages;
@@ -166,6 +180,7 @@ export class Conversation {
     }
     const messages = [...before, ...whole];
     const text = model.chatTemplate.render(messages, { addGenerationPrompt: answers }) + prefix;
+    check(text);
     const past = this.#past.text;
     if (session.length > 0 && text.startsWith(past)) {
       const ids = tokenizer.encode(text.slice(past.length), { special: true, begin: false });
@@ -270,13 +285,5 @@ export class Conversation {
     const clone = new Conversation(id, this.session.clone(), this.past, { ...this.settings });
     clone.#slides = this.#slides;
     return clone;
-  }
-
-  /** The input fits, or the window slides. */
-  checkRoom(plan: Plan): void {
-    const { contextLength, slides } = this.session;
-    if (slides || plan.keep + plan.ids.length <= contextLength) return;
-    throw new OneKVError('CONTEXT_FULL', `input: found ${plan.ids.length} tokens after ` +
-      `${plan.keep}, expected at most ${contextLength} together`);
   }
 }

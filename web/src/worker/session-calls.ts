@@ -8,6 +8,7 @@ import type { GenerateResult } from '../engine/generate.js';
 import { Grammars } from '../engine/grammar.js';
 import type { Rule } from '../engine/grammar.js';
 import type { Model } from '../engine/model.js';
+import { checkRoom } from '../engine/room.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from '../wire/protocol.js';
 import { sessionReport } from './reports.js';
 import { pickSampling } from '../engine/sampling.js';
@@ -44,11 +45,7 @@ export class SessionHost {
         await this.#append(conversation, conversation.plan(input, false), call);
         return this.state(session) as SessionState;
       },
-      measure: ({ session, input }) => {
-        const conversation = this.#find(session);
-        const { keep, ids } = conversation.plan(input, true);
-        return keep + ids.length - conversation.session.length;
-      },
+      measure: ({ session, input }) => this.#find(session).measure(input),
       constrain: async ({ grammar }, call) => {
         (await this.#rule(grammar, call)).free();
         return undefined;
@@ -178,7 +175,7 @@ export class SessionHost {
 
   /** Runs the tokens of a plan; when that fails, the session is as it was before. */
   async #run(conversation: Conversation, plan: Plan, call: CallContext): Promise<void> {
-    conversation.checkRoom(plan);
+    checkRoom(conversation.session, plan.keep, plan.ids.length);
     const settle = conversation.keepForUndo(plan);
     try {
       conversation.cut(plan.keep);

@@ -1,0 +1,20 @@
+// Whether an input fits in a session's window, asked before any work is done.
+import { OneKVError } from '../api/errors.js';
+import type { Session } from './session.js';
+
+/** That many tokens fit after the first `kept`, or the window slides. Error: CONTEXT_FULL. */
+export function checkRoom({ contextLength, slides }: Session, kept: number, count: number): void {
+  if (slides || kept + count <= contextLength) return;
+  throw new OneKVError('CONTEXT_FULL', `input: found ${count} tokens after ${kept}, ` +
+    `expected at most ${contextLength} together`);
+}
+
+/** The text may fit. Encoding takes about a second per million characters, and nothing can
+ * interrupt it, so a text that is far too long is refused by its length. Error: CONTEXT_FULL. */
+export function checkTextRoom({ contextLength, slides, model }: Session, text: string): void {
+  if (slides) return;
+  const least = model.tokenizer.leastTokens(text.length);
+  if (least <= contextLength) return;
+  throw new OneKVError('CONTEXT_FULL', `input: found ${text.length} characters, which are at ` +
+    `least ${least} tokens, expected at most ${contextLength}`);
+}
