@@ -170,7 +170,7 @@ export function joinHeaders(parts: readonly PartHeader[], dataAt: readonly numbe
   const kept = [...keys].filter(([name]) => !name.startsWith('split.'));
   const count = parts.reduce((sum, { tensors }) => sum + tensors.length, 0);
   words([version, 4], [count, 8], [kept.length, 8]);
-  pieces.push(...kept.map(([, bytes]) => bytes));
+  for (const [, bytes] of kept) pieces.push(bytes);
   parts.forEach(({ tensors }, part) => {
     for (const { bytes, offset } of tensors) {
       pieces.push(bytes);

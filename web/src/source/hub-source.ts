@@ -84,7 +84,7 @@ export class HubSource implements Source {
         await answer.cancel();
         throw refusal(answer.status, this.#name, this.#options.token !== undefined);
       }
-      files.push(...readTree(await readJson(answer)));
+      for (const file of readTree(await readJson(answer))) files.push(file);
       const next: string | undefined =
         /<([^>]+)>\s*;\s*rel="?next/.exec(answer.headers.get('link') ?? '')?.[1];
       url = next === undefined ? undefined : new URL(next, url);
