@@ -7,6 +7,9 @@
  *   onekv_session_clone, _truncate, _save    branch, cut, keep
  *   onekv_model_memory, onekv_session_memory every byte
  *
+ * onekv_types.h has statuses, the threads' pool, options that are numbers, sampling. core/README.md
+ * shows a first program.
+ *
  * A model is immutable and its sessions are independent, but a model has one working memory:
  * calls on a model and its sessions must not overlap. Functions return a status; on failure
  * nothing has changed and out-pointers are untouched, unless a comment says otherwise. `error`
@@ -14,30 +17,18 @@
 #ifndef ONEKV_H
 #define ONEKV_H
 
-#include "core/net/config.h"
-#include "core/kernels/kernels.h"
-#include "core/net/kv_cache.h"
-#include "core/base/pool.h"
-#include "core/net/sampler.h"
+#include "core/onekv_types.h"
 
 typedef struct onekv_loader onekv_loader;
 typedef struct onekv_model onekv_model;
 typedef struct onekv_session onekv_session;
-
-/* How quantised matrices are multiplied. */
-typedef enum onekv_arithmetic {
-  ONEKV_INT8,  /* packed for integer kernels; each input row is rounded to 7 bits and a sign, in
-                  blocks as long as the weights' (32 to 256 columns): an input moves by up to 2^-8
-                  of its block's largest */
-  ONEKV_INT16, /* the same with 14 bits and a sign: by up to 2^-15 */
-  ONEKV_F32    /* rows of the file, decoded and multiplied as f32: slowest, nothing is rounded */
-} onekv_arithmetic;
+typedef struct onekv_config onekv_config; /* a model's description: of a loader or of a model */
 
 /* Zero means default for every field but the pool. */
 typedef struct onekv_model_options {
   onekv_pool *pool;           /* required; outlives the model */
   onekv_allocator allocator;  /* default: malloc and free */
-  kernels_level level;        /* default: the best of this build */
+  onekv_level level;          /* default: the best of this build */
   onekv_arithmetic arithmetic; /* default: INT8 */
   onekv_cache_type cache_type; /* default: f16 */
   size_t n_context;           /* longest session; default and maximum: the file's */
@@ -61,9 +52,21 @@ onekv_status onekv_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_
 bool onekv_loader_has_header(const onekv_loader *loader);
 const onekv_config *onekv_loader_config(const onekv_loader *loader);
 size_t onekv_loader_file_bytes(const onekv_loader *loader); /* header and data */
-/* A value of the header; NULL when there is none of that key or no header yet. Works also when
+
+/* A metadata value of the file. Types are GGUF's numbers: u8 0, i8 1, u16 2, i16 3, u32 4, i32 5,
+ * f32 6, bool 7, string 8, array 9, u64 10, i64 11, f64 12. */
+typedef struct onekv_value {
+  uint32_t type;
+  uint32_t item_type;   /* of an array's items */
+  size_t n_items;       /* of an array; else 1 */
+  const uint8_t *bytes; /* [n_bytes] in the file's encoding, of the loader's memory; may be
+                           unaligned. Strings, items too, start with their u64 length */
+  size_t n_bytes;
+} onekv_value;
+
+/* False, and *out untouched, when the header has no such key or is not complete. Works also when
  * the header was read but describes no model that can be run. */
-const gguf_value *onekv_loader_find(const onekv_loader *loader, const char *key);
+bool onekv_loader_find(const onekv_loader *loader, const char *key, onekv_value *out);
 
 /* What the file will take, before its weights are read. */
 typedef struct onekv_estimate {
@@ -88,6 +91,18 @@ const char *onekv_model_level(const onekv_model *model);    /* "scalar", "simd12
 /* Lets the model's steps use at most n_threads of the pool's active threads; 0, as a model opens:
  * all of them. Results do not depend on it. */
 void onekv_model_use_threads(onekv_model *model, size_t n_threads);
+
+/* What a caller has to know of a model to use it. */
+typedef struct onekv_shape {
+  const char *architecture; /* general.architecture; lives as long as the description */
+  bool is_causal;           /* sessions; else onekv_encode */
+  size_t n_layers;
+  size_t n_context;    /* the file's: the longest sequence */
+  size_t n_vocabulary; /* input tokens are 0 to n_vocabulary - 1; 0: the input is features */
+  size_t n_features;   /* numbers in an input row; 0: the input is tokens */
+  size_t n_outputs;    /* numbers in a row of logits: the vocabulary, or classes */
+} onekv_shape;
+void onekv_describe(const onekv_config *config, onekv_shape *out);
 
 /* -- Bytes of caches: computed, for any number of tokens of one session -- */
 

@@ -15,8 +15,17 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The levels of core, one per folder; a file includes headers of its own level or below. */
 const levels = ['base', 'kernels', 'net', 'api'];
 
-/** Level of a core file: its folder's. onekv.h and what else lies on top is above them all. */
+/** What lies on top of core is the public API; these files include nothing of core but this. */
+const publicIncludes = {
+  'core/onekv_types.h': [],
+  'core/onekv.h': ['core/onekv_types.h'],
+  'core/example.c': ['core/onekv.h'],
+};
+
+/** Level of a core file: its folder's. onekv.h is above them all, the types that all of them
+ * share are below. */
 export function levelOf(path) {
+  if (path === 'core/onekv_types.h') return 0;
   const [, folder] = /^core\/(?:([a-z]+)\/)?[^/]+\.[ch]$/.exec(path) ?? [];
   if (folder === undefined) return path.startsWith('core/') ? levels.length - 1 : undefined;
   const level = levels.indexOf(folder);
@@ -31,6 +40,10 @@ function checkIncludes(file) {
   return file.lines.flatMap((line, index) => {
     const header = /^\s*#\s*include\s*"([^"]+)"/.exec(line)?.[1];
     if (!header) return [];
+    const narrow = publicIncludes[file.path];
+    if (narrow && !narrow.includes(header)) {
+      return [[index + 1, `${header} is behind the public API`]];
+    }
     const level = levelOf(header);
     if (level === undefined) return [[index + 1, `${header} is not a header of core`]];
     return level <= own ? []

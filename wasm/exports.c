@@ -8,12 +8,14 @@
  * Unlike core this file has state, one of each for the module: the pool, the last error, the
  * buffer. A module is used by one thread of JavaScript at a time. Handles are addresses that
  * JavaScript got from here; they are not checked. */
+#include "core/base/status.h" /* error_set */
+#include "core/net/config.h"  /* CONFIG_FIELDS */
 #include "core/onekv.h"
 
 #include <pthread.h>
 #include <string.h>
 
-enum { NUMBERS_MAX = 256 };
+enum { NUMBERS_MAX = 256, STEP_ITEMS_MAX = 64 };
 
 static onekv_pool *threads;
 static onekv_error last_error;
@@ -190,7 +192,7 @@ onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t n
                              size_t n_logits_max, int header_only) {
   onekv_model_options options = {
       .pool = threads,
-      .level = (kernels_level)level,
+      .level = (onekv_level)level,
       .arithmetic = (onekv_arithmetic)arithmetic,
       .cache_type = (onekv_cache_type)cache_type,
       .n_context = n_context,
@@ -227,13 +229,13 @@ int js_loader_describe(const onekv_loader *loader) {
 
 /* 1 if the header has the key; numbers: type, item type, items, address, bytes. */
 int js_loader_find(const onekv_loader *loader, const char *key) {
-  const gguf_value *value = onekv_loader_find(loader, key);
-  if (value == NULL) return 0;
-  numbers[0] = (double)value->type;
-  numbers[1] = (double)value->item_type;
-  numbers[2] = (double)value->n_items;
-  numbers[3] = (double)(uintptr_t)value->bytes;
-  numbers[4] = (double)value->n_bytes;
+  onekv_value value;
+  if (!onekv_loader_find(loader, key, &value)) return 0;
+  numbers[0] = (double)value.type;
+  numbers[1] = (double)value.item_type;
+  numbers[2] = (double)value.n_items;
+  numbers[3] = (double)(uintptr_t)value.bytes;
+  numbers[4] = (double)value.n_bytes;
   return 1;
 }
 
@@ -331,8 +333,6 @@ void js_session_memory(const onekv_session *session) {
   onekv_session_memory(session, &report);
   SESSION_FIELDS(PUT)
 }
-
-enum { STEP_ITEMS_MAX = 64 };
 
 /* heads [n_items][4]: session, n_tokens, n_logits, and out: address of the logits. tokens: those
  * of all items, one behind the other. */

@@ -186,8 +186,12 @@ const onekv_config *onekv_loader_config(const onekv_loader *loader) {
   return onekv_loader_has_header(loader) ? &loader->model->config : NULL;
 }
 
-const gguf_value *onekv_loader_find(const onekv_loader *loader, const char *key) {
-  return loader->file != NULL ? gguf_find(loader->file, key) : NULL;
+bool onekv_loader_find(const onekv_loader *loader, const char *key, onekv_value *out) {
+  const gguf_value *found = loader->file != NULL ? gguf_find(loader->file, key) : NULL;
+  if (found == NULL) return false;
+  *out = (onekv_value){found->type, found->item_type, found->n_items, found->bytes,
+                       found->n_bytes};
+  return true;
 }
 
 size_t onekv_loader_file_bytes(const onekv_loader *loader) {

@@ -1,4 +1,4 @@
-/* Model: the scratch's layout, memory figures, the end. */
+/* Model: the scratch's layout, description and memory figures, the end. */
 #include "core/api/model.h"
 
 void model_scratch_make(onekv_model *model, memory_arena *arena) {
@@ -28,6 +28,18 @@ onekv_status onekv_model_close(onekv_model *model) {
 
 const onekv_config *onekv_model_config(const onekv_model *model) { return &model->config; }
 
+void onekv_describe(const onekv_config *config, onekv_shape *out) {
+  *out = (onekv_shape){
+      .architecture = config->architecture,
+      .is_causal = config->causal,
+      .n_layers = config->n_layers,
+      .n_context = config->n_context,
+      .n_vocabulary = config->n_vocabulary,
+      .n_features = config->n_features,
+      .n_outputs = config->n_outputs,
+  };
+}
+
 uint64_t onekv_model_hash(const onekv_model *model) { return model->hash; }
 
 void onekv_model_use_threads(onekv_model *model, size_t n_threads) {
@@ -55,6 +67,6 @@ void onekv_model_memory(const onekv_model *model, onekv_memory *out) {
 void onekv_model_trim(onekv_model *model) { kv_pool_trim(&model->pages); }
 
 const onekv_candidate *onekv_model_top(onekv_model *model, const float *logits, size_t n_top) {
-  onekv_top_logprobs(logits, model->config.n_outputs, n_top, model->candidates);
+  sampler_top(logits, model->config.n_outputs, n_top, model->candidates);
   return model->candidates;
 }

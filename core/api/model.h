@@ -3,6 +3,7 @@
 #define ONEKV_MODEL_H
 
 #include "core/net/forward.h"
+#include "core/net/sampler.h"
 #include "core/onekv.h"
 
 struct onekv_model {

@@ -5,17 +5,7 @@
 #ifndef ONEKV_MEMORY_H
 #define ONEKV_MEMORY_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-/* Where memory comes from. Blocks must be aligned to 16 bytes; allocate returns NULL when it
- * has none. A zeroed struct means malloc and free. */
-typedef struct onekv_allocator {
-  void *context;
-  void *(*allocate)(void *context, size_t n_bytes);
-  void (*release)(void *context, void *block, size_t n_bytes);
-} onekv_allocator;
+#include "core/onekv_types.h"
 
 typedef enum memory_kind {
   MEMORY_WEIGHTS,  /* matrices, norms, position tables                  */

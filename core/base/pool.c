@@ -20,7 +20,7 @@ enum {
 #else
   SPIN_COUNT = 100000, /* a load and a comparison: some 50 µs, which a wake-up takes too */
 #endif
-  CALL_THREADS = 64 /* modulus of the call word; > POOL_THREADS_MAX */
+  CALL_THREADS = 64 /* modulus of the call word; > ONEKV_THREADS_MAX */
 };
 
 struct onekv_pool {
@@ -40,7 +40,7 @@ struct onekv_pool {
   pthread_cond_t wake;   /* workers of the last call: there is another */
   pthread_cond_t parked; /* the other workers: a call counts more threads, or the end */
   pthread_cond_t done;   /* the caller: nothing runs */
-  pthread_t threads[POOL_THREADS_MAX];
+  pthread_t threads[ONEKV_THREADS_MAX];
 };
 
 static void spin_pause(void) {
@@ -126,7 +126,7 @@ static void announce(onekv_pool *pool, size_t n_threads) {
 
 onekv_status onekv_pool_open(const onekv_allocator *allocator, size_t n_threads,
                              onekv_pool **out) {
-  if (n_threads < 1 || n_threads > POOL_THREADS_MAX) return ONEKV_INVALID_ARGUMENT;
+  if (n_threads < 1 || n_threads > ONEKV_THREADS_MAX) return ONEKV_INVALID_ARGUMENT;
   memory_ledger memory;
   memory_init(&memory, allocator);
   onekv_pool *pool = memory_take(&memory, MEMORY_TABLES, sizeof *pool);

@@ -1,4 +1,5 @@
 /* Fork-join: one task at a time, run by all active threads, the caller being thread 0.
+ * onekv_types.h has how a pool is opened and closed.
  *
  * A task gets its thread's index and the number of threads and takes its share of rows or heads
  * from these; shares never split a sum, so results do not depend on the number of threads.
@@ -12,26 +13,6 @@
 
 #include "core/base/memory.h"
 #include "core/base/status.h"
-
-enum { POOL_THREADS_MAX = 32 };
-
-typedef struct onekv_pool onekv_pool;
-
-/* Asks for n_threads (1 to POOL_THREADS_MAX; the caller counts as one); those that the system
- * refuses are done without. allocator may be NULL. The pool is the caller's, serves any number
- * of models that are not used at the same time, and outlives them.
- * Errors: INVALID_ARGUMENT, OUT_OF_MEMORY. */
-onekv_status onekv_pool_open(const onekv_allocator *allocator, size_t n_threads,
-                             onekv_pool **out);
-
-/* Ends the threads, waiting for each to end (also for one that has yet to come up). */
-void onekv_pool_close(onekv_pool *pool);
-
-/* Threads that can be used now, at least 1. */
-size_t onekv_pool_n_alive(const onekv_pool *pool);
-
-/* Uses min(n_threads, alive) threads from now on and returns that number; 0: all alive ones. */
-size_t onekv_pool_activate(onekv_pool *pool, size_t n_threads);
 
 /* Lets tasks run on at most n_threads of the active ones (0: on all of them) until it is called
  * again: for models that fewer threads run faster. */

@@ -6,14 +6,14 @@
 
 #include <string.h>
 
-void kernels_select(kernel_table *table, kernels_level level) {
-  if (level == KERNELS_BEST) level = KERNELS_RELAXED;
+void kernels_select(kernel_table *table, onekv_level level) {
+  if (level == ONEKV_LEVEL_BEST) level = ONEKV_LEVEL_RELAXED;
   memset(table, 0, sizeof *table);
   kernels_fill_scalar(table);
 #if ONEKV_HAVE_SIMD128
-  if (level >= KERNELS_SIMD128) kernels_fill_simd128(table);
+  if (level >= ONEKV_LEVEL_SIMD128) kernels_fill_simd128(table);
 #endif
 #if ONEKV_HAVE_RELAXED
-  if (level >= KERNELS_RELAXED) kernels_fill_relaxed(table);
+  if (level >= ONEKV_LEVEL_RELAXED) kernels_fill_relaxed(table);
 #endif
 }

@@ -15,6 +15,7 @@
 #define ONEKV_KERNELS_H
 
 #include "core/kernels/packed.h"
+#include "core/onekv_types.h"
 
 typedef enum onekv_activation {
   ONEKV_GELU_ERF,  /* x · Φ(x), Φ by erf: exact GELU */
@@ -97,16 +98,9 @@ typedef struct kernel_table {
   void (*i8_decode)(const int8_t *x, size_t n, float scale, float *out);
 } kernel_table;
 
-typedef enum kernels_level {
-  KERNELS_BEST, /* the strongest of this build */
-  KERNELS_SCALAR,
-  KERNELS_SIMD128,
-  KERNELS_RELAXED
-} kernels_level;
-
 /* Fills *table with the scalar kernels, then overwrites from the weakest level to `level`, as
  * far as this build has them. table->name tells the level reached. */
-void kernels_select(kernel_table *table, kernels_level level);
+void kernels_select(kernel_table *table, onekv_level level);
 
 /* The variants' own fill-in functions; a build lacks those it has no instructions for. */
 void kernels_fill_scalar(kernel_table *table);

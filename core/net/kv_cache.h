@@ -27,13 +27,6 @@ enum {
   KV_BATCH_MAX = 256 /* most rows of one sequence between two advances, where there is a window */
 };
 
-typedef enum onekv_cache_type {
-  ONEKV_CACHE_F16, /* first: the default of a zeroed options struct */
-  ONEKV_CACHE_F32,
-  ONEKV_CACHE_I8, /* int8 with one f32 scale per head and position */
-  ONEKV_CACHE_TYPE_COUNT
-} onekv_cache_type;
-
 /* The row: of a key, or of one tensor that is key and value. */
 typedef enum kv_stream { KV_ROW, KV_VALUE, KV_STREAM_COUNT } kv_stream;
 

@@ -224,7 +224,7 @@ float onekv_logprob(const float *logits, size_t n, int32_t token) {
   return (float)((double)logits[token] - log_sum_exp(logits, n));
 }
 
-void onekv_top_logprobs(const float *logits, size_t n, size_t n_top,
+void sampler_top(const float *logits, size_t n, size_t n_top,
                         onekv_candidate *candidates) {
   double normaliser = log_sum_exp(logits, n);
   for (size_t i = 0; i < n; i++) {

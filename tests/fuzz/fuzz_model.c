@@ -49,8 +49,14 @@ static onekv_status feed(onekv_loader *loader, const uint8_t *bytes, size_t n, u
   return status;
 }
 
+static onekv_shape shape_of(const onekv_model *model) {
+  onekv_shape shape;
+  onekv_describe(onekv_model_config(model), &shape);
+  return shape;
+}
+
 static void run_causal(onekv_model *model) {
-  size_t n_vocabulary = onekv_model_config(model)->n_vocabulary;
+  size_t n_vocabulary = shape_of(model).n_vocabulary;
   int32_t tokens[N_TOKENS];
   for (size_t i = 0; i < N_TOKENS; i++) tokens[i] = (int32_t)(i * 7919 % n_vocabulary);
   onekv_session_options options = {.slides = true};
@@ -81,11 +87,11 @@ static void run_causal(onekv_model *model) {
 }
 
 static void run_bidirectional(onekv_model *model) {
-  const onekv_config *config = onekv_model_config(model);
-  const int32_t tokens[3] = {0, (int32_t)config->n_vocabulary - 1, 0};
+  onekv_shape shape = shape_of(model);
+  const int32_t tokens[3] = {0, (int32_t)shape.n_vocabulary - 1, 0};
   float *features = NULL;
-  if (config->n_features > 0) {
-    features = calloc(3 * config->n_features, sizeof *features);
+  if (shape.n_features > 0) {
+    features = calloc(3 * shape.n_features, sizeof *features);
     require(features != NULL);
   }
   const float *logits = NULL;
@@ -94,7 +100,7 @@ static void run_bidirectional(onekv_model *model) {
                                      &logits, &n_logits, NULL);
   if (status == ONEKV_OK) {
     require(n_logits >= 1);
-    volatile float last = logits[n_logits * config->n_outputs - 1];
+    volatile float last = logits[n_logits * shape.n_outputs - 1];
     (void)last;
   }
   free(features);
@@ -109,7 +115,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
   onekv_model_options options = {
       .pool = pool,
       .allocator = {NULL, take, give_back},
-      .level = how & 64 ? KERNELS_SCALAR : KERNELS_BEST,
+      .level = how & 64 ? ONEKV_LEVEL_SCALAR : ONEKV_LEVEL_BEST,
       .cache_type = (onekv_cache_type)(how / 4 % ONEKV_CACHE_TYPE_COUNT),
       .n_context = 48,
   };
@@ -126,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
   onekv_loader_close(loader);
   if (model != NULL) {
     onekv_memory memory;
-    if (onekv_model_config(model)->causal) {
+    if (shape_of(model).is_causal) {
       run_causal(model);
     } else {
       run_bidirectional(model);

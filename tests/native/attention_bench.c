@@ -70,7 +70,7 @@ static void bench_open(bench *b, bool shares_row, onekv_cache_type type) {
       .keys = shares_row ? KEYS_AT_READ : KEYS_AT_WRITE,
       .rope = {.n_rotated = HEAD_WIDTH, .base = 10000.0f, .factor = 1.0f,
                .attention_factor = 1.0f}};
-  kernels_select(&b->kernels, KERNELS_BEST);
+  kernels_select(&b->kernels, ONEKV_LEVEL_BEST);
   memory_init(&b->memory, NULL);
   CHECK(kv_pool_open(&b->pages, &b->memory, &b->kernels, &b->config, type) == ONEKV_OK);
   CHECK(kv_cache_open(&b->pages, DEPTH_MAX, &b->cache) == ONEKV_OK);

@@ -52,6 +52,12 @@ onekv_model *load_file(const char *path, const onekv_model_options *options) {
   return model;
 }
 
+onekv_shape shape_of(const onekv_model *model) {
+  onekv_shape shape;
+  onekv_describe(onekv_model_config(model), &shape);
+  return shape;
+}
+
 golden_data golden_read(const char *name) {
   char path[256];
   golden_data out = {0};

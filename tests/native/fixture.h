@@ -21,6 +21,9 @@ onekv_status load_bytes(const onekv_model_options *options, file_bytes file, siz
 /* A model from a file, or the end of the program. */
 onekv_model *load_file(const char *path, const onekv_model_options *options);
 
+/* What the model says of itself. */
+onekv_shape shape_of(const onekv_model *model);
+
 /* Expected values of one golden model: layout in tests/golden/README.md. */
 typedef struct golden_data {
   char name[128];

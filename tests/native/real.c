@@ -198,7 +198,7 @@ agreement recording_prefill(onekv_model *model, const recording *expected, doubl
   size_t n_text = expected->n_prompt + expected->n_ids;
   onekv_item item = {session, text, n_text, expected->n_ids + 1, NULL};
   found.status = onekv_step(model, &item, 1, NULL);
-  size_t n_outputs = onekv_model_config(model)->n_outputs;
+  size_t n_outputs = shape_of(model).n_outputs;
   for (size_t i = 0; i < expected->n_ids && found.status == ONEKV_OK; i++) {
     compare_choice(expected, i, session, item.logits + i * n_outputs, tie, &found);
   }

@@ -70,7 +70,7 @@ static void open_rope(fixture *f) {
   rope_tables_make(&f->kind->rope, POSITIONS, NULL, &arena, &f->rope);
 }
 
-static void fixture_open(fixture *f, const variant *v, kernels_level level) {
+static void fixture_open(fixture *f, const variant *v, onekv_level level) {
   bool shares_row = v->sharing == ONEKV_SHARE_KV || v->sharing == ONEKV_SHARE_ALL;
   bool at_read = shares_row && !v->unrotates && (v->n_rotated > 0 || v->has_norm);
   *f = (fixture){.config = {.n_layers = LAYERS,
@@ -242,7 +242,7 @@ static void check_bits(fixture *f, onekv_pool *const *pools, size_t n_pools, siz
 }
 
 /* The short form: one position, a range and one, and all, with a few rows. */
-static void check_variant(const variant *v, kernels_level level, onekv_pool *const *pools,
+static void check_variant(const variant *v, onekv_level level, onekv_pool *const *pools,
                           size_t n_pools, bool is_short) {
   static const size_t LENGTHS[] = {1,
                                    31,
@@ -279,9 +279,9 @@ int main(int argc, char **argv) {
   check_seed(20261122);
   for (size_t i = 0; i < 3; i++) pools[i] = open_pool(THREADS[i]);
   for (size_t i = 0; i < sizeof VARIANTS / sizeof VARIANTS[0]; i++) {
-    check_variant(&VARIANTS[i], KERNELS_BEST, pools, 3, is_short);
+    check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, pools, 3, is_short);
   }
-  check_variant(&VARIANTS[0], KERNELS_SCALAR, pools, 3, is_short);
+  check_variant(&VARIANTS[0], ONEKV_LEVEL_SCALAR, pools, 3, is_short);
   for (size_t i = 0; i < 3; i++) onekv_pool_close(pools[i]);
   return check_finish();
 }

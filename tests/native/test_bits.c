@@ -28,7 +28,7 @@ static float *run(const golden_data *golden, onekv_pool *pool, onekv_arithmetic 
                                  .n_logits_max = golden->n_rows};
   onekv_model *model = load_file(path, &options);
   *n = 0;
-  if (!onekv_model_config(model)->causal) {
+  if (!shape_of(model).is_causal) {
     CHECK(onekv_model_close(model) == ONEKV_OK);
     return NULL;
   }

@@ -247,15 +247,21 @@ static void check_value_types(void) {
   file_bytes file = draft_write(&draft);
   onekv_model_options options = plain_options();
   onekv_loader *loader = NULL;
+  onekv_value value;
   CHECK(onekv_loader_open(&options, &loader, NULL) == ONEKV_OK);
   CHECK(!onekv_loader_has_header(loader) && onekv_loader_config(loader) == NULL &&
-        onekv_loader_find(loader, "extra.array") == NULL && onekv_loader_file_bytes(loader) == 0);
+        !onekv_loader_find(loader, "extra.array", &value) && onekv_loader_file_bytes(loader) == 0);
   CHECK(onekv_loader_feed(loader, NULL, 0, NULL) == ONEKV_OK);
   CHECK(onekv_loader_feed(loader, file.bytes, file.n_bytes, NULL) == ONEKV_OK);
-  const gguf_value *value = onekv_loader_find(loader, "extra.array");
-  CHECK(value != NULL && value->type == GGUF_ARRAY && value->item_type == GGUF_STRING &&
-        value->n_items == 1 && value->n_bytes == 11);
+  CHECK(onekv_loader_find(loader, "extra.array", &value));
+  CHECK(value.type == GGUF_ARRAY && value.item_type == GGUF_STRING && value.n_items == 1 &&
+        value.n_bytes == 11);
   CHECK(onekv_loader_file_bytes(loader) == file.n_bytes);
+  onekv_shape shape;
+  onekv_describe(onekv_loader_config(loader), &shape);
+  CHECK(strcmp(shape.architecture, "llama") == 0 && shape.is_causal && shape.n_layers == 1 &&
+        shape.n_context == 96 && shape.n_vocabulary == TINY_VOCABULARY && shape.n_features == 0 &&
+        shape.n_outputs == TINY_VOCABULARY);
   onekv_loader_close(loader);
   free(file.bytes);
   draft_set_u32(&draft, "llama.attention.layer_norm_rms_epsilon", 0);

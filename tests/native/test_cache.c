@@ -4,6 +4,7 @@
  * Rows hold whole numbers from -127 to 127 with a 127 in each head, which f32, f16 and i8 (scale
  * 1) all keep exactly, and are a function of their token, so the plain model of a sequence is its
  * list of tokens. */
+#include "core/net/kv_cache.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
@@ -39,7 +40,7 @@ static void open_bench(bench *b, onekv_cache_type type, bool shares_row) {
   *b = (bench){.next_token = 1};
   onekv_config config = config_of(shares_row);
   onekv_allocator allocator = counted_allocator(&b->counted);
-  kernels_select(&b->kernels, KERNELS_BEST);
+  kernels_select(&b->kernels, ONEKV_LEVEL_BEST);
   memory_init(&b->memory, &allocator);
   CHECK(kv_pool_open(&b->pool, &b->memory, &b->kernels, &config, type) == ONEKV_OK);
 }

@@ -98,11 +98,11 @@ static void test_all_halves(const kernel_table *table, const kernel_table *scala
 
 int main(void) {
   kernel_table scalar;
-  kernels_select(&scalar, KERNELS_SCALAR);
+  kernels_select(&scalar, ONEKV_LEVEL_SCALAR);
   check_seed(20261122);
-  for (int level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
+  for (int level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
     kernel_table table;
-    kernels_select(&table, (kernels_level)level);
+    kernels_select(&table, (onekv_level)level);
     printf("kernels: %s\n", table.name);
     for (uint32_t type = 0; type < TENSOR_TYPE_END; type++) {
       const char *name = tensor_type_describe(type).name;

@@ -101,7 +101,7 @@ int main(int argc, char **argv) {
   size_t n = check_is_short(argc, argv) ? N_SHORT : (size_t)data.n;
   CHECK(onekv_pool_open(NULL, 2, &pool) == ONEKV_OK);
   for (size_t m = 0; m < N_MODELS; m++) {
-    for (kernels_level level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
+    for (onekv_level level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
       onekv_model_options options = {.pool = pool, .level = level};
       check_model(PATHS[m], &options, &data, data.logits + m * data.n * CLASSES, n);
     }

@@ -266,7 +266,7 @@ static void check_calls(void) {
   onekv_loader_close(NULL);
   onekv_pool *none = NULL;
   CHECK(onekv_pool_open(NULL, 0, &none) == ONEKV_INVALID_ARGUMENT);
-  CHECK(onekv_pool_open(NULL, POOL_THREADS_MAX + 1, &none) == ONEKV_INVALID_ARGUMENT);
+  CHECK(onekv_pool_open(NULL, ONEKV_THREADS_MAX + 1, &none) == ONEKV_INVALID_ARGUMENT);
   CHECK(none == NULL);
   onekv_pool_close(NULL);
 }

@@ -107,7 +107,7 @@ static void check_encode(const subject *tested) {
   if (status == ONEKV_OK) check_logits(tested, "encode", 0, logits, n_logits);
 }
 
-static void check_model(const golden_data *golden, onekv_pool *pool, kernels_level level,
+static void check_model(const golden_data *golden, onekv_pool *pool, onekv_level level,
                         onekv_arithmetic arithmetic) {
   char path[256];
   snprintf(path, sizeof path, "tests/golden/%s.gguf", golden->name);
@@ -118,8 +118,8 @@ static void check_model(const golden_data *golden, onekv_pool *pool, kernels_lev
                                  .n_logits_max = golden->n_rows};
   onekv_model *model = load_file(path, &options);
   subject tested = {golden, model, TOLERANCES[arithmetic]};
-  CHECK_SAY(onekv_model_config(model)->n_outputs == golden->n_outputs, "%s: outputs", golden->name);
-  if (onekv_model_config(model)->causal) {
+  CHECK_SAY(shape_of(model).n_outputs == golden->n_outputs, "%s: outputs", golden->name);
+  if (shape_of(model).is_causal) {
     check_prefill_and_decode(&tested);
     check_batch(&tested);
   } else {
@@ -138,7 +138,7 @@ static void check_rounded_cache(const golden_data *golden, onekv_pool *pool,
                                  .cache_type = type,
                                  .n_logits_max = golden->n_rows};
   onekv_model *model = load_file(path, &options);
-  if (onekv_model_config(model)->causal) {
+  if (shape_of(model).is_causal) {
     subject tested = {golden, model, CACHE_TOLERANCES[type]};
     onekv_session *session = open_session(model);
     onekv_item item = {session, golden->tokens, golden->n_rows, golden->n_rows, NULL};
@@ -163,7 +163,7 @@ int main(int argc, char **argv) {
   CHECK_SAY(n >= (is_own ? 60 : 1), "only %zu golden models were found", n);
   for (size_t i = 0; i < n; i++) {
     golden_data golden = golden_read(names[i]);
-    for (kernels_level level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
+    for (onekv_level level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
       check_model(&golden, pool, level, ONEKV_F32);
       /* Floats are multiplied the same way in both. */
       if (strncmp(names[i], "type-q", 6) != 0) continue;

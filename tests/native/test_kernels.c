@@ -335,11 +335,11 @@ static void test_softmax(const kernel_table *table) {
 int main(int argc, char **argv) {
   static const char *const NAMES[] = {"scalar", "simd128", "relaxed"};
   bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-  kernels_select(&scalar, KERNELS_SCALAR);
+  kernels_select(&scalar, ONEKV_LEVEL_SCALAR);
   check_seed(20261121);
   for (int i = 0; i < 3; i++) {
     kernel_table table;
-    kernels_select(&table, (kernels_level)(KERNELS_SCALAR + i));
+    kernels_select(&table, (onekv_level)(ONEKV_LEVEL_SCALAR + i));
     if (strcmp(table.name, NAMES[i]) != 0) {
       CHECK(i > 0);
       printf("kernels: %s is not in this build\n", NAMES[i]);
@@ -357,7 +357,7 @@ int main(int argc, char **argv) {
     test_softmax(&table);
   }
   kernel_table best;
-  kernels_select(&best, KERNELS_BEST);
+  kernels_select(&best, ONEKV_LEVEL_BEST);
   CHECK(strcmp(best.name, ONEKV_HAVE_RELAXED   ? "relaxed"
                           : ONEKV_HAVE_SIMD128 ? "simd128"
                                                : "scalar") == 0);

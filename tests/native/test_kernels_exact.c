@@ -231,11 +231,11 @@ static void test_i8(const kernel_table *table) {
 }
 
 int main(void) {
-  kernels_select(&scalar, KERNELS_SCALAR);
+  kernels_select(&scalar, ONEKV_LEVEL_SCALAR);
   check_seed(20261123);
-  for (int level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
+  for (int level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
     kernel_table table;
-    kernels_select(&table, (kernels_level)level);
+    kernels_select(&table, (onekv_level)level);
     printf("kernels: %s\n", table.name);
     for (size_t n = 0; n < SIZE_MAX_TESTED; n++) {
       test_add(&table, n);

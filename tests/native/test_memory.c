@@ -4,6 +4,7 @@
  * its kinds, the peak, that steps allocate pages and nothing else, and that everything comes
  * back. The paper's claim, 2H : 1 between standard QKV and Q-K=V+MQA, is read off two golden
  * models that differ in nothing else. */
+#include "core/net/kv_cache.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 

@@ -312,20 +312,20 @@ static void test_table(const kernel_table *table) {
 
 int main(int argc, char **argv) {
   bool bench = argc > 1 && strcmp(argv[1], "--bench") == 0;
-  kernels_select(&scalar, KERNELS_SCALAR);
+  kernels_select(&scalar, ONEKV_LEVEL_SCALAR);
   if (bench) bench_limits();
   check_seed(20261122);
-  for (int level = KERNELS_SCALAR; level <= KERNELS_RELAXED; level++) {
+  for (int level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
     kernel_table table;
-    kernels_select(&table, (kernels_level)level);
+    kernels_select(&table, (onekv_level)level);
     printf("kernels: %s\n", table.name);
     test_table(&table); /* first right, then fast */
-    if (bench && level > KERNELS_SCALAR) bench_packed(&table, argc > 2 ? argv[2] : NULL);
+    if (bench && level > ONEKV_LEVEL_SCALAR) bench_packed(&table, argc > 2 ? argv[2] : NULL);
 #if ONEKV_HAVE_RELAXED
     /* Both ways to multiply bytes, also the one that is not the faster here. In Node 20, whose
      * first compiler errs with them, they are not taken. */
-    for (size_t way = 0; level == KERNELS_RELAXED && way < 2; way++) {
-      kernels_select(&table, KERNELS_SIMD128);
+    for (size_t way = 0; level == ONEKV_LEVEL_RELAXED && way < 2; way++) {
+      kernels_select(&table, ONEKV_LEVEL_SIMD128);
       void (*before)(const uint8_t *, const packed_activations *, size_t, float *, size_t) =
           table.packed_matmul[PACKED_Q4_0];
       if (way == 0) kernels_fill_packed_shorts(&table);

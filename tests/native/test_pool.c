@@ -5,6 +5,7 @@
  * its tasks and the next call is a finding. */
 #define _POSIX_C_SOURCE 200809L /* clock_gettime; DIR */
 
+#include "core/base/pool.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
@@ -15,8 +16,8 @@
 enum { CALLS = 100000, CALLS_SHORT = 5000, THREADS = 3 };
 
 typedef struct tally {
-  size_t n_runs[POOL_THREADS_MAX]; /* of each thread index */
-  size_t n_threads[POOL_THREADS_MAX];
+  size_t n_runs[ONEKV_THREADS_MAX]; /* of each thread index */
+  size_t n_threads[ONEKV_THREADS_MAX];
   size_t call;
 } tally;
 
@@ -119,7 +120,7 @@ static void check_open_close(void) {
       size_t n_runs = 0;
       memset(&t, 0, sizeof t);
       pool_run(pool, count_run, &t);
-      for (size_t j = 0; j < POOL_THREADS_MAX; j++) n_runs += t.n_runs[j];
+      for (size_t j = 0; j < ONEKV_THREADS_MAX; j++) n_runs += t.n_runs[j];
       CHECK(n_active >= 1 && n_runs == n_active);
     }
     onekv_pool_close(pool);

@@ -4,6 +4,7 @@
  * reference excludes, and its frequencies must fit the probabilities (chi-square). Where a cut
  * falls within rounding of a token's share, either side of it is right; the reference then knows
  * the token as doubtful and both answers pass. */
+#include "core/net/sampler.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
@@ -321,7 +322,7 @@ static void check_top_logprobs(void) {
       sum += exp((double)logits[i]);
     }
     qsort(ranks, N, sizeof *ranks, by_rank);
-    onekv_top_logprobs(logits, N, n_top, candidates);
+    sampler_top(logits, N, n_top, candidates);
     double mass = 0.0;
     for (size_t i = 0; i < n_top && i < N; i++) {
       double expected = ranks[i].logit - log(sum);
@@ -335,7 +336,7 @@ static void check_top_logprobs(void) {
   }
   const float equal[4] = {1.0f, 1.0f, 1.0f, 1.0f};
   onekv_candidate candidates[4];
-  onekv_top_logprobs(equal, 4, 3, candidates);
+  sampler_top(equal, 4, 3, candidates);
   for (int32_t i = 0; i < 3; i++) CHECK(candidates[i].token == i);
   CHECK_CLOSE(candidates[0].logit, -1.3862944, 1e-6);
 }

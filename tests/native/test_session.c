@@ -3,6 +3,7 @@
  * The yardstick is a fresh session that is fed all tokens in one step. Against it: feeding in
  * pieces, clones that diverge, cutting and feeding again, windows that slide, batches of many
  * sessions, and scores. A failed call is compared by the session's whole snapshot. */
+#include "core/net/kv_cache.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 

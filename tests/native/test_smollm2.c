@@ -65,7 +65,7 @@ static double check_file(subject tested, const char *path, const char *kind, siz
   return distance;
 }
 
-static subject open_subject(const char *path, onekv_pool *pool, kernels_level level,
+static subject open_subject(const char *path, onekv_pool *pool, onekv_level level,
                             onekv_arithmetic arithmetic, onekv_cache_type cache_type,
                             double tolerance) {
   onekv_model_options options = {.pool = pool, .level = level, .arithmetic = arithmetic,
@@ -75,11 +75,11 @@ static subject open_subject(const char *path, onekv_pool *pool, kernels_level le
 }
 
 /* Every level reads the short recording; the best one reads and decodes all. */
-static void check_level(const char *path, onekv_pool *pool, kernels_level level,
+static void check_level(const char *path, onekv_pool *pool, onekv_level level,
                         onekv_arithmetic arithmetic) {
   subject tested =
       open_subject(path, pool, level, arithmetic, ONEKV_CACHE_F32, TOLERANCES[arithmetic]);
-  bool is_best = level == KERNELS_BEST && !IS_SANITIZED;
+  bool is_best = level == ONEKV_LEVEL_BEST && !IS_SANITIZED;
   const char *name = onekv_model_level(tested.model);
   size_t n = is_best ? N_RECORDINGS_MAX : 1;
   double distance = check_file(tested, LLAMA_CPP, "exact", n, is_best ? N_DECODED : 1);
@@ -94,7 +94,7 @@ static void check_level(const char *path, onekv_pool *pool, kernels_level level,
 
 static void check_cache(const char *path, onekv_pool *pool, const char *name,
                         onekv_cache_type cache_type, double tolerance) {
-  subject tested = open_subject(path, pool, KERNELS_BEST, ONEKV_F32, cache_type, tolerance);
+  subject tested = open_subject(path, pool, ONEKV_LEVEL_BEST, ONEKV_F32, cache_type, tolerance);
   double distance = check_file(tested, LLAMA_CPP, "exact", N_RECORDINGS_MAX, 0);
   printf("%s cache: %g from llama.cpp\n", name, distance);
   CHECK(onekv_model_close(tested.model) == ONEKV_OK);
@@ -108,12 +108,12 @@ int main(void) {
   }
   onekv_pool *pool = NULL;
   CHECK(onekv_pool_open(NULL, 2, &pool) == ONEKV_OK);
-  check_level(path, pool, KERNELS_SCALAR, ONEKV_F32);
-  check_level(path, pool, KERNELS_SIMD128, ONEKV_F32);
-  check_level(path, pool, KERNELS_BEST, ONEKV_F32);
-  check_level(path, pool, KERNELS_SIMD128, ONEKV_INT16);
-  check_level(path, pool, KERNELS_BEST, ONEKV_INT16);
-  check_level(path, pool, KERNELS_BEST, ONEKV_INT8);
+  check_level(path, pool, ONEKV_LEVEL_SCALAR, ONEKV_F32);
+  check_level(path, pool, ONEKV_LEVEL_SIMD128, ONEKV_F32);
+  check_level(path, pool, ONEKV_LEVEL_BEST, ONEKV_F32);
+  check_level(path, pool, ONEKV_LEVEL_SIMD128, ONEKV_INT16);
+  check_level(path, pool, ONEKV_LEVEL_BEST, ONEKV_INT16);
+  check_level(path, pool, ONEKV_LEVEL_BEST, ONEKV_INT8);
   if (CHECKS_CACHES) {
     check_cache(path, pool, "f16", ONEKV_CACHE_F16, TOLERANCE_F16_CACHE);
     check_cache(path, pool, "i8", ONEKV_CACHE_I8, TOLERANCE_I8_CACHE);

@@ -3,6 +3,7 @@
  * tests/real/twins holds golden models written out by models/format/expand.py, so that each has
  * every projection; their logits must be the golden ones. The shipped Q-K=V+MQA model must tell the
  * stories that llama.cpp told with its expanded twin (tests/real/expanded.json). */
+#include "core/net/config.h"
 #include "tests/native/check.h"
 #include "tests/native/real.h"
 

@@ -3,6 +3,7 @@
  * The yardstick is a fresh session that is fed all tokens in one step. Against it: single steps,
  * cuts before and behind the window, clones, snapshots, sliding, batches; then the pages that are
  * held, counted against the formula, and a window that is as long as the context, which is none. */
+#include "core/net/config.h"
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 

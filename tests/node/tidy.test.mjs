@@ -147,6 +147,13 @@ test('levels of core: only downwards, and every file has one', () => {
   assert.deepEqual(of('core/strange/a.c', 'core/base/status.h'), ['core/strange/a.c:1']);
   assert.equal(levelOf('core/kernels/floats_simd.h'), 1);
   assert.equal(levelOf('core/onekv.h'), 3);
+  assert.equal(levelOf('core/onekv_types.h'), 0);
+  assert.deepEqual(of('core/base/pool.c', 'core/onekv_types.h'), []);
+  assert.deepEqual(of('core/onekv.h', 'core/onekv_types.h'), []);
+  assert.deepEqual(of('core/onekv.h', 'core/base/pool.h'), ['core/onekv.h:2']);
+  assert.deepEqual(of('core/onekv_types.h', 'core/base/status.h'), ['core/onekv_types.h:2']);
+  assert.deepEqual(of('core/example.c', 'core/onekv.h'), []);
+  assert.deepEqual(of('core/example.c', 'core/net/config.h'), ['core/example.c:2']);
 });
 
 test('no array becomes the arguments of a call, which a long text would overflow', () => {
