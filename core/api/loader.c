@@ -136,6 +136,19 @@ static onekv_status feed_header(onekv_loader *loader, const uint8_t *bytes, size
   return read_header(loader, error);
 }
 
+/* The error of the tensor that the piece is of. */
+static onekv_status refuse_damaged(const gguf *file, const weights_piece *piece,
+                                   onekv_error *error) {
+  const gguf_tensor *tensor = file->tensors;
+  for (size_t i = 0; i < file->n_tensors; i++) {
+    if (file->tensors[i].offset <= piece->source_offset) tensor = &file->tensors[i];
+  }
+  char label[GGUF_LABEL_MAX];
+  return error_set(error, ONEKV_CORRUPT,
+                   "tensor %s: found a block whose scale is not finite, expected a number: the "
+                   "file is damaged", gguf_label(tensor->name, label));
+}
+
 static onekv_status feed_weights(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes,
                                  onekv_error *error) {
   onekv_model *model = loader->model;
@@ -146,7 +159,8 @@ static onekv_status feed_weights(onekv_loader *loader, const uint8_t *bytes, siz
     if (status != ONEKV_OK) return status;
   }
   weights_feed(&model->plan, bytes, n_bytes);
-  return ONEKV_OK;
+  if (model->plan.damaged == NULL) return ONEKV_OK;
+  return refuse_damaged(loader->file, model->plan.damaged, error);
 }
 
 onekv_status onekv_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes,

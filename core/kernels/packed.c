@@ -193,13 +193,18 @@ void packed_get(packed_form form, const uint8_t *block, size_t row, packed_row *
   }
 }
 
-void packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks) {
+static bool is_finite(uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
+
+bool packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks) {
   packed_geometry g = PACKED_GEOMETRY[form];
+  bool all_finite = true;
   for (size_t i = 0; i < n; i++) {
     packed_row values;
     SOURCES[form].read(source + i * SOURCES[form].block_bytes, &values);
+    all_finite &= is_finite(values.factor) && (!g.has_minimum || is_finite(values.minimum));
     put(g, &values, row, blocks + i * packed_bytes_of(g));
   }
+  return all_finite;
 }
 
 void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks) {

@@ -147,8 +147,9 @@ PACKED_FORM_LIST(X)
 #undef X
 
 /* Puts n neighbouring blocks of the file into row `row` (0 to 15) of the strip whose block `blocks`
- * has the first of these columns. */
-void packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
+ * has the first of these columns. False: a factor or a minimum is not finite, and the kernels,
+ * which do not look, must not get these blocks. */
+bool packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
 
 /* Zeroes row `row` in the strip's n_blocks blocks. */
 void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks);

@@ -48,7 +48,7 @@ typedef struct tile_numbers {
   v128_t flip;            /* DOT: 128 or 0 in each byte */
   v128_t start;           /* i16: -middle */
   v128_t one;             /* i16 */
-  v128_t half_bits, half_scale, half_limit, half_infinity; /* f32x4_from_f16 */
+  v128_t half_bits, half_scale; /* load_halves */
 } tile_numbers;
 
 SIMD_INLINE v128_t hidden_splat(int32_t value) {
@@ -69,9 +69,7 @@ SIMD_INLINE tile_numbers tile_numbers_of(const tile_shape tile) {
       .start = hidden_splat((int32_t)(start | start << 16)),
       .one = hidden_splat(0x00010001),
       .half_bits = hidden_splat((int32_t)0x8fffe000),
-      .half_scale = hidden_splat(0x77800000), /* 2^112 */
-      .half_limit = hidden_splat(0x47800000), /* 2^16 */
-      .half_infinity = hidden_splat(0x7f800000)};
+      .half_scale = hidden_splat(0x77800000)}; /* 2^112 */
 }
 
 #ifndef PACKED_HAS_DOT
@@ -88,13 +86,20 @@ SIMD_INLINE tile_numbers tile_numbers_of(const tile_shape tile) {
 
 /* --- codes --------------------------------------------------------------------------------- */
 
-/* Group k of vector `first` + v of a unit. */
+/* Groups that a rolled loop goes through, a plane's vectors each time: the other groups of a unit
+ * stand in the same bytes. With planes that hold all groups nothing is rolled. */
+SIMD_INLINE size_t groups_rolled(const packed_geometry g) {
+  return g.bits == 8 ? 4 : g.bits == 4 ? 2 : 1;
+}
+
+/* Group k of vector `first` + v of a unit, or as many groups behind it as `unit` is planes' vectors
+ * (groups_rolled) behind the unit's start. */
 SIMD_INLINE v128_t unit_codes(const tile_shape tile, const tile_numbers *numbers,
                               const uint8_t *unit, size_t first, const size_t k, const size_t v) {
   const size_t bits = tile.g.bits;
   const uint8_t *plane = unit + 16 * (first + v);
   if (bits & 8) {
-    v128_t codes = wasm_v128_load(plane + k * GROUP_BYTES);
+    v128_t codes = wasm_v128_load(plane);
     return tile.flip != 0 ? wasm_v128_xor(codes, numbers->flip) : codes;
   }
   v128_t codes = wasm_i8x16_splat(0);
@@ -281,12 +286,10 @@ SIMD_INLINE size_t units_at_once(const tile_shape tile) {
   return n_units < n_part_units ? n_units : n_part_units;
 }
 
-/* Four halves as floats, as f32x4_from_f16 does. */
+/* Four halves as floats, as f32x4_from_f16 does; they are finite. */
 SIMD_INLINE v128_t load_halves(const tile_numbers *numbers, const uint8_t *halves, size_t vector) {
   v128_t bits = wasm_i32x4_shl(wasm_i32x4_load16x4(halves + 8 * vector), 13);
-  v128_t value = wasm_f32x4_mul(wasm_v128_and(bits, numbers->half_bits), numbers->half_scale);
-  v128_t is_special = wasm_f32x4_ge(wasm_f32x4_abs(value), numbers->half_limit);
-  return wasm_v128_or(value, wasm_v128_and(is_special, numbers->half_infinity));
+  return wasm_f32x4_mul(wasm_v128_and(bits, numbers->half_bits), numbers->half_scale);
 }
 
 /* y[t][v] += the block's products. */
@@ -333,6 +336,7 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t
   const tile_numbers numbers = tile_numbers_of(tile);
   const size_t n_columns = x->n_columns;
   const size_t run = units_at_once(tile);
+  const size_t n_rolled = groups_rolled(tile.g);
   const size_t n_runs = tile.g.columns / PACKED_UNIT / run;
   const size_t runs_per_part = tile.g.part_columns / PACKED_UNIT / run;
   const int8_t *values = x->values + row * n_columns;
@@ -354,13 +358,20 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t
       tile_sums sums;
       begin_sums(tile, &numbers, run, pairs, n_columns, sums);
       ROLLED for (size_t u = 0; u < run; u++, unit += packed_unit_bytes(tile.g)) {
-        for (size_t k = 0; k < GROUPS; k++, values += 4, wide += 4) {
-          v128_t codes[VECTORS];
-          for (size_t v = 0; v < tile.n_vectors; v++) {
-            codes[v] = unit_codes(tile, &numbers, unit, first, k, v);
+        const uint8_t *plane = unit;
+        ROLLED for (size_t j = 0; j < n_rolled; j++, plane += GROUP_BYTES) {
+          for (size_t k = 0; k < GROUPS; k += n_rolled) {
+            v128_t codes[VECTORS];
+            for (size_t v = 0; v < tile.n_vectors; v++) {
+              codes[v] = unit_codes(tile, &numbers, plane, first, k, v);
+            }
+            add_group(tile, codes, values + 4 * k, wide + 4 * k, n_columns, sums);
           }
-          add_group(tile, codes, values, wide, n_columns, sums);
+          values += 4;
+          wide += 4;
         }
+        values += 4 * (GROUPS - n_rolled);
+        wide += 4 * (GROUPS - n_rolled);
         pairs += 2;
       }
       end_sums(tile, &numbers, scales, r / runs_per_part, sums, totals);

@@ -87,6 +87,7 @@ typedef struct weights_plan {
   size_t next_piece;
   uint8_t remainder[TENSOR_BYTES_MAX]; /* a block that was cut between two feeds */
   size_t n_remainder;
+  const weights_piece *damaged; /* the first with a factor that is not finite; or NULL */
 } weights_plan;
 
 /* Checks the table against the description and counts; allocates nothing but the plan's list of
@@ -102,7 +103,8 @@ onekv_status weights_plan_allocate(memory_ledger *memory, const gguf *file,
                                    const onekv_config *config, weights_plan *plan,
                                    onekv_error *error);
 
-/* The next n bytes of the data section. Bytes behind the last tensor are ignored. */
+/* The next n bytes of the data section. Bytes behind the last tensor are ignored. Where
+ * plan->damaged is set the weights are not to be used. */
 void weights_feed(weights_plan *plan, const uint8_t *bytes, size_t n);
 
 /* All tensors have arrived. */

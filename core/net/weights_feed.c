@@ -8,7 +8,7 @@
 
 /* Up to n whole blocks of a piece, from block `index`: as many as one row has of them. Gives their
  * number. */
-static size_t feed_run(const weights_plan *plan, const weights_piece *piece, size_t index,
+static size_t feed_run(weights_plan *plan, const weights_piece *piece, size_t index,
                        const uint8_t *blocks, size_t n) {
   size_t n_elements = tensor_type_describe(piece->type).block_elements;
   if (piece->kind == PIECE_TO_F32) {
@@ -21,9 +21,10 @@ static size_t feed_run(const weights_plan *plan, const weights_piece *piece, siz
   size_t first = index % n_row_blocks;
   size_t n_run = n < n_row_blocks - first ? n : n_row_blocks - first;
   packed_form form = packed_form_of(piece->type);
-  packed_write(form, blocks, n_run, row % PACKED_ROWS,
-               piece->destination + row / PACKED_ROWS * piece->strip_bytes +
-                   first * packed_block_bytes(form));
+  uint8_t *strip = piece->destination + row / PACKED_ROWS * piece->strip_bytes;
+  bool is_finite = packed_write(form, blocks, n_run, row % PACKED_ROWS,
+                                strip + first * packed_block_bytes(form));
+  if (!is_finite && plan->damaged == NULL) plan->damaged = piece;
   return n_run;
 }
 

@@ -1,7 +1,10 @@
 /* Broken files: each is a whole tiny file with one change, and is refused with the code and the
  * name that tell what is wrong; a file that ends early is TRUNCATED wherever it ends; a wrong bit
  * anywhere is refused or harmless. After every refusal all memory is back. */
+#include "core/base/gguf.h"
+#include "core/base/memory.h"
 #include "tests/native/check.h"
+#include "tests/native/fixture.h"
 #include "tests/native/tiny_model.h"
 
 static onekv_pool *pool;
@@ -296,8 +299,45 @@ static void check_huge_features(void) {
   CHECK_SAY(strstr(error.message, "features") != NULL, "%s", error.message);
 }
 
+/* A scale of a block that is an infinity or a NaN: said, with the tensor's name; as f32 such
+ * weights are taken as they are. */
+static void check_damaged_scale(const char *path, tensor_type type, size_t place, uint8_t high) {
+  file_bytes file = read_file(path);
+  memory_ledger memory;
+  memory_init(&memory, NULL);
+  gguf *header = NULL;
+  size_t needed = 0;
+  onekv_error error = {ONEKV_OK, ""};
+  check_state.context = path;
+  CHECK(gguf_parse(&memory, file.bytes, file.n_bytes, &header, &needed, &error) == ONEKV_OK);
+  const gguf_tensor *tensor = NULL;
+  for (size_t i = 0; i < header->n_tensors; i++) {
+    if (header->tensors[i].type == type) tensor = &header->tensors[i];
+  }
+  if (!CHECK(tensor != NULL)) return;
+  size_t last = tensor->n_bytes - tensor_type_describe(type).block_bytes;
+  file.bytes[header->data_offset + tensor->offset + last + place] = high;
+  char label[GGUF_LABEL_MAX];
+  gguf_label(tensor->name, label);
+  for (size_t chunk = 7; chunk < 100000; chunk *= 10) {
+    onekv_model *model = NULL;
+    onekv_model_options options = plain_options();
+    CHECK(load_bytes(&options, file, chunk, &model, &error) == ONEKV_CORRUPT);
+    CHECK_SAY(strstr(error.message, label) != NULL, "%s", error.message);
+    options.arithmetic = ONEKV_F32;
+    CHECK(load_bytes(&options, file, chunk, &model, &error) == ONEKV_OK);
+    CHECK(onekv_model_close(model) == ONEKV_OK);
+  }
+  gguf_free(&memory, header);
+  free(file.bytes);
+}
+
 int main(void) {
   pool = open_pool(1);
+  check_damaged_scale("tests/golden/type-q8_0.gguf", TENSOR_Q8_0, 1, 0x7c);
+  check_damaged_scale("tests/golden/type-q4_k.gguf", TENSOR_Q4_K, 3, 0xff);
+  check_damaged_scale("tests/golden/type-q6_k.gguf", TENSOR_Q6_K, 209, 0xfc);
+  check_state.context = NULL;
   check_broken_files();
   check_huge_features();
   check_value_types();

@@ -69,12 +69,14 @@ static strip strip_make(tensor_type type, size_t n_columns) {
   out.weights = check_allocate(ROWS * n_columns * sizeof(float));
   memset(out.packed, 0xc3, out.n_blocks * block_bytes);
   for (size_t i = 0; i < ROWS * row_bytes; i++) out.rows[i] = (uint8_t)check_random_u32();
+  bool all_finite = true;
   for (size_t i = 0; i < ROWS * out.n_blocks; i++) {
     uint8_t *block = out.rows + i * info.block_bytes;
     set_factors(type, block);
-    packed_write(out.form, block, 1, i / out.n_blocks,
-                 out.packed + i % out.n_blocks * block_bytes);
+    all_finite &= packed_write(out.form, block, 1, i / out.n_blocks,
+                               out.packed + i % out.n_blocks * block_bytes);
   }
+  CHECK(all_finite);
   CHECK((double)block_bytes <= 1.03 * PACKED_ROWS * (double)info.block_bytes);
   for (size_t r = 0; r < ROWS; r++) {
     scalar.dequantize[type](out.rows + r * row_bytes, n_columns, out.weights + r * n_columns);
