@@ -21,7 +21,7 @@ function readSampling(values: Values): SamplingOptions {
     repetitionPenalty: values.number('repetition-penalty', 0, 100) ?? 0,
     samplerOrder: values.choice('sampler-order', ['temperature-first', 'temperature-last']) ??
       'temperature-first',
-    ...(seed === undefined ? {} : { seed }),
+    seed,
   };
 }
 

@@ -36,10 +36,7 @@ export const outputOptions: readonly Option[] = [
 export function readEngineOptions(values: Values): EngineOptions {
   const threads = values.text('threads') === 'auto' ? undefined : values.integer('threads', 1, 32);
   const simd = values.choice('simd', ['auto', 'relaxed', 'simd128']);
-  return {
-    ...(threads === undefined ? {} : { threads }),
-    ...(simd === undefined ? {} : { simd }),
-  };
+  return { threads, simd };
 }
 
 export interface Loaded {
@@ -62,9 +59,7 @@ export async function openModel(values: Values, signal: AbortSignal): Promise<Lo
     const model = await loadModel(engine, path, {
       signal,
       onProgress: ({ loaded, total }) => progress.show(loaded, total),
-      ...(cacheType === undefined ? {} : { cacheType }),
-      ...(arithmetic === undefined ? {} : { arithmetic }),
-      ...(contextLength === undefined ? {} : { contextLength }),
+      cacheType, arithmetic, contextLength,
     });
     return { engine, model, path, loadMs: performance.now() - started };
   } catch (error) {

@@ -17,40 +17,51 @@ export type ScriptAddress = string | URL | TrustedAddress;
 /** Where the parts of the package are, for pages whose bundler moves them, and which engine. */
 export interface WorkerOptions extends SignalOptions {
   /** Default 'auto': relaxed SIMD where the engine takes it. */
-  simd?: 'auto' | SimdLevel;
+  simd?: 'auto' | SimdLevel | undefined;
   /** Threads that compute, 1 to 32; default 'auto'. Fewer is no error: see Model.engine.notes. */
-  threads?: 'auto' | number;
+  threads?: 'auto' | number | undefined;
   /** Folder of onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
-  wasmUrl?: string | URL;
+  wasmUrl?: string | URL | undefined;
   /** The worker's script; default: worker.js beside the module that asks for it. One of another
    * origin is imported by a small one of the page's own, for which the page's
    * Content-Security-Policy, if it has one, must allow `worker-src blob:`. */
-  workerUrl?: ScriptAddress;
+  workerUrl?: ScriptAddress | undefined;
 }
 
 export interface LoadOptions extends WorkerOptions, AccessOptions {
   /** Hears `downloadprogress` events of a target, as in the Prompt API, in bytes:
    * `monitor: (m) => m.addEventListener('downloadprogress', (e) => show(e.loaded, e.total))`. */
-  monitor?: (monitor: DownloadMonitor) => void;
+  monitor?: ((monitor: DownloadMonitor) => void) | undefined;
   /** The file's SHA-256: 64 hexadecimal digits, or 'sha256-' and base64 as in HTML. A file that
    * differs is the error INTEGRITY_FAILED, and is not kept. */
-  integrity?: string;
+  integrity?: string | undefined;
   /** Default 'auto'. */
-  store?: StoreChoice;
+  store?: StoreChoice | undefined;
   /** Name of the stored copy, instead of the digest or the URL without its query: loads that name
    * the same key get the same copy. */
   key?: string | undefined;
   /** Asks the browser not to evict what is stored (navigator.storage.persist); default false. */
-  persist?: boolean;
+  persist?: boolean | undefined;
   /** Element type of the cache; default 'f16'. */
-  cacheType?: CacheType;
+  cacheType?: CacheType | undefined;
   /** How quantised matrices are multiplied; default 'int8'. */
-  arithmetic?: Arithmetic;
+  arithmetic?: Arithmetic | undefined;
   /** Longest session in tokens; default and maximum: the file's. */
-  contextLength?: number;
+  contextLength?: number | undefined;
   /** Sessions that advance in one step, 1 to 64; default 8. Each costs a row of logits of working
    * memory; more sessions than that take turns. */
-  batch?: number;
+  batch?: number | undefined;
+}
+
+export interface EstimateOptions extends WorkerOptions, AccessOptions {
+  /** Element type of the cache; default 'f16'. */
+  cacheType?: CacheType | undefined;
+}
+
+/** Of the lists of stored models. */
+export interface StoreOptions {
+  /** Default 'auto'. */
+  store?: StoreChoice | undefined;
 }
 
 export interface DownloadProgressEvent extends Event {
@@ -119,14 +130,14 @@ export interface OneKVStatic {
   load(source: ModelSource, options?: LoadOptions): Promise<Model>;
   /** Reads the header only: of a URL by a range request. */
   estimate(source: ModelSource,
-    options?: WorkerOptions & AccessOptions & { cacheType?: CacheType }): Promise<Estimate>;
+    options?: EstimateOptions): Promise<Estimate>;
   /** What this browser can do, found out by trying. */
   availability(options?: WorkerOptions): Promise<Availability>;
   /** The models that load() has stored. */
   readonly models: {
-    list(options?: { store?: StoreChoice }): Promise<StoredModel[]>;
+    list(options?: StoreOptions): Promise<StoredModel[]>;
     /** The model with that key, or all that came from there (StoredModel.from); false when there
      * was none. */
-    delete(key: string, options?: { store?: StoreChoice }): Promise<boolean>;
+    delete(key: string, options?: StoreOptions): Promise<boolean>;
   };
 }

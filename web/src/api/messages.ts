@@ -6,5 +6,5 @@ export interface ChatMessage {
   content: string;
   /** true: the answer goes on from this content, and is given without it. Only on the last message
    * of a prompt, of the role 'assistant'. */
-  prefix?: boolean;
+  prefix?: boolean | undefined;
 }

@@ -82,9 +82,9 @@ export interface Model {
   /** Ids of plain text, without a beginning-of-text token; or of messages of a chat, as the whole
    * prompt for an answer. Error: NO_CHAT_TEMPLATE. */
   tokenize(input: string | readonly ChatMessage[],
-    options?: SignalOptions & { special?: boolean }): Promise<number[]>;
+    options?: SignalOptions & { special?: boolean | undefined }): Promise<number[]>;
   detokenize(tokens: Iterable<number>,
-    options?: SignalOptions & { special?: boolean }): Promise<string>;
+    options?: SignalOptions & { special?: boolean | undefined }): Promise<string>;
   /** Looks at a constraint before it is used: what cannot be honoured, or could not begin, fails
    * here. The first one fetches the grammar module (0.5 MB gzipped). Errors: INVALID_ARGUMENT,
    * CONSTRAINT_REFUSED, CONSTRAINT_TOO_COMPLEX, UNSUPPORTED_TOKENIZER, WASM_FAILED. */

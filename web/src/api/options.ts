@@ -2,5 +2,5 @@
 
 export interface SignalOptions {
   /** Aborting rejects with the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }

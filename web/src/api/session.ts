@@ -7,19 +7,19 @@ import type { SamplingOptions } from './sampling.js';
 
 export interface SessionOptions extends SamplingOptions, SignalOptions {
   /** The beginning of the conversation; it is never forgotten by a sliding window. */
-  initialPrompts?: readonly ChatMessage[] | string;
+  initialPrompts?: readonly ChatMessage[] | string | undefined;
   /** Prompts are turns of a chat. Default: if the model has a template. false: a prompt is text
    * (or tokens) that goes on where the session ends. */
-  chat?: boolean;
+  chat?: boolean | undefined;
   /** Window in tokens; default and maximum: the model's. */
-  contextWindow?: number;
+  contextWindow?: number | undefined;
   /** Instead of contextWindow: as many tokens as pages of that many bytes hold. */
-  contextBytes?: number;
+  contextBytes?: number | undefined;
   /** What a full window does: 'error' (CONTEXT_FULL, default) or 'slide': it forgets the older
    * half of what follows the initial prompts, at the cost of computing the rest anew. */
-  overflow?: 'error' | 'slide';
+  overflow?: 'error' | 'slide' | undefined;
   /** Tokens of the initial prompts that have been processed. */
-  onPrefill?: (done: number, total: number) => void;
+  onPrefill?: ((done: number, total: number) => void) | undefined;
 }
 
 /** Text; messages of a chat; or token ids, which are taken as they are. */
@@ -49,19 +49,19 @@ export interface TokenConstraint {
 
 export interface AppendOptions extends SignalOptions {
   /** Tokens of the input that have been processed. */
-  onPrefill?: (done: number, total: number) => void;
+  onPrefill?: ((done: number, total: number) => void) | undefined;
 }
 
 export interface PromptOptions extends AppendOptions {
   /** Most tokens to generate; default: until the text ends or the window is full. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** Text that ends the answer and is not part of it. */
-  stop?: string | readonly string[];
+  stop?: string | readonly string[] | undefined;
   /** Log probabilities with each token, and those of this many likeliest ones. */
-  logprobs?: number;
+  logprobs?: number | undefined;
   /** What the answer must be. Errors, before the first token: INVALID_ARGUMENT, CONSTRAINT_REFUSED
    * (the keyword is named), CONSTRAINT_TOO_COMPLEX. */
-  constraint?: ResponseConstraint | Constraint | TokenConstraint;
+  constraint?: ResponseConstraint | Constraint | TokenConstraint | undefined;
 }
 
 export interface TokenLogprob {
@@ -110,7 +110,7 @@ export interface AttentionOptions extends SignalOptions {
   head: number;
   /** 'keys': the head's keys take the place of its queries, which is all that a Q=K-V model has;
    * default 'own'. */
-  queries?: 'own' | 'keys';
+  queries?: 'own' | 'keys' | undefined;
 }
 
 /** How a softmax over a session's own tokens was spread in one head of one layer. */
@@ -128,7 +128,7 @@ export interface AttentionMap {
 export interface SaveOptions extends SignalOptions {
   /** 'cache' (default): all of it, restored at once; bytes per token as in the cache. 'tokens':
    * 4 bytes a token, computed anew by restore; sampling restarts at its seed. */
-  format?: 'cache' | 'tokens';
+  format?: 'cache' | 'tokens' | undefined;
 }
 
 export interface SessionEventMap {

@@ -23,20 +23,20 @@ export interface Stepper {
 
 export interface GenerateOptions {
   /** Most tokens to generate; default: until the text ends or the window is full. */
-  maxTokens?: number;
+  maxTokens?: number | undefined;
   /** Text that ends the result and is not part of it. */
-  stop?: string | readonly string[];
+  stop?: string | readonly string[] | undefined;
   /** Aborting throws the signal's reason. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Tokens of the prompt that have been processed. */
-  onPrefill?: (done: number, total: number) => void;
+  onPrefill?: ((done: number, total: number) => void) | undefined;
   /** As in AdvanceOptions: log probabilities come with each part. */
-  logprobs?: number;
-  mask?: (logits: Float32Array, session: Session) => void;
+  logprobs?: number | undefined;
+  mask?: ((logits: Float32Array, session: Session) => void) | undefined;
   /** Asked before each choice and told what was chosen. */
-  constraint?: TokenConstraint;
+  constraint?: TokenConstraint | undefined;
   /** Default: this session alone, with turns of the event loop in between. */
-  stepper?: Stepper;
+  stepper?: Stepper | undefined;
 }
 
 export interface TextPart {
@@ -114,11 +114,7 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
   const { signal, stop = [] } = options;
   const most = options.maxTokens === undefined ? Number.POSITIVE_INFINITY
     : checkInteger('maxTokens', options.maxTokens, 0, 2 ** 31 - 1);
-  const advance = {
-    ...(options.logprobs === undefined ? {} : { logprobs: options.logprobs }),
-    ...(options.mask === undefined ? {} : { mask: options.mask }),
-  };
-  const { constraint } = options;
+  const { constraint, logprobs, mask } = options;
   const ids = session.model.checkTokens(prompt);
   if (session.length + ids.length === 0) {
     throw new OneKVError('INVALID_ARGUMENT', 'prompt: found no tokens, expected at least one');
@@ -143,9 +139,9 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
       break;
     }
     const allowed = await constraint?.allowed();
-    const choice = await stepper.next(session, allowed === undefined ? advance
-      : { ...advance, mask: (logits) => {
-        options.mask?.(logits, session);
+    const choice = await stepper.next(session, { logprobs,
+      mask: allowed === undefined ? mask : (logits) => {
+        mask?.(logits, session);
         applyMask(logits, allowed);
       } });
     await constraint?.accept(choice.token);

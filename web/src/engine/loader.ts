@@ -14,16 +14,16 @@ import { readTextKeys } from './text-keys.js';
 
 export interface ModelOptions {
   /** Element type of the cache; default 'f16'. */
-  cacheType?: CacheType;
+  cacheType?: CacheType | undefined;
   /** How quantised matrices are multiplied; default 'int8'. */
-  arithmetic?: Arithmetic;
+  arithmetic?: Arithmetic | undefined;
   /** Longest session in tokens; default and maximum: the file's. */
-  contextLength?: number;
+  contextLength?: number | undefined;
   /** Sessions that one step can advance together, 1 to 64; default 8. Each costs a row of logits
    * of working memory. */
-  batch?: number;
+  batch?: number | undefined;
   /** Drops the weights: for metadata, describe() and estimate() only; default false. */
-  headerOnly?: boolean;
+  headerOnly?: boolean | undefined;
 }
 
 /** What a file will take, in bytes but for `parameters`, known once its header was read. */

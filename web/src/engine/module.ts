@@ -17,15 +17,15 @@ import type { SimdLevel } from '../api/description.js';
 export interface EngineOptions {
   /** Default 'auto': relaxed where the engine takes it. Asking for a level that the engine lacks
    * is the error UNSUPPORTED_ENGINE. */
-  simd?: 'auto' | SimdLevel;
+  simd?: 'auto' | SimdLevel | undefined;
   /** Threads that compute, the calling one included; 1 to 32. Default 'auto': both of two cores,
    * else half of them (there are often two logical cores to a real one, and the page needs time
    * too), between 2 and 4. Fewer than asked for is no error: Engine.notes tells why. */
-  threads?: 'auto' | number;
+  threads?: 'auto' | number | undefined;
   /** Folder that holds onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
-  wasmUrl?: string | URL;
+  wasmUrl?: string | URL | undefined;
   /** How long threads may take to come up, in milliseconds; default 5000. */
-  threadDeadline?: number;
+  threadDeadline?: number | undefined;
 }
 
 /** What Emscripten's glue gives; its workers are watched and ended through PThread. */

@@ -11,12 +11,12 @@ import type { AdvanceOptions, Choice } from './step.js';
 
 export interface SessionOptions extends SamplingOptions {
   /** Window in tokens; default and maximum: the model's. */
-  contextLength?: number;
+  contextLength?: number | undefined;
   /** What a full window does: 'error' (CONTEXT_FULL, default), or 'slide': it forgets the older
    * half of what follows the kept tokens, at the cost of computing the rest anew. */
-  overflow?: 'error' | 'slide';
+  overflow?: 'error' | 'slide' | undefined;
   /** Sliding never forgets this many first tokens; default 0. */
-  keep?: number;
+  keep?: number | undefined;
 }
 
 const noTokens = new Int32Array(0);

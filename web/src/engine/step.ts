@@ -8,10 +8,10 @@ import type { Session } from './session.js';
 export interface AdvanceOptions {
   /** Gives also the natural logarithms of the chosen token's probability and of those of this
    * many likeliest tokens; default 0, which gives neither. */
-  logprobs?: number;
+  logprobs?: number | undefined;
   /** May change a session's logits before the choice (a grammar's mask). The row is the module's
    * memory: it must not be kept. */
-  mask?: (logits: Float32Array, session: Session) => void;
+  mask?: ((logits: Float32Array, session: Session) => void) | undefined;
 }
 
 /** A chosen token. */

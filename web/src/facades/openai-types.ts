@@ -10,41 +10,47 @@ export interface TextPart {
 export interface RequestMessage {
   role: 'system' | 'developer' | 'user' | 'assistant';
   content: string | readonly TextPart[];
-  name?: string;
+  name?: string | undefined;
+}
+
+export interface JsonSchemaFormat {
+  name?: string | undefined;
+  schema: object;
+  strict?: boolean | undefined;
 }
 
 export type ResponseFormat = { type: 'text' } | { type: 'json_object' } |
-  { type: 'json_schema'; json_schema: { name?: string; schema: object; strict?: boolean } } |
+  { type: 'json_schema'; json_schema: JsonSchemaFormat } |
   /** Not OpenAI's. */
   { type: 'regex'; regex: RegExp };
 
 export interface ChatRequest {
   messages: readonly RequestMessage[];
   /** Any name: there is one model. */
-  model?: string;
-  stream?: boolean | null;
-  stream_options?: { include_usage?: boolean } | null;
-  max_completion_tokens?: number | null;
-  max_tokens?: number | null;
+  model?: string | undefined;
+  stream?: boolean | null | undefined;
+  stream_options?: { include_usage?: boolean | undefined } | null | undefined;
+  max_completion_tokens?: number | null | undefined;
+  max_tokens?: number | null | undefined;
   /** Default 1, as OpenAI's. */
-  temperature?: number | null;
-  top_p?: number | null;
-  frequency_penalty?: number | null;
-  presence_penalty?: number | null;
-  logit_bias?: Readonly<Record<string, number>> | null;
+  temperature?: number | null | undefined;
+  top_p?: number | null | undefined;
+  frequency_penalty?: number | null | undefined;
+  presence_penalty?: number | null | undefined;
+  logit_bias?: Readonly<Record<string, number>> | null | undefined;
   /** Default: another one each time. */
-  seed?: number | null;
-  stop?: string | readonly string[] | null;
-  logprobs?: boolean | null;
+  seed?: number | null | undefined;
+  stop?: string | readonly string[] | null | undefined;
+  logprobs?: boolean | null | undefined;
   /** 0 to 20. */
-  top_logprobs?: number | null;
-  response_format?: ResponseFormat | null;
+  top_logprobs?: number | null | undefined;
+  response_format?: ResponseFormat | null | undefined;
   /** Only 1. */
-  n?: 1 | null;
+  n?: 1 | null | undefined;
   /** Not OpenAI's, as other local servers have them. */
-  top_k?: number | null;
-  min_p?: number | null;
-  repetition_penalty?: number | null;
+  top_k?: number | null | undefined;
+  min_p?: number | null | undefined;
+  repetition_penalty?: number | null | undefined;
 }
 
 export interface Usage {

@@ -15,11 +15,11 @@ export type * from './openai-types.js';
 
 export interface OpenAIOptions {
   /** Idle sessions that are kept for requests that go on from them; default 4. */
-  sessions?: number;
+  sessions?: number | undefined;
 }
 
 export interface RequestOptions {
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
 }
 
 export interface ChatCompletions {
@@ -157,20 +157,19 @@ async function start(model: Model, pool: SessionPool, body: ChatRequest,
   checkFields(body);
   const top = isNothing(body.top_logprobs) ? 0 : checkInteger('top_logprobs', body.top_logprobs,
     0, 20);
-  const aborting = signal === undefined ? {} : { signal };
   const constraint = constraintOf(body);
-  const prompt = await model.tokenize(messagesOf(body), aborting);
+  const prompt = await model.tokenize(messagesOf(body), { signal });
   const most = body.max_completion_tokens ?? body.max_tokens;
   const options: PromptOptions = {
-    ...aborting,
-    ...(isNothing(most) ? {} : { maxTokens: most as number }),
-    ...(isNothing(body.stop) ? {} : { stop: body.stop as string | readonly string[] }),
-    ...(body.logprobs === true ? { logprobs: top } : {}),
-    ...(constraint === undefined ? {} : { constraint }),
+    signal,
+    maxTokens: most ?? undefined,
+    stop: body.stop ?? undefined,
+    logprobs: body.logprobs === true ? top : undefined,
+    constraint,
   };
   const { session, cached } = await pool.take(prompt, signal);
   try {
-    await session.setSampling(samplingOf(body), aborting);
+    await session.setSampling(samplingOf(body), { signal });
     return {
       generation: session.generate({ tokens: prompt.slice(cached) }, options),
       head: {

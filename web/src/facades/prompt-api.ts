@@ -18,14 +18,14 @@ export interface LanguageModelMessage {
   content: string | readonly { type: 'text'; value: string }[];
   /** true: the answer goes on from this content. Only on the last message of a prompt, of the role
    * 'assistant' (SyntaxError). */
-  prefix?: boolean;
+  prefix?: boolean | undefined;
 }
 
 export type LanguageModelPrompt = string | readonly LanguageModelMessage[];
 
 export interface Expected {
   type: string;
-  languages?: readonly string[];
+  languages?: readonly string[] | undefined;
 }
 
 const temperatures = { 'most-predictable': 0, predictable: 0.4, balanced: 0.7, creative: 1,
@@ -35,37 +35,37 @@ export type SamplingMode = keyof typeof temperatures;
 
 export interface LanguageModelCoreOptions {
   /** Only 'text'; languages are taken as they are. */
-  expectedInputs?: readonly Expected[];
-  expectedOutputs?: readonly Expected[];
+  expectedInputs?: readonly Expected[] | undefined;
+  expectedOutputs?: readonly Expected[] | undefined;
   /** Not supported. */
-  tools?: readonly unknown[];
-  temperature?: number;
-  topK?: number;
+  tools?: readonly unknown[] | undefined;
+  temperature?: number | undefined;
+  topK?: number | undefined;
   /** Stands for a temperature. */
-  samplingMode?: SamplingMode;
+  samplingMode?: SamplingMode | undefined;
 }
 
 export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
   /** Aborting ends the creation, and later the session. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Hears `downloadprogress` events: loaded from 0 to 1, total 1. */
-  monitor?: (monitor: DownloadMonitor) => void;
-  initialPrompts?: readonly LanguageModelMessage[];
+  monitor?: ((monitor: DownloadMonitor) => void) | undefined;
+  initialPrompts?: readonly LanguageModelMessage[] | undefined;
 }
 
 export interface LanguageModelPromptOptions {
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** The prompt tells the model of it. */
-  responseConstraint?: ResponseConstraint;
+  responseConstraint?: ResponseConstraint | undefined;
   /** Keeps the prompt from telling of it; default false. */
-  omitResponseConstraintInput?: boolean;
+  omitResponseConstraintInput?: boolean | undefined;
 }
 
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
 
 export interface LanguageModelSettings {
   /** What OneKV.availability() says, for a model that is not loaded yet. */
-  available?: () => Promise<boolean>;
+  available?: (() => Promise<boolean>) | undefined;
 }
 
 /** Loads the model, with a signal and a monitor of the first caller. */
@@ -259,8 +259,8 @@ export class LanguageModelSession extends EventTarget {
   async #promptOptions({ signal, responseConstraint }: LanguageModelPromptOptions):
   Promise<PromptOptions> {
     return {
-      ...(signal === undefined ? {} : { signal }),
-      ...(responseConstraint === undefined ? {} : { constraint: responseConstraint }),
+      signal,
+      constraint: responseConstraint,
     };
   }
 
@@ -278,7 +278,7 @@ export class LanguageModelSession extends EventTarget {
   }
 
   #measure(input: PromptInput, signal: AbortSignal | undefined): Promise<number> {
-    return this.onekv.measureContextUsage(input, signal === undefined ? {} : { signal });
+    return this.onekv.measureContextUsage(input, { signal });
   }
 
   /** The same. Error: QuotaExceededError, when no sliding can make room for it. */
@@ -336,7 +336,7 @@ export function languageModel(load: LoadModel,
       monitor?.(relay as DownloadMonitor);
       relay.tell(0);
       const loaded = await loadOnce({
-        ...(signal === undefined ? {} : { signal }),
+        signal,
         monitor: (target) => target.addEventListener('downloadprogress', (event) => {
           if (event.total > 0 && event.loaded < event.total) relay.tell(event.loaded / event.total);
         }),
@@ -344,11 +344,10 @@ export function languageModel(load: LoadModel,
       relay.tell(1);
       const session = await loaded.createSession({
         overflow: 'slide',
-        ...(signal === undefined ? {} : { signal }),
-        ...(samplingMode === undefined ? {} : { temperature: temperatures[samplingMode] }),
-        ...(temperature === undefined ? {} : { temperature }),
-        ...(topK === undefined ? {} : { topK }),
-        ...(initial === undefined ? {} : { initialPrompts: inputOf(loaded, initial) }),
+        signal,
+        temperature: temperature ?? (samplingMode && temperatures[samplingMode]),
+        topK,
+        initialPrompts: initial && inputOf(loaded, initial),
       });
       const named = new LanguageModelSession(session, settings,
         session.contextWindow - session.contextUsage, samplingMode ?? null);

@@ -40,7 +40,7 @@ export class SessionPool {
    * nothing else. A session of which more would have to be cut is cloned, while there is room.
    */
   async take(prompt: ArrayLike<number>, signal: AbortSignal | undefined): Promise<Taken> {
-    const options = signal === undefined ? {} : { signal };
+    const options = { signal };
     const idle = this.#entries.filter((entry) => !entry.busy)
       .map((entry) => ({
         entry,

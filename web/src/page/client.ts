@@ -29,7 +29,7 @@ export interface CallOptions {
   onNotice?: ((notice: Notice, call: number) => void) | undefined;
   /** How the session stands, when the call fails. */
   onState?: ((state: SessionState) => void) | undefined;
-  transfer?: Transferable[];
+  transfer?: Transferable[] | undefined;
 }
 
 interface Pending {

@@ -1,6 +1,6 @@
 // OneKV.load and its siblings: each starts a worker of its own, and what goes wrong ends it.
-import type { Availability, Estimate, LoadOptions, OneKVStatic, WorkerOptions }
-  from '../api/load.js';
+import type { Availability, Estimate, EstimateOptions, LoadOptions, OneKVStatic,
+  WorkerOptions } from '../api/load.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
@@ -200,7 +200,7 @@ function briefly<T>(platform: Platform, options: WorkerOptions,
 }
 
 async function estimate(platform: Platform, source: ModelSource,
-  options: Parameters<OneKVStatic['estimate']>[1] = {}): Promise<Estimate> {
+  options: EstimateOptions): Promise<Estimate> {
   const transfer: Transferable[] = [];
   const args = { source: wireSource(platform, source, transfer),
     options: { cacheType: options.cacheType, store: platform.store,

@@ -128,8 +128,9 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
         options: {
           maxTokens, logprobs,
           stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
-          ...(own !== undefined ? { constrained: true }
-            : constraint === undefined ? {} : { grammar: wireGrammar(constraint) }),
+          constrained: own !== undefined,
+          grammar: own !== undefined || constraint === undefined ? undefined
+            : wireGrammar(constraint),
         },
       }, {
         signal,

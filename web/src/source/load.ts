@@ -20,7 +20,7 @@ export interface LoadProgress {
 
 /** Aborting throws the signal's reason and gives back what was loaded. */
 export interface LoadOptions extends ModelOptions, SourceOptions {
-  onProgress?: (progress: LoadProgress) => void;
+  onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
 /** The error with the source's name in front; what did not come from us is a failed source. */

@@ -33,17 +33,17 @@ export interface Source {
 }
 
 export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** The file's SHA-256: 64 hexadecimal digits, or 'sha256-' and base64 as in HTML. */
-  integrity?: string;
+  integrity?: string | undefined;
   /** Keeps what comes from URLs; default 'none'. */
-  store?: StoreChoice;
+  store?: StoreChoice | undefined;
   /** Name of the stored copy, instead of what the address or the digest makes of it. */
-  key?: string;
+  key?: string | undefined;
   /** Used instead of the platform's. */
   fetch?: Access['fetch'] | undefined;
   /** Hears why a model was not stored, in a line. */
-  onNote?: (note: string) => void;
+  onNote?: ((note: string) => void) | undefined;
 }
 
 /** The URL of a source that is one; undefined for other sources. Error: INVALID_ARGUMENT. */

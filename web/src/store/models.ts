@@ -2,12 +2,8 @@
 import { invalidArgument } from '../api/errors.js';
 import { chooseStore } from './choose.js';
 import { deleteFiles, listFiles } from './stored-file.js';
-import type { StoreChoice, StoredModel } from '../api/store.js';
-
-export interface StoreOptions {
-  /** Default 'auto'. */
-  store?: StoreChoice;
-}
+import type { StoreOptions } from '../api/load.js';
+import type { StoredModel } from '../api/store.js';
 
 /** All models in the store, interrupted downloads too. */
 export async function listModels(options: StoreOptions = {}): Promise<StoredModel[]> {

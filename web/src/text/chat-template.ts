@@ -8,11 +8,11 @@ import type { Tokenizer } from './tokenizer.js';
 
 export interface ChatTemplateOptions {
   /** Ends with the opening of the assistant's turn; default true. */
-  addGenerationPrompt?: boolean;
+  addGenerationPrompt?: boolean | undefined;
   /** As OpenAI writes them: { type: 'function', function: { name, description, parameters } }. */
-  tools?: readonly object[];
+  tools?: readonly object[] | undefined;
   /** Variables that the template knows: enable_thinking and others. */
-  templateArguments?: Readonly<Record<string, unknown>>;
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
 }
 
 export class ChatTemplate {

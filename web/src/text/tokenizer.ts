@@ -20,19 +20,19 @@ const endings = ['<|im_end|>', '<|eot_id|>', '<|end_of_text|>', '<|endoftext|>']
 export interface EncodeOptions {
   /** Text of control tokens ("<|im_end|>") stands for them; default false: it is plain text, as
    * it must be for what users write. User-defined tokens are found in any case. */
-  special?: boolean;
+  special?: boolean | undefined;
   /** Puts the beginning-of-text token in front where the file says so; default true. */
-  begin?: boolean;
+  begin?: boolean | undefined;
 }
 
 export interface DecodeOptions {
   /** Shows the text of control tokens too; default false. */
-  special?: boolean;
+  special?: boolean | undefined;
 }
 
 export interface StreamOptions extends DecodeOptions {
   /** The ids go on from others: a space in front is part of the text; default false. */
-  continues?: boolean;
+  continues?: boolean | undefined;
 }
 
 /** The bytes that characters of a byte-level vocabulary stand for (GPT-2's table). */

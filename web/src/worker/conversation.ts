@@ -20,7 +20,7 @@ export interface Plan {
   messages: ChatMessage[];
   text: string;
   /** Beginning of the answer that will follow; text ends with it. */
-  prefix?: string;
+  prefix?: string | undefined;
 }
 
 /** What a conversation is beside its session, as plain data. */

@@ -70,14 +70,9 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
     },
     onProgress: ({ loaded, total, name }) =>
       call.notice({ type: 'progress', loaded, total: total ?? 0, source: name }),
-    ...(cacheType === undefined ? {} : { cacheType }),
-    ...(arithmetic === undefined ? {} : { arithmetic }),
-    ...(contextLength === undefined ? {} : { contextLength }),
-    ...(batch === undefined ? {} : { batch }),
-    ...(integrity === undefined ? {} : { integrity }),
-    ...(key === undefined ? {} : { key }),
+    cacheType, arithmetic, contextLength, batch, integrity, key,
     ...(access === undefined ? {} : accessOfWire(access)),
-    ...(store === undefined ? {} : { store: openWireStore(store) }),
+    store: store === undefined ? undefined : openWireStore(store),
   };
 }
 
@@ -147,11 +142,7 @@ export class ModelHost {
     if (this.#engine !== undefined) throw new OneKVError('WRONG_STATE', 'open comes once');
     try {
       this.#wasmUrl = wasmUrl;
-      this.#engine = Engine.open({
-        ...(simd === undefined ? {} : { simd }),
-        ...(threads === undefined ? {} : { threads }),
-        ...(wasmUrl === undefined ? {} : { wasmUrl }),
-      });
+      this.#engine = Engine.open({ simd, threads, wasmUrl });
       this.#engine.catch(() => {}); // The error is told below.
       if (lock !== undefined) await holdLock(lock);
       this.#engine = await this.#engine;

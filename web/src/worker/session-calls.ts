@@ -234,10 +234,7 @@ export class SessionHost {
     const parts = generate(conversation.session, tokenizer, [], {
       signal: call.signal,
       stepper: this.#scheduler,
-      ...(maxTokens === undefined ? {} : { maxTokens }),
-      ...(stop === undefined ? {} : { stop }),
-      ...(logprobs === undefined ? {} : { logprobs }),
-      ...(rule === undefined ? {} : { constraint: rule }),
+      maxTokens, stop, logprobs, constraint: rule,
     });
     const result = await this.#stream(conversation, plan, parts, call);
     const { promptTokens: _, ...rest } = result;
