@@ -33,7 +33,7 @@ const tiny = ['--layers', '2', '--width', '64', '--heads', '4', '--feed-forward'
 function onekv(args, onStart = () => {}, nodeArgs = []) {
   const child = spawn(process.execPath, [...nodeArgs, join(root, 'dist/cli/onekv.js'), ...args], {
     // This very Node: the other one is tested by itself.
-    env: { ...process.env, ONEKV_BENCH_CHILD: '1' },
+    env: { ...process.env, ONEKV_CHILD: '1' },
   });
   onStart(child);
   const said = { stdout: '', stderr: '' };

@@ -11,6 +11,7 @@ import { splitDocuments } from '../../dist/src/bench/perplexity.js';
 import { generateText } from '../../dist/cli/generate.js';
 import { inspect } from '../../dist/cli/inspect.js';
 import { bytes, count, parseBytes } from '../../dist/cli/units.js';
+import { hasRelaxedSimd } from '../../dist/src/engine-entry-node.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { ggufHeader, goldenPath, levels, loadSync, readGolden, root, tinyLlama, withEngine,
@@ -109,19 +110,27 @@ test('help: of the program and of every command, on stdout', async () => {
 test('command lines that do not fit: status 2, reason on stderr, nothing on stdout', async () => {
   await fails([], 2, /^usage: onekv COMMAND/);
   await fails(['dance'], 2, /no such command: dance; there are generate, inspect, eval/);
+  await fails(['genrate'], 2, /no such command: genrate; did you mean generate\?/);
   await fails(['generate', 'no-such-model', '-p', 'x'], 2, /no-such-model: no such file; known/);
   // The rest in this process: each is refused before anything is opened.
   const refused = (command, args, message) => assert.rejects(async () =>
     command.run(parse(command, args)), (error) => error instanceof UsageError &&
       message.test(error.message));
   await refused(generateText, [], /name a model/);
-  await refused(generateText, [gguf, gguf], /unexpected argument/);
-  await refused(generateText, [gguf, '--sing'], /--sing/);
+  await refused(generateText, [gguf, 'x', 'y'], /unexpected argument: y/);
+  await refused(generateText, [gguf, 'x', '-p', 'y'], /two prompts/);
+  await refused(generateText, [gguf, 'x', '--ids', '1'], /exclude/);
+  await refused(generateText, [gguf, '--sing'], /unknown option --sing; onekv generate --help/);
+  await refused(generateText, [gguf, '--temprature', '1'], /did you mean --temperature\?/);
+  await refused(generateText, [gguf, '--max_tokens=4'], /did you mean --max-tokens\?/);
+  await refused(evaluate, [gguf, '-z'], /unknown option -z/);
+  await refused(inspect, ['stories-qmqa'], /did you mean stories-q-mqa\?/);
   await refused(generateText, [gguf, '-p', 'x', '--temperature', 'hot'],
     /--temperature: found "hot", expected a number from 0 to 100/);
   await refused(generateText, [gguf, '-p', 'x', '--seed', '1.5'], /expected an integer/);
   await refused(generateText, [gguf, '--ids', '1', '--chat'], /exclude/);
-  await refused(generateText, [gguf, '-p', 'x', '--system', 'y'], /--system needs --chat/);
+  await refused(generateText, [gguf, '-p', 'x', '--system', 'y', '--no-chat'], /--system is for a
+    chat/);
   await refused(generateText, [gguf, '--ids', '1', '--cache-type', 'f8'], /expected f16, f32, i8/);
   await refused(inspect, [gguf, '--budget', 'much'], /--budget: found "much"/);
   await refused(evaluate, ['--stride'], /--stride/);
@@ -291,6 +300,36 @@ test('eval: each document is scored by itself, every token once', { skip: !shipp
   });
 });
 
+test('what people type: short options, other names, the prompt last', async () => {
+  const { stdout } = await succeeds(['generate', 'stories-q-mqa', 'Once upon a time', '-n', '8',
+    '--temp', '0', '-t', '1', '-c', '64', '-s', '3', '-q']);
+  const long = await succeeds(['generate', 'stories-q-mqa', '--prompt', 'Once upon a time',
+    '--max-tokens', '8', '--temperature', '0', '--threads', '1', '--context', '64', '--seed', '3',
+    '--quiet']);
+  assert.equal(stdout, long.stdout);
+  assert.match((await succeeds(['--version'])).stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+test('a file with a chat template answers, and continues with --no-chat', async () => {
+  const path = chatModelFile(turns);
+  const run = async (...more) => {
+    const { stdout, stderr } = await succeeds(['generate', path, 'A dog', '-n', '4', '--temp', '0',
+      '-t', '1', ...more]);
+    return { stdout, stderr };
+  };
+  const [chat, asked, raw] = [await run(), await run('--chat'), await run('--no-chat')];
+  assert.equal(chat.stdout, asked.stdout);
+  assert.match(chat.stderr, /has a chat template, and answers; --no-chat continues/);
+  assert.doesNotMatch(asked.stderr, /--no-chat/);
+  assert.match(raw.stdout, /^A dog/);
+});
+
+test('Node without relaxed SIMD starts itself anew with its flag',
+  { skip: hasRelaxedSimd() && 'this Node has it' }, async () => {
+    const { stderr } = await succeeds(['generate', gguf, '--ids', '1 2', '-n', '2']);
+    assert.match(stderr, /; relaxed, /);
+  });
+
 test('an interrupt ends in order, with status 130', async () => {
   // All weights are 0, so it says the first token, and without an end token it says that for hours.
   const { keys, tensors } = tinyLlama({ vocabulary: 64 });
@@ -302,13 +341,14 @@ test('an interrupt ends in order, with status 130', async () => {
   ], tensors);
   const file = join(scratch, 'endless.gguf');
   writeFileSync(file, Buffer.concat([header, Buffer.alloc(dataBytes)]));
-  const { status, stdout } = await onekv(['generate', file, '-p', 'B', '--temperature', '0',
+  const { status, stdout, stderr } = await onekv(['generate', file, '-p', 'B', '--temperature', '0',
     '--max-tokens', String(2 ** 21)], {
     // The first word is there: the program listens.
     onStart: (child) => child.stdout.once('data', () => child.kill('SIGINT')),
   });
   assert.equal(status, 130);
-  assert.match(stdout, /^BA*/);
+  assert.match(stdout, /^BA+\n$/);
+  assert.match(stderr, /\d+ written at .* \(interrupted, seed/);
 });
 
 const smollm2 = join(modelFolder, named['smollm2-135m-instruct'].file);

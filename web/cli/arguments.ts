@@ -1,5 +1,6 @@
 // Command lines: one table of options a command gives its parsing, its checks and its help.
 import { parseArgs } from 'node:util';
+import { meant } from '../src/util/nearest.js';
 
 /** What was typed does not fit; the command ends with status 2. */
 export class UsageError extends Error {}
@@ -8,6 +9,8 @@ export interface Option {
   /** Without the dashes. */
   name: string;
   short?: string;
+  /** Other long names that people type. */
+  aliases?: readonly string[];
   /** Placeholder of the value in the help; a flag has none. */
   value?: string;
   /** May come several times. */
@@ -24,6 +27,8 @@ export interface Command {
   /** More for the command's own help; may be ''. */
   details: string;
   options: readonly Option[];
+  /** It runs models: worth starting Node 20 anew with its flag for relaxed SIMD. */
+  computes?: boolean;
   /** Gives the exit status. */
   run(values: Values): Promise<number>;
 }
@@ -79,10 +84,11 @@ export class Values {
       `expected ${kind} from ${least} to ${most}`);
   }
 
-  /** The one file name; anything else after the options is a mistake. */
-  file(): string {
-    const [file, extra] = this.positionals;
+  /** The one file name; what comes after it and the `more` that a command knows is a mistake. */
+  file(more = 0): string {
+    const [file] = this.positionals;
     if (file === undefined) throw new UsageError('name a model: a path or a known name');
+    const extra = this.positionals[1 + more];
     if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
     return file;
   }
@@ -90,20 +96,46 @@ export class Values {
 
 const helpOption: Option = { name: 'help', short: 'h', help: 'this text' };
 
+/** As util.parseArgs takes them, aliases as options of their own. */
+function parserOptions(options: readonly Option[]) {
+  return Object.fromEntries(options.flatMap(({ name, short, value, multiple, aliases }) => {
+    const option = { type: value === undefined ? 'boolean' as const : 'string' as const,
+      multiple: multiple ?? false };
+    return [[name, { ...option, ...(short === undefined ? {} : { short }) }] as const,
+      ...(aliases ?? []).map((alias) => [alias, option] as const)];
+  }));
+}
+
+/** Refuses what no option is called, by the name that was probably meant. */
+function checkNames(command: Command, args: string[], options: readonly Option[]): void {
+  const known = new Set(options.flatMap(({ name, aliases }) => [name, ...aliases ?? []]));
+  const shorts = new Set(options.flatMap(({ short }) => short ?? []));
+  const end = args.indexOf('--');
+  for (const { kind, ...token } of parseArgs({ args: end < 0 ? args : args.slice(0, end),
+    strict: false, tokens: true, allowPositionals: true, options: parserOptions(options) })
+    .tokens) {
+    if (kind !== 'option' || !('name' in token)) continue;
+    const { name, rawName } = token;
+    if (known.has(name) || (!rawName.startsWith('--') && shorts.has(name))) continue;
+    const hint = rawName.startsWith('--') ? meant(name, [...known].map((one) => `--${one}`)) : '';
+    throw new UsageError(`unknown option ${rawName}${hint ||
+      `; onekv ${command.name} --help lists what there is`}`);
+  }
+}
+
 export function parse(command: Command, args: string[]): Values {
   const options = [...command.options, helpOption];
   try {
-    const { values, positionals } = parseArgs({
-      args,
-      allowPositionals: true,
-      options: Object.fromEntries(options.map(({ name, short, value, multiple }) => [name, {
-        type: value === undefined ? 'boolean' as const : 'string' as const,
-        multiple: multiple ?? false,
-        ...(short === undefined ? {} : { short }),
-      }])),
-    });
-    return new Values(values, positionals);
+    checkNames(command, args, options);
+    const { values, positionals } = parseArgs({ args, allowPositionals: true,
+      options: parserOptions(options) });
+    const named: Record<string, unknown> = { ...values };
+    for (const { name, aliases } of options) {
+      for (const alias of aliases ?? []) named[name] ??= named[alias];
+    }
+    return new Values(named, positionals);
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     throw new UsageError(error instanceof Error ? error.message : String(error));
   }
 }

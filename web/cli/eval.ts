@@ -155,12 +155,13 @@ export const evaluate: Command = {
     'token but the first is scored once. With --documents each document is scored by itself, ' +
     'in windows that do not overlap.',
   options: [
-    { name: 'text', short: 't', value: 'T', help: 'a text file, - for stdin, or the text itself' },
+    { name: 'text', short: 'f', value: 'T', help: 'a text file, - for stdin, or the text itself' },
     { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without tokenizer' },
     { name: 'documents', help: 'the text is documents that end with a line <|end|> or ' +
       '<|endoftext|>' },
     { name: 'stride', value: 'N', help: 'tokens from window to window (default: half a context)' },
     ...modelOptions, ...engineOptions, ...outputOptions,
   ],
+  computes: true,
   run,
 };

@@ -1,9 +1,10 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
 import { checkTextRoom, encodeChat, generate } from '../src/engine-entry-node.js';
-import type { ChatMessage, GenerateResult, SamplingOptions, Session }
+import type { ChatMessage, GenerateResult, Model, SamplingOptions, Session }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
+import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, variant, write, writeJson } from './shared.js';
@@ -25,15 +26,45 @@ function readSampling(values: Values): SamplingOptions {
   };
 }
 
-/** The prompt's ids, from --ids, or from text with the chat template around it or without. */
-async function promptIds(values: Values, session: Session): Promise<number[]> {
+/** What the command line gives to continue: ids, or a text. Read before a model is loaded, so that
+ * a complaint comes at once. */
+interface Prompt {
+  ids?: number[];
+  text: string;
+  /** It came on stdin, and is not shown again. */
+  piped: boolean;
+}
+
+async function readPrompt(values: Values): Promise<Prompt> {
   const ids = values.text('ids');
-  if (ids !== undefined) return parseIds(ids);
-  const text = values.text('prompt') ?? (process.stdin.isTTY ? undefined : await readStdin());
-  if (text === undefined) throw new UsageError('give a prompt: -p "…", or text on stdin');
-  checkTextRoom(session, text);
+  const typed = values.text('prompt') ?? values.positionals[1];
+  if (values.text('prompt') !== undefined && values.positionals[1] !== undefined) {
+    throw new UsageError('two prompts: one after the model, and one after --prompt');
+  }
+  if (ids !== undefined) {
+    if (typed !== undefined) throw new UsageError('--ids and a prompt exclude each other');
+    return { ids: parseIds(ids), text: '', piped: false };
+  }
+  if (typed !== undefined) return { text: typed, piped: false };
+  if (process.stdin.isTTY) {
+    throw new UsageError('give a prompt: onekv generate MODEL "…", or text on stdin');
+  }
+  return { text: await readStdin(), piped: true };
+}
+
+/** Files with a chat template chat, unless that is refused. */
+function isChat(values: Values, model: Model): boolean {
+  if (values.flag('no-chat') || values.text('ids') !== undefined) return false;
+  return values.flag('chat') || model.hasChatTemplate;
+}
+
+/** The prompt's ids, with the chat template around its text or without. */
+function promptIds(values: Values, prompt: Prompt, session: Session): number[] {
+  const { ids, text } = prompt;
   const { model } = session;
-  if (!values.flag('chat')) return model.tokenizer.encode(text);
+  if (ids !== undefined) return ids;
+  checkTextRoom(session, text);
+  if (!isChat(values, model)) return model.tokenizer.encode(text);
   const system = values.text('system');
   const messages: ChatMessage[] = [
     ...(system === undefined ? [] : [{ role: 'system', content: system }]),
@@ -46,8 +77,12 @@ function checkPrompt(values: Values): void {
   if (values.flag('chat') && values.text('ids') !== undefined) {
     throw new UsageError('--ids and --chat exclude each other');
   }
-  if (!values.flag('chat') && values.text('system') !== undefined) {
-    throw new UsageError('--system needs --chat');
+  if (values.flag('chat') && values.flag('no-chat')) {
+    throw new UsageError('--chat and --no-chat exclude each other');
+  }
+  if (values.text('system') !== undefined &&
+    (values.flag('no-chat') || values.text('ids') !== undefined)) {
+    throw new UsageError('--system is for a chat: not with --no-chat or --ids');
   }
 }
 
@@ -68,21 +103,40 @@ async function generateIds(session: Session, ids: number[], most: number): Promi
   };
 }
 
+/** A Ctrl-C is a reason too. */
+type Written = Omit<GenerateResult, 'reason'> &
+  { reason: GenerateResult['reason'] | 'interrupted' };
+
 /** Streams to stdout unless the result comes as JSON. */
 async function streamText(session: Session, ids: number[], most: number,
-  values: Values): Promise<GenerateResult> {
+  values: Values): Promise<Written> {
   const progress = new Progress('reading the prompt');
+  const started = performance.now();
+  let prefilled = started;
+  const tokens: number[] = [];
+  let text = '';
   const parts = generate(session, session.model.tokenizer, ids, {
     maxTokens: most,
     stop: values.texts('stop'),
     signal: interrupted,
     onPrefill: (done, total) => progress.show(done, total),
   });
-  for (;;) {
-    const { done, value } = await parts.next();
+  try {
+    for (;;) {
+      const { done, value } = await parts.next();
+      progress.clear();
+      if (done) return value;
+      if (tokens.length === 0) prefilled = performance.now();
+      if (value.choice !== undefined) tokens.push(value.choice.token);
+      text += value.text;
+      if (!values.flag('json')) await write(value.text);
+    }
+  } catch (error) {
     progress.clear();
-    if (done) return value;
-    if (!values.flag('json')) await write(value.text);
+    // What was written before Ctrl-C still counts.
+    if (!interrupted.aborted || tokens.length === 0) throw error;
+    return { reason: 'interrupted', text, tokens, promptTokens: ids.length, seed: session.seed,
+      prefillMs: prefilled - started, decodeMs: performance.now() - prefilled };
   }
 }
 
@@ -98,7 +152,7 @@ function standardOf(session: Session): number {
   return cache.bytes(session.memory().tokens, { standardHeads: description.queryHeads }).total;
 }
 
-function sums(session: Session, result: GenerateResult): string {
+function sums(session: Session, result: Written): string {
   const { tokens, cacheUsed } = session.memory();
   const { model } = session;
   const standardUsed = standardOf(session);
@@ -117,20 +171,26 @@ function sums(session: Session, result: GenerateResult): string {
 
 async function run(values: Values): Promise<number> {
   checkPrompt(values);
+  findModel(values.file(1));
   const sampling = readSampling(values);
   const most = values.integer('max-tokens', 0, 2 ** 31 - 1) ?? 512;
-  const loaded = await openModel(values, interrupted);
+  const prompt = await readPrompt(values);
+  const loaded = await openModel(values, interrupted, 1);
   const { engine, model } = loaded;
   const quiet = values.flag('quiet') || values.flag('json');
   try {
     const session = model.openSession(sampling);
-    const ids = await promptIds(values, session);
-    if (!quiet) note(`${heading(loaded)}\n`);
+    const ids = promptIds(values, prompt, session);
+    const chats = isChat(values, model);
+    if (!quiet) {
+      note(`${heading(loaded)}\n`);
+      if (chats && !values.flag('chat')) {
+        note('  The file has a chat template, and answers; --no-chat continues the text.\n');
+      }
+    }
     const asText = values.text('ids') === undefined;
     // The story begins with what it was told; a chat shows the answer alone.
-    if (asText && !values.flag('json') && !values.flag('chat')) {
-      await write(values.text('prompt') ?? '');
-    }
+    if (asText && !values.flag('json') && !chats && !prompt.piped) await write(prompt.text);
     const result = asText ? await streamText(session, ids, most, values)
       : await generateIds(session, ids, most);
     if (values.flag('json')) {
@@ -144,7 +204,7 @@ async function run(values: Values): Promise<number> {
       await write(asText ? '\n' : `${result.text}\n`);
     }
     if (!quiet) note(`\n${sums(session, result)}`);
-    return 0;
+    return interrupted.aborted ? 130 : 0;
   } finally {
     engine.destroy();
   }
@@ -153,27 +213,34 @@ async function run(values: Values): Promise<number> {
 export const generateText: Command = {
   name: 'generate',
   summary: 'continue a prompt, or answer in a chat',
-  usage: 'FILE -p "…" [options]',
-  details: 'The prompt may also come on stdin. Text goes to stdout, the rest to stderr.',
+  usage: 'FILE "PROMPT" [options]',
+  details: 'The prompt may also come on stdin. Text goes to stdout, the rest to stderr. Ctrl-C ' +
+    'stops the text and keeps the sums.',
   options: [
     { name: 'prompt', short: 'p', value: 'TEXT', help: 'what to continue, or to answer' },
-    { name: 'chat', help: "puts the prompt into the file's chat template" },
+    { name: 'chat', help: "puts the prompt into the file's chat template (default where it has " +
+      'one)' },
+    { name: 'no-chat', aliases: ['raw'], help: 'continues the prompt as it stands' },
     { name: 'system', value: 'TEXT', help: "the chat's system prompt" },
     { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without tokenizer' },
-    { name: 'temperature', value: 'T', help: '0: always the likeliest token (default 0.7)' },
+    { name: 'temperature', aliases: ['temp'], value: 'T',
+      help: '0: always the likeliest token (default 0.7)' },
     { name: 'top-k', value: 'K', help: 'only the K likeliest tokens (default 0: all)' },
     { name: 'top-p', value: 'P', help: 'only the likeliest tokens that together have this ' +
       'probability (default 0.95)' },
     { name: 'min-p', value: 'P', help: "only tokens of this share of the likeliest one's " +
       'probability (default 0)' },
-    { name: 'repetition-penalty', value: 'R', help: 'above 1: tokens of the last 64 come less ' +
-      'often (default 0: none)' },
+    { name: 'repetition-penalty', aliases: ['repeat-penalty'], value: 'R', help: 'above 1: ' +
+      'tokens of the last 64 come less often (default 0: none)' },
     { name: 'sampler-order', value: 'ORDER', help: 'temperature-first (default) or ' +
       'temperature-last: before or after the likeliest tokens are cut out' },
-    { name: 'seed', value: 'N', help: 'the same seed gives the same text (default: random)' },
-    { name: 'max-tokens', value: 'N', help: 'most tokens to write (default 512)' },
+    { name: 'seed', short: 's', value: 'N', help: 'the same seed gives the same text (default: ' +
+      'random)' },
+    { name: 'max-tokens', short: 'n', aliases: ['n-predict', 'predict'], value: 'N',
+      help: 'most tokens to write (default 512)' },
     { name: 'stop', value: 'TEXT', multiple: true, help: 'ends the text; may come several times' },
     ...modelOptions, ...engineOptions, ...outputOptions,
   ],
+  computes: true,
   run,
 };

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
 
 /** From dist/cli in the package. */
@@ -44,7 +45,8 @@ export function findModel(file: string): string {
   if (Object.hasOwn(shipped, file)) return shipped[file] as string;
   const fetched = fetchedFiles();
   if (!Object.hasOwn(fetched, file)) {
-    throw new UsageError(`${file}: no such file; known names are ${knownNames().join(', ')}`);
+    throw new UsageError(`${file}: no such file${meant(file, knownNames()) ||
+      `; known names are ${knownNames().join(', ')}`}`);
   }
   const path = join(cacheFolder(), 'models', fetched[file] as string);
   if (existsSync(path)) return path;

@@ -10,6 +10,8 @@ import { bench } from './bench.js';
 import { evaluate } from './eval.js';
 import { generateText } from './generate.js';
 import { inspect } from './inspect.js';
+import { meant } from '../src/util/nearest.js';
+import { packageVersion, runWithRelaxedSimd } from './bench/host.js';
 import { knownNames } from './model-file.js';
 import { interrupted } from './signals.js';
 
@@ -17,7 +19,7 @@ const commands: readonly Command[] = [generateText, inspect, evaluate, bench];
 
 function help(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2;
-  return ['usage: onekv COMMAND FILE [options]', '',
+  return ['usage: onekv COMMAND FILE [options]', '       onekv --version', '',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`), '',
     'FILE is a GGUF file or the name of a model:', `  ${knownNames().join(', ')}`, '',
     'onekv COMMAND --help tells the options of a command.'].join('\n');
@@ -25,25 +27,38 @@ function help(): string {
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
+  if (name === '--version' || name === '-v' || name === 'version') {
+    process.stdout.write(`${packageVersion()}\n`);
+    return 0;
+  }
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     (name === undefined ? process.stderr : process.stdout).write(`${help()}\n`);
     return name === undefined ? 2 : 0;
   }
   const command = commands.find((known) => known.name === name);
   if (command === undefined) {
-    throw new UsageError(`no such command: ${name}; there are ` +
-      commands.map((known) => known.name).join(', '));
+    const names = commands.map((known) => known.name);
+    throw new UsageError(`no such command: ${name}${meant(name, names) ||
+      `; there are ${names.join(', ')}`}`);
   }
   const values = parse(command, rest);
   if (values.flag('help')) {
     process.stdout.write(`${helpOf(command)}\n`);
     return 0;
   }
+  if (command.computes === true && values.text('simd') !== 'simd128') {
+    const status = await runWithRelaxedSimd();
+    if (status !== undefined) return status;
+  }
   return command.run(values);
 }
 
 function fail(error: unknown): number {
-  if (interrupted.aborted) return 130;
+  if (interrupted.aborted) {
+    // What the terminal shows next begins on a line of its own.
+    if (process.stdout.isTTY) process.stdout.write('\n');
+    return 130;
+  }
   if (error instanceof UsageError) {
     process.stderr.write(`onekv: ${error.message}\n`);
     return 2;

@@ -14,10 +14,10 @@ export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly Cache
 export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
 
 export const engineOptions: readonly Option[] = [
-  { name: 'threads', value: 'N', help: 'threads that compute, 1 to 32, or auto (default: both ' +
-    'of two cores, else half of them, 2 to 4)' },
-  { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto; relaxed on ' +
-    'Node 20 needs: node --experimental-wasm-relaxed-simd)' },
+  { name: 'threads', short: 't', value: 'N', help: 'threads that compute, 1 to 32, or auto ' +
+    '(default: both of two cores, else half of them, 2 to 4)' },
+  { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto: relaxed; on ' +
+    'Node 20 the program starts itself anew with the flag for it)' },
 ];
 
 export const modelOptions: readonly Option[] = [
@@ -25,7 +25,8 @@ export const modelOptions: readonly Option[] = [
     '(default f16)' },
   { name: 'arithmetic', value: 'A', help: 'int8 (default), int16 (finer) or f32 (exact, ' +
     'slowest): how quantised matrices are multiplied' },
-  { name: 'context', value: 'N', help: "longest context in tokens (default: the file's)" },
+  { name: 'context', short: 'c', aliases: ['ctx-size'], value: 'N', help: 'longest context in ' +
+    "tokens (default: the file's)" },
 ];
 
 export const outputOptions: readonly Option[] = [
@@ -46,9 +47,11 @@ export interface Loaded {
   loadMs: number;
 }
 
-/** Opens the engine and the command's FILE. The engine is the caller's to destroy. */
-export async function openModel(values: Values, signal: AbortSignal): Promise<Loaded> {
-  const path = findModel(values.file());
+/** Opens the engine and the command's FILE, after which `more` arguments may come. The engine is
+ * the caller's to destroy. */
+export async function openModel(values: Values, signal: AbortSignal,
+  more = 0): Promise<Loaded> {
+  const path = findModel(values.file(more));
   const cacheType = values.choice('cache-type', cacheTypes);
   const arithmetic = values.choice('arithmetic', arithmetics);
   const contextLength = values.integer('context', 1, 2 ** 31 - 1);

@@ -30,14 +30,23 @@ function newerNode(): string | undefined {
  * this Node will do, or none better is there.
  */
 export async function runElsewhere(): Promise<number | undefined> {
-  if (hasRelaxedSimd() || process.env['ONEKV_BENCH_CHILD'] !== undefined) return undefined;
-  const newer = newerNode();
+  return runIn(newerNode());
+}
+
+/** The same for programs that people run: in this Node, with its flag, as it would run anywhere. */
+export const runWithRelaxedSimd = (): Promise<number | undefined> => runIn(undefined);
+
+async function runIn(newer: string | undefined): Promise<number | undefined> {
+  if (hasRelaxedSimd() || process.env['ONEKV_CHILD'] !== undefined) return undefined;
   const flags = newer === undefined ? ['--experimental-wasm-relaxed-simd', '--no-liftoff'] : [];
   const child = spawn(newer ?? process.execPath, [...flags, ...process.argv.slice(1)], {
-    stdio: 'inherit', env: { ...process.env, ONEKV_BENCH_CHILD: '1' },
+    stdio: 'inherit', env: { ...process.env, ONEKV_CHILD: '1' },
+  });
+  // A terminal sends Ctrl-C to both; whoever sends it to this process alone means the child.
+  process.on('SIGINT', () => {
+    if (!process.stdin.isTTY) child.kill('SIGINT');
   });
   return new Promise((resolve) => {
-    // A Ctrl-C reaches the child too, which ends in order.
     child.once('error', () => resolve(undefined));
     child.once('exit', (status, signal) => {
       if (signal !== null) process.stderr.write(`onekv: the other Node was ended by ${signal}\n`);
