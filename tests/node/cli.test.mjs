@@ -129,8 +129,8 @@ test('command lines that do not fit: status 2, reason on stderr, nothing on stdo
     /--temperature: found "hot", expected a number from 0 to 100/);
   await refused(generateText, [gguf, '-p', 'x', '--seed', '1.5'], /expected an integer/);
   await refused(generateText, [gguf, '--ids', '1', '--chat'], /exclude/);
-  await refused(generateText, [gguf, '-p', 'x', '--system', 'y', '--no-chat'], /--system is for a
-    chat/);
+  await refused(generateText, [gguf, '-p', 'x', '--system', 'y', '--no-chat'],
+    /--system is for a chat/);
   await refused(generateText, [gguf, '--ids', '1', '--cache-type', 'f8'], /expected f16, f32, i8/);
   await refused(inspect, [gguf, '--budget', 'much'], /--budget: found "much"/);
   await refused(evaluate, ['--stride'], /--stride/);
