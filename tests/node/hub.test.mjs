@@ -1,28 +1,24 @@
 // Names on a hub, against a stand-in of one: a list of files in pages, files behind a redirect to
 // another origin, a token that must not go there.
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
 import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { chooseFiles, fileUrl, hubAddress, parseHubName, readTree, treeUrl }
   from '../../dist/src/source/hub.js';
 import { listModels } from '../../dist/src/store/models.js';
+import { sha256, startHub } from './hub-stand-in.mjs';
 import { splitFile } from './split-file.mjs';
 import { root } from './support.mjs';
 
 const limit = { timeout: 60_000 };
 const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
-const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 const parts = splitFile(file, 2);
 
 let engine;
 let expected;
 let hub;
-let cdn;
-/** { files: bytes by path, asked, token: that is needed, isDown, wrongDigest } */
 let site;
 
 class MapStore {
@@ -33,69 +29,26 @@ class MapStore {
   keys = async () => [...this.values.keys()];
 }
 
-const originOf = (server) => `http://127.0.0.1:${server.address().port}`;
-
-/** Two entries a page. */
-function answerTree(url, response) {
-  const entries = [{ type: 'directory', path: 'sub' }, ...Object.entries(site.files)
-    .map(([path, bytes]) => ({ type: 'file', path, size: bytes.length, oid: '0'.repeat(40),
-      ...(bytes.length > 1000 ? { lfs: { size: bytes.length,
-        oid: site.wrongDigest ?? sha256(bytes) } } : {}) }))];
-  const at = Number(url.searchParams.get('cursor') ?? 0);
-  url.searchParams.set('cursor', at + 2);
-  response.writeHead(200, { 'content-type': 'application/json',
-    ...(at + 2 < entries.length ? { link: `<${url.href}>; rel="next"` } : {}) });
-  response.end(JSON.stringify(entries.slice(at, at + 2)));
-}
-
-function answerHub(request, response) {
-  const url = new URL(request.url, originOf(hub));
-  const { authorization, range } = request.headers;
-  site.asked.push(['hub', url.pathname, authorization, range]);
-  if (site.isDown) return response.destroy();
-  if (site.token !== undefined && authorization !== `Bearer ${site.token}`) {
-    return response.writeHead(401).end();
-  }
-  if (url.pathname.startsWith('/api/models/org/model/tree/')) return answerTree(url, response);
-  const [, path] = /^\/org\/model\/resolve\/[^/]+\/(.+)$/.exec(url.pathname) ?? [];
-  if (path === undefined) return response.writeHead(404).end();
-  return response.writeHead(302, { location: `${originOf(cdn)}/${path}?signed=1` }).end();
-}
-
-function answerCdn({ url, headers }, response) {
-  const path = decodeURIComponent(url.slice(1).split('?')[0]);
-  site.asked.push(['cdn', path, headers.authorization ?? headers['x-own'], headers.range]);
-  const bytes = site.files[path];
-  const [, first, last] = /^bytes=(\d+)-(\d*)$/.exec(headers.range);
-  const end = last === '' ? bytes.length : Math.min(bytes.length, Number(last) + 1);
-  response.writeHead(206, { 'content-length': end - first,
-    'content-range': `bytes ${first}-${end - 1}/${bytes.length}` });
-  response.end(bytes.subarray(first, end));
-}
-
 before(async () => {
   engine = await Engine.open({ threads: 1 });
-  [hub, cdn] = [createServer(answerHub), createServer(answerCdn)];
-  await Promise.all([hub, cdn].map((server) =>
-    new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); })));
+  hub = await startHub();
+  ({ site } = hub);
   const model = await loadModel(engine, file);
   expected = model.hash;
   model.destroy();
 });
 beforeEach(() => {
-  site = { asked: [], files: { 'README.md': Buffer.from('# m'), 'm-Q4_K_M.gguf': file,
-    'm-Q8_0.gguf': Buffer.from('no model'.padEnd(2000)), 'mmproj-m.gguf': file } };
+  Object.keys(site).forEach((key) => delete site[key]);
+  Object.assign(site, { asked: [], files: { 'README.md': Buffer.from('# m'), 'm-Q4_K_M.gguf': file,
+    'm-Q8_0.gguf': Buffer.from('no model'.padEnd(2000)), 'mmproj-m.gguf': file } });
 });
 after(() => {
   engine.destroy();
-  [hub, cdn].forEach((server) => {
-    server.closeAllConnections();
-    server.close();
-  });
+  hub.close();
 });
 
 async function load(name, options = {}) {
-  const model = await loadModel(engine, name, { hub: originOf(hub), ...options });
+  const model = await loadModel(engine, name, { hub: hub.origin, ...options });
   const { hash } = model;
   model.destroy();
   return hash;
@@ -207,7 +160,7 @@ test('a name stands for all parts of a split model', limit, async () => {
 });
 
 test('the package takes names, in a worker', limit, async () => {
-  const options = { hub: originOf(hub), threads: 1 };
+  const options = { hub: hub.origin, threads: 1 };
   let source;
   const model = await OneKV.load('hf:org/model', { ...options, monitor: (m) =>
     m.addEventListener('downloadprogress', (event) => { source = event.source; }) });

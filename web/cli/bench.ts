@@ -23,6 +23,7 @@ import { commit, machine, packageVersion, runElsewhere, validationText, watchBus
 import { drawPng, findChromium } from './bench/picture.js';
 import { markdownOf, textOf } from './bench/report.js';
 import type { Report } from './bench/report.js';
+import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { cacheTypes, note, readText, write, writeJson } from './shared.js';
@@ -95,7 +96,7 @@ function shapedSubjects(values: Values): Subject[] {
 
 const fileSubject = (path: string): Subject => ({
   title: basename(path).replace(/\.gguf$/, ''),
-  load: (engine, options) => loadModel(engine, path, options),
+  load: (engine, options) => loadModel(engine, path, { ...accessTo(path, note), ...options }),
 });
 
 const smallerSubject = (path: string): Subject => ({

@@ -4,8 +4,9 @@ import type { CacheCounter, CacheType, Metadata,
   ModelDescription } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
+import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
-import { cacheTypes, variant, write, writeJson } from './shared.js';
+import { cacheTypes, note, variant, write, writeJson } from './shared.js';
 import { bytes, count, parseBytes, table } from './units.js';
 
 interface CacheRow {
@@ -74,7 +75,7 @@ function tokenizerOf(metadata: Metadata): object | undefined {
 
 function makeReport(engine: Engine, path: string,
   budgetBytes: number | undefined): Promise<Report> {
-  return readHeader(engine, path, {}, (loader): Report => {
+  return readHeader(engine, path, accessTo(path, note), (loader): Report => {
     const description = loader.describe();
     return {
       model: path,

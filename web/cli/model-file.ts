@@ -1,5 +1,5 @@
 // What a FILE argument means: a path, the name of a model that ships with the package, or of one
-// that models/fetch/fetch.mjs has put into the cache folder.
+// that models/fetch/fetch.mjs has put into the cache folder, or of one on a hub, or an address.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ import { UsageError } from './arguments.js';
 const shippedFolder = fileURLToPath(new URL('../../models/', import.meta.url));
 
 /** As in wasm/toolchain/shell.mjs. */
-function cacheFolder(): string {
+export function cacheFolder(): string {
   const { env } = process;
   return env['ONEKV_CACHE'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'onekv');
 }
@@ -38,9 +38,9 @@ export function knownNames(): string[] {
   return [...Object.keys(shippedFiles()), ...Object.keys(fetchedFiles())].sort();
 }
 
-/** The path. Error: UsageError that says what there is. */
+/** The path, or the name or address as it is. Error: UsageError that says what there is. */
 export function findModel(file: string): string {
-  if (existsSync(file)) return file;
+  if (existsSync(file) || /^(hf:|https?:\/\/)/i.test(file)) return file;
   const shipped = shippedFiles();
   if (Object.hasOwn(shipped, file)) return shipped[file] as string;
   const fetched = fetchedFiles();

@@ -13,15 +13,17 @@ import { inspect } from './inspect.js';
 import { meant } from '../src/util/nearest.js';
 import { packageVersion, runWithRelaxedSimd } from './bench/host.js';
 import { knownNames } from './model-file.js';
+import { list, pull, remove } from './pull.js';
 import { interrupted } from './signals.js';
 
-const commands: readonly Command[] = [generateText, inspect, evaluate, bench];
+const commands: readonly Command[] = [generateText, inspect, evaluate, bench, pull, list, remove];
 
 function help(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2;
   return ['usage: onekv COMMAND FILE [options]', '       onekv --version', '',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`), '',
-    'FILE is a GGUF file or the name of a model:', `  ${knownNames().join(', ')}`, '',
+    'FILE is a GGUF file, the name of a model on a hub (hf:org/repo, see onekv pull --help), an',
+    'http address, or the name of a model:', `  ${knownNames().join(', ')}`, '',
     'onekv COMMAND --help tells the options of a command.'].join('\n');
 }
 

@@ -7,6 +7,7 @@ import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
+import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 
@@ -60,6 +61,7 @@ export async function openModel(values: Values, signal: AbortSignal,
   const started = performance.now();
   try {
     const model = await loadModel(engine, path, {
+      ...accessTo(path, note),
       signal,
       onProgress: ({ loaded, total }) => progress.show(loaded, total),
       cacheType, arithmetic, contextLength,

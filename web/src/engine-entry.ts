@@ -21,7 +21,7 @@ export type { CacheBytes, CacheQuestion } from './engine/cache-bytes.js';
 export { headsName } from './engine/description.js';
 export { Metadata } from './engine/metadata.js';
 export type { MetadataScalar, MetadataValue } from './engine/metadata.js';
-export { loadModel, readHeader } from './source/load.js';
+export { loadModel, readHeader, storeModel } from './source/load.js';
 export type { LoadOptions, LoadProgress } from './source/load.js';
 export { openSource } from './source/source.js';
 export { TextStream, Tokenizer } from './text/tokenizer.js';

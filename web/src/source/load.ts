@@ -89,6 +89,26 @@ export async function readHeader<T>(engine: Engine | Promise<Engine>, source: Mo
   });
 }
 
+/**
+ * Reads a GGUF file into options.store, and not into the engine, which checks its header and its
+ * length; so the file may be larger than the memory. Errors as loadModel.
+ */
+export async function storeModel(engine: Engine | Promise<Engine>, source: ModelSource,
+  options: LoadOptions): Promise<{ fileBytes: number }> {
+  const header = { ...options, headerOnly: true };
+  const from = sourceOf(source, options);
+  return withLoader(engine, from, () => from.open(), header, async (loader, reading) => {
+    await feed(loader, reading, options, () => false);
+    if (!loader.hasHeader) loader.finish(); // It says why not.
+    const { fedBytes, fileBytes } = loader;
+    if (fedBytes < fileBytes) {
+      throw new OneKVError('TRUNCATED', `the file ends after ${fedBytes} of ${fileBytes} bytes`);
+    }
+    await reading.accept();
+    return { fileBytes: fedBytes };
+  });
+}
+
 /** Opens the source as long as that may help. The loader is destroyed in the end, and errors get
  * the source's name. */
 async function withLoader<T>(engine: Engine | Promise<Engine>, source: Source,

@@ -1,0 +1,98 @@
+// The command line and models of the network: pulled, listed, used without the hub, removed.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, beforeEach, test } from 'node:test';
+import { sha256, startHub } from './hub-stand-in.mjs';
+import { splitFile } from './split-file.mjs';
+import { root } from './support.mjs';
+
+const limit = { timeout: 120_000 };
+const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
+const cache = mkdtempSync(join(tmpdir(), 'onekv-pull-'));
+const name = 'hf:org/model/m-Q4_K_M.gguf';
+
+let hub;
+
+before(async () => {
+  hub = await startHub();
+});
+beforeEach(() => {
+  Object.assign(hub.site, { files: { 'm-Q4_K_M.gguf': file }, token: 'secret', isDown: false });
+  hub.site.asked.length = 0;
+});
+after(() => {
+  hub.close();
+  rmSync(cache, { recursive: true });
+});
+
+function onekv(args, env = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [join(root, 'dist/cli/onekv.js'), ...args], {
+      env: { ...process.env, ONEKV_CACHE: cache, HF_ENDPOINT: hub.origin, HF_TOKEN: 'secret',
+        ...env } });
+    const out = { stdout: '', stderr: '' };
+    for (const stream of ['stdout', 'stderr']) {
+      child[stream].setEncoding('utf8').on('data', (text) => { out[stream] += text; });
+    }
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status, ...out }));
+  });
+}
+
+async function succeeds(...args) {
+  const result = await onekv(args);
+  assert.equal(result.status, 0, result.stderr);
+  return result.stdout;
+}
+
+test('pull keeps a model, which every command finds again', limit, async () => {
+  assert.equal(await succeeds('pull', 'hf:org/model'), `${name}: 3.90 MB\n`);
+  const [model, ...others] = JSON.parse(await succeeds('list', '--json'));
+  assert.deepEqual(others, []);
+  assert.deepEqual([model.from, model.complete, model.sha256], [name, true, sha256(file)]);
+  assert.match(await succeeds('list'), /hf:org\/model\/m-Q4_K_M\.gguf +3\.90 MB +whole +20/);
+  hub.site.isDown = true;
+  const args = ['-p', 'Once', '--max-tokens', '4', '--temperature', '0', '--quiet'];
+  const pulled = await succeeds('generate', 'hf:org/model', ...args);
+  const own = await succeeds('generate', `${root}models/stories-q-mqa.q8_0.gguf`, ...args);
+  assert.equal(pulled, own);
+  assert.match(await succeeds('inspect', name), /bytes a token/);
+});
+
+test('remove gives the room back', limit, async () => {
+  assert.match(await succeeds('remove', 'hf:org/model:Q4_K_M'), /3\.90 MB are free/);
+  assert.deepEqual(readdirSync(join(cache, 'downloads')), []);
+  const again = await onekv(['remove', 'hf:org/model']);
+  assert.equal(again.status, 2);
+  assert.match(again.stderr, /is not here; onekv list tells/);
+  assert.equal((await onekv(['list'])).stderr, 'nothing has been pulled yet\n');
+});
+
+test('generate downloads what is not there, split files too', limit, async () => {
+  const [one, two] = splitFile(file, 2);
+  hub.site.files = { 'm-00001-of-00002.gguf': one, 'm-00002-of-00002.gguf': two };
+  await succeeds('generate', 'hf:org/model', '-p', 'Once', '--max-tokens', '2', '--quiet');
+  const models = JSON.parse(await succeeds('list', '--json'));
+  assert.deepEqual(models.map(({ complete }) => complete), [true, true]);
+  await succeeds('remove', 'hf:org/model');
+  assert.deepEqual(JSON.parse(await succeeds('list', '--json')), []);
+});
+
+test('what cannot be pulled is said, and nothing is kept of it', limit, async () => {
+  const fails = async (args, status, pattern, env) => {
+    const result = await onekv(args, env);
+    assert.equal(result.status, status, result.stderr);
+    assert.match(result.stderr, pattern);
+  };
+  await fails(['pull', 'model.gguf'], 2, /found a path, expected hf:org\/repo/);
+  await fails(['pull', 'hf:org'], 1, /expected hf:org\/repo/);
+  await fails(['pull', 'hf:org/model'], 1, /to nobody without a token/, { HF_TOKEN: '' });
+  hub.site.files = { 'm.gguf': file.subarray(0, 2_500_000) };
+  await fails(['pull', 'hf:org/model'], 1, /the file ends after 2500000 of/);
+  hub.site.files = { 'm.gguf': Buffer.from('<!doctype html>'.padEnd(2000)) };
+  await fails(['pull', 'hf:org/model'], 1, /found an HTML page/);
+  assert.deepEqual(JSON.parse(await succeeds('list', '--json')), []);
+});
