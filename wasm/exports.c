@@ -74,11 +74,14 @@ const char *js_field_names(int which);
   X(position, c->position)                                 \
   X(norm, c->norm)                                         \
   X(activation, c->activation)                             \
+  X(gated, c->is_gated)                                    \
   X(causal, c->causal)                                     \
   X(poolsFirst, c->pools_first)                            \
   X(separateHead, c->has_separate_head)                    \
   X(qkNorm, c->has_qk_norm)                                \
-  X(scoreMap, c->has_score_map)
+  X(scoreMap, c->has_score_map)                            \
+  X(window, onekv_window(c))                               \
+  X(windowedLayers, onekv_n_windowed(c))
 
 #define ESTIMATE_FIELDS(X)                                 \
   X(parameters, e->n_parameters)                           \
@@ -135,20 +138,13 @@ const char *js_field_names(int which);
  * sampling, bytes; NULL beyond. For the test that compares them with border.ts. */
 const char *js_field_names(int which) {
   switch (which) {
-    case 0:
-      return CONFIG_FIELDS(NAME);
-    case 1:
-      return ESTIMATE_FIELDS(NAME);
-    case 2:
-      return MEMORY_FIELDS(NAME);
-    case 3:
-      return SESSION_FIELDS(NAME);
-    case 4:
-      return SAMPLING_FIELDS(NAME3);
-    case 5:
-      return BYTES_FIELDS(NAME);
-    default:
-      return NULL;
+    case 0: return CONFIG_FIELDS(NAME);
+    case 1: return ESTIMATE_FIELDS(NAME);
+    case 2: return MEMORY_FIELDS(NAME);
+    case 3: return SESSION_FIELDS(NAME);
+    case 4: return SAMPLING_FIELDS(NAME3);
+    case 5: return BYTES_FIELDS(NAME);
+    default: return NULL;
   }
 }
 

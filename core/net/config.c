@@ -10,6 +10,21 @@
 
 enum { LIST_MAX = 200 /* bytes of the list of architectures in a message */ };
 
+size_t onekv_window(const onekv_config *config) {
+  size_t least = 0;
+  for (size_t i = 0; i < config->n_kinds; i++) {
+    size_t window = config->kinds[i].window;
+    if (window > 0 && (least == 0 || window < least)) least = window;
+  }
+  return least;
+}
+
+size_t onekv_n_windowed(const onekv_config *config) {
+  size_t sum = 0;
+  for (size_t n = 0; n < config->n_layers; n++) sum += config_kind(config, n)->window > 0;
+  return sum;
+}
+
 /* Index order is that of the enums in config.h. */
 static const char *const SHARINGS[] = {"QKV", "Q-K=V", "Q=K-V", "Q=K=V", NULL};
 static const char *const SHARED_ROPES[] = {"rotate-at-read", "rotate-unrotate", NULL};

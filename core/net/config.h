@@ -117,6 +117,10 @@ static inline const layer_kind *config_kind(const onekv_config *config, size_t l
   return &config->kinds[config->kind_of[layer]];
 }
 
+/* The shortest window of its layers, 0 where none has one; and how many layers have one. */
+size_t onekv_window(const onekv_config *config);
+size_t onekv_n_windowed(const onekv_config *config);
+
 onekv_sharing onekv_sharing_of(const layer_kind *kind);
 /* "QKV", "Q-K=V", "Q=K-V", "Q=K=V". */
 const char *onekv_sharing_name(onekv_sharing sharing);

@@ -3,6 +3,8 @@
     python -m tests.real.record smollm2 SmolLM2-135M-Instruct.Q4_1.gguf   writes smollm2.json
     python -m tests.real.record expanded                                  writes expanded.json
     python -m tests.real.record twins                                     writes twins/
+    python -m tests.real.record gemma3 gemma-3-270m-q4_k_m.gguf           writes gemma3.json
+    python -m tests.real.record families [--prefix NAME]                  writes families.json
 
 Greedy decoding runs on the file converted to F32 with an F32 cache ("exact": then llama.cpp's
 arithmetic is float like ours, and a difference is a fault), and the text is read once more with the
@@ -87,6 +89,17 @@ STORIES = {
     }.items()
 }
 
+# A pretrained model that goes on with a text; "long" is longer than its window of 512.
+GEMMA_PROMPTS = {
+    "short": ("<bos>The capital of France is", 4),
+    "long": ("<bos>" + "".join(
+        f"Day {day}: the ship sailed {day} miles and the crew counted {day} birds.\n"
+        for day in range(1, 41)) + "Day 41:", LENGTH),
+}
+ALICE = GOLDEN / "tokenizers" / "training.txt"
+PERPLEXITY_CHARACTERS = 2600
+LONG = 1280  # longest text of a long prompt or a perplexity, tokens
+FAMILY_PROMPT = 60
 
 # Golden models (tests/golden) whose twins are kept: each sharing, head count and architecture.
 TWINS = (
@@ -119,12 +132,12 @@ def as_f32(source, target, without_words=False):
 class Runtime:
     """llama.cpp with the logits of every position."""
 
-    def __init__(self, path, exact):
+    def __init__(self, path, exact, n_context=CONTEXT):
         cache = {"type_k": 0, "type_v": 0} if exact else {}  # 0: GGML_TYPE_F32
         reader = GGUFReader(path)
         arch = reader.get_field("general.architecture").contents()
         longest = reader.get_field(f"{arch}.context_length").contents()
-        self.llama = Llama(str(path), n_ctx=min(CONTEXT, longest), n_threads=1, n_threads_batch=1,
+        self.llama = Llama(str(path), n_ctx=min(n_context, longest), n_threads=1, n_threads_batch=1,
                            logits_all=True, verbose=False, **cache)
 
     def tokenize(self, text):
@@ -137,14 +150,17 @@ class Runtime:
         return np.array(self.llama.scores[: len(ids)], dtype=np.float64)
 
     def greedy(self, ids, n):
-        """The n likeliest tokens one after the other, and the text up to and with them."""
+        """The n likeliest tokens, one after the other."""
         self.llama.reset()
         self.llama.eval(ids)
         found = []
         for _ in range(n):
             found.append(int(np.argmax(self.llama.scores[self.llama.n_tokens - 1])))
             self.llama.eval(found[-1:])
-        return found, self.llama.detokenize(found, special=True).decode(errors="replace")
+        return found
+
+    def text(self, ids):
+        return self.llama.detokenize(ids, special=True).decode(errors="replace")
 
 
 def render(path, prompt):
@@ -172,7 +188,8 @@ class NearTie(SystemExit):
 
 def record(name, text, length, exact, quantised):
     prompt = exact.tokenize(text)
-    ids, continuation = exact.greedy(prompt, length)
+    ids = exact.greedy(prompt, length)
+    continuation = exact.text(ids)
     rows = exact.logits(prompt + ids)[len(prompt) - 1 :]
     rounded = quantised.logits(prompt + ids)[len(prompt) - 1 :]
     for runtime, logits in (("exact", rows), ("quantised", rounded)):
@@ -265,13 +282,66 @@ def twins(_path, folder):
             raise SystemExit(f"{name}: llama.cpp and the reference differ")
 
 
+def perplexity(rows, ids):
+    """exp of the mean negative log probability of ids[1:], of which rows[i] judges ids[i + 1]."""
+    top = rows.max(axis=1, keepdims=True)
+    log_sums = np.log(np.exp(rows - top).sum(axis=1)) + top[:, 0]
+    chosen = rows[np.arange(len(ids) - 1), ids[1:]]
+    return float(np.exp(np.mean(log_sums[:-1] - chosen)))
+
+
+def gemma3(path, folder):
+    """Greedy text, one of the prompts longer than the window, and the perplexity of a text."""
+    exact = Runtime(as_f32(path, folder / "f32.gguf"), exact=True, n_context=LONG)
+    quantised = Runtime(path, exact=False, n_context=LONG)
+    prompts = [record(name, prompt, length, exact, quantised)
+               for name, (prompt, length) in GEMMA_PROMPTS.items()]
+    text = ALICE.read_text()[:PERPLEXITY_CHARACTERS]
+    ids = exact.tokenize("<bos>" + text)
+    head = {
+        "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "made_with": made_with(),
+        "perplexity_characters": len(text),  # of tests/golden/tokenizers/training.txt
+        "perplexity_tokens": len(ids),
+        "perplexity_exact": round(perplexity(exact.logits(ids), ids), DIGITS),
+        "perplexity_quantised": round(perplexity(quantised.logits(ids), ids), DIGITS),
+    }
+    print(head)
+    write(HERE / "gemma3.json", head, prompts)
+
+
+def families(prefix, folder):
+    """What llama.cpp computes with the golden files of published families, as far as it loads
+    them: 64 greedy tokens behind the first ids of the file, and its distance from the expected
+    logits."""
+    path = HERE / "families.json"
+    known = json.loads(path.read_text())["prompts"] if path.exists() else []
+    found = {one["name"]: one for one in known}
+    for name in json.loads((GOLDEN / "families.json").read_text()):
+        if not name.startswith(prefix):
+            continue
+        file = as_f32(GOLDEN / f"{name}.gguf", folder / "f32.gguf", without_words=True)
+        runtime = Runtime(file, exact=True)
+        ids, expected = golden(name)
+        distance = np.abs(runtime.logits(ids) - expected).max() / np.abs(expected).max()
+        prompt = ids[:FAMILY_PROMPT]
+        continuation = runtime.greedy(prompt, LENGTH)
+        rows = runtime.logits(prompt + continuation)[len(prompt) - 1 :]
+        found[name] = {"name": name, "prompt_ids": prompt, "ids": continuation,
+                       "exact": figures(rows, continuation), "distance": float(f"{distance:.1e}")}
+        print(f"{name}: {distance:.1e} from the expected logits", flush=True)
+    write(path, {"made_with": made_with()}, [found[name] for name in sorted(found)])
+
+
 def main():
     parser = argparse.ArgumentParser(description="Record what llama.cpp says.")
-    parser.add_argument("what", choices=["smollm2", "expanded", "twins"])
+    parser.add_argument("what", choices=["smollm2", "expanded", "twins", "gemma3", "families"])
     parser.add_argument("file", type=Path, nargs="?", default=MODELS / "stories-q-mqa.q8_0.gguf")
+    parser.add_argument("--prefix", default="", help="families: names that begin so, not all")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = {"smollm2": smollm2, "expanded": expanded, "twins": twins}[args.what]
+        work = {"smollm2": smollm2, "expanded": expanded, "twins": twins, "gemma3": gemma3,
+                "families": lambda file, folder: families(args.prefix, folder)}[args.what]
         work(args.file, Path(folder))
 
 

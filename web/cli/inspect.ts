@@ -102,6 +102,8 @@ function shapeLines(r: Report): string[] {
       `${d.qkNorm ? ', QK norm' : ''}${d.scoreMap ? ', (X)+ score map' : ''}`,
     `  input ${input}, ${d.outputs} outputs, ${d.causal ? 'causal' : 'bidirectional'}, ` +
       `context ${d.contextLength}`,
+    ...(d.windowedLayers === 0 ? [] : [`  ${d.windowedLayers} of ${d.layers} layers see and ` +
+      `cache the last ${d.window} positions only`]),
     `  ${count(r.parameters)} parameters, file ${bytes(r.fileBytes)}, ` +
       `weights in memory ${bytes(r.weightBytes)}, working memory ${bytes(r.scratchBytes)}`,
     `  tokenizer: ${r.tokenizer === undefined ? 'none' : tokenizerLine(r.tokenizer)}` +
@@ -114,13 +116,24 @@ function tokenizerLine(tokenizer: object): string {
   return `${t.model}${t.pre === undefined ? '' : ` (${t.pre})`}, ${t.tokens} tokens`;
 }
 
-function cacheTable(r: Report): string {
-  const own = r.cache[0] as CacheRow;
+function cacheTable(r: Report, title: string,
+  of: (row: CacheRow) => Record<CacheType, number>, format: (value: number) => string): string {
+  const own = of(r.cache[0] as CacheRow);
   return table([
-    ['cache, bytes a token', ...cacheTypes, 'against this (f16)'],
-    ...r.cache.map((row) => [row.name, ...cacheTypes.map((t) => String(row.bytesPerToken[t])),
-      `${(row.bytesPerToken.f16 / own.bytesPerToken.f16).toFixed(2)}`]),
+    [title, ...cacheTypes, 'against this (f16)'],
+    ...r.cache.map((row) => [row.name, ...cacheTypes.map((t) => format(of(row)[t])),
+      `${(of(row).f16 / own.f16).toFixed(2)}`]),
   ]);
+}
+
+/** Of one token, and of as many as the context holds, which windows make less than so many times
+ * one token. */
+function cacheTables(r: Report): string[] {
+  return [
+    cacheTable(r, 'cache of a token, bytes', (row) => row.bytesPerToken, String),
+    cacheTable(r, `cache of ${r.description.contextLength} tokens`, (row) => row.contextBytes,
+      bytes),
+  ];
 }
 
 function budgetTable(r: Report): string {
@@ -146,7 +159,7 @@ async function run(values: Values): Promise<number> {
       await writeJson(found);
     } else {
       const parts = [shapeLines(found).join('\n'),
-        ...(found.cache.length > 0 ? [cacheTable(found), budgetTable(found)] : [])];
+        ...(found.cache.length > 0 ? [...cacheTables(found), budgetTable(found)] : [])];
       await write(`${parts.filter(Boolean).join('\n\n')}\n`);
     }
     return 0;
@@ -157,10 +170,10 @@ async function run(values: Values): Promise<number> {
 
 export const inspect: Command = {
   name: 'inspect',
-  summary: 'shapes, variant, tokenizer, bytes a token, and the context that a budget buys',
+  summary: 'shapes, variant, tokenizer, cache bytes, and the context that a budget buys',
   usage: 'FILE [options]',
-  details: 'Reads the header only. Standard QKV baselines have the same layers and ' +
-    'head width.',
+  details: 'Reads the header only. Standard QKV baselines have the same layers, windows ' +
+    'and head width.',
   options: [
     { name: 'budget', value: 'BYTES', help: 'how many tokens this much cache holds: 64MB, 1GiB' },
     { name: 'json', help: 'one JSON object on stdout instead of tables' },

@@ -38,7 +38,8 @@ export interface ModelDescription {
   sharedRope: 'rotate-at-read' | 'rotate-unrotate' | undefined;
   position: 'none' | 'learned' | 'rope';
   norm: 'LayerNorm' | 'RMSNorm';
-  activation: 'gelu_erf' | 'gelu_tanh' | 'swiglu';
+  /** The MLP's function; of a gated MLP function and gate together. */
+  activation: 'gelu_erf' | 'gelu_tanh' | 'silu' | 'geglu_erf' | 'geglu_tanh' | 'swiglu';
   /** Causal models have sessions; bidirectional ones encode whole sequences. */
   causal: boolean;
   /** Logits of position 0 only. */
@@ -48,4 +49,8 @@ export interface ModelDescription {
   qkNorm: boolean;
   /** (X)+, the paper's 2D encoding. */
   scoreMap: boolean;
+  /** Positions that a query sees in the layers that have a window, its own included; 0: all layers
+   * see everything. What is behind the window is not cached there. */
+  window: number;
+  windowedLayers: number;
 }

@@ -72,8 +72,8 @@ export interface Exports {
 // Rows of doubles in the module's `numbers`, in the order of the X-macros of wasm/exports.c.
 export const configFields = ['layers', 'context', 'embedding', 'feedForward', 'queryHeads',
   'kvHeads', 'headWidth', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
-  'position', 'norm', 'activation', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
-  'scoreMap'] as const;
+  'position', 'norm', 'activation', 'gated', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
+  'scoreMap', 'window', 'windowedLayers'] as const;
 export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;
 export const memoryFields = ['weights', 'cache', 'scratch', 'sessions', 'tables', 'total',
   'peak', 'cacheUsed', 'cachePooled', 'openSessions'] as const;

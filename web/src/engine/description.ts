@@ -13,7 +13,8 @@ export const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;
 const sharedRopes = ['rotate-at-read', 'rotate-unrotate'] as const;
 const positions = ['none', 'learned', 'rope'] as const;
 const norms = ['LayerNorm', 'RMSNorm'] as const;
-const activations = ['gelu_erf', 'gelu_tanh', 'swiglu'] as const;
+const activations = ['gelu_erf', 'gelu_tanh', 'silu'] as const;
+const gatedActivations = ['geglu_erf', 'geglu_tanh', 'swiglu'] as const;
 
 /** The name of that many KV heads under that many query heads. */
 export function headsName(queryHeads: number, kvHeads: number): string {
@@ -48,12 +49,15 @@ export function describe(config: Row<typeof configFields>, architecture: string)
     sharedRope: sharesUnderRope ? pick(sharedRopes, config.sharedRope) : undefined,
     position,
     norm: pick(norms, config.norm),
-    activation: pick(activations, config.activation),
+    activation: config.gated !== 0 ? pick(gatedActivations, config.activation)
+      : pick(activations, config.activation),
     causal: config.causal !== 0,
     poolsFirst: config.poolsFirst !== 0,
     separateHead: config.separateHead !== 0,
     qkNorm: config.qkNorm !== 0,
     scoreMap: config.scoreMap !== 0,
+    window: config.window,
+    windowedLayers: config.windowedLayers,
   };
 }
 

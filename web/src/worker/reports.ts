@@ -24,14 +24,21 @@ export function cacheCost(cache: CacheCounter, queryHeads: number, tokens: numbe
 /** Entries of cacheSizes: a file may claim any context. */
 const sizesMost = 4096;
 
-/** What contexts of growing length take, the longest last: each length up to 4096 tokens, else as
- * many in even steps. */
+/** What contexts of growing length take at most while they fill, the longest last: each length up
+ * to 4096 tokens, else as many in even steps. (Where layers have windows, bytes go down when a page
+ * is given back; they are highest among the last page's tokens.) */
 export function cacheSizes(cache: CacheCounter,
   contextLength: number): { tokens: number; used: number }[] {
   const count = Math.min(sizesMost, contextLength);
+  const step = contextLength / count;
+  const looked = Math.min(Math.ceil(step), cache.pageTokens);
+  let used = 0;
   return Array.from({ length: count }, (_, i) => {
-    const tokens = Math.floor((i + 1) * (contextLength / count));
-    return { tokens, used: cache.bytes(tokens).total };
+    const tokens = Math.floor((i + 1) * step);
+    for (let back = 0; back < looked; back++) {
+      used = Math.max(used, cache.bytes(tokens - back).total);
+    }
+    return { tokens, used };
   });
 }
 
