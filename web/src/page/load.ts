@@ -8,10 +8,12 @@ import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
+import { serveShared } from '../wire/shared.js';
 import type { Result, WireModelOptions, WirePart, WireSource, WireStore }
   from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
 import { chooseStore } from '../store/choose.js';
+import { crossOriginFiles } from '../store/cross-origin.js';
 import type { StoreChoice } from '../api/store.js';
 import { readStream } from '../util/streams.js';
 import { WorkerClient } from './client.js';
@@ -49,6 +51,14 @@ function wireStore(store: StoreChoice, transfer: Transferable[]): WireStore {
   const port = serveStore(store);
   transfer.push(port);
   return { port };
+}
+
+/** Of the page: workers may have none of their own. */
+function wireShared(transfer: Transferable[]): MessagePort | undefined {
+  const files = crossOriginFiles();
+  const port = files && serveShared(files);
+  if (port !== undefined) transfer.push(port);
+  return port;
 }
 
 /** A message keeps the platform's own blobs whole; of a subclass whose bytes come by its stream(),
@@ -166,7 +176,8 @@ async function load(platform: Platform, source: ModelSource,
   const args: { source: WireSource; options: WireModelOptions } = {
     source: wireSource(platform, source, transfer),
     options: { cacheType, arithmetic, contextLength, batch, integrity, key,
-      store: wireStore(store, transfer), access: wireAccess(options, transfer) },
+      store: wireStore(store, transfer), access: wireAccess(options, transfer),
+      shared: wireShared(transfer) },
   };
   // Not waited for: the browser may ask the user, who may take long.
   if (persist === true) void persistStorage().catch(() => {});

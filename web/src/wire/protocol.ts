@@ -66,6 +66,8 @@ export interface WireModelOptions {
   integrity?: string | undefined;
   key?: string | undefined;
   access?: WireAccess | undefined;
+  /** Of the page's SharedFiles (wire/shared.ts). */
+  shared?: MessagePort | undefined;
 }
 
 export interface WireSessionOptions extends SamplingOptions {
