@@ -2,7 +2,7 @@
 import type { Availability, Estimate, EstimateOptions, LoadOptions, OneKVStatic,
   WorkerOptions } from '../api/load.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
-import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
+import { OneKVError, checkNumber, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
 import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
@@ -17,6 +17,7 @@ import { crossOriginFiles } from '../store/cross-origin.js';
 import type { StoreChoice } from '../api/store.js';
 import { readStream } from '../util/streams.js';
 import { WorkerClient } from './client.js';
+import { IdleClient } from './idle-client.js';
 import type { StartWorker } from './client.js';
 
 /** What differs between a page and Node. */
@@ -166,12 +167,13 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
   }
 }
 
-async function load(platform: Platform, source: ModelSource,
-  options: LoadOptions): Promise<RemoteModel> {
-  const { monitor, persist, integrity, key, store = platform.store, cacheType, arithmetic,
-    contextLength, batch } = options;
-  const target = new EventTarget();
-  monitor?.(target as Parameters<typeof monitor>[0]);
+type Loaded = { client: WorkerClient; loaded: Result<'load'>; opened: Opened };
+
+/** A worker with the model. */
+async function openModel(platform: Platform, source: ModelSource, options: LoadOptions,
+  target: EventTarget): Promise<Loaded> {
+  const { integrity, key, store = platform.store, cacheType, arithmetic, contextLength, batch } =
+    options;
   const transfer: Transferable[] = [];
   const args: { source: WireSource; options: WireModelOptions } = {
     source: wireSource(platform, source, transfer),
@@ -179,8 +181,6 @@ async function load(platform: Platform, source: ModelSource,
       store: wireStore(store, transfer), access: wireAccess(options, transfer),
       shared: wireShared(transfer) },
   };
-  // Not waited for: the browser may ask the user, who may take long.
-  if (persist === true) void persistStorage().catch(() => {});
   return withWorker(platform, options, async (client, opening) => {
     const loading = client.call('load', args, {
       transfer,
@@ -193,11 +193,42 @@ async function load(platform: Platform, source: ModelSource,
     loading.catch(() => {});
     // An engine that does not start ends both calls: what it says of itself comes first.
     const opened = await opening;
-    const loaded = await loading;
-    warnOfOneThread(opened, options.threads);
-    const { memoryBytesMax: _, ...engine } = opened;
-    return new RemoteModel(client, loaded, engine);
+    return { client, opened, loaded: await loading };
   });
+}
+
+/** Whether the source gives its bytes more than once. */
+function isRepeatable(source: ModelSource): boolean {
+  if (Array.isArray(source)) return true; // Others are refused anyway.
+  return typeof source === 'string' || source instanceof URL || source instanceof Blob ||
+    source instanceof ArrayBuffer || source instanceof Uint8Array;
+}
+
+async function load(platform: Platform, source: ModelSource,
+  options: LoadOptions): Promise<RemoteModel> {
+  const { monitor, persist, unloadAfter, signal: _, ...rest } = options;
+  const target = new EventTarget();
+  monitor?.(target as Parameters<typeof monitor>[0]);
+  if (unloadAfter !== undefined) {
+    checkNumber('unloadAfter', unloadAfter, 0, Number.POSITIVE_INFINITY);
+    if (!isRepeatable(source)) {
+      throw invalidArgument('source', source, 'one that can be read twice, for unloadAfter');
+    }
+  }
+  // Not waited for: the browser may ask the user, who may take long.
+  if (persist === true) void persistStorage().catch(() => {});
+  const { client, opened, loaded } = await openModel(platform, source, options, target);
+  warnOfOneThread(opened, options.threads);
+  const { memoryBytesMax: __, ...engine } = opened;
+  if (unloadAfter === undefined) return new RemoteModel(client, loaded, engine);
+  const reopen = async () => {
+    const again = await openModel(platform, source, rest, target);
+    if (again.loaded.hash === loaded.hash) return again.client;
+    const changed = new OneKVError('SOURCE_FAILED', 'the source gives another model by now');
+    await again.client.end(changed);
+    throw changed;
+  };
+  return new RemoteModel(new IdleClient(client, reopen, unloadAfter), loaded, engine);
 }
 
 /** Uses a worker for one thing. */

@@ -12,7 +12,7 @@ import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
 import type { RemoteModel } from './model.js';
-import type { CallOptions, WorkerClient } from './client.js';
+import type { CallOptions, Client } from './client.js';
 
 /** An input as it is sent. Error: INVALID_ARGUMENT. */
 export function wireInput(input: PromptInput): WireInput {
@@ -48,7 +48,7 @@ export function onPrefill(options: AppendOptions): CallOptions {
 }
 
 /** Asks the constraint what the worker asks, one thing after the other. */
-function obeying(constraint: TokenConstraint, client: WorkerClient) {
+function obeying(constraint: TokenConstraint, client: Client) {
   let last = Promise.resolve();
   return (notice: Notice, call: number) => {
     const then = (work: () => Promise<void>) => {
