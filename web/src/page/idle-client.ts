@@ -1,5 +1,5 @@
-// A model that is unloaded while nobody uses it: its sessions are kept as snapshots in the page, and
-// the next call loads it again and restores them, under the numbers that they had.
+// A model that is unloaded while nobody uses it: its sessions are kept as snapshots in the page,
+// and the next call loads it again and restores them, under the numbers that they had.
 //
 // In between it looks as if nothing had happened: calls take longer, that is all. What only listens
 // (the memory events) and what only gives up (destroying a session) wakes nobody.
