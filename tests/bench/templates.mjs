@@ -11,17 +11,11 @@ import { ChatTemplate } from '../../dist/src/engine-entry-node.js';
 
 const [folder, expected, option] = process.argv.slice(2);
 const now = new Date(2026, 10, 27, 12);
-globalThis.Date = class extends Date {
-  constructor(...parts) {
-    super(...(parts.length > 0 ? parts : [now]));
-  }
-};
 
-function render(source, { messages, add_generation_prompt: prompt, tools, ...more }) {
+function render(source, given) {
   const template = new ChatTemplate({ chatTemplate: source, bos: 0, eos: 1,
     tokens: ['<bos>', '<eos>'] });
-  return template.render(messages, { addGenerationPrompt: prompt ?? true, templateArguments: more,
-    ...(tools === undefined ? {} : { tools }) });
+  return template.renderItems({ add_generation_prompt: true, ...given }, now);
 }
 
 const counts = { equal: 0, 'refused by both': 0, 'refused by Python alone': 0,

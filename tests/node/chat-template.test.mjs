@@ -9,7 +9,8 @@ const make = (chatTemplate) =>
 const messages = ['system', 'user', 'assistant', 'user'].map((role, i) =>
   ({ role, content: `text ${i}` }));
 const tools = [{ type: 'function', function: { name: 'f', parameters: { a: [1, null, true] } } }];
-const render = (source, options = {}) => make(source).render(messages, options);
+const render = (source, items = {}) =>
+  make(source).renderItems({ messages, add_generation_prompt: true, ...items });
 
 test('break and continue keep what was printed', () => {
   assert.equal(render('{% for m in messages %}{{ m.role }},{% if m.role == "user" %}{% break %}' +
@@ -45,7 +46,7 @@ test('ends of lines are those of Jinja', () => {
 test('variables of the template, and tools', () => {
   assert.equal(render('{% if enable_thinking is false %}off{% endif %}{{ tools | length }}' +
     '{{ bos_token }}{{ messages | length }}',
-  { tools, templateArguments: { enable_thinking: false, messages: 'not these' } }), 'off1<s>4');
+  { tools, enable_thinking: false }), 'off1<s>4');
 });
 
 test('what is not supported is refused by name when the template is read', () => {

@@ -10,10 +10,22 @@ export interface PlainGrammar {
   flags?: string | undefined;
 }
 
+export interface LazyPart {
+  trigger: string;
+  /** undefined: the trigger may not come. */
+  grammar?: PlainGrammar | undefined;
+  /** It is one at the beginning of the text only, white space aside. */
+  isFirst?: boolean | undefined;
+}
+
 /** Free text, in which each trigger begins a grammar; where that is over, the text is free. */
 export interface LazyGrammar {
   kind: 'lazy';
-  parts: readonly { trigger: string; grammar: PlainGrammar }[];
+  parts: readonly LazyPart[];
+  /** The first part's trigger has come before: its grammar is on from the beginning. */
+  starts?: boolean | undefined;
+  /** After the first grammar that is over the text ends. */
+  once?: boolean | undefined;
 }
 
 export type Grammar = PlainGrammar | LazyGrammar;

@@ -8,8 +8,8 @@
 import type { Classification, ImageInput } from './image.js';
 import type { CacheCost, MemoryEvent, MemoryReport, StandardBytes } from './memory.js';
 import type { SignalOptions } from './options.js';
-import type { Constraint, ResponseConstraint, Session, SessionBatch, SessionOptions } from
-  './session.js';
+import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
+  SessionOptions } from './session.js';
 import type { ChatMessage } from './messages.js';
 import type { CacheType, ModelDescription, SimdLevel } from './description.js';
 
@@ -65,9 +65,6 @@ export interface Model {
   readonly pageTokens: number;
   /** Prompts are turns of a chat, unless createSession is told otherwise. */
   readonly hasChatTemplate: boolean;
-  /** false after unload, after the worker was lost, and while `unloadAfter` of load has unloaded
-   * it: then the next call loads it again. */
-  readonly isLoaded: boolean;
 
   /** Errors: INVALID_ARGUMENT, CONTEXT_FULL (initialPrompts), OUT_OF_MEMORY, WRONG_STATE (a
    * bidirectional model). */
@@ -75,7 +72,7 @@ export interface Model {
   /** The session that Session.save gave, here or elsewhere. A Response is read: a prefix pack is
    * restored by `model.restore(await fetch(url))`. Errors: SNAPSHOT_REFUSED, OUT_OF_MEMORY. */
   restore(snapshot: Blob | ArrayBuffer | Uint8Array | Response,
-    options?: SignalOptions): Promise<Session>;
+    options?: RestoreOptions): Promise<Session>;
   /** Prompts for many sessions at once. (Any sessions of a model that generate at the same time
    * advance together, at most options.batch of load in a step.) */
   batch(sessions: readonly Session[]): SessionBatch;

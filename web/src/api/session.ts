@@ -4,6 +4,7 @@ import type { SessionMemory } from './memory.js';
 import type { SignalOptions } from './options.js';
 import type { ChatMessage } from './messages.js';
 import type { SamplingOptions } from './sampling.js';
+import type { Tool, ToolCall, ToolChoice, ToolResult } from './tools.js';
 
 export interface SessionOptions extends SamplingOptions, SignalOptions {
   /** The beginning of the conversation; it is never forgotten by a sliding window. */
@@ -20,6 +21,18 @@ export interface SessionOptions extends SamplingOptions, SignalOptions {
   overflow?: 'error' | 'slide' | undefined;
   /** Tokens of the initial prompts that have been processed. */
   onPrefill?: ((done: number, total: number) => void) | undefined;
+  /** What the model may call in its answers. In a chat only. */
+  tools?: readonly Tool[] | undefined;
+  /** Variables for the chat template: `{ enable_thinking: false }` and others that it knows. */
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
+  /** Default 'separate'. */
+  reasoning?: ReasoningMode | undefined;
+}
+
+export interface RestoreOptions extends SignalOptions {
+  /** The functions of the session's tools, by their names: a snapshot has what the model was told
+   * of them, and no functions. */
+  tools?: readonly Tool[] | undefined;
 }
 
 /** Text; messages of a chat; or token ids, which are taken as they are. */
@@ -47,6 +60,12 @@ export interface TokenConstraint {
   accept(token: number): void | Promise<void>;
 }
 
+/** 'separate': a model's thoughts are parts of their own, in `reasoning`, and not in the text.
+ * 'include': they are in the text, with their tags. 'off': the template is told `enable_thinking:
+ * false`; what a model thinks all the same is separate. */
+export const reasoningModes = ['separate', 'include', 'off'] as const;
+export type ReasoningMode = (typeof reasoningModes)[number];
+
 export interface AppendOptions extends SignalOptions {
   /** Tokens of the input that have been processed. */
   onPrefill?: ((done: number, total: number) => void) | undefined;
@@ -62,6 +81,12 @@ export interface PromptOptions extends AppendOptions {
   /** What the answer must be. Errors, before the first token: INVALID_ARGUMENT, CONSTRAINT_REFUSED
    * (the keyword is named), CONSTRAINT_TOO_COMPLEX. */
   constraint?: ResponseConstraint | Constraint | TokenConstraint | undefined;
+  /** Default 'auto'. With a constraint there is no call. */
+  toolChoice?: ToolChoice | undefined;
+  /** false: one call in an answer at most. Default true, where the model's form has it. */
+  parallelToolCalls?: boolean | undefined;
+  /** Answers with calls that are executed before the last one is given as it is; default 8. */
+  maxToolRounds?: number | undefined;
 }
 
 export interface TokenLogprob {
@@ -71,8 +96,12 @@ export interface TokenLogprob {
 }
 
 export interface GeneratedPart {
+  /** 'text': of the answer. 'reasoning': of its thoughts. The others have a text of ''. */
+  type: 'text' | 'reasoning' | 'tool-call' | 'tool-result';
   /** May be '': a character or a stop string may be on its way. */
   text: string;
+  toolCall?: ToolCall;
+  toolResult?: ToolResult;
   /** undefined in a last part that holds text which had been held back. */
   token: number | undefined;
   /** With options.logprobs. */
@@ -85,7 +114,12 @@ export interface GeneratedPart {
 export type FinishReason = 'end' | 'stop' | 'length' | 'context';
 
 export interface GenerationResult {
+  /** Of the last answer, where tools were executed. */
   text: string;
+  /** What the model thought before it; '' where it did not, or options.reasoning is 'include'. */
+  reasoning: string;
+  /** Calls that were not executed: the caller answers with messages of the role 'tool'. */
+  toolCalls: ToolCall[];
   tokens: number[];
   reason: FinishReason;
   /** Tokens of the whole prompt, and how many of them were in the cache already. */

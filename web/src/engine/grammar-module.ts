@@ -27,6 +27,8 @@ export interface TokenBytes {
   count: number;
   /** None: a token that no grammar allows. */
   bytesOf(token: number): Uint8Array;
+  /** Those of control tokens too, which a trigger may have. */
+  markBytesOf(token: number): Uint8Array;
   /** Tokens that end a text, at least one. */
   ends: readonly number[];
 }

@@ -84,6 +84,7 @@ export class Grammars {
       ends: [...tokenizer.ends],
       bytesOf: (token) => (tokenizer.isControl(token) || tokenizer.ends.has(token) ? none
         : tokenizer.bytesOf(token)),
+      markBytesOf: (token) => (tokenizer.ends.has(token) ? none : tokenizer.bytesOf(token)),
     };
   }
 
@@ -135,17 +136,20 @@ export class Grammars {
    * signal's reason.
    */
   async rule(grammar: unknown, signal?: AbortSignal): Promise<Rule> {
-    const { kind, parts } = (grammar ?? {}) as Partial<LazyGrammar>;
+    const { kind, parts, starts, once } = (grammar ?? {}) as Partial<LazyGrammar>;
     if (kind !== 'lazy') return this.#rule(checkPlain(grammar), signal);
     const isList = Array.isArray(parts) && parts.length > 0 &&
       parts.every((part) => isText(part?.trigger) && part.trigger !== '');
     if (!isList) throw invalidArgument('constraint', parts, 'parts with triggers');
-    const checked = parts.map((part) =>
-      ({ trigger: part.trigger, grammar: checkPlain(part.grammar) }));
+    const checked = parts.map((part) => ({ ...part,
+      grammar: part.grammar === undefined ? undefined : checkPlain(part.grammar) }));
     // All of them, now: what cannot be honoured is known before the first token.
-    for (const part of checked) (await this.begin(part.grammar, signal)).delete();
-    return new LazyRule(this.tokens, checked.map(({ trigger, grammar: own }) =>
-      ({ trigger, begin: () => this.#rule(own) })));
+    for (const { grammar: own } of checked) {
+      if (own !== undefined) (await this.begin(own, signal)).delete();
+    }
+    return new LazyRule(this.tokens, checked.map(({ trigger, grammar: own, isFirst }) => ({ trigger,
+      begin: own === undefined ? undefined : () => this.#rule(own), isFirst: isFirst === true })),
+    { starts: starts === true, once: once === true });
   }
 
   async #rule(grammar: PlainGrammar, signal?: AbortSignal): Promise<Rule> {

@@ -2,18 +2,21 @@
 // an answer. Triggers are compared as bytes, since tokens cut characters.
 //
 // A trigger always ends with a token: one that would go past its end may not come, so that the
-// grammar has every byte after it. As long as a trigger is only partly there the text is free.
+// grammar has every byte after it. As long as a trigger is only partly there the text is free. A
+// trigger without a grammar may not come at all.
 import type { TokenBytes } from './grammar-module.js';
 import type { Rule } from './grammar.js';
 
 interface Part {
   trigger: string;
-  begin: () => Promise<Rule>;
+  /** undefined: it may not come. */
+  begin: (() => Promise<Rule>) | undefined;
+  /** At the beginning of the text only, white space aside. */
+  isFirst?: boolean;
 }
 
-interface Trigger {
+interface Trigger extends Omit<Part, 'trigger'> {
   bytes: Uint8Array;
-  begin: () => Promise<Rule>;
 }
 
 /** How many first bytes of the trigger `text` ends with, all of them at most where it is over. */
@@ -37,28 +40,36 @@ function endIn(before: ArrayLike<number>, word: Uint8Array, trigger: Uint8Array)
   return -1;
 }
 
+const isBlank = (byte: number) => byte === 32 || (byte >= 9 && byte <= 13);
+
 export class LazyRule implements Rule {
   readonly #tokens: TokenBytes;
-  readonly #triggers: Trigger[];
+  #triggers: Trigger[];
   /** The last bytes of free text: one less than the longest trigger. */
   #tail: number[] = [];
   readonly #tailMost: number;
   #inner: Rule | undefined;
   #starting: Trigger | undefined;
+  readonly #once: boolean;
+  /** A grammar is over, after which nothing may come. */
+  #ends = false;
   /** Masks of free text, by how far each trigger is there. */
   readonly #masks = new Map<string, Uint32Array | undefined>();
 
-  constructor(tokens: TokenBytes, parts: readonly Part[]) {
+  /** starts: the first part's grammar is on. once: after a grammar the text ends. */
+  constructor(tokens: TokenBytes, parts: readonly Part[], { starts = false, once = false } = {}) {
     const encoder = new TextEncoder();
     this.#tokens = tokens;
-    this.#triggers = parts.map(({ trigger, begin }) => ({ bytes: encoder.encode(trigger), begin }));
+    this.#triggers = parts.map(({ trigger, ...part }) =>
+      ({ ...part, bytes: encoder.encode(trigger) }));
     this.#tailMost =
       this.#triggers.reduce((most, { bytes }) => Math.max(most, bytes.length), 0) - 1;
+    this.#once = once;
+    if (starts) this.#start(this.#triggers[0] as Trigger);
   }
 
-  /** Free text can always go on. */
   get isOver(): boolean {
-    return false;
+    return this.#ends;
   }
 
   /** A grammar is on. */
@@ -67,7 +78,8 @@ export class LazyRule implements Rule {
   }
 
   async allowed(): Promise<Uint32Array | undefined> {
-    if (this.#starting !== undefined) {
+    if (this.#ends) return this.#endMask();
+    if (this.#starting?.begin !== undefined) {
       this.#inner = await this.#starting.begin();
       this.#starting = undefined;
     }
@@ -75,48 +87,69 @@ export class LazyRule implements Rule {
   }
 
   async accept(token: number): Promise<void> {
+    if (this.#ends) return;
     if (this.#inner !== undefined) {
       await this.#inner.accept(token);
       if (this.#inner.isOver) this.#leave();
       return;
     }
-    const word = this.#tokens.bytesOf(token);
+    const word = this.#tokens.markBytesOf(token);
     const found = this.#triggers.find(({ bytes }) => endIn(this.#tail, word, bytes) >= 0);
     this.#tail = this.#tailMost === 0 ? [] : [...this.#tail, ...word].slice(-this.#tailMost);
-    if (found === undefined) return;
-    this.#starting = found;
+    if (found === undefined) this.#passBy(word);
+    else this.#start(found);
+  }
+
+  /** Text came that is no trigger: those of the beginning are gone, unless one is on its way. */
+  #passBy(word: Uint8Array): void {
+    if (!this.#triggers.some(({ isFirst }) => isFirst) || word.every(isBlank)) return;
+    const text = this.#tail.slice(this.#tail.findIndex((byte) => !isBlank(byte)));
+    this.#triggers = this.#triggers.filter(({ isFirst, bytes }) =>
+      isFirst !== true || progress(text, bytes) === text.length);
+    this.#masks.clear();
+  }
+
+  #start(trigger: Trigger): void {
+    this.#starting = trigger;
     this.#tail = [];
+    this.#triggers = this.#triggers.filter(({ isFirst }) => isFirst !== true);
+    this.#masks.clear();
   }
 
   #leave(): void {
     this.#inner?.free();
     this.#inner = undefined;
+    this.#ends = this.#once;
   }
 
-  /** All tokens but those that hold a trigger's end and more. */
+  #endMask(): Uint32Array {
+    const mask = new Uint32Array(Math.ceil(this.#tokens.count / 32));
+    for (const end of this.#tokens.ends) mask[end >> 5] = (mask[end >> 5] ?? 0) | 1 << (end & 31);
+    return mask;
+  }
+
+  /** All tokens but those that hold a trigger's end and more, or what may not come. */
   #freeMask(): Uint32Array | undefined {
     const states = this.#triggers.map(({ bytes }) => progress(this.#tail, bytes));
     const key = states.join();
-    if (!this.#masks.has(key)) {
-      this.#masks.set(key, this.#makeMask(
-        this.#triggers.map(({ bytes }, i) => ({ bytes, before: bytes.subarray(0, states[i]) }))));
-    }
+    if (!this.#masks.has(key)) this.#masks.set(key, this.#makeMask(states));
     return this.#masks.get(key);
   }
 
-  #makeMask(open: readonly { bytes: Uint8Array; before: Uint8Array }[]): Uint32Array | undefined {
+  #makeMask(states: readonly number[]): Uint32Array | undefined {
     const mask = new Uint32Array(Math.ceil(this.#tokens.count / 32)).fill(0xffffffff);
     let forbidden = 0;
     for (let token = 0; token < this.#tokens.count; token++) {
-      const word = this.#tokens.bytesOf(token);
-      const goesPast = open.some(({ bytes, before }) => {
-        // Only a word that has the trigger's last byte before its own last one can go past it.
+      const word = this.#tokens.markBytesOf(token);
+      const isForbidden = this.#triggers.some(({ bytes, begin }, i) => {
         const last = word.indexOf(bytes[bytes.length - 1] as number);
-        if (last < 0 || last === word.length - 1) return false;
-        const end = endIn(before, word, bytes);
-        return end >= 0 && end < word.length;
+        if (last < 0) return false;
+        // Only a word that has the trigger's last byte before its own last one can go past it.
+        if (begin !== undefined && last === word.length - 1) return false;
+        const end = endIn(bytes.subarray(0, states[i]), word, bytes);
+        return end >= 0 && (begin === undefined || end < word.length);
       });
-      if (!goesPast) continue;
+      if (!isForbidden) continue;
       forbidden += 1;
       mask[token >> 5] = (mask[token >> 5] as number) & ~(1 << (token & 31));
     }
@@ -124,6 +157,7 @@ export class LazyRule implements Rule {
   }
 
   free(): void {
-    this.#leave();
+    this.#inner?.free();
+    this.#inner = undefined;
   }
 }

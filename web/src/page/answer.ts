@@ -56,7 +56,7 @@ export function textStream(answer: Answer): ReadableStream<string> & AsyncIterab
     for (;;) {
       const { done, value } = await parts.next();
       if (done === true) return undefined;
-      if (value.text !== '') return value.text;
+      if (value.type === 'text' && value.text !== '') return value.text;
     }
   };
   const stream = new ReadableStream<string>({

@@ -50,8 +50,8 @@ export class Batch implements SessionBatch {
   async prompt(input: PromptInput | readonly PromptInput[],
     options: PromptOptions = {}): Promise<string[]> {
     const texts = this.#sessions.map(() => '');
-    for await (const { index, text } of this.promptStreaming(input, options)) {
-      texts[index] += text;
+    for await (const { index, type, text } of this.promptStreaming(input, options)) {
+      if (type === 'text') texts[index] += text;
     }
     return texts;
   }

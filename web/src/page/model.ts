@@ -5,15 +5,17 @@ import type { Classification, ImageInput, Pixels } from '../api/image.js';
 import type { SignalOptions } from '../api/options.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { CacheType, ModelDescription } from '../api/description.js';
-import type { Constraint, ResponseConstraint, Session, SessionBatch, SessionOptions } from
-  '../api/session.js';
+import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
+  SessionOptions } from '../api/session.js';
 import { Batch } from './batch.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import { CheckedConstraint, wireGrammar } from './constraint.js';
 import { TypedTarget, memoryEvent } from './events.js';
 import type { LoadedModel, SessionState } from '../wire/protocol.js';
+import type { Tool } from '../api/tools.js';
+import { toolsByName } from './tools.js';
 import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
-import type { Client } from './client.js';
+import type { WorkerClient } from './client.js';
 
 async function bytesOf(snapshot: Blob | ArrayBuffer | Uint8Array | Response): Promise<Uint8Array> {
   if (snapshot instanceof Uint8Array) return snapshot.slice();
@@ -42,13 +44,13 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   readonly pageTokens: number;
   readonly hasChatTemplate: boolean;
   /** @internal */
-  readonly client: Client;
+  readonly client: WorkerClient;
   /** Sessions that nobody holds any more are destroyed, some time. */
   readonly #forgotten: FinalizationRegistry<number>;
   readonly #memoryListeners = new Set<unknown>();
 
   /** @internal */
-  constructor(client: Client, loaded: LoadedModel, engine: EngineReport) {
+  constructor(client: WorkerClient, loaded: LoadedModel, engine: EngineReport) {
     super();
     this.client = client;
     const notes = [...engine.notes, ...loaded.notes];
@@ -69,10 +71,6 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     });
     client.onMemory = (memory) => this.dispatch(memoryEvent(memory));
     client.onLost = () => this.dispatch(new Event('lost'));
-  }
-
-  get isLoaded(): boolean {
-    return this.client.isLoaded;
   }
 
   override addEventListener<K extends keyof ModelEventMap>(type: K,
@@ -98,22 +96,22 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   async createSession(options: SessionOptions = {}): Promise<RemoteSession> {
     const state = await this.client.call('createSession', wireSessionOptions(options),
       onPrefill(options));
-    return this.hold(state);
+    return this.hold(state, toolsByName(options.tools));
   }
 
   /** The object of a session in the worker. @internal */
-  hold(state: SessionState): RemoteSession {
-    const session = new RemoteSession(this, state);
+  hold(state: SessionState, tools: ReadonlyMap<string, Tool> = new Map()): RemoteSession {
+    const session = new RemoteSession(this, state, tools);
     this.#forgotten.register(session, session.id);
     return session;
   }
 
   async restore(snapshot: Blob | ArrayBuffer | Uint8Array | Response,
-    { signal }: SignalOptions = {}): Promise<RemoteSession> {
+    { signal, tools }: RestoreOptions = {}): Promise<RemoteSession> {
     const bytes = await bytesOf(snapshot);
     const state = await this.client.call('restore', { bytes },
       { signal, transfer: [bytes.buffer as ArrayBuffer] });
-    return this.hold(state);
+    return this.hold(state, toolsByName(tools));
   }
 
   batch(sessions: readonly Session[]): SessionBatch {

@@ -1,5 +1,6 @@
 // The page's end of a session in a worker.
-import type { AppendOptions, AttentionMap, AttentionOptions, GenerationResult, PromptInput,
+import type { AppendOptions, AttentionMap, AttentionOptions, GeneratedPart, GenerationResult,
+  PromptInput,
   PromptOptions, SaveOptions, Session, SessionEventMap, SessionOptions,
   TokenConstraint } from '../api/session.js';
 import type { SessionMemory } from '../api/memory.js';
@@ -8,18 +9,24 @@ import type { ChatMessage } from '../api/messages.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { Answer, textStream } from './answer.js';
 import { isTokenConstraint, wireGrammar } from './constraint.js';
-import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
+import { OneKVError, checkInteger, invalidArgument, reasonOf } from '../api/errors.js';
+import type { Tool, ToolCall, ToolResult } from '../api/tools.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
 import type { RemoteModel } from './model.js';
-import type { CallOptions, Client } from './client.js';
+import type { CallOptions, WorkerClient } from './client.js';
+import { execute, toolsByName, wireTools } from './tools.js';
+
+const messageFields = ['role', 'content', 'prefix', 'toolCalls', 'toolCallId', 'name',
+  'reasoning'] as const;
 
 /** An input as it is sent. Error: INVALID_ARGUMENT. */
 export function wireInput(input: PromptInput): WireInput {
   if (typeof input === 'string') return { text: input };
   if (Array.isArray(input)) {
-    return { messages: input.map(({ role, content, prefix }: ChatMessage) =>
-      ({ role, content, ...(prefix === undefined ? {} : { prefix }) })) };
+    return { messages: input.map((message: ChatMessage) =>
+      Object.fromEntries(messageFields.map((field) => [field, message?.[field]])
+        .filter(([, value]) => value !== undefined)) as unknown as ChatMessage) };
   }
   if (typeof input === 'object' && input !== null && 'tokens' in input) {
     const ids = Array.from(input.tokens);
@@ -32,9 +39,10 @@ export function wireInput(input: PromptInput): WireInput {
 
 /** The options of a new session as they are sent. */
 export function wireSessionOptions(options: SessionOptions): Args<'createSession'> {
-  const { signal: _, onPrefill: __, initialPrompts, ...rest } = options;
+  const { signal: _, onPrefill: __, initialPrompts, tools, ...rest } = options;
   const initial = initialPrompts === undefined ? undefined : wireInput(initialPrompts);
-  return { ...rest, initial };
+  return { ...rest, initial,
+    ...(tools === undefined ? {} : { tools: wireTools(toolsByName(tools)) }) };
 }
 
 /** Hears notices of prefill. */
@@ -48,7 +56,7 @@ export function onPrefill(options: AppendOptions): CallOptions {
 }
 
 /** Asks the constraint what the worker asks, one thing after the other. */
-function obeying(constraint: TokenConstraint, client: Client) {
+function obeying(constraint: TokenConstraint, client: WorkerClient) {
   let last = Promise.resolve();
   return (notice: Notice, call: number) => {
     const then = (work: () => Promise<void>) => {
@@ -63,15 +71,25 @@ function obeying(constraint: TokenConstraint, client: Client) {
   };
 }
 
+/** What a call asks for. */
+const keyOf = ({ name, arguments: given }: ToolCall) => `${name} ${JSON.stringify(given)}`;
+
+/** Calls that do not wait for tools. */
+const atOnce: readonly CallName[] = ['sessionMemory', 'save', 'destroy'];
+
 export class RemoteSession extends TypedTarget<SessionEventMap> implements Session {
   oncontextoverflow: ((event: Event) => void) | null = null;
   readonly model: RemoteModel;
+  readonly #tools: ReadonlyMap<string, Tool>;
   #state: SessionState;
+  /** Tools are executed between two answers: what else is asked for waits. */
+  #busy: Promise<void> | undefined;
 
   /** @internal */
-  constructor(model: RemoteModel, state: SessionState) {
+  constructor(model: RemoteModel, state: SessionState, tools: ReadonlyMap<string, Tool>) {
     super();
     this.model = model;
+    this.#tools = tools;
     this.#state = state;
     this.addEventListener('contextoverflow', (event) => this.oncontextoverflow?.(event));
   }
@@ -104,6 +122,12 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
 
   async #call<N extends CallName>(name: N, args: Omit<Args<N>, 'session'>,
     options: CallOptions = {}): Promise<Result<N>> {
+    while (this.#busy !== undefined && !atOnce.includes(name)) await this.#busy;
+    return this.#callNow(name, args, options);
+  }
+
+  async #callNow<N extends CallName>(name: N, args: Omit<Args<N>, 'session'>,
+    options: CallOptions): Promise<Result<N>> {
     try {
       return await this.model.client.call(name, { ...args, session: this.id } as Args<N>,
         { ...options, onState: (state) => this.#update(state) });
@@ -119,35 +143,86 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   generate(input: PromptInput, options: PromptOptions = {}): Answer {
-    return new Answer(async (signal, onPart) => {
-      const { maxTokens, stop, logprobs, constraint } = options;
-      const own = isTokenConstraint(constraint) ? constraint : undefined;
-      const obey = own === undefined ? () => {} : obeying(own, this.model.client);
-      const result = await this.#call('generate', {
-        input: wireInput(input),
-        options: {
-          maxTokens, logprobs,
-          stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
-          constrained: own !== undefined,
-          grammar: own !== undefined || constraint === undefined ? undefined
-            : wireGrammar(constraint),
-        },
-      }, {
-        signal,
-        onNotice: (notice, call) => {
-          if (notice.type === 'prefill') options.onPrefill?.(notice.done, notice.total);
-          if (notice.type === 'part') {
-            const { length, bytes, slides } = notice;
-            this.#update({ ...this.#state, length, bytes, slides });
-            onPart(notice.part);
-          }
-          obey(notice, call);
-        },
-      });
-      const { state, ...rest } = result;
-      this.#update(state);
-      return rest satisfies GenerationResult;
-    }, options.signal);
+    return new Answer((signal, onPart) => (this.#canExecute
+      ? this.#rounds(input, options, signal, onPart)
+      : this.#round(input, options, signal, onPart)), options.signal);
+  }
+
+  get #canExecute(): boolean {
+    return [...this.#tools.values()].some((tool) => tool.execute !== undefined);
+  }
+
+  /** One answer. */
+  async #round(input: PromptInput, options: PromptOptions, signal: AbortSignal,
+    onPart: (part: GeneratedPart) => void, isInside = false): Promise<GenerationResult> {
+    const { maxTokens, stop, logprobs, constraint, toolChoice, parallelToolCalls } = options;
+    const own = isTokenConstraint(constraint) ? constraint : undefined;
+    const obey = own === undefined ? () => {} : obeying(own, this.model.client);
+    const args = {
+      input: wireInput(input),
+      options: {
+        maxTokens, logprobs, toolChoice, parallelToolCalls,
+        stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
+        ...(own !== undefined ? { constrained: true }
+          : constraint === undefined ? {} : { grammar: wireGrammar(constraint) }),
+      },
+    };
+    const hearing: CallOptions = {
+      signal,
+      onNotice: (notice, call) => {
+        if (notice.type === 'prefill') options.onPrefill?.(notice.done, notice.total);
+        if (notice.type === 'part') {
+          const { length, bytes, slides } = notice;
+          this.#update({ ...this.#state, length, bytes, slides });
+          onPart(notice.part);
+        }
+        obey(notice, call);
+      },
+    };
+    const { state, ...rest } = await (isInside ? this.#callNow('generate', args, hearing)
+      : this.#call('generate', args, hearing));
+    this.#update(state);
+    return rest satisfies GenerationResult;
+  }
+
+  /** Answers until one calls no tool that is executed here. */
+  async #rounds(input: PromptInput, options: PromptOptions, signal: AbortSignal,
+    onPart: (part: GeneratedPart) => void): Promise<GenerationResult> {
+    const most = checkInteger('maxToolRounds', options.maxToolRounds ?? 8, 0, 1024);
+    while (this.#busy !== undefined) await this.#busy;
+    let release = () => {};
+    this.#busy = new Promise((resolve) => { release = resolve; });
+    try {
+      let result = await this.#round(input, options, signal, onPart, true);
+      const known = new Map<string, ToolResult>();
+      for (let round = 0; round < most; round++) {
+        const tools = result.toolCalls.map(({ name }) => this.#tools.get(name));
+        const canGoOn = tools.length > 0 && tools.every((tool) => tool?.execute !== undefined);
+        if (!canGoOn) break;
+        const calls = result.toolCalls;
+        // Small models like to ask again what they have been told: that is told again, and the
+        // next answer is one in words.
+        const isRepeated = calls.every((call) => known.has(keyOf(call)));
+        const results = await Promise.all(calls.map(async (call, i) => {
+          const before = known.get(keyOf(call));
+          return before === undefined ? execute(tools[i] as Tool, call, signal)
+            : { ...before, id: call.id };
+        }));
+        signal.throwIfAborted();
+        results.forEach((one, i) => known.set(keyOf(calls[i] as ToolCall), one));
+        for (const toolResult of results) {
+          onPart({ type: 'tool-result', text: '', toolResult, token: undefined });
+        }
+        // A call that was asked for has been made: the answer to its result is free.
+        result = await this.#round(results.map(({ id, name, content }) =>
+          ({ role: 'tool', content, toolCallId: id, name })), { ...options,
+          toolChoice: isRepeated ? 'none' : 'auto' }, signal, onPart, true);
+      }
+      return result;
+    } finally {
+      this.#busy = undefined;
+      release();
+    }
   }
 
   async prompt(input: PromptInput, options: PromptOptions = {}): Promise<string> {
@@ -169,7 +244,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   async clone({ signal }: SignalOptions = {}): Promise<RemoteSession> {
-    return this.model.hold(await this.#call('clone', {}, { signal }));
+    return this.model.hold(await this.#call('clone', {}, { signal }), this.#tools);
   }
 
   async truncate(count: number, { signal }: SignalOptions = {}): Promise<void> {

@@ -1,33 +1,46 @@
 // Messages to the text that a chat model was trained on, by the file's own Jinja template.
 import type { ChatMessage } from '../api/messages.js';
+import type { ToolDeclaration } from '../api/tools.js';
 import { Template } from '@huggingface/jinja';
 import { OneKVError, reasonOf } from '../api/errors.js';
+import { thinkingFormOf } from './answer-reader.js';
+import type { ThinkingForm } from './answer-reader.js';
+import { templateItems } from './chat-tools.js';
 import type { TextKeys } from './keys.js';
+import { strftime } from './strftime.js';
 import { rewriteTemplate, templateFunctions } from './template-rewrite.js';
 import type { Tokenizer } from './tokenizer.js';
+import { toolFormOf } from './tool-forms.js';
+import type { ToolForm } from './tool-forms.js';
 
 export interface ChatTemplateOptions {
   /** Ends with the opening of the assistant's turn; default true. */
   addGenerationPrompt?: boolean | undefined;
-  /** As OpenAI writes them: { type: 'function', function: { name, description, parameters } }. */
-  tools?: readonly object[] | undefined;
+  tools?: readonly ToolDeclaration[] | undefined;
   /** Variables that the template knows: enable_thinking and others. */
   templateArguments?: Readonly<Record<string, unknown>> | undefined;
+  /** The day that a template which prints one prints; default: today. */
+  date?: Date | undefined;
 }
 
 export class ChatTemplate {
   /** The template's source, Jinja. */
   readonly source: string;
+  readonly toolForm: ToolForm;
+  /** How it writes thoughts, if it does. */
+  readonly thinkingForm: ThinkingForm | undefined;
   readonly #template: Template;
   readonly #tokens: Record<string, string>;
 
   /** Errors: NO_CHAT_TEMPLATE (plain prompts still work), BAD_CHAT_TEMPLATE. */
-  constructor(keys: TextKeys | undefined) {
+  constructor(keys: Pick<TextKeys, 'chatTemplate' | 'tokens' | 'bos' | 'eos'> | undefined) {
     if (keys?.chatTemplate === undefined) {
       throw new OneKVError('NO_CHAT_TEMPLATE', 'the file has no tokenizer.chat_template: it is ' +
         'no chat model, or its template has to be given; plain prompts work');
     }
     this.source = keys.chatTemplate;
+    this.toolForm = toolFormOf(this.source).form;
+    this.thinkingForm = thinkingFormOf(this.source);
     const text = (id: number | undefined) => (id === undefined ? '' : keys.tokens[id] ?? '');
     this.#tokens = { bos_token: text(keys.bos), eos_token: text(keys.eos) };
     try {
@@ -42,15 +55,27 @@ export class ChatTemplate {
   /** The prompt as text, to be encoded with `special: true`. Error: BAD_CHAT_TEMPLATE with the
    * template's own words, where it refuses the messages. */
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
+    const tools = options.tools ?? [];
+    const items = (hasSystem: boolean) => ({
+      ...options.templateArguments,
+      ...templateItems(this.source, messages, tools, hasSystem),
+      add_generation_prompt: options.addGenerationPrompt ?? true,
+    });
+    const date = options.date ?? new Date();
     try {
-      return this.#template.render({
-        ...options.templateArguments,
-        ...(options.tools === undefined ? {} : { tools: options.tools }),
-        messages,
-        add_generation_prompt: options.addGenerationPrompt ?? true,
-        ...this.#tokens,
-        ...templateFunctions,
-      });
+      return this.renderItems(items(true), date);
+    } catch (error) {
+      // Gemma 2 and others refuse a system's message.
+      if (tools.length === 0 || messages.some(({ role }) => role === 'system')) throw error;
+      return this.renderItems(items(false), date);
+    }
+  }
+
+  /** The same of the template's own variables. */
+  renderItems(items: object, date = new Date()): string {
+    try {
+      return this.#template.render({ ...items, ...this.#tokens, ...templateFunctions,
+        onekv_strftime: (format: string) => strftime(date, format) });
     } catch (error) {
       throw this.#bad(error);
     }

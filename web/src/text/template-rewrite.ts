@@ -185,7 +185,11 @@ class Rewriter {
   }
 
   #call(node: Node): Node {
-    const { type, object, property } = node['callee'] as Node;
+    const { type, object, property, value } = node['callee'] as Node;
+    // The library's own is of today.
+    if (type === 'Identifier' && value === 'strftime_now') {
+      return { ...node, callee: identifier('onekv_strftime') };
+    }
     const isFormat = type === 'MemberExpression' && (property as Node)['value'] === 'format';
     return !isFormat ? node
       : call(identifier('onekv_format'), object as Node, ...node['args'] as Node[]);

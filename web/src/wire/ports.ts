@@ -96,8 +96,7 @@ export function callsOf(port: MessagePort):
       if (error === undefined) resolve(value);
       else reject(Object.assign(new Error(error), { name }));
     });
-    port.postMessage({ id, method, args } satisfies CallAsk,
-      args.filter((arg) => arg instanceof MessagePort));
+    port.postMessage({ id, method, args } satisfies CallAsk);
   });
 }
 

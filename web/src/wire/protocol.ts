@@ -14,7 +14,9 @@ import type { Estimate } from '../api/load.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from '../api/description.js';
 import type { SamplingOptions } from '../api/sampling.js';
-import type { AttentionMap, GeneratedPart, GenerationResult } from '../api/session.js';
+import type { AttentionMap, GeneratedPart, GenerationResult, ReasoningMode } from
+  '../api/session.js';
+import type { ToolChoice, ToolDeclaration } from '../api/tools.js';
 import type { ErrorCode } from '../api/errors.js';
 import type { Grammar } from '../api/grammar.js';
 import type { AccessOptions } from '../api/source.js';
@@ -66,8 +68,6 @@ export interface WireModelOptions {
   integrity?: string | undefined;
   key?: string | undefined;
   access?: WireAccess | undefined;
-  /** Of the page's SharedFiles (wire/shared.ts). */
-  shared?: MessagePort | undefined;
 }
 
 export interface WireSessionOptions extends SamplingOptions {
@@ -76,6 +76,9 @@ export interface WireSessionOptions extends SamplingOptions {
   contextWindow?: number | undefined;
   contextBytes?: number | undefined;
   overflow?: 'error' | 'slide' | undefined;
+  tools?: readonly ToolDeclaration[] | undefined;
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
+  reasoning?: ReasoningMode | undefined;
 }
 
 export interface WireGenerateOptions {
@@ -86,6 +89,8 @@ export interface WireGenerateOptions {
   grammar?: Grammar | undefined;
   /** The worker asks before each choice (notice `ask`) and is answered by `allowed`. */
   constrained?: boolean | undefined;
+  toolChoice?: ToolChoice | undefined;
+  parallelToolCalls?: boolean | undefined;
 }
 
 /** How a session stands. */
@@ -151,8 +156,8 @@ export interface Calls {
   classify: { args: Pixels; result: Classification };
   /** Notices: prefill. */
   createSession: { args: WireSessionOptions; result: SessionState };
-  /** Notices: prefill. `as`: the number that the session had. */
-  restore: { args: { bytes: Uint8Array; as?: number | undefined }; result: SessionState };
+  /** Notices: prefill. */
+  restore: { args: { bytes: Uint8Array }; result: SessionState };
   /** Notices: prefill, part, ask. */
   generate: {
     args: OfSession<{ input: WireInput; options: WireGenerateOptions }>;

@@ -5,8 +5,11 @@
 // past differently now (a stop string that was cut, thoughts that a template drops), the session
 // is cut back to what they have in common.
 import type { ChatMessage } from '../api/messages.js';
+import type { ToolCall } from '../api/tools.js';
+import type { AnswerPiece, AnswerReader } from '../text/answer-reader.js';
 import { encodeChat } from '../text/chat-template.js';
 import { invalidArgument } from '../api/errors.js';
+import { checkMessages, splitPrefix } from './messages.js';
 import type { Model } from '../engine/model.js';
 import { checkTextRoom } from '../engine/room.js';
 import type { WireInput } from '../wire/protocol.js';
@@ -21,6 +24,14 @@ export interface Plan {
   text: string;
   /** Beginning of the answer that will follow; text ends with it. */
   prefix?: string | undefined;
+  /** What the text ends with besides, as the answer's first piece: an opener of a call. */
+  opener?: string | undefined;
+}
+
+/** How an answer is asked for. */
+export interface Asking {
+  /** The answer begins with it: a call is forced. */
+  opener?: string | undefined;
 }
 
 /** What a conversation is beside its session, as plain data. */
@@ -33,28 +44,13 @@ export interface Past {
   ends: number[];
 }
 
-/** Error: INVALID_ARGUMENT. */
-export function checkMessages(messages: unknown): ChatMessage[] {
-  if (!Array.isArray(messages)) throw invalidArgument('messages', messages, 'an array');
-  return messages.map((message: unknown, i) => {
-    const { role, content, prefix } = (message ?? {}) as Partial<ChatMessage>;
-    if (typeof role !== 'string' || typeof content !== 'string') {
-      throw invalidArgument(`message ${i}`, message, '{ role, content }, both strings');
-    }
-    if (prefix === undefined || prefix === false) return { role, content };
-    if (prefix === true && role === 'assistant' && i === messages.length - 1) {
-      return { role, content, prefix };
-    }
-    throw invalidArgument(`message ${i}: prefix`, prefix,
-      'true on the last message only, of the role assistant');
-  });
-}
-
-/** Checked messages without the prefix of an answer, and that; '' when there is none. */
-export function splitPrefix(messages: ChatMessage[]): { whole: ChatMessage[]; prefix: string } {
-  const last = messages.at(-1);
-  return last?.prefix === true ? { whole: messages.slice(0, -1), prefix: last.content }
-    : { whole: messages, prefix: '' };
+/** An answer on its way. */
+interface Answer {
+  text: string;
+  reasoning: string;
+  calls: ToolCall[];
+  tokens: number[];
+  reader: AnswerReader;
 }
 
 function commonStart(a: ArrayLike<number>, b: ArrayLike<number>): number {
@@ -62,6 +58,14 @@ function commonStart(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let n = 0;
   while (n < most && a[n] === b[n]) n += 1;
   return n;
+}
+
+function grow(answer: Answer, pieces: readonly AnswerPiece[]): void {
+  for (const piece of pieces) {
+    if (piece.type === 'text') answer.text += piece.text;
+    else if (piece.type === 'reasoning') answer.reasoning += piece.text;
+    else answer.calls.push(piece.call);
+  }
 }
 
 export class Conversation {
@@ -72,7 +76,7 @@ export class Conversation {
   #slides = 0;
   /** Tokens after the last change. */
   #length: number;
-  #answer: { text: string; tokens: number[] } | undefined;
+  #answer: Answer | undefined;
 
   /** Owns the session. */
   constructor(id: number, session: Session, past: Past, settings: Settings) {
@@ -136,18 +140,19 @@ export class Conversation {
   /** The tokens of an input; `answers`: an answer will follow. Errors: INVALID_ARGUMENT,
    * TOKEN_OUT_OF_RANGE, UNSUPPORTED_TOKENIZER, NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE, and
    * CONTEXT_FULL for a text so long that it need not be encoded to know that it does not fit. */
-  plan(input: WireInput, answers: boolean): Plan {
-    return this.#plan(input, answers, (text) => checkTextRoom(this.session, text));
+  plan(input: WireInput, answers: boolean, asking: Asking = {}): Plan {
+    return this.#plan(input, answers, asking, (text) => checkTextRoom(this.session, text));
   }
 
   /** How many tokens an input, with the opening of the answer, would add. Errors as plan, but
    * CONTEXT_FULL. */
   measure(input: WireInput): number {
-    const { keep, ids } = this.#plan(input, true, () => {});
+    const { keep, ids } = this.#plan(input, true, {}, () => {});
     return keep + ids.length - this.session.length;
   }
 
-  #plan(input: WireInput, answers: boolean, check: (text: string) => void): Plan {
+  #plan(input: WireInput, answers: boolean, asking: Asking,
+    check: (text: string) => void): Plan {
     const { session, model } = this;
     const { messages, text } = this.#past;
     if (typeof input !== 'object' || input === null) {
@@ -158,7 +163,7 @@ export class Conversation {
       const more = this.chat ? model.tokenizer.decode(ids, { special: true }) : '';
       return { keep: session.length, ids, messages: [...messages], text: text + more };
     }
-    if (this.chat) return this.#planChat(input, answers, check);
+    if (this.chat) return this.#planChat(input, answers, asking, check);
     if (!('text' in input) || typeof input.text !== 'string') {
       throw invalidArgument('input', 'text' in input ? input.text : 'messages',
         'text or tokens: the session is no chat');
@@ -168,7 +173,16 @@ export class Conversation {
     return { keep: session.length, ids: Int32Array.from(ids), messages: [], text: '' };
   }
 
-  #planChat(input: WireInput, answers: boolean, check: (text: string) => void): Plan {
+  /** With the session's tools, arguments and day. */
+  #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
+    const { tools, templateArguments, reasoning, date } = this.settings;
+    const thinking = reasoning === 'off' ? { enable_thinking: false } : {};
+    return this.model.chatTemplate.render(messages, { addGenerationPrompt, tools,
+      templateArguments: { ...thinking, ...templateArguments }, date: new Date(date) });
+  }
+
+  #planChat(input: WireInput, answers: boolean, { opener = '' }: Asking,
+    check: (text: string) => void): Plan {
     const { session, model } = this;
     const { tokenizer } = model;
     const before = this.#past.messages;
@@ -179,23 +193,23 @@ export class Conversation {
       throw invalidArgument('prefix', true, 'none: no answer follows');
     }
     const messages = [...before, ...whole];
-    const text = model.chatTemplate.render(messages, { addGenerationPrompt: answers }) + prefix;
+    const text = this.#render(messages, answers) + prefix + opener;
     check(text);
     const past = this.#past.text;
     if (session.length > 0 && text.startsWith(past)) {
       const ids = tokenizer.encode(text.slice(past.length), { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
+      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix, opener };
     }
     if (this.#slides > 0) {
       // What slid out cannot be cut back to: only what the new messages add can follow.
-      const old = model.chatTemplate.render([...before], { addGenerationPrompt: false });
+      const old = this.#render(before, false);
       const more = text.startsWith(old) ? text.slice(old.length) : text;
       const ids = tokenizer.encode(more, { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
+      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix, opener };
     }
     const ids = Int32Array.from(encodeChat(tokenizer, text));
     const keep = commonStart(session.tokens(), ids);
-    return { keep, ids: ids.subarray(keep), messages, text, prefix };
+    return { keep, ids: ids.subarray(keep), messages, text, prefix, opener };
   }
 
   /** Cuts the session to what a plan keeps. */
@@ -238,32 +252,50 @@ export class Conversation {
   }
 
   /** The message will begin with the plan's prefix. */
-  beginAnswer({ prefix = '' }: Plan): void {
-    this.#answer = { text: prefix, tokens: [] };
+  beginAnswer({ prefix = '' }: Plan, reader: AnswerReader): void {
+    this.#answer = { text: prefix, reasoning: '', calls: [], tokens: [], reader };
   }
 
-  /** A part of the answer came; its token stands in the session. */
-  growAnswer(text: string, token: number | undefined): void {
-    if (this.#answer === undefined) return;
-    this.#answer.text += text;
-    if (token === undefined) return;
-    this.#answer.tokens.push(token);
-    this.hasGrown(1);
-  }
-
-  /** The answer is whole, or it was ended: what came of it is past. */
-  endAnswer(): void {
+  /** A part of the answer came; its token stands in the session. Gives what it consists of. */
+  growAnswer(text: string, token: number | undefined): AnswerPiece[] {
     const answer = this.#answer;
-    this.#answer = undefined;
-    if (answer !== undefined) this.#addTo(this.#past, answer);
+    if (answer === undefined) return [];
+    if (token !== undefined) {
+      answer.tokens.push(token);
+      this.hasGrown(1);
+    }
+    const pieces = answer.reader.push(text + this.#markOf(token));
+    grow(answer, pieces);
+    return pieces;
   }
 
-  #addTo(past: Past, { text, tokens }: { text: string; tokens: number[] }): void {
+  /** A control token's text, which no text has: tags may be such. */
+  #markOf(token: number | undefined): string {
+    const { tokenizer } = this.model;
+    if (token === undefined || !tokenizer.isControl(token) || tokenizer.ends.has(token)) return '';
+    return tokenizer.textOf(token) ?? '';
+  }
+
+  /** The answer is whole, or it was ended: what came of it is past. Gives what had been held
+   * back. */
+  endAnswer(): AnswerPiece[] {
+    const answer = this.#answer;
+    if (answer === undefined) return [];
+    const pieces = answer.reader.end();
+    grow(answer, pieces);
+    this.#answer = undefined;
+    this.#addTo(this.#past, answer);
+    return pieces;
+  }
+
+  #addTo(past: Past, { text, reasoning, calls, tokens }: Answer): void {
     if (!past.chat) return;
     const raw = this.model.tokenizer.stream({ special: true, continues: true });
     past.text += tokens.map((token) => raw.push(token)).join('') + raw.end();
     const known = past.ends.length === past.messages.length;
-    past.messages.push({ role: 'assistant', content: text });
+    past.messages.push({ role: 'assistant', content: text,
+      ...(reasoning === '' ? {} : { reasoning }),
+      ...(calls.length === 0 ? {} : { toolCalls: [...calls] }) });
     if (known) past.ends.push(this.session.length);
   }
 

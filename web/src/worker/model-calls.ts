@@ -4,7 +4,7 @@
 // Arguments come from a message and are checked here or by the objects they are given to.
 import type { Classification } from '../api/image.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
-import { checkMessages, splitPrefix } from './conversation.js';
+import { checkMessages, splitPrefix } from './messages.js';
 import { encodeChat } from '../text/chat-template.js';
 import { Engine } from '../engine/engine.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
@@ -12,7 +12,6 @@ import { imageRows } from '../engine/image.js';
 import type { LoadOptions } from '../source/load.js';
 import { Model } from '../engine/model.js';
 import { accessOfWire } from '../wire/access.js';
-import { sharedOf } from '../wire/shared.js';
 import { storeOf, streamOf } from '../wire/ports.js';
 import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
   WirePart, WireSource, WireStore } from '../wire/protocol.js';
@@ -62,7 +61,7 @@ function openWireStore(store: WireStore): StoreChoice {
 
 function readModelOptions(options: WireModelOptions, call: CallContext,
   notes: string[]): LoadOptions {
-  const { cacheType, arithmetic, contextLength, batch, store, integrity, key, access, shared } =
+  const { cacheType, arithmetic, contextLength, batch, store, integrity, key, access } =
     options ?? {};
   return {
     signal: call.signal,
@@ -73,7 +72,6 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
       call.notice({ type: 'progress', loaded, total: total ?? 0, source: name }),
     cacheType, arithmetic, contextLength, batch, integrity, key,
     ...(access === undefined ? {} : accessOfWire(access)),
-    ...(shared instanceof MessagePort ? { shared: sharedOf(shared) } : {}),
     store: store === undefined ? undefined : openWireStore(store),
   };
 }

@@ -7,9 +7,14 @@
 //   format 'cache': Session.save();  format 'tokens': i32 tokens
 //
 // The hash (FNV-1a, 32 bits) finds damage. Whatever else is wrong is SNAPSHOT_REFUSED too.
+import { checkMessages } from './messages.js';
 import type { Past } from './conversation.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { SamplingOptions } from '../api/sampling.js';
+import { reasoningModes } from '../api/session.js';
+import type { ReasoningMode } from '../api/session.js';
+import type { ToolDeclaration } from '../api/tools.js';
+import { checkTools } from '../text/tool-forms.js';
 
 /** How a session was opened. */
 export interface Settings {
@@ -17,6 +22,12 @@ export interface Settings {
   overflow: 'error' | 'slide';
   keep: number;
   sampling: SamplingOptions;
+  tools: readonly ToolDeclaration[];
+  templateArguments: Readonly<Record<string, unknown>>;
+  reasoning: ReasoningMode;
+  /** When the session began, in milliseconds since 1970: what a template says of the day stays
+   * true to the tokens that are there. */
+  date: number;
 }
 
 export interface Saved {
@@ -79,19 +90,21 @@ function isCount(value: unknown): boolean {
 
 function checkPast(value: unknown): Past {
   const { chat, messages, text, ends } = value as Past;
-  const isMessage = ({ role, content }: Past['messages'][number]) =>
-    typeof role === 'string' && typeof content === 'string';
-  if (typeof chat !== 'boolean' || typeof text !== 'string' || !messages.every(isMessage) ||
-    !ends.every(isCount)) throw new TypeError('the past has other fields');
-  return { chat, messages, text, ends };
+  if (typeof chat !== 'boolean' || typeof text !== 'string' || !ends.every(isCount)) {
+    throw new TypeError('the past has other fields');
+  }
+  return { chat, messages: checkMessages(messages), text, ends };
 }
 
 function checkSettings(value: unknown): Settings {
-  const { window, overflow, keep, sampling } = value as Settings;
-  if (!isCount(window) || !isCount(keep) || !['error', 'slide'].includes(overflow)) {
-    throw new TypeError('the settings have other fields');
-  }
-  return { window, overflow, keep, sampling: readSampling(sampling) };
+  const { window, overflow, keep, sampling, tools = [], templateArguments = {}, date = Date.now(),
+    reasoning = 'separate' } = value as Partial<Settings>;
+  const isPlain = isCount(window) && isCount(keep) && isCount(date) &&
+    (overflow === 'error' || overflow === 'slide') && typeof templateArguments === 'object' &&
+    templateArguments !== null && reasoningModes.includes(reasoning);
+  if (!isPlain) throw new TypeError('the settings have other fields');
+  return { window: window as number, overflow, keep: keep as number, date, templateArguments,
+    reasoning, tools: checkTools(tools), sampling: readSampling(sampling) };
 }
 
 /** Errors: SNAPSHOT_REFUSED. */

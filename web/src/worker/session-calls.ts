@@ -6,7 +6,11 @@ import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/er
 import { generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
 import { Grammars } from '../engine/grammar.js';
+import type { Choice } from '../engine/step.js';
 import type { Rule } from '../engine/grammar.js';
+import { reasoningModes } from '../api/session.js';
+import type { AnswerPiece, AnswerReader } from '../text/answer-reader.js';
+import { checkTools } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
 import { checkRoom } from '../engine/room.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from '../wire/protocol.js';
@@ -15,6 +19,8 @@ import { pickSampling } from '../engine/sampling.js';
 import { readSaved, writeSaved } from './saved-session.js';
 import type { Saved, Settings } from './saved-session.js';
 import { Scheduler } from './scheduler.js';
+import { partsOf, readerOf, toolAnswerOf } from './tool-answers.js';
+import type { AnswerContent } from './tool-answers.js';
 
 const sessionMost = 2 ** 31 - 1;
 
@@ -104,12 +110,9 @@ export class SessionHost {
       messages };
   }
 
-  #add(make: (id: number) => Conversation, as = this.#nextSession): SessionState {
-    if (this.#conversations.has(checkInteger('as', as, 1, sessionMost))) {
-      throw invalidArgument('as', as, 'a number that no session has');
-    }
-    const conversation = make(as);
-    this.#nextSession = Math.max(this.#nextSession, as + 1);
+  #add(make: (id: number) => Conversation): SessionState {
+    const conversation = make(this.#nextSession);
+    this.#nextSession += 1;
     this.#conversations.set(conversation.id, conversation);
     return this.state(conversation.id) as SessionState;
   }
@@ -144,7 +147,14 @@ export class SessionHost {
     const sampling = pickSampling(options);
     const chat = asked ?? model.hasChatTemplate;
     if (typeof chat !== 'boolean') throw invalidArgument('chat', chat, 'a boolean');
-    const settings: Settings = { window: this.#windowOf(options), overflow, keep: 0, sampling };
+    const { templateArguments = {}, reasoning = 'separate', tools = [] } = options;
+    if (typeof templateArguments !== 'object' || templateArguments === null) {
+      throw invalidArgument('templateArguments', templateArguments, 'an object');
+    }
+    checkOneOf('reasoning', reasoning, reasoningModes);
+    if (tools.length > 0 && !chat) throw invalidArgument('tools', 'some', 'none: this is no chat');
+    const settings: Settings = { window: this.#windowOf(options), overflow, keep: 0, sampling,
+      templateArguments, reasoning, tools: checkTools(tools), date: Date.now() };
     const conversation = this.#openConversation(Conversation.empty(chat), settings);
     if (initial === undefined) return this.#add(() => conversation);
     try {
@@ -203,10 +213,13 @@ export class SessionHost {
     if (stop !== undefined && !(Array.isArray(stop) && stop.every((s) => typeof s === 'string'))) {
       throw invalidArgument('stop', stop, 'an array of strings');
     }
-    const plan = conversation.plan(input, true);
-    const rule = await this.#constraintOf(options, call);
+    const { settings, chat } = conversation;
+    const tool = toolAnswerOf(this.#model, settings, chat, options ?? {});
+    const plan = conversation.plan(input, true, tool);
+    const rule = await this.#constraintOf({ grammar: tool.grammar, ...options }, call);
     try {
-      return await this.#answer(conversation, plan, options ?? {}, rule, call);
+      const reader = readerOf(this.#model, settings, chat, plan, tool);
+      return await this.#answer(conversation, plan, options ?? {}, { rule, reader }, call);
     } finally {
       rule?.free();
     }
@@ -228,7 +241,8 @@ export class SessionHost {
   }
 
   async #answer(conversation: Conversation, plan: Plan, options: Args<'generate'>['options'],
-    rule: Rule | undefined, call: CallContext): Promise<Result<'generate'>> {
+    { rule, reader }: { rule: Rule | undefined; reader: AnswerReader },
+    call: CallContext): Promise<Result<'generate'>> {
     const { maxTokens, stop, logprobs } = options;
     const { tokenizer } = this.#model;
     const started = performance.now();
@@ -239,25 +253,33 @@ export class SessionHost {
       stepper: this.#scheduler,
       maxTokens, stop, logprobs, constraint: rule,
     });
-    const result = await this.#stream(conversation, plan, parts, call);
+    const result = await this.#stream(conversation, plan, reader, parts, call);
     const { promptTokens: _, ...rest } = result;
     return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
       cachedTokens: plan.keep, state: this.state(conversation.id) as SessionState };
   }
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
-  async #stream(conversation: Conversation, plan: Plan, parts: ReturnType<typeof generate>,
-    call: CallContext): Promise<GenerateResult> {
-    conversation.beginAnswer(plan);
+  async #stream(conversation: Conversation, plan: Plan, reader: AnswerReader,
+    parts: ReturnType<typeof generate>,
+    call: CallContext): Promise<GenerateResult & AnswerContent> {
+    conversation.beginAnswer(plan, reader);
+    const content: AnswerContent = { text: '', reasoning: '', toolCalls: [] };
+    const tell = (pieces: readonly AnswerPiece[], choice: Choice | undefined) => {
+      const { session, slides } = conversation;
+      const rest = { length: session.length, bytes: session.memory().cacheUsed, slides };
+      for (const part of partsOf(pieces, choice, content)) {
+        call.notice({ type: 'part', part, ...rest });
+      }
+    };
     try {
       for (;;) {
         const { done, value } = await parts.next();
-        if (done === true) return value;
-        const { token, ...logprobs } = value.choice ?? { token: undefined };
-        conversation.growAnswer(value.text, token);
-        const { session, slides } = conversation;
-        call.notice({ type: 'part', part: { text: value.text, token, ...logprobs },
-          length: session.length, bytes: session.memory().cacheUsed, slides });
+        if (done === true) {
+          tell(conversation.endAnswer(), undefined);
+          return { ...value, ...content };
+        }
+        tell(conversation.growAnswer(value.text, value.choice?.token), value.choice);
       }
     } finally {
       if (!this.#model.engine.isBroken) conversation.endAnswer();
@@ -271,12 +293,12 @@ export class SessionHost {
       model: this.#model.hash, past, settings, payload });
   }
 
-  async #restore({ bytes, as }: Args<'restore'>, call: CallContext): Promise<SessionState> {
+  async #restore({ bytes }: Args<'restore'>, call: CallContext): Promise<SessionState> {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
     if (format === 'cache') {
       const session = this.#model.restoreSession(payload);
-      return this.#add((id) => new Conversation(id, session, past, settings), as);
+      return this.#add((id) => new Conversation(id, session, past, settings));
     }
     const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
     const ids = this.#model.checkTokens(tokens);
