@@ -119,14 +119,65 @@ test('keys that do not fit are named, with what was found', () => {
   const keys = keysByKind.get('gpt-2');
   const refused = (changes, message) => assert.throws(() => new Tokenizer({ ...keys, ...changes }),
     { code: 'UNSUPPORTED_TOKENIZER', message });
-  refused({ model: 'bert' }, /tokenizer\.ggml\.model: found "bert", expected gpt2, llama/);
-  refused({ pre: 'falcon' }, /tokenizer\.ggml\.pre: found "falcon", expected gpt-2, smollm/);
+  refused({ model: 't5' }, /ggml\.model: found "t5", expected gpt2, llama, gemma4, bert/);
+  refused({ pre: 'gpt-9' }, /ggml\.pre: found "gpt-9", expected gpt-2, phi-2, jina-es/);
   refused({ pre: '__proto__' }, /found "__proto__"/);
   refused({ merges: ['a b', 'ab'] }, /merges: found "ab" at 1/);
   refused({ merges: undefined }, /merges/);
   refused({ eos: 5000 }, /eos_token_id: found 5000, expected 0 to/);
   refused({ model: 'llama' }, /scores: found none/);
   assert.throws(() => new Tokenizer(undefined), { code: 'UNSUPPORTED_TOKENIZER' });
+});
+
+for (const pre of ['gpt-2', 'smollm']) {
+  test(`${pre}: U+0085 is white space, U+FEFF is not, as in the authors' expression`, () => {
+    const keys = keysByKind.get('gpt-2');
+    const tokens = [...keys.tokens, '\u0120\u00ef', '\u0120\u00c2'];
+    const tokenizer = new Tokenizer({ ...keys, pre, tokens,
+      merges: [...keys.merges, '\u0120 \u00ef', '\u0120 \u00c2'] });
+    const words = (text) => tokenizer.encode(text).map((id) => tokens[id]);
+    // A space goes to the mark behind it, not to another space.
+    assert.equal(words('a \ufeffb')[1], '\u0120\u00ef');
+    assert.deepEqual(words('a \u0085b').slice(0, 3), ['a', '\u0120', '\u00c2']);
+  });
+}
+
+/** A vocabulary of Gemma 4's kind: bytes, marks, and merges in which a line break may be. */
+const bytes = Array.from({ length: 256 }, (_, i) =>
+  `<0x${i.toString(16).toUpperCase().padStart(2, '0')}>`);
+const gemmaKeys = {
+  ...keysByKind.get('gpt-2'), model: 'gemma4', pre: undefined, scores: undefined, addBos: false,
+  tokens: ['<pad>', '<eos>', '<bos>', '<unk>', ...bytes, '\n', '\n\n', '\u2581', 'a', '\u2581a',
+    'b', '\u2581\u2581', 'ab', '<turn|>'],
+  types: [3, 3, 3, 3, ...bytes.map(() => 6), 1, 1, 1, 1, 1, 1, 1, 1, 3],
+  merges: ['\n \n', '\u2581 a', '\u2581 \u2581', 'a b'], bos: 2, eos: 1, unknown: 3,
+};
+
+test('gemma4: marks for spaces, lines apart, bytes where no token fits, always with bos', () => {
+  const tokenizer = new Tokenizer(gemmaKeys);
+  const spelt = (text) => tokenizer.encode(text).map((id) => gemmaKeys.tokens[id]);
+  assert.deepEqual(spelt('a ab  \n\n\u00e9b'),
+    ['<bos>', 'a', '\u2581a', 'b', '\u2581\u2581', '\n\n', '<0xC3>', '<0xA9>', 'b']);
+  for (const text of ['a ab  \n\n\u00e9b', ' a', '\ud83d\ude00 \n']) {
+    assert.equal(tokenizer.decode(tokenizer.encode(text)), text);
+  }
+  assert.ok(tokenizer.ends.has(tokenizer.idOf('<turn|>')));
+});
+
+test('bert: words in pieces, [CLS] in front, [SEP] behind a text to embed', () => {
+  const tokens = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '\u2581hello', '\u2581e', 'te', 's',
+    '\u2581,'];
+  const keys = { ...keysByKind.get('gpt-2'), model: 'bert', tokens, merges: undefined,
+    types: [3, 3, 3, 3, 1, 1, 1, 1, 1], bos: undefined, first: 2, eos: undefined, unknown: 1,
+    separator: 3, addBos: undefined };
+  const tokenizer = new Tokenizer(keys);
+  const spelt = (text, options) => tokenizer.encode(text, options).map((id) => tokens[id]);
+  assert.deepEqual(spelt('Hello, \u00e9tes \ud840\udc00\ud840\udc00 etx', { end: true }),
+    ['[CLS]', '\u2581hello', '\u2581,', '\u2581e', 'te', 's', '[UNK]', '[UNK]', '[UNK]', '[SEP]']);
+  assert.deepEqual(spelt('hello', { begin: false }), ['\u2581hello']);
+  assert.equal(tokenizer.decode(tokenizer.encode('hello, etes')), 'hello , etes');
+  const cased = new Tokenizer({ ...keys, lowercase: false });
+  assert.deepEqual(cased.encode('Hello', { begin: false }), [1]);
 });
 
 test('tokens with the names of object properties are tokens', () => {

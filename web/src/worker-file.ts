@@ -6,12 +6,13 @@ import { importing, isForeign } from './util/foreign-script.js';
 /** Name of a thread's worker, by which the glue knows what it is (Emscripten's default). */
 export const threadName = 'em-pthread';
 
-/** Beside this file as it is served. Not literally: of a bundle it is not asked for. */
-const own = (name: string) => new URL(`./${name}.js`, import.meta.url);
+/** Where it lies beside this file as it is served, in words that no bundler takes for a file to
+ * carry along. */
+const besideThis = () => import.meta.url.replace(/[^/]*$/, 'worker.js');
 
 /** The address to start where that is another than the script's own; undefined where it is not. */
 function foreign(url: ScriptAddress | undefined): string | undefined {
-  const script = url ?? own('worker');
+  const script = url ?? besideThis();
   // What a policy of Trusted Types made is used as it is.
   if (typeof script !== 'string' && !(script instanceof URL)) return undefined;
   return isForeign(script) ? importing(new URL(script, globalThis.location.href)) : undefined;

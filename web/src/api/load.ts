@@ -40,6 +40,10 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
   /** Name of the stored copy, instead of the digest or the URL without its query: loads that name
    * the same key get the same copy. */
   key?: string | undefined;
+  /** Seconds without a call after which the memory is given back; default: never. Sessions are kept
+   * as snapshots in the page, and the next call loads the model again, for which the source must be
+   * one that can be read twice: no stream and no Response. */
+  unloadAfter?: number | undefined;
   /** Asks the browser not to evict what is stored (navigator.storage.persist); default false. */
   persist?: boolean | undefined;
   /** Element type of the cache; default 'f16'. */

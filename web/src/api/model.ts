@@ -65,6 +65,9 @@ export interface Model {
   readonly pageTokens: number;
   /** Prompts are turns of a chat, unless createSession is told otherwise. */
   readonly hasChatTemplate: boolean;
+  /** false after unload, after the worker was lost, and while `unloadAfter` of load has unloaded
+   * it: then the next call loads it again. */
+  readonly isLoaded: boolean;
 
   /** Errors: INVALID_ARGUMENT, CONTEXT_FULL (initialPrompts), OUT_OF_MEMORY, WRONG_STATE (a
    * bidirectional model). */

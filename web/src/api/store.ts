@@ -46,3 +46,11 @@ export interface StoredModel {
   /** A newer copy from the same place is there: loads find that one, and this may be deleted. */
   superseded: boolean;
 }
+
+/** Files that all sites share, by their SHA-256 in hexadecimal. Neither method rejects: it may be
+ * forbidden, full, or empty. */
+export interface SharedFiles {
+  /** undefined when it is not there, or not for us. */
+  find(sha256: string): Promise<Blob | undefined>;
+  keep(sha256: string, chunks: AsyncIterable<Uint8Array>): Promise<void>;
+}

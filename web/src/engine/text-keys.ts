@@ -19,8 +19,13 @@ export function readTextKeys(metadata: Metadata): TextKeys | undefined {
     eos: metadata.number(key('eos_token_id')),
     eot: metadata.number(key('eot_token_id')),
     unknown: metadata.number(key('unknown_token_id')),
+    separator: metadata.number(key('seperator_token_id')), // the format's spelling
+    first: metadata.number(key('cls_token_id')),
     addBos: metadata.boolean(key('add_bos_token')),
     addEos: metadata.boolean(key('add_eos_token')),
+    addSeparator: metadata.boolean(key('add_sep_token')),
+    lowercase: metadata.boolean(key('normalizer.lowercase')),
+    stripAccents: metadata.boolean(key('normalizer.strip_accents')),
     addSpacePrefix: metadata.boolean(key('add_space_prefix')),
     chatTemplate: metadata.string('tokenizer.chat_template'),
   };

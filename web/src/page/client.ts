@@ -40,7 +40,18 @@ interface Pending {
   release: () => void;
 }
 
-export class WorkerClient {
+/** What models and sessions ask a worker by. */
+export interface Client {
+  onMemory: ((memory: MemoryReport) => void) | undefined;
+  onLost: (() => void) | undefined;
+  readonly isLoaded: boolean;
+  call<N extends CallName>(name: N, args: Args<N>, options?: CallOptions): Promise<Result<N>>;
+  allow(id: number, mask: Uint32Array | undefined): void;
+  refuse(id: number, error: string): void;
+  end(error: OneKVError): Promise<void>;
+}
+
+export class WorkerClient implements Client {
   onMemory: ((memory: MemoryReport) => void) | undefined;
   onLost: (() => void) | undefined;
   readonly #handle: WorkerHandle;
@@ -59,6 +70,10 @@ export class WorkerClient {
   /** Why no call can be made any more. */
   get over(): OneKVError | undefined {
     return this.#over;
+  }
+
+  get isLoaded(): boolean {
+    return this.#over === undefined;
   }
 
   /** Rejects with the signal's reason once the worker has stopped working on the call. */

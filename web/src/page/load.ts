@@ -2,19 +2,22 @@
 import type { Availability, Estimate, EstimateOptions, LoadOptions, OneKVStatic,
   WorkerOptions } from '../api/load.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
-import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
+import { OneKVError, checkNumber, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
 import { onAbort } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
+import { serveShared } from '../wire/shared.js';
 import type { Result, WireModelOptions, WirePart, WireSource, WireStore }
   from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
 import { chooseStore } from '../store/choose.js';
+import { crossOriginFiles } from '../store/cross-origin.js';
 import type { StoreChoice } from '../api/store.js';
 import { readStream } from '../util/streams.js';
 import { WorkerClient } from './client.js';
+import { IdleClient } from './idle-client.js';
 import type { StartWorker } from './client.js';
 
 /** What differs between a page and Node. */
@@ -49,6 +52,14 @@ function wireStore(store: StoreChoice, transfer: Transferable[]): WireStore {
   const port = serveStore(store);
   transfer.push(port);
   return { port };
+}
+
+/** Of the page: workers may have none of their own. */
+function wireShared(transfer: Transferable[]): MessagePort | undefined {
+  const files = crossOriginFiles();
+  const port = files && serveShared(files);
+  if (port !== undefined) transfer.push(port);
+  return port;
 }
 
 /** A message keeps the platform's own blobs whole; of a subclass whose bytes come by its stream(),
@@ -156,20 +167,20 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
   }
 }
 
-async function load(platform: Platform, source: ModelSource,
-  options: LoadOptions): Promise<RemoteModel> {
-  const { monitor, persist, integrity, key, store = platform.store, cacheType, arithmetic,
-    contextLength, batch } = options;
-  const target = new EventTarget();
-  monitor?.(target as Parameters<typeof monitor>[0]);
+type Loaded = { client: WorkerClient; loaded: Result<'load'>; opened: Opened };
+
+/** A worker with the model. */
+async function openModel(platform: Platform, source: ModelSource, options: LoadOptions,
+  target: EventTarget): Promise<Loaded> {
+  const { integrity, key, store = platform.store, cacheType, arithmetic, contextLength, batch } =
+    options;
   const transfer: Transferable[] = [];
   const args: { source: WireSource; options: WireModelOptions } = {
     source: wireSource(platform, source, transfer),
     options: { cacheType, arithmetic, contextLength, batch, integrity, key,
-      store: wireStore(store, transfer), access: wireAccess(options, transfer) },
+      store: wireStore(store, transfer), access: wireAccess(options, transfer),
+      shared: wireShared(transfer) },
   };
-  // Not waited for: the browser may ask the user, who may take long.
-  if (persist === true) void persistStorage().catch(() => {});
   return withWorker(platform, options, async (client, opening) => {
     const loading = client.call('load', args, {
       transfer,
@@ -182,11 +193,42 @@ async function load(platform: Platform, source: ModelSource,
     loading.catch(() => {});
     // An engine that does not start ends both calls: what it says of itself comes first.
     const opened = await opening;
-    const loaded = await loading;
-    warnOfOneThread(opened, options.threads);
-    const { memoryBytesMax: _, ...engine } = opened;
-    return new RemoteModel(client, loaded, engine);
+    return { client, opened, loaded: await loading };
   });
+}
+
+/** Whether the source gives its bytes more than once. */
+function isRepeatable(source: ModelSource): boolean {
+  if (Array.isArray(source)) return true; // Others are refused anyway.
+  return typeof source === 'string' || source instanceof URL || source instanceof Blob ||
+    source instanceof ArrayBuffer || source instanceof Uint8Array;
+}
+
+async function load(platform: Platform, source: ModelSource,
+  options: LoadOptions): Promise<RemoteModel> {
+  const { monitor, persist, unloadAfter, signal: _, ...rest } = options;
+  const target = new EventTarget();
+  monitor?.(target as Parameters<typeof monitor>[0]);
+  if (unloadAfter !== undefined) {
+    checkNumber('unloadAfter', unloadAfter, 0, Number.POSITIVE_INFINITY);
+    if (!isRepeatable(source)) {
+      throw invalidArgument('source', source, 'one that can be read twice, for unloadAfter');
+    }
+  }
+  // Not waited for: the browser may ask the user, who may take long.
+  if (persist === true) void persistStorage().catch(() => {});
+  const { client, opened, loaded } = await openModel(platform, source, options, target);
+  warnOfOneThread(opened, options.threads);
+  const { memoryBytesMax: __, ...engine } = opened;
+  if (unloadAfter === undefined) return new RemoteModel(client, loaded, engine);
+  const reopen = async () => {
+    const again = await openModel(platform, source, rest, target);
+    if (again.loaded.hash === loaded.hash) return again.client;
+    const changed = new OneKVError('SOURCE_FAILED', 'the source gives another model by now');
+    await again.client.end(changed);
+    throw changed;
+  };
+  return new RemoteModel(new IdleClient(client, reopen, unloadAfter), loaded, engine);
 }
 
 /** Uses a worker for one thing. */

@@ -15,7 +15,7 @@ import type { LoadedModel, SessionState } from '../wire/protocol.js';
 import type { Tool } from '../api/tools.js';
 import { toolsByName } from './tools.js';
 import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
-import type { WorkerClient } from './client.js';
+import type { Client } from './client.js';
 
 async function bytesOf(snapshot: Blob | ArrayBuffer | Uint8Array | Response): Promise<Uint8Array> {
   if (snapshot instanceof Uint8Array) return snapshot.slice();
@@ -44,13 +44,13 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   readonly pageTokens: number;
   readonly hasChatTemplate: boolean;
   /** @internal */
-  readonly client: WorkerClient;
+  readonly client: Client;
   /** Sessions that nobody holds any more are destroyed, some time. */
   readonly #forgotten: FinalizationRegistry<number>;
   readonly #memoryListeners = new Set<unknown>();
 
   /** @internal */
-  constructor(client: WorkerClient, loaded: LoadedModel, engine: EngineReport) {
+  constructor(client: Client, loaded: LoadedModel, engine: EngineReport) {
     super();
     this.client = client;
     const notes = [...engine.notes, ...loaded.notes];
@@ -71,6 +71,10 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     });
     client.onMemory = (memory) => this.dispatch(memoryEvent(memory));
     client.onLost = () => this.dispatch(new Event('lost'));
+  }
+
+  get isLoaded(): boolean {
+    return this.client.isLoaded;
   }
 
   override addEventListener<K extends keyof ModelEventMap>(type: K,

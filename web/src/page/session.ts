@@ -14,7 +14,7 @@ import type { Tool, ToolCall, ToolResult } from '../api/tools.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
 import type { RemoteModel } from './model.js';
-import type { CallOptions, WorkerClient } from './client.js';
+import type { CallOptions, Client } from './client.js';
 import { execute, toolsByName, wireTools } from './tools.js';
 
 const messageFields = ['role', 'content', 'prefix', 'toolCalls', 'toolCallId', 'name',
@@ -56,7 +56,7 @@ export function onPrefill(options: AppendOptions): CallOptions {
 }
 
 /** Asks the constraint what the worker asks, one thing after the other. */
-function obeying(constraint: TokenConstraint, client: WorkerClient) {
+function obeying(constraint: TokenConstraint, client: Client) {
   let last = Promise.resolve();
   return (notice: Notice, call: number) => {
     const then = (work: () => Promise<void>) => {

@@ -2,7 +2,9 @@
 import { checkNumber, invalidArgument } from '../api/errors.js';
 import type { FreshAddress } from '../api/source.js';
 import type { Access, Address } from './request.js';
+import { crossOriginFiles } from '../store/cross-origin.js';
 import type { SourceOptions } from './source.js';
+import type { UrlOptions } from './url.js';
 
 function checkHeaders(found: unknown): Record<string, string> {
   const isRecord = typeof found === 'object' && found !== null && !(found instanceof Headers) &&
@@ -53,4 +55,11 @@ export function accessOf(url: URL, options: SourceOptions): Access {
       await refresh({ url: access.address.url.href, status, offset }), access.address)),
   };
   return access;
+}
+
+/** What needed a key, or may need one, is not shared with other sites. */
+export function sharing(options: SourceOptions, url: URL): Pick<UrlOptions, 'shared' | 'isPublic'> {
+  const { headers, token, fetch, refresh } = options;
+  const isPublic = [headers, token, fetch, refresh].every((option) => option === undefined);
+  return { shared: options.shared ?? crossOriginFiles(), isPublic: isPublic && url.search === '' };
 }

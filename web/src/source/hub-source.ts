@@ -5,7 +5,7 @@ import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { chooseStore } from '../store/choose.js';
 import { integrityFailed, parseIntegrity } from '../store/integrity.js';
 import { listFiles } from '../store/stored-file.js';
-import { accessOf } from './access.js';
+import { accessOf, sharing } from './access.js';
 import { askWhole } from './download.js';
 import { chooseFiles, fileUrl, hubAddress, nameOfFile, parseHubName, readTree, treeUrl }
   from './hub.js';
@@ -136,7 +136,7 @@ export class HubSource implements Source {
       const access = accessOf(fileUrl(this.#name, path, this.#hub), this.#options);
       const ownKey = key === undefined || files.length === 1 ? key : `${key}-${i + 1}`;
       return new UrlSource({ access, sha256: sha256 ?? asked, store, onNote, key: ownKey,
-        from: nameOfFile(this.#name, path) });
+        from: nameOfFile(this.#name, path), ...sharing(this.#options, access.address.url) });
     });
     this.#source = sources.length === 1 ? sources[0] as Source : new SplitSource(sources);
     return this.#source;

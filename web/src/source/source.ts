@@ -2,11 +2,11 @@
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
 import type { AccessOptions, ModelPart, ModelSource, OpenedSource } from '../api/source.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
-import type { StoreChoice } from '../api/store.js';
+import type { SharedFiles, StoreChoice } from '../api/store.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
 import { bareAddress } from '../store/names.js';
 import { pieces, readStream } from '../util/streams.js';
-import { accessOf } from './access.js';
+import { accessOf, sharing } from './access.js';
 import type { Access } from './request.js';
 import { HubSource } from './hub-source.js';
 import { isHubName } from './hub.js';
@@ -42,6 +42,8 @@ export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
   key?: string | undefined;
   /** Used instead of the platform's. */
   fetch?: Access['fetch'] | undefined;
+  /** Files that all sites share; default: Cross-Origin Storage, where it is. */
+  shared?: SharedFiles | undefined;
   /** Hears why a model was not stored, in a line. */
   onNote?: ((note: string) => void) | undefined;
 }
@@ -157,7 +159,7 @@ function singleSource(source: ModelPart, options: SourceOptions): Source {
     return byteSource(source as Exclude<ModelPart, string | URL>, sha256);
   }
   return new UrlSource({ access: accessOf(url, options), sha256, key, onNote,
-    store: options.store ?? 'none' });
+    store: options.store ?? 'none', ...sharing(options, url) });
 }
 
 /** Error: INVALID_ARGUMENT. */

@@ -6,14 +6,15 @@
 // refuses, is deleted and fetched anew, once; a file that was replaced meanwhile is read again.
 import type { ErrorCode } from '../api/errors.js';
 import { OneKVError } from '../api/errors.js';
-import type { ModelStore, StoreChoice } from '../api/store.js';
+import type { ModelStore, SharedFiles, StoreChoice } from '../api/store.js';
 import { chooseStore } from '../store/choose.js';
-import { Digest } from '../store/integrity.js';
+import { Digest, verified } from '../store/integrity.js';
 import { lockFile } from '../store/lock.js';
 import type { FileName } from '../store/names.js';
 import { bareAddress, nameOf } from '../store/names.js';
 import { Recorder, notStored } from '../store/recorder.js';
 import { StoredFile } from '../store/stored-file.js';
+import { readStream } from '../util/streams.js';
 import { Replaced, openBeginning, openDownload } from './download.js';
 import type { Download } from './download.js';
 import type { Access } from './request.js';
@@ -29,6 +30,10 @@ export interface UrlOptions {
   key: string | undefined;
   /** The file's name, if it has a better one than its address. */
   from?: string;
+  /** What all sites share; undefined: nothing. */
+  shared: SharedFiles | undefined;
+  /** No key is needed for it: others may have it too. */
+  isPublic: boolean;
 }
 
 /** The stored copy is not what its record says. */
@@ -53,6 +58,9 @@ interface Plan {
   recorder: Recorder;
   /** The stored copy that bytes are read from; undefined when all come from the network. */
   used: StoredFile | undefined;
+  /** It comes from the network; from what sites share. */
+  isNew?: boolean;
+  isShared?: boolean;
 }
 
 export class UrlSource implements Source {
@@ -63,6 +71,8 @@ export class UrlSource implements Source {
   readonly #readings = { whole: 0, header: 0 };
   /** A stored copy was of no use, and has been fetched anew. */
   #isAnew = false;
+  /** What other sites have put there was something else. */
+  #isSharedWrong = false;
 
   constructor(options: UrlOptions) {
     const { access: { address: { url } }, sha256, key, from } = options;
@@ -131,6 +141,8 @@ export class UrlSource implements Source {
     const isSame = record?.sha256 === sha256 || record?.query === this.#fileName.query ||
       this.#fileName.isOwn;
     if (file !== undefined && file.isWhole && !isOther && isSame) return this.#stored(file);
+    const shared = await this.#findShared();
+    if (shared !== undefined) return shared;
     // Without a validator only a digest can tell that two pieces are of one file.
     const validator = record?.validator ?? (sha256 === undefined ? undefined : 'any' as const);
     const isOfUse = file !== undefined && file.bytes > 0 && !isOther && validator !== undefined;
@@ -147,6 +159,37 @@ export class UrlSource implements Source {
     }
     await again.cancel();
     return this.#stored(file);
+  }
+
+  /** All bytes of a file that sites share; DamagedCopy if they are not those of the digest. */
+  async #findShared(): Promise<Plan | undefined> {
+    const { sha256, shared, store } = this.#options;
+    if (sha256 === undefined || store === 'none' || this.#isSharedWrong) return undefined;
+    const found = await shared?.find(sha256);
+    if (found === undefined) return undefined;
+    const chunks = async function* chunks(this: UrlSource): AsyncGenerator<Uint8Array> {
+      try {
+        yield* verified(readStream(found.stream()), sha256);
+      } catch {
+        this.#isSharedWrong = true;
+        throw new DamagedCopy();
+      }
+    };
+    const recorder = new Recorder(undefined, false, () => {});
+    return { totalBytes: found.size, chunks: chunks.call(this), recorder, used: undefined,
+      isShared: true };
+  }
+
+  /** Gives the sites' shared files a copy of what was stored; nobody waits for it. */
+  #share(): void {
+    const { sha256, shared, isPublic } = this.#options;
+    if (shared === undefined || sha256 === undefined || !isPublic) return;
+    const copy = async () => {
+      const store = this.#choose(false);
+      const file = store && await StoredFile.find(store, this.#fileName, sha256);
+      if (file?.record.sha256 === sha256) await shared.keep(sha256, file.chunks());
+    };
+    copy().catch(() => {});
   }
 
   /** All bytes of a stored file; DamagedCopy if it is none any more. */
@@ -200,7 +243,7 @@ export class UrlSource implements Source {
     }
     return {
       get totalBytes() { return download.totalBytes; },
-      chunks: chunks(), recorder, used: file,
+      chunks: chunks(), recorder, used: file, isNew: true,
     };
   }
 
@@ -224,13 +267,14 @@ export class UrlSource implements Source {
       accept: async () => {
         await recorder.accept();
         await leave(undefined);
+        if (plan.isNew === true) this.#share();
       },
       leave,
     };
   }
 
   /** After an error: whether another reading may do better. */
-  async #decide({ recorder, used }: Plan, error: unknown): Promise<boolean> {
+  async #decide({ recorder, used, isShared }: Plan, error: unknown): Promise<boolean> {
     if (error instanceof Replaced) return true;
     if (error instanceof DamagedCopy) {
       await used?.delete().catch(() => {});
@@ -238,7 +282,8 @@ export class UrlSource implements Source {
     }
     if (!(error instanceof OneKVError) || !refusals.has(error.code)) return false;
     await recorder.refuse();
-    if (used === undefined) return false;
+    if (isShared === true) this.#isSharedWrong = true;
+    if (used === undefined) return isShared === true;
     await used.delete().catch(() => {});
     const again = !this.#isAnew;
     this.#isAnew = true;

@@ -2,7 +2,8 @@
 // while the header is there. Plain, so that it can also be posted from a worker to its page.
 
 export interface TextKeys {
-  /** tokenizer.ggml.model: 'gpt2' (byte-level BPE) or 'llama' (SentencePiece). */
+  /** tokenizer.ggml.model: 'gpt2' (byte-level BPE), 'llama' (SentencePiece), 'gemma4' (BPE with
+   * bytes as tokens) or 'bert' (WordPiece). */
   model: string;
   /** tokenizer.ggml.pre: how text is split into words. */
   pre: string | undefined;
@@ -15,8 +16,15 @@ export interface TextKeys {
   eos: number | undefined;
   eot: number | undefined;
   unknown: number | undefined;
+  /** What ends a text and parts two, for BERT and its like. */
+  separator: number | undefined;
+  /** What some files name in place of `bos`. */
+  first: number | undefined;
   addBos: boolean | undefined;
   addEos: boolean | undefined;
+  addSeparator: boolean | undefined;
   addSpacePrefix: boolean | undefined;
+  lowercase: boolean | undefined;
+  stripAccents: boolean | undefined;
   chatTemplate: string | undefined;
 }

@@ -1,21 +1,23 @@
 // Text to token ids and back, from the keys of a GGUF file.
 //
 // Words are cut and merged by @huggingface/tokenizers, set up as the model's own tokenizer.json
-// would: byte-level BPE ('gpt2') with the pre-tokenizers gpt-2, smollm, llama-bpe and qwen2, and
-// SentencePiece ('llama') as BPE with byte fallback, its merges derived from the scores. Two
-// things are done here, because they have to be exact for streams and for hostile text: special
-// tokens are found in the text only when asked for, and ids become bytes, not strings, so that a
-// character that spans tokens is never cut.
+// would: byte-level BPE ('gpt2') with the cut of each known name, BPE with byte fallback
+// ('gemma4'), SentencePiece ('llama') as the latter with merges derived from the scores, and
+// WordPiece ('bert'). Two things are done here, because they have to be exact for streams and for
+// hostile text: special tokens are found in the text only when asked for, and ids become bytes,
+// not strings, so that a character that spans tokens is never cut.
 import { Tokenizer as Pipeline } from '@huggingface/tokenizers';
 import { OneKVError, reasonOf } from '../api/errors.js';
-import { SPACE_MARK, pipelineOf } from './tokenizer-kinds.js';
+import { SPACE_MARK, kindOf } from './tokenizer-kinds.js';
 import type { TextKeys } from './keys.js';
 
 /** Token types as GGUF numbers them. */
 const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4;
 
 /** How models write the end of a text or turn; files often name only one of those they have. */
-const endings = ['<|im_end|>', '<|eot_id|>', '<|end_of_text|>', '<|endoftext|>'];
+const endings = ['<|im_end|>', '<|eot_id|>', '<|end_of_text|>', '<|endoftext|>', '<|end|>',
+  '<|eom_id|>', '<end_of_turn>', '<turn|>', '<eos>', '<EOT>',
+  '<\uff5cend\u2581of\u2581sentence\uff5c>'];
 
 export interface EncodeOptions {
   /** Text of control tokens ("<|im_end|>") stands for them; default false: it is plain text, as
@@ -23,6 +25,9 @@ export interface EncodeOptions {
   special?: boolean | undefined;
   /** Puts the beginning-of-text token in front where the file says so; default true. */
   begin?: boolean | undefined;
+  /** Puts the separator or end-of-text token behind where the file says so, as texts to embed
+   * have it; default false. */
+  end?: boolean | undefined;
 }
 
 export interface DecodeOptions {
@@ -59,7 +64,10 @@ export class Tokenizer {
   readonly ends: ReadonlySet<number>;
   /** A text begins with `bos`. */
   readonly addsBos: boolean;
+  /** What stands behind a text to embed; undefined where the file asks for nothing. */
+  readonly last: number | undefined;
   readonly #keys: TextKeys;
+  readonly #isMarked: boolean;
   readonly #pipeline: Pipeline;
   readonly #ids: ReadonlyMap<string, number>;
   readonly #control: ReadonlySet<number>;
@@ -68,7 +76,7 @@ export class Tokenizer {
   readonly #userDefined: RegExp | undefined;
   readonly #bytes = byteOfCharacter();
   readonly #encoder = new TextEncoder();
-  /** A space that stands for the start of the text only (SentencePiece). */
+  /** A space that stands for the start of the text only (SentencePiece, WordPiece). */
   readonly dropsFirstSpace: boolean;
   /** Most UTF-16 units of text that one token can stand for. */
   readonly #unitsMost: number;
@@ -81,11 +89,15 @@ export class Tokenizer {
     }
     this.#keys = keys;
     this.size = keys.tokens.length;
-    this.bos = this.#checkId('bos_token_id', keys.bos);
+    this.bos = this.#checkId('bos_token_id', keys.bos) ??
+      this.#checkId('cls_token_id', keys.first);
     this.ends = this.#findEnds();
-    // What llama.cpp assumes for files that do not say it.
-    this.addsBos = this.bos !== undefined && (keys.addBos ?? keys.model === 'llama');
-    this.dropsFirstSpace = keys.model === 'llama' && (keys.addSpacePrefix ?? true);
+    const { pipeline, isMarked, dropsFirstSpace, addsBos, addsSeparator } = kindOf(keys);
+    this.#isMarked = isMarked;
+    this.dropsFirstSpace = dropsFirstSpace;
+    this.addsBos = this.bos !== undefined && addsBos;
+    this.last = addsSeparator ? this.#checkId('seperator_token_id', keys.separator)
+      : keys.addEos ? this.#checkId('eos_token_id', keys.eos) : undefined;
     const ofType = (...types: number[]) => keys.tokens.flatMap((_, id) =>
       (types.includes(keys.types?.[id] ?? 1) ? [id] : []));
     this.#control = new Set(ofType(CONTROL, UNKNOWN));
@@ -95,10 +107,8 @@ export class Tokenizer {
     this.#anySpecial = this.#pattern(this.#literal);
     this.#userDefined = this.#pattern(new Set(ofType(USER_DEFINED)));
     try {
-      const { tokenizer, config } = pipelineOf(keys);
-      this.#pipeline = new Pipeline(tokenizer, config);
+      this.#pipeline = new Pipeline(pipeline.tokenizer, pipeline.config);
     } catch (error) {
-      if (error instanceof OneKVError) throw error;
       throw new OneKVError('UNSUPPORTED_TOKENIZER', `the tokenizer's keys: ${reasonOf(error)}`,
         { cause: error });
     }
@@ -145,7 +155,7 @@ export class Tokenizer {
 
   /** Text to ids. Bytes that the vocabulary lacks and has no token for are left out. */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    const { special = false, begin = true } = options;
+    const { special = false, begin = true, end = false } = options;
     const ids = begin && this.addsBos ? [this.bos as number] : [];
     const pattern = special ? this.#anySpecial : this.#userDefined;
     // Every second part is a special token's text.
@@ -155,6 +165,7 @@ export class Tokenizer {
       if (i % 2 === 1) ids.push(this.#ids.get(part) as number);
       else for (const id of this.#encodePlain(part)) ids.push(id);
     });
+    if (end && this.last !== undefined) ids.push(this.last);
     return ids;
   }
 
@@ -200,7 +211,7 @@ export class Tokenizer {
   bytesOf(id: number): Uint8Array {
     const token = this.#keys.tokens[id] ?? '';
     if (this.#literal.has(id)) return this.#encoder.encode(token);
-    if (this.#keys.model === 'llama') {
+    if (this.#isMarked) {
       const byte = /^<0x([0-9A-Fa-f]{2})>$/.exec(token)?.[1];
       if (byte !== undefined) return Uint8Array.of(Number.parseInt(byte, 16));
       return this.#encoder.encode(token.replaceAll(SPACE_MARK, ' '));

@@ -96,7 +96,8 @@ export function callsOf(port: MessagePort):
       if (error === undefined) resolve(value);
       else reject(Object.assign(new Error(error), { name }));
     });
-    port.postMessage({ id, method, args } satisfies CallAsk);
+    port.postMessage({ id, method, args } satisfies CallAsk,
+      args.filter((arg) => arg instanceof MessagePort));
   });
 }
 

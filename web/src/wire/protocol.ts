@@ -68,6 +68,8 @@ export interface WireModelOptions {
   integrity?: string | undefined;
   key?: string | undefined;
   access?: WireAccess | undefined;
+  /** Of the page's SharedFiles (wire/shared.ts). */
+  shared?: MessagePort | undefined;
 }
 
 export interface WireSessionOptions extends SamplingOptions {
@@ -156,8 +158,8 @@ export interface Calls {
   classify: { args: Pixels; result: Classification };
   /** Notices: prefill. */
   createSession: { args: WireSessionOptions; result: SessionState };
-  /** Notices: prefill. */
-  restore: { args: { bytes: Uint8Array }; result: SessionState };
+  /** Notices: prefill. `as`: the number that the session had. */
+  restore: { args: { bytes: Uint8Array; as?: number | undefined }; result: SessionState };
   /** Notices: prefill, part, ask. */
   generate: {
     args: OfSession<{ input: WireInput; options: WireGenerateOptions }>;

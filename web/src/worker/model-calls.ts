@@ -12,6 +12,7 @@ import { imageRows } from '../engine/image.js';
 import type { LoadOptions } from '../source/load.js';
 import { Model } from '../engine/model.js';
 import { accessOfWire } from '../wire/access.js';
+import { sharedOf } from '../wire/shared.js';
 import { storeOf, streamOf } from '../wire/ports.js';
 import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
   WirePart, WireSource, WireStore } from '../wire/protocol.js';
@@ -61,7 +62,7 @@ function openWireStore(store: WireStore): StoreChoice {
 
 function readModelOptions(options: WireModelOptions, call: CallContext,
   notes: string[]): LoadOptions {
-  const { cacheType, arithmetic, contextLength, batch, store, integrity, key, access } =
+  const { cacheType, arithmetic, contextLength, batch, store, integrity, key, access, shared } =
     options ?? {};
   return {
     signal: call.signal,
@@ -72,6 +73,7 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
       call.notice({ type: 'progress', loaded, total: total ?? 0, source: name }),
     cacheType, arithmetic, contextLength, batch, integrity, key,
     ...(access === undefined ? {} : accessOfWire(access)),
+    ...(shared instanceof MessagePort ? { shared: sharedOf(shared) } : {}),
     store: store === undefined ? undefined : openWireStore(store),
   };
 }

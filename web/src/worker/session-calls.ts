@@ -110,9 +110,12 @@ export class SessionHost {
       messages };
   }
 
-  #add(make: (id: number) => Conversation): SessionState {
-    const conversation = make(this.#nextSession);
-    this.#nextSession += 1;
+  #add(make: (id: number) => Conversation, as = this.#nextSession): SessionState {
+    if (this.#conversations.has(checkInteger('as', as, 1, sessionMost))) {
+      throw invalidArgument('as', as, 'a number that no session has');
+    }
+    const conversation = make(as);
+    this.#nextSession = Math.max(this.#nextSession, as + 1);
     this.#conversations.set(conversation.id, conversation);
     return this.state(conversation.id) as SessionState;
   }
@@ -293,12 +296,12 @@ export class SessionHost {
       model: this.#model.hash, past, settings, payload });
   }
 
-  async #restore({ bytes }: Args<'restore'>, call: CallContext): Promise<SessionState> {
+  async #restore({ bytes, as }: Args<'restore'>, call: CallContext): Promise<SessionState> {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
     if (format === 'cache') {
       const session = this.#model.restoreSession(payload);
-      return this.#add((id) => new Conversation(id, session, past, settings));
+      return this.#add((id) => new Conversation(id, session, past, settings), as);
     }
     const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
     const ids = this.#model.checkTokens(tokens);
