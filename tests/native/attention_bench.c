@@ -5,11 +5,11 @@
  * as distance from the peak. Best of several runs. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
-#include "attention_bench.h"
+#include "tests/native/attention_bench.h"
 
 #include "tests/native/check.h"
 #include "core/net/attention.h"
-#include "tiny_model.h"
+#include "tests/native/tiny_model.h"
 
 #include <time.h>
 

@@ -3,7 +3,7 @@
  * multiply-add as two, GB/s count floats written. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime: the C11 clock has only milliseconds in wasm */
 
-#include "kernels_bench.h"
+#include "tests/native/kernels_bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * limits that bound them are measured in the same program. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime */
 
-#include "packed_bench.h"
+#include "tests/native/packed_bench.h"
 
 #include <stdint.h>
 #include <stdio.h>

@@ -1,15 +1,18 @@
-/* Attention by itself: every way a cached row becomes keys and values, against the formula in
- * double over the same rows, at lengths around tiles and ranges; and the same bits however the
- * rows come in and at any number of threads.
+/* Attention by itself: every way a cached row becomes keys and values, in every element type of the
+ * cache, against the formula in double over the same rows, at lengths around tiles and ranges; and
+ * the same bits however the rows come in and at any number of threads.
+ *
+ * The formula's rows are those that the cache gives back, which are checked against what was
+ * written: half a step of the element type, so that the bound below is the same for all types.
  *
  * Bound: scores are σ α (q · k) with |q · k| <= 64 u-sized errors of products of numbers below 4;
  * rotations add a few u to each side. Here |scores| < 40, so a weight exp(s) moves by less than
  * 1e-4 of itself and outputs, means of numbers below 2, by less than 2e-4. A wrong position or a
  * range merged wrongly moves them by 1e-2 and more. */
-#include "attention_bench.h"
+#include "tests/native/attention_bench.h"
 #include "tests/native/check.h"
 #include "core/net/attention.h"
-#include "tiny_model.h"
+#include "tests/native/tiny_model.h"
 
 enum { POSITIONS = 3 * ATTENTION_RANGE + 45, ROWS = 70, LAYER = 1, LAYERS = 2 };
 
@@ -49,7 +52,7 @@ typedef struct fixture {
   size_t n_rope_bytes;
   float *bias;    /* [POSITIONS] or NULL */
   float *norm;    /* [h] or NULL */
-  float *shared;  /* [POSITIONS][g][h]: what was written as keys */
+  float *shared;  /* [POSITIONS][g][h]: what the cache keeps of the rows written as keys */
   float *values;  /* the same of values */
   float *queries; /* [ROWS][H][h] */
 } fixture;
@@ -70,7 +73,35 @@ static void open_rope(fixture *f) {
   rope_tables_make(&f->kind->rope, POSITIONS, NULL, &arena, &f->rope);
 }
 
-static void fixture_open(fixture *f, const variant *v, onekv_level level) {
+/* Rows [POSITIONS][g][h] as they were written become those that the cache gives back. */
+static void read_back(fixture *f, kv_stream stream, float *rows) {
+  size_t h = f->kind->key_width;
+  size_t n_heads = f->kind->n_kv_heads;
+  float *scratch = check_allocate(KV_PAGE_POSITIONS * h * sizeof *scratch);
+  double furthest = 0.0; /* in half steps: 2^-11 of a number, or 1/254 of its row's largest */
+  for (size_t i = 0; i < POSITIONS * n_heads; i++) {
+    size_t in_page = i / n_heads % KV_PAGE_POSITIONS;
+    const float *tile = kv_cache_read(&f->cache, LAYER, stream, i % n_heads,
+                                      i / n_heads / KV_PAGE_POSITIONS, in_page + 1, scratch);
+    float *row = rows + i * h;
+    double largest = 0.0;
+    for (size_t c = 0; c < h; c++) largest = fmax(largest, fabs((double)row[c]));
+    for (size_t c = 0; c < h; c++) {
+      double found = (double)tile[in_page * h + c];
+      double half_step = f->pages.layout.type == ONEKV_CACHE_I8 ? largest / 254.0
+                         : f->pages.layout.type == ONEKV_CACHE_F16
+                             ? fmax(fabs((double)row[c]), 0x1p-14) * 0x1p-11
+                             : 1e-30;
+      furthest = fmax(furthest, fabs(found - (double)row[c]) / half_step);
+      row[c] = (float)found;
+    }
+  }
+  CHECK_SAY(furthest <= 1.0001, "a cached number is off by %g half steps", furthest);
+  CHECK(f->pages.layout.type == ONEKV_CACHE_F32 ? furthest == 0.0 : furthest > 0.5);
+  free(scratch);
+}
+
+static void fixture_open(fixture *f, const variant *v, onekv_level level, onekv_cache_type type) {
   bool shares_row = v->sharing == ONEKV_SHARE_KV || v->sharing == ONEKV_SHARE_ALL;
   bool at_read = shares_row && !v->unrotates && (v->n_rotated > 0 || v->has_norm);
   *f = (fixture){.config = {.n_layers = LAYERS,
@@ -94,8 +125,7 @@ static void fixture_open(fixture *f, const variant *v, onekv_level level) {
   f->kind = &f->config.kinds[0];
   kernels_select(&f->kernels, level);
   memory_init(&f->memory, NULL);
-  CHECK(kv_pool_open(&f->pages, &f->memory, &f->kernels, &f->config, ONEKV_CACHE_F32) ==
-        ONEKV_OK);
+  CHECK(kv_pool_open(&f->pages, &f->memory, &f->kernels, &f->config, type) == ONEKV_OK);
   CHECK(kv_cache_open(&f->pages, POSITIONS, &f->cache) == ONEKV_OK);
   CHECK(kv_cache_reserve(&f->cache, POSITIONS) == ONEKV_OK);
   open_rope(f);
@@ -111,6 +141,8 @@ static void fixture_open(fixture *f, const variant *v, onekv_level level) {
       kv_cache_write(&f->cache, LAYER, KV_VALUE, p, f->values + p * width);
     }
   }
+  read_back(f, KV_ROW, f->shared);
+  if (!f->kind->shares_row) read_back(f, KV_VALUE, f->values);
 }
 
 static void fixture_close(fixture *f) {
@@ -242,8 +274,8 @@ static void check_bits(fixture *f, onekv_pool *const *pools, size_t n_pools, siz
 }
 
 /* The short form: one position, a range and one, and all, with a few rows. */
-static void check_variant(const variant *v, onekv_level level, onekv_pool *const *pools,
-                          size_t n_pools, bool is_short) {
+static void check_variant(const variant *v, onekv_level level, onekv_cache_type type,
+                          onekv_pool *const *pools, size_t n_pools, bool is_short) {
   static const size_t LENGTHS[] = {1,
                                    31,
                                    33,
@@ -253,7 +285,7 @@ static void check_variant(const variant *v, onekv_level level, onekv_pool *const
                                    2 * ATTENTION_RANGE + 65,
                                    POSITIONS};
   fixture f;
-  fixture_open(&f, v, level);
+  fixture_open(&f, v, level, type);
   check_state.context = v->name;
   for (size_t i = 0; i < sizeof LENGTHS / sizeof LENGTHS[0]; i++) {
     size_t length = LENGTHS[i];
@@ -279,9 +311,13 @@ int main(int argc, char **argv) {
   check_seed(20261122);
   for (size_t i = 0; i < 3; i++) pools[i] = open_pool(THREADS[i]);
   for (size_t i = 0; i < sizeof VARIANTS / sizeof VARIANTS[0]; i++) {
-    check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, pools, 3, is_short);
+    check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_F32, pools, 3, is_short);
+    check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_F16, pools, 3, true);
+    check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_I8, pools, 3, true);
   }
-  check_variant(&VARIANTS[0], ONEKV_LEVEL_SCALAR, pools, 3, is_short);
+  for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
+    check_variant(&VARIANTS[0], ONEKV_LEVEL_SCALAR, (onekv_cache_type)type, pools, 3, true);
+  }
   for (size_t i = 0; i < 3; i++) onekv_pool_close(pools[i]);
   return check_finish();
 }

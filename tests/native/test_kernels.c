@@ -10,7 +10,7 @@
  * both start off vector boundaries. */
 #include "tests/native/check.h"
 #include "core/kernels/kernels.h"
-#include "kernels_bench.h"
+#include "tests/native/kernels_bench.h"
 
 static const double U = 1.0 / 16777216.0;
 

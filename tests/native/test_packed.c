@@ -13,7 +13,7 @@
 #include "tests/native/check.h"
 #include "core/base/f16.h"
 #include "core/kernels/kernels.h"
-#include "packed_bench.h"
+#include "tests/native/packed_bench.h"
 
 enum { ROWS = PACKED_ROWS, TOKENS_MAX = 13 };
 
@@ -264,22 +264,25 @@ static void test_encoding(const kernel_table *table, size_t block_columns, size_
     CHECK(memcmp(a->pairs, b->pairs, n / 8 * sizeof *a->pairs) == 0);
     CHECK(memcmp(a->sums, b->sums, n / 32 * sizeof *a->sums) == 0);
     CHECK_SAME_FLOATS(a->scales, b->scales, n_scales);
-    size_t wrong = 0;
+    size_t first_wrong = N_ALL;
     for (size_t i = 0; i < N_ALL; i++) {
       size_t high = i / N * rows_per_token * N + i % N;
       size_t low = high + (rows_per_token - 1) * N;
       static const size_t PLACE[4] = {0, 2, 1, 3};
       float scale = a->scales[low / block_columns];
       int code = rows_per_token == 1 ? a->values[high] : 128 * a->values[high] + a->values[low];
-      wrong += a->wide[low / 4 * 4 + PLACE[low % 4]] != a->values[low];
+      bool is_right = a->wide[low / 4 * 4 + PLACE[low % 4]] == a->values[low];
       if (!isfinite(scale)) {
-        wrong += code != 0 || (i / block_columns != 1 && i / block_columns != N / block_columns);
+        size_t block = i / block_columns;
+        is_right &= code == 0 && (block == 1 || block == N / block_columns);
       } else if (scale >= 1.2e-38f) {
-        wrong += !(fabs((double)x[i] - (double)scale * code) <= 0.502 * (double)scale);
-        if (rows_per_token == 2) wrong += a->scales[high / block_columns] != 128.0f * scale;
+        is_right &= fabs((double)x[i] - (double)scale * code) <= 0.502 * (double)scale;
+        if (rows_per_token == 2) is_right &= a->scales[high / block_columns] == 128.0f * scale;
       }
+      if (!is_right && first_wrong == N_ALL) first_wrong = i;
     }
-    CHECK(wrong == 0);
+    CHECK_SAY(first_wrong == N_ALL, "limit %g, blocks of %zu: number %zu", (double)LIMITS[k],
+              block_columns, first_wrong);
     if (k == 4) {
       CHECK(isnan(a->scales[1]) && isinf(a->scales[rows_per_token * N / block_columns]));
       size_t low = (3 * rows_per_token - 1) * N;

@@ -31,6 +31,7 @@ static void check_calls(onekv_pool *pool, size_t n_calls) {
   tally t = {{0}, {0}, 0};
   size_t expected[THREADS] = {0};
   size_t n_wrong = 0;
+  size_t first_wrong = 0;
   size_t n_active = onekv_pool_activate(pool, 0);
   CHECK(n_active == THREADS && pool_n_active(pool) == THREADS && pool_n_most(pool) == THREADS);
   for (size_t i = 0; i < n_calls; i++) {
@@ -42,11 +43,13 @@ static void check_calls(onekv_pool *pool, size_t n_calls) {
     pool_run(pool, count_run, &t);
     for (size_t k = 0; k < THREADS; k++) {
       if (k < n_active) expected[k]++;
-      n_wrong += t.n_runs[k] != expected[k];
-      n_wrong += k < n_active && t.n_threads[k] != n_active + i;
+      bool is_right = t.n_runs[k] == expected[k] &&
+                      (k >= n_active || t.n_threads[k] == n_active + i);
+      if (is_right) continue;
+      if (n_wrong++ == 0) first_wrong = i;
     }
   }
-  CHECK_SAY(n_wrong == 0, "%zu wrong counts", n_wrong);
+  CHECK_SAY(n_wrong == 0, "%zu wrong counts, the first in call %zu", n_wrong, first_wrong);
   CHECK(onekv_pool_activate(pool, 0) == THREADS && onekv_pool_activate(pool, 99) == THREADS);
   CHECK(onekv_pool_activate(pool, 1) == 1 && onekv_pool_n_alive(pool) == THREADS);
 }
@@ -148,7 +151,7 @@ static void check_shares(void) {
           is_right &= first == end || first % step == 0;
           covered = end;
         }
-        CHECK(is_right && covered == n);
+        CHECK_SAY(is_right && covered == n, "%zu in steps of %zu, %zu threads", n, step, n_threads);
       }
     }
   }
