@@ -145,7 +145,7 @@ test('what cannot be honoured is refused by name', limit, async () => {
   await refused({ tools: [{ type: 'function' }] }, /^tools: tools are not supported/);
   await refused({ functions: [{}] }, /^functions: tools/);
   await refused({ n: 2 }, /^n: found 2/);
-  await refused({ audio: {} }, /^audio: is not supported/);
+  await refused({ audio: {} }, /found the unknown option "audio"/);
   await refused({ top_logprobs: 21 }, /^top_logprobs/);
   await refused({ messages: 'x' }, /^messages/);
   await refused({ messages: [{ role: 'tool', content: 'x' }] }, /^messages\[0\]\.role/);

@@ -2,7 +2,9 @@
 import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from './description.js';
 import type { CacheCost, StandardBytes } from './memory.js';
 import type { Model } from './model.js';
-import type { SignalOptions } from './options.js';
+import { signalNames } from './options.js';
+import type { NamesOf, SignalOptions } from './options.js';
+import { accessNames } from './source.js';
 import type { AccessOptions, ModelSource } from './source.js';
 import type { StoreChoice, StoredModel } from './store.js';
 
@@ -27,6 +29,11 @@ export interface WorkerOptions extends SignalOptions {
    * Content-Security-Policy, if it has one, must allow `worker-src blob:`. */
   workerUrl?: ScriptAddress | undefined;
 }
+
+/** @internal */
+export const workerNames: NamesOf<WorkerOptions> = {
+  ...signalNames, simd: true, threads: true, wasmUrl: true, workerUrl: true,
+};
 
 export interface LoadOptions extends WorkerOptions, AccessOptions {
   /** Hears `downloadprogress` events of a target, as in the Prompt API, in bytes:
@@ -57,16 +64,31 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
   batch?: number | undefined;
 }
 
+/** @internal */
+export const loadNames: NamesOf<LoadOptions> = {
+  ...workerNames, ...accessNames, monitor: true, integrity: true, store: true, key: true,
+  persist: true, unloadAfter: true, cacheType: true, arithmetic: true, contextLength: true,
+  batch: true,
+};
+
 export interface EstimateOptions extends WorkerOptions, AccessOptions {
   /** Element type of the cache; default 'f16'. */
   cacheType?: CacheType | undefined;
 }
+
+/** @internal */
+export const estimateNames: NamesOf<EstimateOptions> = {
+  ...workerNames, ...accessNames, cacheType: true,
+};
 
 /** Of the lists of stored models. */
 export interface StoreOptions {
   /** Default 'auto'. */
   store?: StoreChoice | undefined;
 }
+
+/** @internal */
+export const storeNames: NamesOf<StoreOptions> = { store: true };
 
 export interface DownloadProgressEvent extends Event {
   /** Bytes so far: from the network or, faster, from the store. */

@@ -7,7 +7,8 @@
 // loading is in load.ts.
 import type { Classification, ImageInput } from './image.js';
 import type { CacheCost, MemoryEvent, MemoryReport, StandardBytes } from './memory.js';
-import type { SignalOptions } from './options.js';
+import { signalNames } from './options.js';
+import type { NamesOf, SignalOptions } from './options.js';
 import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
   SessionOptions } from './session.js';
 import type { ChatMessage } from './messages.js';
@@ -30,6 +31,15 @@ export interface ModelEventMap {
   /** The worker ended or broke down: everything pending was rejected, nothing works any more. */
   lost: Event;
 }
+
+/** Of tokenize and detokenize. */
+export interface TokenizeOptions extends SignalOptions {
+  /** Text of control tokens stands for them; default false: it is plain text, and not shown. */
+  special?: boolean | undefined;
+}
+
+/** @internal */
+export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: true };
 
 /** What a grammar library needs to know. */
 export interface Vocabulary {
@@ -85,9 +95,9 @@ export interface Model {
   /** Ids of plain text, without a beginning-of-text token; or of messages of a chat, as the whole
    * prompt for an answer. Error: NO_CHAT_TEMPLATE. */
   tokenize(input: string | readonly ChatMessage[],
-    options?: SignalOptions & { special?: boolean | undefined }): Promise<number[]>;
+    options?: TokenizeOptions): Promise<number[]>;
   detokenize(tokens: Iterable<number>,
-    options?: SignalOptions & { special?: boolean | undefined }): Promise<string>;
+    options?: TokenizeOptions): Promise<string>;
   /** Looks at a constraint before it is used: what cannot be honoured, or could not begin, fails
    * here. The first one fetches the grammar module (0.5 MB gzipped). Errors: INVALID_ARGUMENT,
    * CONSTRAINT_REFUSED, CONSTRAINT_TOO_COMPLEX, UNSUPPORTED_TOKENIZER, WASM_FAILED. */

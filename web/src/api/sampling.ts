@@ -1,4 +1,5 @@
 // How the next token is chosen.
+import type { NamesOf } from './options.js';
 
 export type SamplerOrder = 'temperature-first' | 'temperature-last';
 
@@ -30,3 +31,10 @@ export interface SamplingOptions {
    * at any number of threads. */
   seed?: number | bigint | undefined;
 }
+
+/** @internal */
+export const samplingNames: NamesOf<SamplingOptions> = {
+  temperature: true, topK: true, topP: true, minP: true, repetitionPenalty: true,
+  presencePenalty: true, frequencyPenalty: true, penaltyWindow: true, logitBias: true,
+  samplerOrder: true, seed: true,
+};

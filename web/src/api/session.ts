@@ -1,8 +1,10 @@
 // The package's public types: sessions, their input and what comes out. See api.ts.
 import type { Model } from './model.js';
 import type { SessionMemory } from './memory.js';
-import type { SignalOptions } from './options.js';
+import { signalNames } from './options.js';
+import type { NamesOf, SignalOptions } from './options.js';
 import type { ChatMessage } from './messages.js';
+import { samplingNames } from './sampling.js';
 import type { SamplingOptions } from './sampling.js';
 import type { Tool, ToolCall, ToolChoice, ToolResult } from './tools.js';
 
@@ -34,6 +36,16 @@ export interface RestoreOptions extends SignalOptions {
    * of them, and no functions. */
   tools?: readonly Tool[] | undefined;
 }
+
+/** @internal */
+export const restoreNames: NamesOf<RestoreOptions> = { ...signalNames, tools: true };
+
+/** @internal */
+export const sessionNames: NamesOf<SessionOptions> = {
+  ...samplingNames, ...signalNames, initialPrompts: true, chat: true, contextWindow: true,
+  contextBytes: true, overflow: true, onPrefill: true, tools: true, reasoning: true,
+  templateArguments: true,
+};
 
 /** Text; messages of a chat; or token ids, which are taken as they are. */
 export type PromptInput = string | readonly ChatMessage[] | { tokens: ArrayLike<number> };
@@ -71,6 +83,9 @@ export interface AppendOptions extends SignalOptions {
   onPrefill?: ((done: number, total: number) => void) | undefined;
 }
 
+/** @internal */
+export const appendNames: NamesOf<AppendOptions> = { ...signalNames, onPrefill: true };
+
 export interface PromptOptions extends AppendOptions {
   /** Most tokens to generate; default: until the text ends or the window is full. */
   maxTokens?: number | undefined;
@@ -88,6 +103,12 @@ export interface PromptOptions extends AppendOptions {
   /** Answers with calls that are executed before the last one is given as it is; default 8. */
   maxToolRounds?: number | undefined;
 }
+
+/** @internal */
+export const promptNames: NamesOf<PromptOptions> = {
+  ...appendNames, maxTokens: true, stop: true, logprobs: true, constraint: true,
+  toolChoice: true, parallelToolCalls: true, maxToolRounds: true,
+};
 
 export interface TokenLogprob {
   token: number;
@@ -147,6 +168,11 @@ export interface AttentionOptions extends SignalOptions {
   queries?: 'own' | 'keys' | undefined;
 }
 
+/** @internal */
+export const attentionNames: NamesOf<AttentionOptions> = {
+  ...signalNames, layer: true, head: true, queries: true,
+};
+
 /** How a softmax over a session's own tokens was spread in one head of one layer. */
 export interface AttentionMap {
   layer: number;
@@ -164,6 +190,9 @@ export interface SaveOptions extends SignalOptions {
    * 4 bytes a token, computed anew by restore; sampling restarts at its seed. */
   format?: 'cache' | 'tokens' | undefined;
 }
+
+/** @internal */
+export const saveNames: NamesOf<SaveOptions> = { ...signalNames, format: true };
 
 export interface SessionEventMap {
   /** The window slid (after it), or an input did not fit (before CONTEXT_FULL). */

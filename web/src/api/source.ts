@@ -1,4 +1,5 @@
 // Where the bytes of a model come from.
+import type { NamesOf } from './options.js';
 
 export interface OpenedSource {
   chunks: AsyncIterable<Uint8Array>;
@@ -46,6 +47,11 @@ export interface AccessOptions {
    * 60. */
   stallSeconds?: number | undefined;
 }
+
+/** @internal */
+export const accessNames: NamesOf<AccessOptions> = {
+  headers: true, token: true, fetch: true, refresh: true, hub: true, stallSeconds: true,
+};
 
 /** One file. A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a
  * path too. */

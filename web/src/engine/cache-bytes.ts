@@ -5,6 +5,8 @@ import type { Border, Row } from './bindings.js';
 import { cacheTypes } from './description.js';
 import type { CacheType } from '../api/description.js';
 import { checkInteger } from '../api/errors.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 
 /** By what the rows are: keys and values, or one tensor that is both (K=V). `total` is the sum. */
 export type CacheBytes = Row<typeof bytesFields>;
@@ -18,6 +20,10 @@ export interface CacheQuestion {
   /** Default: the model's. */
   cacheType?: CacheType | undefined;
 }
+
+const questionNames: NamesOf<CacheQuestion> = {
+  standardHeads: true, wholePages: true, cacheType: true,
+};
 
 /** Answers for one file, by the address of its config. */
 export class CacheCounter {
@@ -34,7 +40,9 @@ export class CacheCounter {
     this.#cacheType = cacheType;
   }
 
-  #plan({ standardHeads, wholePages, cacheType }: CacheQuestion): [number, number, number] {
+  #plan(question: CacheQuestion): [number, number, number] {
+    const { standardHeads, wholePages, cacheType } =
+      checkOptions('cache', question, questionNames);
     const heads = standardHeads === undefined ? 0
       : checkInteger('standardHeads', standardHeads, 1, this.#queryHeads());
     return [cacheTypes.indexOf(cacheType ?? this.#cacheType), heads, wholePages === true ? 1 : 0];

@@ -3,12 +3,13 @@
 // These classes are synchronous but for Engine.open: Node uses them as they are, a page through a
 // worker. Handles of the module are raw addresses, so every object knows whether it was destroyed
 // and refuses to be used after that.
-import { Loader } from './loader.js';
+import { Loader, modelNames } from './loader.js';
 import type { ModelOptions } from './loader.js';
 import type { Border } from './bindings.js';
 import type { SimdLevel } from '../api/description.js';
 import { OneKVError } from '../api/errors.js';
-import { startModule } from './module.js';
+import { checkOptions } from '../api/options.js';
+import { engineNames, startModule } from './module.js';
 import type { EngineOptions, WasmModule } from './module.js';
 
 function coreCount(): number {
@@ -34,6 +35,7 @@ export class Engine {
    * where it is not there), WASM_FAILED, OUT_OF_MEMORY.
    */
   static async open(options: EngineOptions = {}): Promise<Engine> {
+    checkOptions('Engine.open', options, engineNames);
     const module = await startModule(options, coreCount());
     return new Engine(module, (options.threads ?? 'auto') === 'auto');
   }
@@ -81,7 +83,7 @@ export class Engine {
 
   /** Takes the bytes of one file. The loader is the caller's to finish or destroy. */
   openLoader(options: ModelOptions = {}): Loader {
-    return new Loader(this, options);
+    return new Loader(this, checkOptions('openLoader', options, modelNames));
   }
 
   /** Destroys all models and loaders and ends the threads. The memory goes with the last

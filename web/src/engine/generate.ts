@@ -5,6 +5,8 @@
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from '../api/errors.js';
 import type { TokenConstraint } from '../api/session.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 import { checkRoom } from './room.js';
 import type { Session } from './session.js';
 import type { AdvanceOptions, Choice } from './step.js';
@@ -38,6 +40,11 @@ export interface GenerateOptions {
   /** Default: this session alone, with turns of the event loop in between. */
   stepper?: Stepper | undefined;
 }
+
+const generateNames: NamesOf<GenerateOptions> = {
+  maxTokens: true, stop: true, signal: true, onPrefill: true, logprobs: true, mask: true,
+  constraint: true, stepper: true,
+};
 
 export interface TextPart {
   /** May be '': a character or a stop string may be on its way. */
@@ -111,7 +118,7 @@ function applyMask(logits: Float32Array, mask: Uint32Array): void {
 export async function* generate(session: Session, tokenizer: Tokenizer,
   prompt: ArrayLike<number>, options: GenerateOptions = {},
 ): AsyncGenerator<TextPart, GenerateResult> {
-  const { signal, stop = [] } = options;
+  const { signal, stop = [] } = checkOptions('generate', options, generateNames);
   const most = options.maxTokens === undefined ? Number.POSITIVE_INFINITY
     : checkInteger('maxTokens', options.maxTokens, 0, 2 ** 31 - 1);
   const { constraint, logprobs, mask } = options;

@@ -2,6 +2,7 @@
 import type { Arithmetic, CacheType, ModelDescription } from '../api/description.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import type { ImageShape } from '../api/image.js';
+import type { NamesOf } from '../api/options.js';
 import { configFields, estimateFields, stagingBytes } from './bindings.js';
 import { CacheCounter } from './cache-bytes.js';
 import { architectureOf, arithmetics, cacheTypes, describe } from './description.js';
@@ -25,6 +26,10 @@ export interface ModelOptions {
   /** Drops the weights: for metadata, describe() and estimate() only; default false. */
   headerOnly?: boolean | undefined;
 }
+
+export const modelNames: NamesOf<ModelOptions> = {
+  cacheType: true, arithmetic: true, contextLength: true, batch: true, headerOnly: true,
+};
 
 /** What a file will take, in bytes but for `parameters`, known once its header was read. */
 export interface ModelEstimate {

@@ -9,6 +9,7 @@
 import { Border } from './bindings.js';
 import type { Exports } from './bindings.js';
 import { OneKVError, checkInteger, checkOneOf, reasonOf } from '../api/errors.js';
+import type { NamesOf } from '../api/options.js';
 import { importing, isForeign } from '../util/foreign-script.js';
 import { wasmFiles } from '../wasm-files.js';
 import { hasRelaxedSimd } from './simd-probe.js';
@@ -27,6 +28,10 @@ export interface EngineOptions {
   /** How long threads may take to come up, in milliseconds; default 5000. */
   threadDeadline?: number | undefined;
 }
+
+export const engineNames: NamesOf<EngineOptions> = {
+  simd: true, threads: true, wasmUrl: true, threadDeadline: true,
+};
 
 /** What Emscripten's glue gives; its workers are watched and ended through PThread. */
 interface Instance extends Exports {

@@ -1,4 +1,5 @@
 // How the next token is chosen, checked and put where the module reads it.
+import { samplingNames } from '../api/sampling.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { biasesMax, samplingFields } from './bindings.js';
 import type { Border } from './bindings.js';
@@ -48,10 +49,8 @@ function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
 
 /** Of an object with other things in it, what is about sampling. */
 export function pickSampling(options: object): SamplingOptions {
-  const names = [...samplingFields.filter((name) => name !== 'biases' && name !== 'order'),
-    'samplerOrder', 'logitBias', 'seed'] as string[];
   return Object.fromEntries(Object.entries(options).filter(([name, value]) =>
-    value !== undefined && names.includes(name)));
+    value !== undefined && Object.hasOwn(samplingNames, name)));
 }
 
 /**

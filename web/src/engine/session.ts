@@ -5,6 +5,9 @@ import type { Border, Row } from './bindings.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { Model } from './model.js';
 import { stageSampling } from './sampling.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
+import { samplingNames } from '../api/sampling.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { runStep } from './step.js';
 import type { AdvanceOptions, Choice } from './step.js';
@@ -18,6 +21,10 @@ export interface SessionOptions extends SamplingOptions {
   /** Sliding never forgets this many first tokens; default 0. */
   keep?: number | undefined;
 }
+
+const sessionNames: NamesOf<SessionOptions> = {
+  ...samplingNames, contextLength: true, overflow: true, keep: true,
+};
 
 const noTokens = new Int32Array(0);
 
@@ -40,7 +47,8 @@ export class Session {
   /** @internal */
   static open(model: Model, options: SessionOptions): Session {
     const { border, handle } = model;
-    const { contextLength = 0, overflow = 'error', keep = 0 } = options;
+    const { contextLength = 0, overflow = 'error', keep = 0 } =
+      checkOptions('openSession', options, sessionNames);
     checkInteger('contextLength', contextLength, 0, 2 ** 31 - 1);
     checkInteger('keep', keep, 0, 2 ** 31 - 1);
     if (overflow !== 'error' && overflow !== 'slide') {
@@ -169,6 +177,7 @@ export class Session {
   /** New sampling parameters; random numbers restart at their seed. Error: INVALID_ARGUMENT. */
   setSampling(options: SamplingOptions): void {
     const handle = this.handle;
+    checkOptions('setSampling', options, samplingNames);
     const { biases, seed } = stageSampling(this.#border, options);
     this.#border.check(this.#border.exports._js_session_set_sampling(handle, biases, seed));
   }

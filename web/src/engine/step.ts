@@ -2,6 +2,8 @@
 // core as there is room for. What goes wrong is told for each session by itself.
 import { stepItemsMax } from './bindings.js';
 import { checkInteger, invalidArgument } from '../api/errors.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 import type { Model } from './model.js';
 import type { Session } from './session.js';
 
@@ -13,6 +15,8 @@ export interface AdvanceOptions {
    * memory: it must not be kept. */
   mask?: ((logits: Float32Array, session: Session) => void) | undefined;
 }
+
+const advanceNames: NamesOf<AdvanceOptions> = { logprobs: true, mask: true };
 
 /** A chosen token. */
 export interface Choice {
@@ -126,6 +130,7 @@ function choose(model: Model, { session, options }: AdvanceRequest, logits: numb
 export function advanceEach(model: Model, batch: number,
   requests: readonly AdvanceRequest[]): AdvanceOutcome[] {
   checkSessions(model, requests);
+  for (const { options } of requests) checkOptions('advance', options, advanceNames);
   return inGroups<AdvanceRequest, AdvanceOutcome>(requests, batch, (group) => {
     const rows = runStep(model, group.map(({ session }) =>
       ({ session: session.handle, tokens: noTokens, logits: 1 })));

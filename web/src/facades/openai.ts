@@ -4,6 +4,8 @@ import type { Model } from '../api/model.js';
 import type { GeneratedPart, Generation, GenerationResult, PromptOptions, ResponseConstraint } from
   '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
+import { checkOptions, checkSignal, unknownName } from '../api/options.js';
+import type { NamesOf, SignalOptions } from '../api/options.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, ChoiceLogprobs, FinishReason,
@@ -18,9 +20,9 @@ export interface OpenAIOptions {
   sessions?: number | undefined;
 }
 
-export interface RequestOptions {
-  signal?: AbortSignal | undefined;
-}
+const clientNames: NamesOf<OpenAIOptions> = { sessions: true };
+
+export type RequestOptions = SignalOptions;
 
 export interface ChatCompletions {
   create(body: ChatRequest & { stream: true }, options?: RequestOptions):
@@ -58,7 +60,7 @@ function checkFields(body: ChatRequest): void {
       throw new OneKVError('INVALID_ARGUMENT', `${field}: tools are not supported; describe ` +
         'them in a message and ask for JSON with response_format');
     }
-    throw new OneKVError('INVALID_ARGUMENT', `${field}: is not supported`);
+    throw unknownName('create', field, honoured);
   }
   if (!isNothing(body.n)) checkInteger('n', body.n, 1, 1);
 }
@@ -246,9 +248,11 @@ async function* streamed(run: Run, withUsage: boolean): AsyncGenerator<ChatCompl
  * CONTEXT_FULL, NO_CHAT_TEMPLATE, and those of the session.
  */
 export function openai(model: Model, options: OpenAIOptions = {}): OpenAIClient {
-  const most = checkInteger('sessions', options.sessions ?? 4, 1, 1024);
+  const { sessions = 4 } = checkOptions('openai', options, clientNames);
+  const most = checkInteger('sessions', sessions, 1, 1024);
   const pool = new SessionPool(model, most);
   const create = async (body: ChatRequest, request: RequestOptions = {}) => {
+    checkSignal('create', request);
     const run = await start(model, pool, body, request);
     return body.stream === true ? streamed(run, body.stream_options?.include_usage === true)
       : whole(run);

@@ -11,6 +11,8 @@ import type { DownloadMonitor, LoadOptions } from '../api/load.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { PromptInput, PromptOptions, ResponseConstraint, Session } from '../api/session.js';
 import { checkOneOf } from '../api/errors.js';
+import { checkOptions, signalNames } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 import { onAbort } from '../util/on-abort.js';
 
 export interface LanguageModelMessage {
@@ -45,6 +47,11 @@ export interface LanguageModelCoreOptions {
   samplingMode?: SamplingMode | undefined;
 }
 
+const coreNames: NamesOf<LanguageModelCoreOptions> = {
+  expectedInputs: true, expectedOutputs: true, tools: true, temperature: true, topK: true,
+  samplingMode: true,
+};
+
 export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
   /** Aborting ends the creation, and later the session. */
   signal?: AbortSignal | undefined;
@@ -52,6 +59,10 @@ export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
   monitor?: ((monitor: DownloadMonitor) => void) | undefined;
   initialPrompts?: readonly LanguageModelMessage[] | undefined;
 }
+
+const createNames: NamesOf<LanguageModelCreateOptions> = {
+  ...coreNames, ...signalNames, monitor: true, initialPrompts: true,
+};
 
 export interface LanguageModelPromptOptions {
   signal?: AbortSignal | undefined;
@@ -61,12 +72,18 @@ export interface LanguageModelPromptOptions {
   omitResponseConstraintInput?: boolean | undefined;
 }
 
+const promptNames: NamesOf<LanguageModelPromptOptions> = {
+  ...signalNames, responseConstraint: true, omitResponseConstraintInput: true,
+};
+
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
 
 export interface LanguageModelSettings {
   /** What OneKV.availability() says, for a model that is not loaded yet. */
   available?: (() => Promise<boolean>) | undefined;
 }
+
+const settingsNames: NamesOf<LanguageModelSettings> = { available: true };
 
 /** Loads the model, with a signal and a monitor of the first caller. */
 export type LoadModel = (options: Pick<LoadOptions, 'signal' | 'monitor'>) => Promise<Model>;
@@ -266,8 +283,9 @@ export class LanguageModelSession extends EventTarget {
 
   /** The input as the session takes it. */
   #inputOf(input: LanguageModelPrompt,
-    { responseConstraint, omitResponseConstraintInput = false }: LanguageModelPromptOptions):
-  PromptInput {
+    options: LanguageModelPromptOptions): PromptInput {
+    const { responseConstraint, omitResponseConstraintInput = false } =
+      checkOptions('prompt', options, promptNames);
     if (omitResponseConstraintInput && responseConstraint === undefined) {
       throw new TypeError('omitResponseConstraintInput needs a responseConstraint');
     }
@@ -297,6 +315,7 @@ export class LanguageModelSession extends EventTarget {
  */
 export function languageModel(load: LoadModel,
   settings: LanguageModelSettings = {}): LanguageModelStatic {
+  checkOptions('languageModel', settings, settingsNames);
   let model: Promise<Model> | undefined;
   let isLoaded = false;
 
@@ -314,6 +333,7 @@ export function languageModel(load: LoadModel,
 
   return {
     async availability(options = {}) {
+      checkOptions('availability', options, createNames);
       try {
         checkCore(options);
       } catch {
@@ -323,8 +343,9 @@ export function languageModel(load: LoadModel,
       if (model !== undefined) return 'downloading';
       return await settings.available?.() === false ? 'unavailable' : 'downloadable';
     },
-    async create({ signal, monitor, initialPrompts, temperature, topK, samplingMode,
-      ...core } = {}) {
+    async create(options = {}) {
+      const { signal, monitor, initialPrompts, temperature, topK, samplingMode, ...core } =
+        checkOptions('create', options, createNames);
       checkCore(core);
       if (samplingMode !== undefined) {
         checkOneOf('samplingMode', samplingMode, Object.keys(temperatures));

@@ -1,6 +1,8 @@
 // OneKV.load and its siblings: each starts a worker of its own, and what goes wrong ends it.
 import type { Availability, Estimate, EstimateOptions, LoadOptions, OneKVStatic,
   WorkerOptions } from '../api/load.js';
+import { estimateNames, loadNames, storeNames, workerNames } from '../api/load.js';
+import { checkOptions } from '../api/options.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
 import { OneKVError, checkNumber, invalidArgument, reasonOf } from '../api/errors.js';
 import { progressEvent } from './events.js';
@@ -294,12 +296,16 @@ async function availability(platform: Platform,
 
 export function makeOneKV(platform: Platform): OneKVStatic {
   return {
-    load: (source, options = {}) => load(platform, source, options),
-    estimate: (source, options = {}) => estimate(platform, source, options),
-    availability: (options = {}) => availability(platform, options),
+    load: async (source, options = {}) =>
+      load(platform, source, checkOptions('load', options, loadNames)),
+    estimate: async (source, options = {}) =>
+      estimate(platform, source, checkOptions('estimate', options, estimateNames)),
+    availability: async (options = {}) =>
+      availability(platform, checkOptions('availability', options, workerNames)),
     models: {
-      list: (options = {}) => listModels(options),
-      delete: (key, options = {}) => deleteModel(key, options),
+      list: async (options = {}) => listModels(checkOptions('list', options, storeNames)),
+      delete: async (key, options = {}) =>
+        deleteModel(key, checkOptions('delete', options, storeNames)),
     },
   };
 }

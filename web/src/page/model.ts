@@ -1,8 +1,12 @@
 // The page's end of a model in a worker.
-import type { EngineReport, Model, ModelEventMap, Vocabulary } from '../api/model.js';
+import type { EngineReport, Model, ModelEventMap, TokenizeOptions, Vocabulary }
+  from '../api/model.js';
 import type { CacheCost, MemoryReport, StandardBytes } from '../api/memory.js';
 import type { Classification, ImageInput, Pixels } from '../api/image.js';
+import { tokenizeNames } from '../api/model.js';
+import { checkOptions, checkSignal } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
+import { restoreNames, sessionNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { CacheType, ModelDescription } from '../api/description.js';
 import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
@@ -98,6 +102,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   }
 
   async createSession(options: SessionOptions = {}): Promise<RemoteSession> {
+    checkOptions('createSession', options, sessionNames);
     const state = await this.client.call('createSession', wireSessionOptions(options),
       onPrefill(options));
     return this.hold(state, toolsByName(options.tools));
@@ -111,7 +116,8 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   }
 
   async restore(snapshot: Blob | ArrayBuffer | Uint8Array | Response,
-    { signal, tools }: RestoreOptions = {}): Promise<RemoteSession> {
+    options: RestoreOptions = {}): Promise<RemoteSession> {
+    const { signal, tools } = checkOptions('restore', options, restoreNames);
     const bytes = await bytesOf(snapshot);
     const state = await this.client.call('restore', { bytes },
       { signal, transfer: [bytes.buffer as ArrayBuffer] });
@@ -122,37 +128,40 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     return new Batch(sessions);
   }
 
-  memory({ signal }: SignalOptions = {}): Promise<MemoryReport> {
-    return this.client.call('memory', {}, { signal });
+  async memory(options: SignalOptions = {}): Promise<MemoryReport> {
+    return this.client.call('memory', {}, checkSignal('memory', options));
   }
 
-  trim({ signal }: SignalOptions = {}): Promise<void> {
-    return this.client.call('trim', {}, { signal });
+  async trim(options: SignalOptions = {}): Promise<void> {
+    return this.client.call('trim', {}, checkSignal('trim', options));
   }
 
-  tokenize(input: string | readonly ChatMessage[],
-    { signal, special = false }: SignalOptions & { special?: boolean } = {}): Promise<number[]> {
+  async tokenize(input: string | readonly ChatMessage[],
+    options: TokenizeOptions = {}): Promise<number[]> {
+    const { signal, special = false } = checkOptions('tokenize', options, tokenizeNames);
     return this.client.call('tokenize', { input: wireInput(input), special }, { signal });
   }
 
-  detokenize(tokens: Iterable<number>,
-    { signal, special = false }: SignalOptions & { special?: boolean } = {}): Promise<string> {
+  async detokenize(tokens: Iterable<number>, options: TokenizeOptions = {}): Promise<string> {
+    const { signal, special = false } = checkOptions('detokenize', options, tokenizeNames);
     return this.client.call('detokenize', { tokens: Int32Array.from(tokens), special },
       { signal });
   }
 
   async constrain(constraint: ResponseConstraint,
-    { signal }: SignalOptions = {}): Promise<Constraint> {
+    options: SignalOptions = {}): Promise<Constraint> {
+    const { signal } = checkSignal('constrain', options);
     const grammar = wireGrammar(constraint);
     await this.client.call('constrain', { grammar }, { signal });
     return new CheckedConstraint(grammar);
   }
 
-  vocabulary({ signal }: SignalOptions = {}): Promise<Vocabulary> {
-    return this.client.call('vocabulary', {}, { signal });
+  async vocabulary(options: SignalOptions = {}): Promise<Vocabulary> {
+    return this.client.call('vocabulary', {}, checkSignal('vocabulary', options));
   }
 
-  classify(image: ImageInput, { signal }: SignalOptions = {}): Promise<Classification> {
+  async classify(image: ImageInput, options: SignalOptions = {}): Promise<Classification> {
+    const { signal } = checkSignal('classify', options);
     const { width, height, data } = image;
     return this.client.call('classify', { width, height, data: data as Pixels['data'] },
       { signal });

@@ -4,7 +4,10 @@ import type { AppendOptions, AttentionMap, AttentionOptions, GeneratedPart, Gene
   PromptOptions, SaveOptions, Session, SessionEventMap, SessionOptions,
   TokenConstraint } from '../api/session.js';
 import type { SessionMemory } from '../api/memory.js';
+import { checkOptions, checkSignal } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
+import { samplingNames } from '../api/sampling.js';
+import { appendNames, attentionNames, promptNames, saveNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { Answer, textStream } from './answer.js';
@@ -143,9 +146,11 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   generate(input: PromptInput, options: PromptOptions = {}): Answer {
-    return new Answer((signal, onPart) => (this.#canExecute
-      ? this.#rounds(input, options, signal, onPart)
-      : this.#round(input, options, signal, onPart)), options.signal);
+    return new Answer(async (signal, onPart) => {
+      checkOptions('prompt', options, promptNames);
+      return this.#canExecute ? this.#rounds(input, options, signal, onPart)
+        : this.#round(input, options, signal, onPart);
+    }, options.signal);
   }
 
   get #canExecute(): boolean {
@@ -236,39 +241,49 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   async append(input: PromptInput, options: AppendOptions = {}): Promise<void> {
+    checkOptions('append', options, appendNames);
     await this.#change('append', { input: wireInput(input) }, onPrefill(options));
   }
 
-  async measureContextUsage(input: PromptInput, { signal }: SignalOptions = {}): Promise<number> {
+  async measureContextUsage(input: PromptInput, options: SignalOptions = {}): Promise<number> {
+    const { signal } = checkSignal('measureContextUsage', options);
     return this.#call('measure', { input: wireInput(input) }, { signal });
   }
 
-  async clone({ signal }: SignalOptions = {}): Promise<RemoteSession> {
+  async clone(options: SignalOptions = {}): Promise<RemoteSession> {
+    const { signal } = checkSignal('clone', options);
     return this.model.hold(await this.#call('clone', {}, { signal }), this.#tools);
   }
 
-  async truncate(count: number, { signal }: SignalOptions = {}): Promise<void> {
+  async truncate(count: number, options: SignalOptions = {}): Promise<void> {
+    const { signal } = checkSignal('truncate', options);
     await this.#change('truncate', { count }, { signal });
   }
 
-  tokens({ signal }: SignalOptions = {}): Promise<Int32Array> {
+  async tokens(options: SignalOptions = {}): Promise<Int32Array> {
+    const { signal } = checkSignal('tokens', options);
     return this.#call('tokens', {}, { signal });
   }
 
-  async setSampling(sampling: SamplingOptions, { signal }: SignalOptions = {}): Promise<void> {
+  async setSampling(sampling: SamplingOptions, options: SignalOptions = {}): Promise<void> {
+    const { signal } = checkSignal('setSampling', options);
+    checkOptions('setSampling', sampling, samplingNames);
     await this.#call('setSampling', { sampling }, { signal });
   }
 
-  async save({ format = 'cache', signal }: SaveOptions = {}): Promise<Blob> {
+  async save(options: SaveOptions = {}): Promise<Blob> {
+    const { format = 'cache', signal } = checkOptions('save', options, saveNames);
     const bytes = await this.#call('save', { format }, { signal });
     return new Blob([bytes], { type: 'application/octet-stream' });
   }
 
-  memory({ signal }: SignalOptions = {}): Promise<SessionMemory> {
+  async memory(options: SignalOptions = {}): Promise<SessionMemory> {
+    const { signal } = checkSignal('memory', options);
     return this.#call('sessionMemory', {}, { signal });
   }
 
-  attention({ layer, head, queries, signal }: AttentionOptions): Promise<AttentionMap> {
+  async attention(options: AttentionOptions): Promise<AttentionMap> {
+    const { layer, head, queries, signal } = checkOptions('attention', options, attentionNames);
     return this.#call('attention', { layer, head, queries }, { signal });
   }
 

@@ -1,11 +1,14 @@
 // A source's bytes become a model, piece by piece.
 import type { Engine } from '../engine/engine.js';
+import { modelNames } from '../engine/loader.js';
 import type { Loader, ModelOptions } from '../engine/loader.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 import type { ModelSource } from '../api/source.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { Model } from '../engine/model.js';
 import { Arrived } from './arrived.js';
-import { sourceOf } from './source.js';
+import { sourceNames, sourceOf } from './source.js';
 import { warmUp } from '../engine/warm-up.js';
 import type { Reading, Source, SourceOptions } from './source.js';
 
@@ -22,6 +25,8 @@ export interface LoadProgress {
 export interface LoadOptions extends ModelOptions, SourceOptions {
   onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
+
+const loadNames: NamesOf<LoadOptions> = { ...modelNames, ...sourceNames, onProgress: true };
 
 /** The error with the source's name in front; what did not come from us is a failed source. */
 function named(error: unknown, name: string): OneKVError {
@@ -57,7 +62,7 @@ async function feed(loader: Loader, opened: Reading, options: LoadOptions,
  */
 export async function loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
-  const from = sourceOf(source, options);
+  const from = sourceOf(source, checkOptions('loadModel', options, loadNames));
   return withLoader(engine, from, () => from.open(), options, async (loader, reading) => {
     await feed(loader, reading, options, () => false);
     const model = loader.finish();
@@ -80,7 +85,7 @@ export async function loadModel(engine: Engine | Promise<Engine>, source: ModelS
 export async function readHeader<T>(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
   const header = { ...options, headerOnly: true };
-  const from = sourceOf(source, options);
+  const from = sourceOf(source, checkOptions('readHeader', options, loadNames));
   return withLoader(engine, from, () => from.openHeader(), header, async (loader, reading) => {
     await feed(loader, reading, options, () => loader.hasHeader);
     // A file that ends before: finishing says so in core's words.
@@ -114,13 +119,15 @@ export async function storeModel(engine: Engine | Promise<Engine>, source: Model
 async function withLoader<T>(engine: Engine | Promise<Engine>, source: Source,
   open: () => Promise<Reading>, options: LoadOptions,
   use: (loader: Loader, reading: Reading) => Promise<T>): Promise<T> {
+  const { cacheType, arithmetic, contextLength, batch, headerOnly } = options;
   for (;;) {
     options.signal?.throwIfAborted();
     const opening = engine instanceof Promise ? open() : undefined;
     opening?.catch(() => {}); // Its turn comes after the engine's errors.
     let loader: Loader;
     try {
-      loader = (await engine).openLoader(options);
+      loader = (await engine).openLoader(
+        { cacheType, arithmetic, contextLength, batch, headerOnly });
     } catch (error) {
       await opening?.then((reading) => reading.leave(error)).catch(() => {});
       throw error;

@@ -1,5 +1,8 @@
 // Where a model's bytes come from, as one kind of thing: an async iterable of pieces with a name
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
+import { accessNames } from '../api/source.js';
 import type { AccessOptions, ModelPart, ModelSource, OpenedSource } from '../api/source.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { SharedFiles, StoreChoice } from '../api/store.js';
@@ -47,6 +50,11 @@ export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
   /** Hears why a model was not stored, in a line. */
   onNote?: ((note: string) => void) | undefined;
 }
+
+export const sourceNames: NamesOf<SourceOptions> = {
+  ...accessNames, signal: true, integrity: true, store: true, key: true, shared: true,
+  onNote: true,
+};
 
 /** The URL of a source that is one; undefined for other sources. Error: INVALID_ARGUMENT. */
 function urlOf(source: ModelPart): URL | undefined {
@@ -180,5 +188,5 @@ export function sourceOf(source: ModelSource, options: SourceOptions = {}): Sour
  * gives. Errors as Source. */
 export async function openSource(source: ModelSource,
   options: SourceOptions = {}): Promise<OpenedSource> {
-  return sourceOf(source, options).open();
+  return sourceOf(source, checkOptions('openSource', options, sourceNames)).open();
 }

@@ -6,6 +6,8 @@ import { OneKVError, reasonOf } from '../api/errors.js';
 import { thinkingFormOf } from './answer-reader.js';
 import type { ThinkingForm } from './answer-reader.js';
 import { templateItems } from './chat-tools.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 import type { TextKeys } from './keys.js';
 import { strftime } from './strftime.js';
 import { rewriteTemplate, templateFunctions } from './template-rewrite.js';
@@ -22,6 +24,10 @@ export interface ChatTemplateOptions {
   /** The day that a template which prints one prints; default: today. */
   date?: Date | undefined;
 }
+
+const templateNames: NamesOf<ChatTemplateOptions> = {
+  addGenerationPrompt: true, tools: true, templateArguments: true, date: true,
+};
 
 export class ChatTemplate {
   /** The template's source, Jinja. */
@@ -55,7 +61,7 @@ export class ChatTemplate {
   /** The prompt as text, to be encoded with `special: true`. Error: BAD_CHAT_TEMPLATE with the
    * template's own words, where it refuses the messages. */
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
-    const tools = options.tools ?? [];
+    const { tools = [] } = checkOptions('render', options, templateNames);
     const items = (hasSystem: boolean) => ({
       ...options.templateArguments,
       ...templateItems(this.source, messages, tools, hasSystem),

@@ -8,6 +8,8 @@
 // not strings, so that a character that spans tokens is never cut.
 import { Tokenizer as Pipeline } from '@huggingface/tokenizers';
 import { OneKVError, reasonOf } from '../api/errors.js';
+import { checkOptions } from '../api/options.js';
+import type { NamesOf } from '../api/options.js';
 import { SPACE_MARK, kindOf } from './tokenizer-kinds.js';
 import type { TextKeys } from './keys.js';
 
@@ -30,15 +32,21 @@ export interface EncodeOptions {
   end?: boolean | undefined;
 }
 
+const encodeNames: NamesOf<EncodeOptions> = { special: true, begin: true, end: true };
+
 export interface DecodeOptions {
   /** Shows the text of control tokens too; default false. */
   special?: boolean | undefined;
 }
 
+const decodeNames: NamesOf<DecodeOptions> = { special: true };
+
 export interface StreamOptions extends DecodeOptions {
   /** The ids go on from others: a space in front is part of the text; default false. */
   continues?: boolean | undefined;
 }
+
+const streamNames: NamesOf<StreamOptions> = { ...decodeNames, continues: true };
 
 /** The bytes that characters of a byte-level vocabulary stand for (GPT-2's table). */
 function byteOfCharacter(): Map<string, number> {
@@ -155,7 +163,8 @@ export class Tokenizer {
 
   /** Text to ids. Bytes that the vocabulary lacks and has no token for are left out. */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    const { special = false, begin = true, end = false } = options;
+    const { special = false, begin = true, end = false } =
+      checkOptions('encode', options, encodeNames);
     const ids = begin && this.addsBos ? [this.bos as number] : [];
     const pattern = special ? this.#anySpecial : this.#userDefined;
     // Every second part is a special token's text.
@@ -182,7 +191,7 @@ export class Tokenizer {
 
   /** Ids to text. Bytes that are no whole character show as U+FFFD. */
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
-    const stream = this.stream(options);
+    const stream = this.stream(checkOptions('decode', options, decodeNames));
     let text = '';
     for (const id of ids) text += stream.push(id);
     return text + stream.end();
@@ -190,7 +199,7 @@ export class Tokenizer {
 
   /** Ids to text piece by piece; no piece ends inside a character. */
   stream(options: StreamOptions = {}): TextStream {
-    return new TextStream(this, options);
+    return new TextStream(this, checkOptions('stream', options, streamNames));
   }
 
   /** The token as its vocabulary writes it. */

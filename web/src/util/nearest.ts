@@ -25,7 +25,7 @@ function distance(a: string, b: string): number {
 const plain = (name: string) => name.toLowerCase().replace(/[^a-z0-9]/g, '');
 
 /** The known name that is nearest to `name`: at most a third of its letters are different, or one
- * is the beginning of the other. undefined if none is. */
+ * is the beginning or the end of the other. undefined if none is. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const typed = plain(name).slice(0, 64);
   if (typed === '') return undefined;
@@ -33,8 +33,9 @@ export function nearest(name: string, known: readonly string[]): string | undefi
   let least = Infinity;
   for (const candidate of known) {
     const other = plain(candidate);
-    const begins = typed.length >= 3 && (other.startsWith(typed) || typed.startsWith(other));
-    const apart = Math.min(distance(typed, other), begins ? 1.5 : Infinity);
+    const [short, long] = typed.length < other.length ? [typed, other] : [other, typed];
+    const isPart = short.length >= 3 && (long.startsWith(short) || long.endsWith(short));
+    const apart = Math.min(distance(typed, other), isPart ? 1.5 : Infinity);
     if (apart <= Math.max(1.5, typed.length / 3) && apart < least) {
       found = candidate;
       least = apart;
