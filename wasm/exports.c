@@ -66,6 +66,7 @@ const char *js_field_names(int which);
   X(queryHeads, c->kinds[0].n_heads)                                \
   X(kvHeads, c->kinds[0].n_kv_heads)                                \
   X(headWidth, c->kinds[0].key_width)                              \
+  X(latent, c->kinds[0].latent.rank)                       \
   X(outputs, c->n_outputs)                                 \
   X(vocabulary, c->n_vocabulary)                           \
   X(features, c->n_features)                               \

@@ -66,6 +66,13 @@ static void f32_silu_scalar(float *x, size_t n) {
   for (size_t c = 0; c < n; c++) x[c] = x[c] / (1.0f + expf(-x[c]));
 }
 
+static void f32_relu_squared_scalar(float *x, size_t n) {
+  for (size_t c = 0; c < n; c++) {
+    float positive = x[c] < 0.0f ? 0.0f : x[c]; /* a NaN stays */
+    x[c] = positive * positive;
+  }
+}
+
 static void f32_add_scalar(float *x, const float *y, size_t n) {
   for (size_t c = 0; c < n; c++) x[c] += y[c];
 }
@@ -178,6 +185,7 @@ void kernels_fill_scalar(kernel_table *table) {
   table->f32_activate[ONEKV_GELU_ERF] = f32_gelu_erf_scalar;
   table->f32_activate[ONEKV_GELU_TANH] = f32_gelu_tanh_scalar;
   table->f32_activate[ONEKV_SILU] = f32_silu_scalar;
+  table->f32_activate[ONEKV_RELU_SQUARED] = f32_relu_squared_scalar;
   table->f32_add = f32_add_scalar;
   table->f32_multiply = f32_multiply_scalar;
   table->f32_rotate_adjacent = f32_rotate_adjacent_scalar;

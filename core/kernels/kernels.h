@@ -21,6 +21,7 @@ typedef enum onekv_activation {
   ONEKV_GELU_ERF,  /* x · Φ(x), Φ by erf: exact GELU */
   ONEKV_GELU_TANH, /* the same by the tanh approximation of GPT-2 */
   ONEKV_SILU,      /* x / (1 + exp(-x)) */
+  ONEKV_RELU_SQUARED, /* max(x, 0)²; exact: same result in all variants */
   ONEKV_ACTIVATION_COUNT
 } onekv_activation;
 

@@ -19,6 +19,10 @@ typedef struct architecture_row {
   bool is_gated;
   bool causal;
   bool scales_embedding;  /* token rows are multiplied by √d */
+  float embedding_scale;  /* or by this; 0: by nothing */
+  float depth_scale;      /* s: branches are multiplied by s/√layers; 0: by nothing */
+  float width_base;       /* b: logits are multiplied by b/d; 0: by nothing */
+  float latent_epsilon;   /* of the norms of latents, whose key no file has; 0: no latents */
   bool has_windows;       /* attention.sliding_window is looked at */
   size_t window_period;   /* every n-th layer sees all positions; 0: all have a window */
   float window_rope_base; /* of layers with a window, unscaled; 0: they rotate as the others do */

@@ -30,13 +30,15 @@ static const char *const SHARINGS[] = {"QKV", "Q-K=V", "Q=K-V", "Q=K=V", NULL};
 static const char *const SHARED_ROPES[] = {"rotate-at-read", "rotate-unrotate", NULL};
 static const char *const POSITIONS[] = {"none", "learned", "rope", NULL};
 /* onekv.mlp.activation names function and gate together. */
-static const char *const MLPS[] = {"gelu_erf", "gelu_tanh", "swiglu", "geglu_tanh", NULL};
+static const char *const MLPS[] = {"gelu_erf", "gelu_tanh", "swiglu", "geglu_tanh",
+                                   "relu_squared", NULL};
 static const struct {
   onekv_activation activation;
   bool is_gated;
 } MLP_PARTS[] = {
-    {ONEKV_GELU_ERF, false}, {ONEKV_GELU_TANH, false}, {ONEKV_SILU, true}, {ONEKV_GELU_TANH, true}};
-static const char *const SCALINGS[] = {"none", "linear", "yarn", NULL};
+    {ONEKV_GELU_ERF, false}, {ONEKV_GELU_TANH, false}, {ONEKV_SILU, true}, {ONEKV_GELU_TANH, true},
+    {ONEKV_RELU_SQUARED, false}};
+static const char *const SCALINGS[] = {"none", "linear", "yarn", "longrope", NULL};
 static const char *const INPUTS[] = {"tokens", "features", NULL};
 static const char *const POOLINGS[] = {"each", "first", NULL};
 
@@ -77,22 +79,41 @@ static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *ki
   kind->value_width = kind->key_width;
   read_size(reader, "attention.value_length", false, 1, WIDTH_MAX, &kind->value_width);
   require(reader, kind->key_width > 0, "attention.head_count is larger than embedding_length");
-  require(reader, kind->value_width == kind->key_width,
-          "attention.value_length differs from attention.key_length");
   if (reader->status != ONEKV_OK) return;
   kind->score_divisor = sqrtf((float)kind->key_width);
   require(reader, kind->n_heads % kind->n_kv_heads == 0,
           "attention.head_count is no multiple of attention.head_count_kv");
   require(reader, kind->n_heads * kind->key_width <= WIDTH_MAX,
           "attention.head_count times key_length is too large");
+  require(reader, kind->n_heads * kind->value_width <= WIDTH_MAX,
+          "attention.head_count times value_length is too large");
 }
 
-static void read_yarn(key_reader *reader, size_t n_context, onekv_rope *rope) {
-  rope->n_context_original = n_context;
-  read_size(reader, "rope.scaling.original_context_length", false, 1, WIDTH_MAX * 16,
-            &rope->n_context_original);
-  /* Peng et al. 2023 (YaRN), eq. 22: the logits' temperature as a factor on cosines and sines. */
-  rope->attention_factor *= 1.0f + 0.1f * logf(rope->factor);
+/* Layers of experts are a key; that they are refused by it says more than a missing tensor. */
+static void refuse_experts(key_reader *reader, const onekv_config *config) {
+  size_t n_experts = 0;
+  size_t n_dense = config->n_layers;
+  read_size(reader, "expert_count", false, 0, WIDTH_MAX, &n_experts);
+  if (n_experts > 0) n_dense = 0;
+  read_size(reader, "leading_dense_block_count", false, 0, ONEKV_LAYERS_MAX, &n_dense);
+  if (reader->status != ONEKV_OK || n_dense >= config->n_layers) return;
+  reader->status = error_set(reader->error, ONEKV_UNSUPPORTED_MODEL,
+                             "model %s: found %zu experts in layers behind %zu, expected none: "
+                             "mixtures of experts (MoE) are not supported",
+                             reader->architecture, n_experts, n_dense);
+}
+
+static void read_yarn(key_reader *reader, layer_kind *kind) {
+  onekv_rope *rope = &kind->rope;
+  /* Peng et al. 2023 (YaRN), eq. 22: the logits' temperature as a factor on cosines and sines; with
+   * latents, of which only a part rotates, as one on all of a score. */
+  float log_multiplier = 0.0f;
+  if (kind->latent.rank > 0) {
+    read_number(reader, "rope.scaling.yarn_log_multiplier", false, 0.0f, 10.0f, &log_multiplier);
+  }
+  float m = 1.0f + (log_multiplier > 0.0f ? log_multiplier : 0.1f) * logf(rope->factor);
+  if (log_multiplier > 0.0f) kind->score_divisor /= m * m;
+  else rope->attention_factor *= m;
   rope->beta_fast = 32.0f;
   rope->beta_slow = 1.0f;
   read_number(reader, "rope.scaling.yarn_beta_fast", false, 1e-3f, 1e4f, &rope->beta_fast);
@@ -113,10 +134,13 @@ static void read_rope(key_reader *reader, const onekv_config *config, layer_kind
   rope->factor = 1.0f;
   rope->attention_factor = 1.0f;
   read_number(reader, "rope.scaling.attn_factor", false, 1e-3f, 1e3f, &rope->attention_factor);
-  if (scaling == ONEKV_ROPE_UNSCALED) return;
+  rope->n_context_original = config->n_context;
+  read_size(reader, "rope.scaling.original_context_length", false, 1, WIDTH_MAX * 16,
+            &rope->n_context_original);
+  if (scaling == ONEKV_ROPE_UNSCALED || scaling == ONEKV_ROPE_LONG) return;
   read_number(reader, "rope.scaling.factor", false, 1e-3f, 1e6f, &rope->factor);
   if (scaling == ONEKV_ROPE_YARN && reader->status == ONEKV_OK) {
-    read_yarn(reader, config->n_context, rope);
+    read_yarn(reader, kind);
   }
 }
 
@@ -153,7 +177,7 @@ static void read_key_time(key_reader *reader, const onekv_config *config, layer_
   read_name(reader, "onekv.attention.shared_rope", SHARED_ROPES, &shared_rope);
   bool rotates = kind->rope.n_rotated > 0;
   kind->keys = KEYS_AT_WRITE;
-  if (!kind->shares_row) return;
+  if (!kind->shares_row || kind->latent.rank > 0) return;
   if (rotates && shared_rope == ONEKV_ROTATE_UNROTATE) {
     kind->keys = KEYS_AND_BACK;
   } else if (rotates || config->has_qk_norm) {
@@ -180,7 +204,9 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
   config->n_outputs = head->n_rows;
   config->has_class_row = gguf_find_tensor(file, "cls_embd.weight") != NULL;
   config->has_score_map = gguf_find_tensor(file, "blk.0.attn_score_scale.weight") != NULL;
-  config->has_qk_norm = gguf_find_tensor(file, "blk.0.attn_k_norm.weight") != NULL;
+  config->has_qk_norm = config->latent_epsilon == 0.0f &&
+                        gguf_find_tensor(file, "blk.0.attn_k_norm.weight") != NULL;
+  config->has_joined_latent = gguf_find_tensor(file, "blk.0.attn_kv_b.weight") != NULL;
   const size_t n_max = (size_t)WIDTH_MAX * 16;
   bool sizes_fit = input->n_rows <= n_max && head->n_rows <= n_max;
   require(reader, sizes_fit, "the vocabulary is larger than 16777216");
@@ -205,8 +231,21 @@ static void set_defaults(const architecture_row *row, onekv_config *config) {
   config->activation = row->activation;
   config->is_gated = row->is_gated;
   config->causal = row->causal;
-  config->embedding_scale = 1.0f;
+  config->latent_epsilon = row->latent_epsilon;
+  config->embedding_scale = row->embedding_scale > 0.0f ? row->embedding_scale : 1.0f;
+  config->residual_scale = 1.0f;
+  config->logit_scale = 1.0f;
   config->n_kinds = 1;
+}
+
+/* Scales that follow from the architecture and the model's size. */
+static void set_scales(const architecture_row *row, onekv_config *config) {
+  float d = (float)config->n_embedding;
+  if (row->scales_embedding) config->embedding_scale = sqrtf(d);
+  if (row->depth_scale > 0.0f) {
+    config->residual_scale = row->depth_scale / sqrtf((float)config->n_layers);
+  }
+  if (row->width_base > 0.0f) config->logit_scale = row->width_base / d;
 }
 
 onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error) {
@@ -219,6 +258,11 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
   set_defaults(row, config);
   read_shapes(&reader, config, kind);
   read_names(&reader, config, kind, &takes_features);
+  if (row->latent_epsilon > 0.0f) read_latent(&reader, config, kind);
+  require(&reader, !kind->shares_row || kind->latent.rank > 0 ||
+                       kind->value_width == kind->key_width,
+          "attention.value_length differs from attention.key_length, and K=V");
+  refuse_experts(&reader, config);
   if (reader.status == ONEKV_OK && config->position == ONEKV_ROPE) {
     kind->rope.halves = row->rope_halves;
     read_rope(&reader, config, kind);
@@ -227,10 +271,13 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
                                                              : "attention.layer_norm_rms_epsilon";
   read_number(&reader, epsilon_key, true, 0.0f, 1.0f, &config->norm_epsilon);
   read_tensors(&reader, config, takes_features);
+  require(&reader, kind->rope.scaling != ONEKV_ROPE_LONG ||
+                       gguf_find_tensor(file, "rope_factors_short.weight") != NULL,
+          "rope.scaling.type is longrope, but tensor rope_factors_short.weight is missing");
   read_key_time(&reader, config, kind);
   read_windows(&reader, row, config);
   if (reader.status != ONEKV_OK) return reader.status;
-  if (row->scales_embedding) config->embedding_scale = sqrtf((float)config->n_embedding);
+  set_scales(row, config);
   for (size_t n = 0; n < config->n_layers; n++) config->cached_by[n] = (uint16_t)n;
   return ONEKV_OK;
 }

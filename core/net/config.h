@@ -47,7 +47,8 @@ typedef enum onekv_norm_place {
 typedef enum onekv_rope_scaling {
   ONEKV_ROPE_UNSCALED,
   ONEKV_ROPE_LINEAR,
-  ONEKV_ROPE_YARN
+  ONEKV_ROPE_YARN,
+  ONEKV_ROPE_LONG /* LongRoPE (Ding et al. 2024): only by the file's lists of divisors */
 } onekv_rope_scaling;
 
 typedef struct onekv_rope {
@@ -59,8 +60,19 @@ typedef struct onekv_rope {
   float factor; /* context is longer by this factor than trained; 1 without scaling */
   float attention_factor; /* magnitude m of cosines and sines; 1 but for YaRN */
   float beta_fast, beta_slow;
-  size_t n_context_original; /* YaRN: context before scaling */
+  size_t n_context_original; /* YaRN, LongRoPE: context before scaling */
 } onekv_rope;
+
+/* Latent attention (MLA; DeepSeek-V2, 2024, eq. 9 to 19) in absorbed form. A position's one cached
+ * row is [c | κ]: c the normed latent, κ the key's rotated part. Query head i meets it as
+ * [W_k,iᵀ q | R q'], so that the score is that of the key [W_k,i c | κ]; the value is c, and a
+ * head's output is W_v,i Σ p c. κ and q' have rope.n_rotated elements. */
+typedef struct latent_widths {
+  size_t rank;       /* r: of c; 0: the layer has no latent, and the rest says nothing */
+  size_t query_rank; /* of the latent that queries come from; 0: they come from x */
+  size_t plain;      /* of q, the part of a query head without a position */
+  size_t value;      /* of a head's output behind W_v */
+} latent_widths;
 
 /* Everything in which layers of one model differ. Widths are in elements. */
 typedef struct layer_kind {
@@ -71,6 +83,7 @@ typedef struct layer_kind {
   bool shares_row;     /* the value is a part of the key's row: one tensor is cached */
   size_t value_offset; /* where it begins there (K=V: 0, and v = k) */
   bool query_is_key;   /* Q=K: query head i is key head ⌊i·g/H⌋ */
+  latent_widths latent;
   key_time keys;
   onekv_rope rope;
   size_t window;       /* positions that a query sees, its own included; 0: all before it */
@@ -92,14 +105,18 @@ typedef struct onekv_config {
   onekv_norm norm;
   unsigned norm_places; /* onekv_norm_place */
   float norm_epsilon;
+  float latent_epsilon; /* of the norms of latents */
   onekv_activation activation;
   bool is_gated;         /* MLP: down(act(gate(n)) · up(n)) instead of down(act(up(n))) */
   float embedding_scale; /* of token rows; 1: as they are */
+  float residual_scale;  /* of what a branch adds to the residual stream; 1: as it is */
+  float logit_scale;     /* of logits; 1: as they are */
   bool causal;
   bool has_class_row;    /* cls_embd is put before the input */
   bool pools_first;      /* logits of position 0 only */
   bool has_separate_head; /* output.weight; else tied to token_embd */
   bool has_qk_norm;
+  bool has_joined_latent; /* attn_kv_b holds what else attn_k_b and attn_v_b hold */
   bool has_score_map; /* (X)+: temperature and key bias per layer */
   size_t n_kinds;
   layer_kind kinds[ONEKV_KINDS_MAX];    /* the first is that of layers without a window */
@@ -120,6 +137,15 @@ static inline const layer_kind *config_kind(const onekv_config *config, size_t l
 /* The shortest window of its layers, 0 where none has one; and how many layers have one. */
 size_t onekv_window(const onekv_config *config);
 size_t onekv_n_windowed(const onekv_config *config);
+
+/* Elements of a query head as it is projected, and of a head's output as attn_output reads it. */
+static inline size_t kind_query_width(const layer_kind *kind) {
+  return kind->latent.rank > 0 ? kind->latent.plain + kind->rope.n_rotated : kind->key_width;
+}
+
+static inline size_t kind_output_width(const layer_kind *kind) {
+  return kind->latent.rank > 0 ? kind->latent.value : kind->value_width;
+}
 
 onekv_sharing onekv_sharing_of(const layer_kind *kind);
 /* "QKV", "Q-K=V", "Q=K-V", "Q=K=V". */

@@ -10,4 +10,9 @@
  * rope.freq_base_swa. */
 void read_windows(key_reader *reader, const architecture_row *row, onekv_config *config);
 
+/* Latent attention: turns a kind whose widths are those of the expanded heads into one of a cached
+ * row (latent_widths). Keys: attention.kv_lora_rank, q_lora_rank, key_length_mla and
+ * value_length_mla (newer files, whose key_length is the row's), rope.dimension_count. */
+void read_latent(key_reader *reader, const onekv_config *config, layer_kind *kind);
+
 #endif

@@ -15,6 +15,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "core/net/latent.h"
 #include "core/net/tensors.h"
 
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
@@ -32,22 +33,33 @@ static float *take_rows(memory_arena *arena, size_t n, size_t width) {
   return arena_take(arena, n, width * sizeof(float));
 }
 
+/* Of the pairs' frequencies, for a model that is opened for positions below n_context; or NULL. */
+static const float *rope_divisors(const onekv_rope *rope, const model_weights *weights,
+                                  size_t n_context) {
+  if (weights->rope_frequencies != NULL) return weights->rope_frequencies;
+  return n_context > rope->n_context_original ? weights->rope_factors_long
+                                              : weights->rope_factors_short;
+}
+
 void forward_scratch_make(const onekv_config *config, const model_weights *weights,
                           size_t n_context, memory_arena *arena, forward_scratch *scratch) {
   size_t n = scratch->n_rows_max;
   size_t d = config->n_embedding;
   size_t n_mlp = widest(config, EXTENT_MLP);
-  size_t n_queries = widest(config, EXTENT_QUERIES);
-  size_t n_heads = widest(config, EXTENT_HEADS);
-  size_t columns = largest(largest(d, largest(n_queries, n_heads)),
+  size_t n_query_rank = widest(config, EXTENT_QUERY_RANK);
+  size_t n_sums = widest(config, EXTENT_SUMS);
+  size_t n_expanded = largest(widest(config, EXTENT_QUERIES), widest(config, EXTENT_HEADS));
+  size_t columns = largest(largest(largest(d, n_query_rank), largest(n_expanded, n_sums)),
                            largest(n_mlp, config->n_features));
   scratch->x = take_rows(arena, n, d);
   scratch->normed = take_rows(arena, n, d);
   scratch->branch = take_rows(arena, n, d);
-  scratch->queries = take_rows(arena, n, n_queries);
+  scratch->query_latents = take_rows(arena, n, n_query_rank);
+  scratch->expanded = take_rows(arena, n, widest(config, EXTENT_RANK) > 0 ? n_expanded : 0);
+  scratch->queries = take_rows(arena, n, widest(config, EXTENT_MEETING));
   scratch->rows = take_rows(arena, n, widest(config, EXTENT_KEYS));
   scratch->values = take_rows(arena, n, widest(config, EXTENT_VALUES));
-  scratch->heads = take_rows(arena, n, n_heads);
+  scratch->heads = take_rows(arena, n, n_sums);
   scratch->gate = take_rows(arena, n, n_mlp);
   scratch->up = take_rows(arena, n, n_mlp);
   scratch->picked = take_rows(arena, scratch->n_logits_max, d);
@@ -61,8 +73,8 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
     scratch->cosines[i] = take_rows(arena, n, rope->n_rotated / 2);
     scratch->sines[i] = take_rows(arena, n, rope->n_rotated / 2);
     if (rope->n_rotated == 0) continue;
-    rope_tables_make(rope, n_context, i == 0 ? weights->rope_frequencies : NULL, arena,
-                     &scratch->rope[i]);
+    const float *divisors = i == 0 ? rope_divisors(rope, weights, n_context) : NULL;
+    rope_tables_make(rope, n_context, divisors, arena, &scratch->rope[i]);
   }
 }
 
@@ -94,12 +106,18 @@ static const float *read_branch(const forward_model *model, forward_scratch *scr
   return scratch->normed;
 }
 
+static void scale(float *x, size_t n, float factor) {
+  for (size_t c = 0; c < n && factor != 1.0f; c++) x[c] *= factor;
+}
+
 /* x += what the branch gave, normed where it has a norm behind it. */
 static void add_branch(const forward_model *model, forward_scratch *scratch,
                        const norm_weights *norm, size_t n_rows) {
   float *branch = scratch->branch;
+  size_t n = n_rows * model->config->n_embedding;
   if (norm->gain != NULL) normalise(model, norm, branch, n_rows, branch);
-  model->kernels->f32_add(scratch->x, branch, n_rows * model->config->n_embedding);
+  scale(branch, n, model->config->residual_scale);
+  model->kernels->f32_add(scratch->x, branch, n);
 }
 
 /* The angles of a position, for each kind of layer that rotates. */
@@ -132,9 +150,7 @@ static void embed(const forward_model *model, forward_scratch *scratch,
       float *x = scratch->x + row * d;
       if (batch->tokens != NULL) {
         matrix_row(model->kernels, &weights->token_embedding, (size_t)batch->tokens[row], x);
-        for (size_t c = 0; c < d && config->embedding_scale != 1.0f; c++) {
-          x[c] *= config->embedding_scale;
-        }
+        scale(x, d, config->embedding_scale);
       } else if (weights->class_row != NULL && position == 0) {
         memcpy(x, weights->class_row, d * sizeof *x);
       }
@@ -193,11 +209,15 @@ static void project(const forward_model *model, forward_scratch *scratch, size_t
   if (has_own_cache && !kind->shares_row) {
     products[n_products++] = (matmul_product){&layer->value, scratch->values};
   }
-  if (!kind->query_is_key) {
-    products[n_products++] = (matmul_product){&layer->query, scratch->queries};
+  if (kind->latent.query_rank > 0) {
+    products[n_products++] = (matmul_product){&layer->query_down, scratch->query_latents};
+  } else if (!kind->query_is_key) {
+    float *queries = kind->latent.rank > 0 ? scratch->expanded : scratch->queries;
+    products[n_products++] = (matmul_product){&layer->query, queries};
   }
   matmul(model->pool, model->kernels, products, n_products, x, n_rows, &scratch->matmul);
   if (kind->query_is_key) copy_rows_to_queries(kind, scratch, n_rows);
+  if (kind->latent.rank > 0) latent_project(model, scratch, n, n_rows);
   size_t n_query_heads = n_rows * kind->n_heads;
   normalise_heads(model, scratch->queries, n_query_heads, kind->key_width, layer->query_norm);
   rotate(model, scratch, n, scratch->queries, kind->n_heads, n_rows, false);
@@ -270,6 +290,7 @@ static void attend(const forward_model *model, forward_scratch *scratch,
   call.scratch = scratch->tiles;
   attention(model->pool, &call);
   if (call.kind->keys == KEYS_AND_BACK) unrotate(model, scratch, n, batch->n_rows);
+  if (call.kind->latent.rank > 0) latent_expand(model, scratch, n, batch->n_rows);
 }
 
 /* branch = down(act(gate(x)) · up(x)), or without a gate down(act(up(x))). */
@@ -293,6 +314,7 @@ static void read_out(const forward_model *model, forward_scratch *scratch,
   for (size_t i = 0; i < batch->n_logits; i++) {
     const float *x = scratch->x + batch->logit_rows[i] * d;
     normalise(model, &model->weights->output_norm, x, 1, scratch->picked + i * d);
+    scale(scratch->picked + i * d, d, model->config->logit_scale);
   }
   if (batch->n_logits == 0) return;
   product(model, scratch, &model->weights->head, scratch->picked, batch->n_logits,
@@ -314,7 +336,9 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
     append(model, scratch, batch, n);
     if (!is_seen(batch, n, scratch->queries)) return;
     attend(model, scratch, batch, n);
-    product(model, scratch, &layer->output, scratch->heads, n_rows, scratch->branch);
+    bool has_latent = config_kind(model->config, n)->latent.rank > 0;
+    const float *heads = has_latent ? scratch->expanded : scratch->heads;
+    product(model, scratch, &layer->output, heads, n_rows, scratch->branch);
     add_branch(model, scratch, &layer->attention_post_norm, n_rows);
     x = read_branch(model, scratch, &layer->mlp_norm, n_rows);
     mlp(model, scratch, n, x, n_rows);

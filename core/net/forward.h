@@ -16,6 +16,8 @@ typedef struct forward_scratch {
   float *x;       /* [rows][d]: the residual stream */
   float *normed;  /* [rows][d]: what a branch reads */
   float *branch;  /* [rows][d]: what a branch adds to x; a position's row while embedding */
+  float *query_latents; /* [rows][query rank] */
+  float *expanded; /* [rows][H·…]: with a latent, queries as projected, and later heads' outputs */
   float *queries; /* [rows][H·k] */
   float *rows;    /* [rows][g·k]: keys, or what is key and value (K=V) */
   float *values;  /* [rows][g·v] */

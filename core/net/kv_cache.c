@@ -208,12 +208,27 @@ static uint8_t *tile_at(const kv_cache *cache, size_t page, const kv_layer *laye
 /* Row of a tile: without the scales, which stand behind all rows of an i8 tile. */
 static void *row_at(const kv_stream_layout *rows, onekv_cache_type type, uint8_t *tile,
                     size_t row) {
-  size_t scale_bytes = type == ONEKV_CACHE_I8 ? sizeof(float) : 0;
+  size_t scale_bytes = type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
   return tile + row * (rows->row_bytes - scale_bytes);
 }
 
-static float *scales_of(const kv_stream_layout *rows, uint8_t *tile) {
-  return row_at(rows, ONEKV_CACHE_I8, tile, KV_PAGE_POSITIONS);
+static float *scales_of(const kv_stream_layout *rows, uint8_t *tile, size_t row) {
+  float *scales = row_at(rows, ONEKV_CACHE_I8, tile, KV_PAGE_POSITIONS);
+  return scales + row * rows->n_parts;
+}
+
+static void encode_i8(const kernel_table *kernels, const kv_stream_layout *rows, const float *x,
+                      int8_t *out, float *scales) {
+  size_t n = rows->first_part;
+  kernels->i8_encode(x, n, out, &scales[0]);
+  if (n < rows->width) kernels->i8_encode(x + n, rows->width - n, out + n, &scales[1]);
+}
+
+static void decode_i8(const kernel_table *kernels, const kv_stream_layout *rows, const int8_t *x,
+                      const float *scales, float *out) {
+  size_t n = rows->first_part;
+  kernels->i8_decode(x, n, scales[0], out);
+  if (n < rows->width) kernels->i8_decode(x + n, rows->width - n, scales[1], out + n);
 }
 
 void kv_cache_write(kv_cache *cache, size_t layer_index, kv_stream stream, size_t position,
@@ -232,7 +247,7 @@ void kv_cache_write(kv_cache *cache, size_t layer_index, kv_stream stream, size_
         kernels->f16_encode(x, rows->width, out);
         break;
       case ONEKV_CACHE_I8:
-        kernels->i8_encode(x, rows->width, out, &scales_of(rows, tile)[index]);
+        encode_i8(kernels, rows, x, out, scales_of(rows, tile, index));
         break;
       default:
         memcpy(out, x, rows->width * sizeof *x);
@@ -324,9 +339,9 @@ const float *kv_cache_read(const kv_cache *cache, size_t layer_index, kv_stream 
     kernels->f16_decode(row_at(rows, type, tile, 0), n * width, scratch);
     return scratch;
   }
-  const float *scales = scales_of(rows, tile);
   for (size_t i = 0; i < n; i++) {
-    kernels->i8_decode(row_at(rows, type, tile, i), width, scales[i], scratch + i * width);
+    decode_i8(kernels, rows, row_at(rows, type, tile, i), scales_of(rows, tile, i),
+              scratch + i * width);
   }
   return scratch;
 }

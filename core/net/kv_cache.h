@@ -6,8 +6,9 @@
  *
  * A page holds KV_PAGE_POSITIONS positions for all layers of its span. Inside it, one tile after
  * the other, [layer][stream][KV head], each tile [position][width] in the cache's element type; an
- * i8 tile is followed by its f32 scales [position]. A layer has one stream when the value is a part
- * of the key's row (K=V), else two (keys, values), and none when it reads another layer's.
+ * i8 tile is followed by its f32 scales [position][parts]: a row with a latent, whose two parts
+ * differ in size, has a scale for each, any other row one. A layer has one stream when the value is
+ * a part of the key's row (K=V), else two (keys, values), and none when it reads another layer's.
  *
  * Pages come from a pool that several sessions share, and are counted by reference: a clone
  * shares all pages with its origin, and whoever writes into a shared page gets a copy first.
@@ -33,7 +34,9 @@ typedef enum kv_stream { KV_ROW, KV_VALUE, KV_STREAM_COUNT } kv_stream;
 typedef struct kv_stream_layout {
   size_t offset;     /* of KV head 0's tile in a page */
   size_t width;      /* elements of a row */
-  size_t row_bytes;  /* of one position's head: its scale included */
+  size_t first_part; /* of these, those with a scale of their own; the rest, if any, has another */
+  size_t n_parts;    /* 1 or 2 */
+  size_t row_bytes;  /* of one position's head: its scales included */
   size_t tile_bytes; /* KV_PAGE_POSITIONS rows */
 } kv_stream_layout;
 
@@ -58,8 +61,8 @@ typedef struct kv_layout {
   kv_span spans[KV_SPANS_MAX];
 } kv_layout;
 
-/* Bytes of a head's row of that many elements. */
-size_t kv_row_bytes(onekv_cache_type type, size_t width);
+/* Bytes of a head's row of that many elements and parts. */
+size_t kv_row_bytes(onekv_cache_type type, size_t width, size_t n_parts);
 
 /* Fills *layout, whose `layers` [n_layers] the caller provides. False when a size overflows. */
 bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout *layout);
@@ -76,8 +79,9 @@ typedef struct kv_bytes {
 
 /* What a sequence of n_positions keeps, or, with n_standard_heads > 0, what it keeps in the model's
  * standard counterpart: the same layers, widths and windows, but every layer caches keys and values
- * of its own, of that many KV heads. whole_pages: of the pages that hold these positions. With a
- * window it is less after a page was given back than before, by 32 positions at most. */
+ * of its own, of that many KV heads, and those that a latent stands for. whole_pages: of the pages
+ * that hold these positions. With a window it is less after a page was given back than before, by
+ * 32 positions at most. */
 kv_bytes kv_cache_bytes(const onekv_config *config, onekv_cache_type type,
                         size_t n_standard_heads, bool whole_pages, size_t n_positions);
 

@@ -3,9 +3,9 @@
 
 #include "core/net/kv_cache.h"
 
-size_t kv_row_bytes(onekv_cache_type type, size_t width) {
+size_t kv_row_bytes(onekv_cache_type type, size_t width, size_t n_parts) {
   static const size_t ELEMENT_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1};
-  return width * ELEMENT_BYTES[type] + (type == ONEKV_CACHE_I8 ? sizeof(float) : 0);
+  return width * ELEMENT_BYTES[type] + (type == ONEKV_CACHE_I8 ? n_parts * sizeof(float) : 0);
 }
 
 /* The span of that window, made when it is new. */
@@ -18,13 +18,15 @@ static uint8_t span_of(kv_layout *layout, size_t window) {
   return (uint8_t)layout->n_spans++;
 }
 
-/* A stream of rows at the end of the span's page. */
+/* A stream of rows at the end of the span's page; first_part as in kv_stream_layout. */
 static bool add_stream(const kv_layout *layout, kv_span *span, size_t n_kv_heads, size_t width,
-                       kv_stream_layout *stream) {
+                       size_t first_part, kv_stream_layout *stream) {
   size_t n_bytes = 0;
   stream->offset = span->page_bytes;
   stream->width = width;
-  stream->row_bytes = kv_row_bytes(layout->type, width);
+  stream->first_part = first_part;
+  stream->n_parts = first_part < width ? 2 : 1;
+  stream->row_bytes = kv_row_bytes(layout->type, width, stream->n_parts);
   return size_multiply(stream->row_bytes, KV_PAGE_POSITIONS, &stream->tile_bytes) &&
          size_multiply(stream->tile_bytes, n_kv_heads, &n_bytes) &&
          size_add(span->page_bytes, n_bytes, &span->page_bytes);
@@ -47,11 +49,13 @@ bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout
                         .n_streams = kind->shares_row ? 1 : 2,
                         .n_kv_heads = kind->n_kv_heads};
     kv_span *span = &layout->spans[layer->span];
-    if (!add_stream(layout, span, kind->n_kv_heads, kind->key_width, &layer->streams[KV_ROW])) {
+    size_t first_part = kind->latent.rank > 0 ? kind->latent.rank : kind->key_width;
+    if (!add_stream(layout, span, kind->n_kv_heads, kind->key_width, first_part,
+                    &layer->streams[KV_ROW])) {
       return false;
     }
     if (kind->shares_row) continue;
-    if (!add_stream(layout, span, kind->n_kv_heads, kind->value_width,
+    if (!add_stream(layout, span, kind->n_kv_heads, kind->value_width, kind->value_width,
                     &layer->streams[KV_VALUE])) {
       return false;
     }
@@ -76,12 +80,12 @@ size_t kv_first_needed(const kv_span *span, size_t n_positions) {
 /* n_rows of one KV head each, of a layer of that kind. */
 static void add_rows(const layer_kind *kind, onekv_cache_type type, bool shares_row,
                      uint64_t n_rows, kv_bytes *sums) {
-  uint64_t rows = n_rows * kv_row_bytes(type, kind->key_width);
   if (shares_row) {
-    sums->shared += rows;
+    size_t n_parts = kind->latent.rank > 0 ? 2 : 1;
+    sums->shared += n_rows * kv_row_bytes(type, kind->key_width, n_parts);
   } else {
-    sums->keys += rows;
-    sums->values += n_rows * kv_row_bytes(type, kind->value_width);
+    sums->keys += n_rows * kv_row_bytes(type, kind_query_width(kind), 1);
+    sums->values += n_rows * kv_row_bytes(type, kind_output_width(kind), 1);
   }
 }
 

@@ -1,10 +1,7 @@
 /* Products with weight matrices: shares of rows, kernels, the bias. */
 #include "core/net/matmul.h"
 
-enum {
-  ROWS_AT_ONCE = 8,        /* decoded at a time */
-  SHARE_ROWS = PACKED_ROWS /* shares are cut at multiples of it */
-};
+enum { SHARE_ROWS = PACKED_ROWS /* shares are cut at multiples of it */ };
 
 typedef struct matmul_job {
   const kernel_table *kernels;
@@ -27,7 +24,7 @@ void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, me
   packed->scales = arena_take(arena, n_rows, n_units * sizeof *packed->scales);
   packed->pairs = arena_take(arena, n_rows, 2 * n_units * sizeof *packed->pairs);
   packed->sums = arena_take(arena, n_rows, n_units * sizeof *packed->sums);
-  size_t n_decoded = ROWS_AT_ONCE * n_columns;
+  size_t n_decoded = MATMUL_ROWS * n_columns + n_tokens;
   size_t n_strip = PACKED_ROWS * n_rows;
   scratch->n_thread_floats = n_decoded > n_strip ? n_decoded : n_strip;
   scratch->rows = arena_take(arena, n_threads, scratch->n_thread_floats * sizeof(float));
@@ -45,21 +42,20 @@ void matrix_row(const kernel_table *kernels, const matrix *w, size_t row, float 
               w->n_columns / block_columns_of(w), out);
 }
 
-/* Rows [first, first + n_rows) as f32 [n_rows][n_columns]: in place when they are f32. */
-static const float *decode_rows(const matmul_job *job, const matrix *w, size_t first,
-                                size_t n_rows, float *scratch) {
+const float *matrix_rows(const kernel_table *kernels, const matrix *w, size_t first,
+                         size_t n_rows, float *scratch) {
   if (w->type == TENSOR_F32) return (const float *)(const void *)(w->rows + first * w->row_bytes);
   for (size_t i = 0; i < n_rows; i++) {
-    matrix_row(job->kernels, w, first + i, scratch + i * w->n_columns);
+    matrix_row(kernels, w, first + i, scratch + i * w->n_columns);
   }
   return scratch;
 }
 
 static void multiply_rows(const matmul_job *job, const matrix *w, size_t first, size_t end,
                           float *y, float *scratch) {
-  for (size_t row = first; row < end; row += ROWS_AT_ONCE) {
-    size_t n_rows = end - row < ROWS_AT_ONCE ? end - row : ROWS_AT_ONCE;
-    const float *rows = decode_rows(job, w, row, n_rows, scratch);
+  for (size_t row = first; row < end; row += MATMUL_ROWS) {
+    size_t n_rows = end - row < MATMUL_ROWS ? end - row : MATMUL_ROWS;
+    const float *rows = matrix_rows(job->kernels, w, row, n_rows, scratch);
     job->kernels->f32_matmul(rows, w->n_columns, n_rows, job->x, w->n_columns, job->n_tokens,
                              w->n_columns, y + row, w->n_rows);
   }

@@ -29,9 +29,9 @@ static double yarn_share(const onekv_rope *rope, size_t i) {
 static double pair_frequency(const onekv_rope *rope, const float *frequencies, size_t i) {
   double f = pow((double)rope->base, -2.0 * (double)i / (double)rope->n_rotated);
   if (frequencies != NULL) f /= (double)frequencies[i];
-  double share = rope->scaling == ONEKV_ROPE_UNSCALED ? 1.0
-                 : rope->scaling == ONEKV_ROPE_YARN   ? yarn_share(rope, i)
-                                                      : 0.0;
+  double share = rope->scaling == ONEKV_ROPE_YARN     ? yarn_share(rope, i)
+                 : rope->scaling == ONEKV_ROPE_LINEAR ? 0.0
+                                                      : 1.0;
   return f * share + f / (double)rope->factor * (1.0 - share);
 }
 

@@ -14,6 +14,10 @@ static const tensor_slot MODEL[] = {
     {"position_embd", FIELD(position_embedding), SLOT_TABLE, EXTENT_CONTEXT, EXTENT_D,
      WHEN_LEARNED},
     {"rope_freqs", FIELD(rope_frequencies), SLOT_VECTOR, EXTENT_ONE, EXTENT_PAIRS, WHEN_ROPE},
+    {"rope_factors_long", FIELD(rope_factors_long), SLOT_VECTOR, EXTENT_ONE, EXTENT_PAIRS,
+     WHEN_ROPE},
+    {"rope_factors_short", FIELD(rope_factors_short), SLOT_VECTOR, EXTENT_ONE, EXTENT_PAIRS,
+     WHEN_ROPE},
     {"output_norm", FIELD(output_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_ALWAYS},
     {"output", FIELD(head), SLOT_MATRIX, EXTENT_OUTPUTS, EXTENT_D, WHEN_HEAD_APART},
 };
@@ -23,6 +27,17 @@ static const tensor_slot MODEL[] = {
 static const tensor_slot LAYER[] = {
     {"attn_norm", FIELD(attention_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_BEFORE},
     {"attn_q", FIELD(query), SLOT_MATRIX, EXTENT_QUERIES, EXTENT_D, WHEN_OWN_QUERY},
+    {"attn_q_a", FIELD(query_down), SLOT_MATRIX, EXTENT_QUERY_RANK, EXTENT_D, WHEN_QUERY_RANK},
+    {"attn_q_a_norm", FIELD(query_latent_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_QUERY_RANK,
+     WHEN_QUERY_RANK},
+    {"attn_q_b", FIELD(query), SLOT_MATRIX, EXTENT_QUERIES, EXTENT_QUERY_RANK, WHEN_QUERY_RANK},
+    {"attn_kv_a_mqa", FIELD(key), SLOT_MATRIX, EXTENT_KEYS, EXTENT_D, WHEN_LATENT},
+    {"attn_kv_a_norm", FIELD(latent_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_RANK, WHEN_LATENT},
+    {"attn_k_b", FIELD(latent_key), SLOT_HEADS, EXTENT_LATENT_KEYS, EXTENT_PLAIN,
+     WHEN_LATENT_SPLIT},
+    {"attn_v_b", FIELD(latent_value), SLOT_HEADS, EXTENT_HEADS, EXTENT_RANK, WHEN_LATENT_SPLIT},
+    {"attn_kv_b", FIELD(latent_both), SLOT_HEADS, EXTENT_LATENT_ALL, EXTENT_RANK,
+     WHEN_LATENT_JOINED},
     {"attn_k", FIELD(key), SLOT_MATRIX, EXTENT_KEYS, EXTENT_D, WHEN_OWN_CACHE},
     {"attn_v", FIELD(value), SLOT_MATRIX, EXTENT_VALUES, EXTENT_D, WHEN_OWN_VALUE},
     {"attn_q_norm", FIELD(query_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_QK_NORM},
@@ -46,12 +61,19 @@ slot_list layer_slots(void) { return (slot_list){LAYER, sizeof LAYER / sizeof LA
 size_t slot_extent_of(slot_extent extent, const onekv_config *config, const layer_kind *kind) {
   switch (extent) {
     case EXTENT_D: return config->n_embedding;
-    case EXTENT_QUERIES: return kind->n_heads * kind->key_width;
+    case EXTENT_QUERIES: return kind->n_heads * kind_query_width(kind);
+    case EXTENT_MEETING: return kind->n_heads * kind->key_width;
     case EXTENT_KEYS: return kind->n_kv_heads * kind->key_width;
     case EXTENT_VALUES: return kind->n_kv_heads * kind->value_width;
-    case EXTENT_HEADS: return kind->n_heads * kind->value_width;
+    case EXTENT_SUMS: return kind->n_heads * kind->value_width;
+    case EXTENT_HEADS: return kind->n_heads * kind_output_width(kind);
     case EXTENT_KEY: return kind->key_width;
     case EXTENT_MLP: return kind->n_feed_forward;
+    case EXTENT_RANK: return kind->latent.rank;
+    case EXTENT_QUERY_RANK: return kind->latent.query_rank;
+    case EXTENT_PLAIN: return kind->latent.plain;
+    case EXTENT_LATENT_KEYS: return kind->n_heads * kind->latent.rank;
+    case EXTENT_LATENT_ALL: return kind->n_heads * (kind->latent.plain + kind->latent.value);
     case EXTENT_CONTEXT: return config->n_context;
     case EXTENT_VOCABULARY: return config->n_vocabulary;
     case EXTENT_FEATURES: return config->n_features;
@@ -76,9 +98,13 @@ bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
     case WHEN_HEAD_APART: return config->has_separate_head;
     case WHEN_NORM_BEFORE: return (config->norm_places & ONEKV_NORM_BEFORE) != 0;
     case WHEN_NORM_AFTER: return (config->norm_places & ONEKV_NORM_AFTER) != 0;
-    case WHEN_OWN_QUERY: return !kind->query_is_key;
-    case WHEN_OWN_CACHE: return has_own_cache;
+    case WHEN_OWN_QUERY: return !kind->query_is_key && kind->latent.query_rank == 0;
+    case WHEN_QUERY_RANK: return kind->latent.query_rank > 0;
+    case WHEN_OWN_CACHE: return has_own_cache && kind->latent.rank == 0;
     case WHEN_OWN_VALUE: return has_own_cache && !kind->shares_row;
+    case WHEN_LATENT: return kind->latent.rank > 0;
+    case WHEN_LATENT_SPLIT: return kind->latent.rank > 0 && !config->has_joined_latent;
+    case WHEN_LATENT_JOINED: return kind->latent.rank > 0 && config->has_joined_latent;
     case WHEN_QK_NORM: return config->has_qk_norm;
     case WHEN_SCORE_MAP: return config->has_score_map;
     case WHEN_GATED: return config->is_gated;

@@ -11,6 +11,7 @@
 typedef enum slot_holds {
   SLOT_MATRIX, /* "{stem}.weight" that multiplies activations, and "{stem}.bias" if it is there */
   SLOT_FACTOR, /* the same without a bias */
+  SLOT_HEADS,  /* the same, of which each head multiplies some rows (matmul_heads) */
   SLOT_TABLE,  /* rows that are looked up */
   SLOT_NORM,   /* a gain, and with LayerNorm a bias */
   SLOT_VECTOR
@@ -20,12 +21,19 @@ typedef enum slot_holds {
 typedef enum slot_extent {
   EXTENT_ONE,
   EXTENT_D,       /* width of the residual stream */
-  EXTENT_QUERIES, /* H·k */
+  EXTENT_QUERIES, /* of all query heads, as they are projected */
+  EXTENT_MEETING, /* H·k: queries as they meet the cache */
   EXTENT_KEYS,    /* g·k */
   EXTENT_VALUES,  /* g·v */
-  EXTENT_HEADS,   /* H·v: outputs of all heads */
+  EXTENT_SUMS,    /* H·v: what attention gives */
+  EXTENT_HEADS,   /* outputs of all heads */
   EXTENT_KEY,     /* k */
   EXTENT_MLP,     /* I */
+  EXTENT_RANK,        /* of the cached latent */
+  EXTENT_QUERY_RANK,  /* of the queries' latent */
+  EXTENT_PLAIN,       /* of a query head's part without a position */
+  EXTENT_LATENT_KEYS, /* H·rank */
+  EXTENT_LATENT_ALL,  /* H·(plain + value) */
   EXTENT_CONTEXT, /* longest sequence of the file */
   EXTENT_VOCABULARY,
   EXTENT_FEATURES,
@@ -44,9 +52,13 @@ typedef enum slot_when {
   WHEN_HEAD_APART,
   WHEN_NORM_BEFORE, /* branches are normed before */
   WHEN_NORM_AFTER,  /* branches are normed after */
-  WHEN_OWN_QUERY,   /* not Q=K */
-  WHEN_OWN_CACHE,   /* the layer reads its own cache */
+  WHEN_OWN_QUERY,   /* not Q=K, and from x */
+  WHEN_QUERY_RANK,  /* queries come from a latent */
+  WHEN_OWN_CACHE,   /* the layer reads its own cache, and has no latent */
   WHEN_OWN_VALUE,   /* not K=V, and its own cache */
+  WHEN_LATENT,
+  WHEN_LATENT_SPLIT,  /* its two matrices of heads stand apart */
+  WHEN_LATENT_JOINED, /* or in one */
   WHEN_QK_NORM,
   WHEN_SCORE_MAP,
   WHEN_GATED

@@ -139,6 +139,14 @@ static matrix bind_factor(tensor_binder *binder, const gguf_tensor *tensor, size
   return out;
 }
 
+/* A matrix of heads can be packed where no strip has rows of two of them, or of W_k and W_v. */
+static bool is_packable(slot_holds holds, const layer_kind *kind) {
+  if (holds == SLOT_TABLE) return false;
+  return holds != SLOT_HEADS ||
+         (kind->latent.rank % PACKED_ROWS == 0 && kind->latent.plain % PACKED_ROWS == 0 &&
+          kind->latent.value % PACKED_ROWS == 0);
+}
+
 /* "{stem}.weight": rows that are multiplied, or only looked up. */
 static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows,
                           size_t n_columns, bool is_factor) {
@@ -172,9 +180,10 @@ static void bind_slot(tensor_binder *binder, const tensor_slot *slot, const char
       break;
     case SLOT_TABLE:
     case SLOT_FACTOR:
+    case SLOT_HEADS:
     case SLOT_MATRIX:
-      *(matrix *)field =
-          bind_matrix(binder, stem.text, n_rows, n_columns, slot->holds != SLOT_TABLE);
+      *(matrix *)field = bind_matrix(binder, stem.text, n_rows, n_columns,
+                                     is_packable(slot->holds, kind));
       if (slot->holds != SLOT_MATRIX) break;
       text_format(name.text, sizeof name.text, "%s.bias", stem.text);
       ((matrix *)field)->bias = bind_vector(binder, name.text, n_rows, false);

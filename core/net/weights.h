@@ -31,12 +31,19 @@ typedef struct norm_weights {
 /* What a model lacks is NULL, or a matrix without rows; tensors.c lists the tensors of files. */
 typedef struct layer_weights {
   norm_weights attention_norm; /* [d], or a NULL gain */
-  matrix query;                /* [H·k, d]; absent when Q=K */
+  matrix query;                /* [H·k, d]; absent when Q=K. With a latent [H·(plain + rotated),
+                                  d or query rank] */
   matrix key;                  /* [g·k, d]; absent in a layer that reads another's cache */
   matrix value;                /* [g·v, d]; absent when K=V, and in such a layer */
   const float *query_norm;     /* [k] or NULL: RMSNorm gain of each query head, also when Q=K */
   const float *key_norm;       /* [k] or NULL */
-  matrix output;               /* [d, H·v] */
+  matrix query_down;           /* [query rank, d]: to the latent that queries come from */
+  const float *query_latent_norm; /* [query rank] */
+  const float *latent_norm;    /* [rank]: of the cached latent */
+  matrix latent_key;           /* [H·rank, plain]: W_kᵀ of one head after the other; and */
+  matrix latent_value;         /* [H·value, rank]: W_v; or both as */
+  matrix latent_both;          /* [H·(plain + value), rank]: of each head W_k, then W_v */
+  matrix output;               /* [d, H·v], v as a head gives it */
   norm_weights attention_post_norm; /* [d], or a NULL gain */
   norm_weights mlp_norm;       /* [d], or a NULL gain */
   matrix gate;                 /* [I, d]; gated MLPs only */
@@ -53,6 +60,8 @@ typedef struct model_weights {
   const float *class_row;         /* [d] or NULL */
   matrix position_embedding;      /* [n_context, d]; learned positions */
   const float *rope_frequencies;  /* [n_rotated/2] divisors or NULL (Llama-3 scaling) */
+  const float *rope_factors_long, *rope_factors_short; /* the same (LongRoPE): of contexts longer
+                                                          than the original one, and of others */
   layer_weights *layers;          /* [n_layers] */
   norm_weights output_norm;       /* [d] */
   matrix head;                    /* [n_outputs, d]; shares token_embedding's rows when tied */

@@ -82,12 +82,12 @@ def write_family(name, family):
 
 
 def main(prefix=""):
-    from tests.golden.make import golden_gemma
+    from tests.golden.make import golden_gemma, golden_mla
 
     torch.set_num_threads(1)
     path = FOLDER / "families.json"
     index = json.loads(path.read_text()) if path.exists() else {}
-    makers = {**golden_gemma.MAKERS}
+    makers = {**golden_gemma.MAKERS, **golden_mla.MAKERS}
     for name, make in makers.items():
         if not name.startswith(prefix):
             continue

@@ -24,7 +24,11 @@ export interface ModelDescription {
   feedForward: number;
   queryHeads: number;
   kvHeads: number;
+  /** Of a key; with a latent, of a cached row. */
   headWidth: number;
+  /** Latent attention (MLA): how many of a cached row's first elements are the latent, which is the
+   * value too. 0: the model has none. */
+  latent: number;
   /** Logits per row: the vocabulary, or classes. */
   outputs: number;
   /** Token ids are below this; 0 when the input is features. */
@@ -39,7 +43,8 @@ export interface ModelDescription {
   position: 'none' | 'learned' | 'rope';
   norm: 'LayerNorm' | 'RMSNorm';
   /** The MLP's function; of a gated MLP function and gate together. */
-  activation: 'gelu_erf' | 'gelu_tanh' | 'silu' | 'geglu_erf' | 'geglu_tanh' | 'swiglu';
+  activation: 'gelu_erf' | 'gelu_tanh' | 'silu' | 'relu_squared' | 'geglu_erf' | 'geglu_tanh'
+    | 'swiglu';
   /** Causal models have sessions; bidirectional ones encode whole sequences. */
   causal: boolean;
   /** Logits of position 0 only. */

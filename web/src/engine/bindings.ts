@@ -71,7 +71,7 @@ export interface Exports {
 
 // Rows of doubles in the module's `numbers`, in the order of the X-macros of wasm/exports.c.
 export const configFields = ['layers', 'context', 'embedding', 'feedForward', 'queryHeads',
-  'kvHeads', 'headWidth', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
+  'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
   'position', 'norm', 'activation', 'gated', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
   'scoreMap', 'window', 'windowedLayers'] as const;
 export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;

@@ -13,7 +13,7 @@ export const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;
 const sharedRopes = ['rotate-at-read', 'rotate-unrotate'] as const;
 const positions = ['none', 'learned', 'rope'] as const;
 const norms = ['LayerNorm', 'RMSNorm'] as const;
-const activations = ['gelu_erf', 'gelu_tanh', 'silu'] as const;
+const activations = ['gelu_erf', 'gelu_tanh', 'silu', 'relu_squared'] as const;
 const gatedActivations = ['geglu_erf', 'geglu_tanh', 'swiglu'] as const;
 
 /** The name of that many KV heads under that many query heads. */
@@ -31,7 +31,7 @@ function pick<T>(names: readonly T[], index: number): T {
 export function describe(config: Row<typeof configFields>, architecture: string): ModelDescription {
   const projection = pick(projections, config.projection);
   const position = pick(positions, config.position);
-  const sharesUnderRope = position === 'rope' && projection.endsWith('K=V');
+  const sharesUnderRope = position === 'rope' && projection.endsWith('K=V') && config.latent === 0;
   return {
     architecture,
     layers: config.layers,
@@ -41,6 +41,7 @@ export function describe(config: Row<typeof configFields>, architecture: string)
     queryHeads: config.queryHeads,
     kvHeads: config.kvHeads,
     headWidth: config.headWidth,
+    latent: config.latent,
     outputs: config.outputs,
     vocabulary: config.vocabulary,
     features: config.features,
