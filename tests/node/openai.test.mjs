@@ -139,19 +139,71 @@ test('leaving a stream or aborting ends the work, and the client goes on', limit
 });
 
 test('what cannot be honoured is refused by name', limit, async () => {
-  const refused = (body, message) => assert.rejects(
+  const refused = (body, message, code = 'INVALID_ARGUMENT') => assert.rejects(
     client.chat.completions.create({ messages: [user('x')], ...body }),
-    { name: 'OneKVError', code: 'INVALID_ARGUMENT', message });
-  await refused({ tools: [{ type: 'function' }] }, /^tools: tools are not supported/);
-  await refused({ functions: [{}] }, /^functions: tools/);
+    { name: 'OneKVError', code, message });
+  await refused({ tools: [{ type: 'custom' }] }, /^tools\[0\]\.type/);
+  await refused({ tools: [{ type: 'function' }] }, /^tools\[0\]\.name/);
+  await refused({ functions: [{}] }, /^functions: is not supported; tools are/);
+  await refused({ messages: [null] }, /^messages\[0\]: found null/);
+  await refused({ messages: [{ role: 'assistant', content: '', tool_calls: [{ id: '1',
+    function: { name: 'f', arguments: '[' } }] }] }, /^messages\[0\]\.tool_calls\[0\]/);
+  await refused({ stop: 5 }, /^stop: found 5/);
+  await refused({ modalities: ['audio'] }, /^modalities/);
+  await refused({ top_p: 7 }, /^top_p/);
+  await refused({ temperature: -1 }, /^temperature/);
+  await refused({ max_tokens: 1.5 }, /^max_tokens/);
+  await refused({ max_completion_tokens: -1 }, /^max_completion_tokens/);
+  await refused({ response_format: { type: 'json_schema', json_schema: { schema: { not: {} } } } },
+    /"not"/, 'CONSTRAINT_REFUSED');
   await refused({ n: 2 }, /^n: found 2/);
   await refused({ audio: {} }, /found the unknown option "audio"/);
   await refused({ top_logprobs: 21 }, /^top_logprobs/);
   await refused({ messages: 'x' }, /^messages/);
-  await refused({ messages: [{ role: 'tool', content: 'x' }] }, /^messages\[0\]\.role/);
+  await refused({ messages: [{ role: 'function', content: 'x' }] }, /^messages\[0\]\.role/);
   await refused({ messages: [user([{ type: 'image_url' }])] }, /image_url/);
   await client.chat.completions.create({ messages: [user([{ type: 'text', text: 'x' }])], n: 1,
-    tools: [], tool_choice: 'none', user: 'me', max_tokens: 1 });
+    tools: [], tool_choice: 'none', user: 'me', max_tokens: 1, modalities: ['text'],
+    verbosity: 'medium' });
+});
+
+const tools = [{ type: 'function', function: { name: 'f', description: 'F.', parameters: {
+  type: 'object', properties: { n: { type: 'integer', minimum: 1, maximum: 9 } },
+  required: ['n'] } } }];
+const call = { tools, tool_choice: 'required', parallel_tool_calls: false, max_tokens: 200 };
+
+test('tools: calls, their stream, and their results in the next request', limit, async () => {
+  const whole = await ask([user('Call.')], call);
+  const [{ message, finish_reason: reason }] = whole.choices;
+  assert.equal(reason, 'tool_calls');
+  assert.equal(message.content, null);
+  const [{ id, type, function: called }] = message.tool_calls;
+  assert.match(id, /^[0-9a-z]{9}$/);
+  assert.deepEqual([type, called.name], ['function', 'f']);
+  assert.ok(JSON.parse(called.arguments).n >= 1);
+  const chunks = await collect(await ask([user('Call.')], { ...call, stream: true }));
+  const [delta] = chunks.flatMap(({ choices: [choice] }) => choice.delta.tool_calls ?? []);
+  assert.deepEqual([delta.index, delta.function], [0, called]);
+  assert.equal(chunks.at(-1).choices[0].finish_reason, 'tool_calls');
+  const next = await ask([user('Call.'), message,
+    { role: 'tool', tool_call_id: id, content: 'The sum is 5.' }], { tools, tool_choice: 'none' });
+  assert.ok(next.usage.prompt_tokens > whole.usage.prompt_tokens);
+  assert.equal(next.choices[0].message.tool_calls, undefined);
+});
+
+test('a stream that is not read, or not to its end, holds no session', limit, async () => {
+  const own = openai(model, { sessions: 1 });
+  const body = { messages: [user('Tim had a')], temperature: 0, max_tokens: 8 };
+  const unread = await own.chat.completions.create({ ...body, stream: true });
+  const begun = await own.chat.completions.create({ ...body, stream: true });
+  await begun.next();
+  await begun.next();
+  const first = await own.chat.completions.create(body);
+  const again = await own.chat.completions.create(body);
+  assert.equal(again.usage.prompt_tokens_details.cached_tokens, again.usage.prompt_tokens - 1);
+  assert.equal(again.choices[0].message.content, first.choices[0].message.content);
+  assert.ok(unread !== begun);
+  await own.destroy();
 });
 
 test('prompt-api: the standard\'s names and errors', limit, async () => {

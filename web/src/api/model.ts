@@ -12,6 +12,7 @@ import type { NamesOf, SignalOptions } from './options.js';
 import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
   SessionOptions } from './session.js';
 import type { ChatMessage } from './messages.js';
+import type { Tool, ToolChoice } from './tools.js';
 import type { CacheType, ModelDescription, SimdLevel } from './description.js';
 
 /** What runs the model, and why it is not better. */
@@ -36,10 +37,15 @@ export interface ModelEventMap {
 export interface TokenizeOptions extends SignalOptions {
   /** Text of control tokens stands for them; default false: it is plain text, and not shown. */
   special?: boolean | undefined;
+  /** Of messages: as in SessionOptions and PromptOptions. */
+  tools?: readonly Tool[] | undefined;
+  toolChoice?: ToolChoice | undefined;
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** @internal */
-export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: true };
+export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: true,
+  tools: true, toolChoice: true, templateArguments: true };
 
 /** What a grammar library needs to know. */
 export interface Vocabulary {
@@ -93,9 +99,8 @@ export interface Model {
   /** Gives cache pages that no session uses back to the worker's memory. */
   trim(options?: SignalOptions): Promise<void>;
   /** Ids of plain text, without a beginning-of-text token; or of messages of a chat, as the whole
-   * prompt for an answer. Error: NO_CHAT_TEMPLATE. */
-  tokenize(input: string | readonly ChatMessage[],
-    options?: TokenizeOptions): Promise<number[]>;
+   * prompt for an answer. Errors: NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE, INVALID_ARGUMENT. */
+  tokenize(input: string | readonly ChatMessage[], options?: TokenizeOptions): Promise<number[]>;
   detokenize(tokens: Iterable<number>,
     options?: TokenizeOptions): Promise<string>;
   /** Looks at a constraint before it is used: what cannot be honoured, or could not begin, fails

@@ -96,6 +96,9 @@ export interface PromptOptions extends AppendOptions {
   /** What the answer must be. Errors, before the first token: INVALID_ARGUMENT, CONSTRAINT_REFUSED
    * (the keyword is named), CONSTRAINT_TOO_COMPLEX. */
   constraint?: ResponseConstraint | Constraint | TokenConstraint | undefined;
+  /** For an input of tokens, which tell of these tools already (Model.tokenize): the answer may
+   * call them, and thoughts are parts of their own. They are not executed. */
+  tools?: readonly Tool[] | undefined;
   /** Default 'auto'. With a constraint there is no call. */
   toolChoice?: ToolChoice | undefined;
   /** false: one call in an answer at most. Default true, where the model's form has it. */
@@ -107,7 +110,7 @@ export interface PromptOptions extends AppendOptions {
 /** @internal */
 export const promptNames: NamesOf<PromptOptions> = {
   ...appendNames, maxTokens: true, stop: true, logprobs: true, constraint: true,
-  toolChoice: true, parallelToolCalls: true, maxToolRounds: true,
+  tools: true, toolChoice: true, parallelToolCalls: true, maxToolRounds: true,
 };
 
 export interface TokenLogprob {

@@ -7,9 +7,26 @@ export interface TextPart {
   text: string;
 }
 
+/** arguments: JSON. */
+export interface RequestToolCall {
+  id: string;
+  type: 'function';
+  function: { name: string; arguments: string };
+}
+
+export interface RequestTool {
+  type: 'function';
+  function: { name: string; description?: string | null; parameters?: object | null;
+    strict?: boolean | null };
+}
+
 export interface RequestMessage {
-  role: 'system' | 'developer' | 'user' | 'assistant';
-  content: string | readonly TextPart[];
+  role: 'system' | 'developer' | 'user' | 'assistant' | 'tool';
+  /** null beside tool_calls. */
+  content?: string | readonly TextPart[] | null;
+  tool_calls?: readonly RequestToolCall[] | null;
+  /** Of the role 'tool'. */
+  tool_call_id?: string;
   name?: string | undefined;
 }
 
@@ -47,6 +64,16 @@ export interface ChatRequest {
   response_format?: ResponseFormat | null | undefined;
   /** Only 1. */
   n?: 1 | null | undefined;
+  tools?: readonly RequestTool[] | null;
+  tool_choice?: 'none' | 'auto' | 'required' | { type: 'function'; function: { name: string } } |
+    null;
+  parallel_tool_calls?: boolean | null;
+  /** Only 'text'. */
+  modalities?: readonly string[] | null;
+  /** 'none' and 'minimal': the template is told not to think. */
+  reasoning_effort?: string | null;
+  /** Not OpenAI's: variables of the chat template. */
+  chat_template_kwargs?: Readonly<Record<string, unknown>> | null;
   /** Not OpenAI's, as other local servers have them. */
   top_k?: number | null | undefined;
   min_p?: number | null | undefined;
@@ -78,7 +105,7 @@ export interface ChoiceLogprobs {
 }
 
 /** 'length' also stands for a full window. */
-export type FinishReason = 'stop' | 'length';
+export type FinishReason = 'stop' | 'length' | 'tool_calls';
 
 export interface ChatCompletion {
   id: string;
@@ -89,7 +116,9 @@ export interface ChatCompletion {
   system_fingerprint: string;
   choices: {
     index: 0;
-    message: { role: 'assistant'; content: string; refusal: null };
+    message: { role: 'assistant'; content: string | null; refusal: null;
+      /** What the model thought before, as other local servers have it. */
+      reasoning_content?: string; tool_calls?: RequestToolCall[] };
     logprobs: ChoiceLogprobs | null;
     finish_reason: FinishReason;
   }[];
@@ -106,7 +135,8 @@ export interface ChatCompletionChunk {
   system_fingerprint: string;
   choices: {
     index: 0;
-    delta: { role?: 'assistant'; content?: string };
+    delta: { role?: 'assistant'; content?: string; reasoning_content?: string;
+      tool_calls?: (RequestToolCall & { index: number })[] };
     logprobs: ChoiceLogprobs | null;
     finish_reason: FinishReason | null;
   }[];

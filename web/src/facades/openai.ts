@@ -1,16 +1,15 @@
 // The subpath onekv/openai: chat.completions.create over a model that is here. The API has no
 // state; sessions behind it have, so that a conversation that goes on is not computed again.
 import type { Model } from '../api/model.js';
-import type { GeneratedPart, Generation, GenerationResult, PromptOptions, ResponseConstraint } from
-  '../api/session.js';
-import type { ChatMessage } from '../api/messages.js';
-import { checkOptions, checkSignal, unknownName } from '../api/options.js';
+import type { GeneratedPart, Generation, GenerationResult } from '../api/session.js';
+import { checkOptions, checkSignal } from '../api/options.js';
 import type { NamesOf, SignalOptions } from '../api/options.js';
-import type { SamplingOptions } from '../api/sampling.js';
-import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
+import type { ToolCall } from '../api/tools.js';
+import { checkInteger } from '../api/errors.js';
+import { checkFields, inCallersWords, messagesOf, promptOptionsOf, samplingOf,
+  templateArgumentsOf, toolsOf } from './openai-request.js';
 import type { ChatCompletion, ChatCompletionChunk, ChatRequest, ChoiceLogprobs, FinishReason,
-  LogprobEntry, RequestMessage, TokenLogprobEntry, Usage } from
-  './openai-types.js';
+  LogprobEntry, RequestToolCall, TokenLogprobEntry, Usage } from './openai-types.js';
 import { SessionPool } from './session-pool.js';
 
 export type * from './openai-types.js';
@@ -37,78 +36,6 @@ export interface OpenAIClient {
   readonly chat: { readonly completions: ChatCompletions };
   /** Destroys the sessions; the model stays. */
   destroy(): Promise<void>;
-}
-
-/** Fields of a request that change nothing here. */
-const ignored = ['model', 'user', 'metadata', 'store', 'service_tier', 'prompt_cache_key',
-  'safety_identifier', 'parallel_tool_calls'];
-const honoured = ['messages', 'stream', 'stream_options', 'max_completion_tokens', 'max_tokens',
-  'temperature', 'top_p', 'frequency_penalty', 'presence_penalty', 'logit_bias', 'seed', 'stop',
-  'logprobs', 'top_logprobs', 'response_format', 'n', 'top_k', 'min_p', 'repetition_penalty'];
-const isNothing = (value: unknown) => value === undefined || value === null ||
-  (Array.isArray(value) && value.length === 0);
-
-/** Refuses what cannot be honoured, by its name. */
-function checkFields(body: ChatRequest): void {
-  if (typeof body !== 'object' || body === null || !Array.isArray(body.messages)) {
-    throw invalidArgument('messages', body?.messages, 'a list of messages');
-  }
-  for (const [field, value] of Object.entries(body)) {
-    if (isNothing(value) || honoured.includes(field) || ignored.includes(field)) continue;
-    if (/^(tools|tool_choice|functions|function_call)$/.test(field)) {
-      if (value === 'none') continue;
-      throw new OneKVError('INVALID_ARGUMENT', `${field}: tools are not supported; describe ` +
-        'them in a message and ask for JSON with response_format');
-    }
-    throw unknownName('create', field, honoured);
-  }
-  if (!isNothing(body.n)) checkInteger('n', body.n, 1, 1);
-}
-
-function textOf(content: RequestMessage['content'], name: string): string {
-  if (typeof content === 'string') return content;
-  if (!Array.isArray(content)) throw invalidArgument(name, content, 'text or a list of parts');
-  return content.map((part) => {
-    checkOneOf(`type of a part of ${name}`, part?.type, ['text']);
-    return String(part.text);
-  }).join('');
-}
-
-function messagesOf({ messages }: ChatRequest): ChatMessage[] {
-  return messages.map(({ role, content }, i) => ({
-    role: role === 'developer' ? 'system'
-      : checkOneOf(`messages[${i}].role`, role, ['system', 'user', 'assistant']),
-    content: textOf(content, `messages[${i}].content`),
-  }));
-}
-
-function samplingOf(body: ChatRequest): SamplingOptions {
-  const [random] = crypto.getRandomValues(new Uint32Array(1));
-  return {
-    temperature: body.temperature ?? 1,
-    topP: body.top_p ?? 1,
-    topK: body.top_k ?? 0,
-    minP: body.min_p ?? 0,
-    frequencyPenalty: body.frequency_penalty ?? 0,
-    presencePenalty: body.presence_penalty ?? 0,
-    repetitionPenalty: body.repetition_penalty ?? 1,
-    penaltyWindow: 256,
-    logitBias: Object.fromEntries(Object.entries(body.logit_bias ?? {})
-      .map(([token, bias]) => [Number(token), bias])),
-    seed: body.seed ?? (random as number),
-  };
-}
-
-function constraintOf({ response_format: format }: ChatRequest): ResponseConstraint | undefined {
-  if (format === undefined || format === null) return undefined;
-  const type = checkOneOf('response_format.type', format.type,
-    ['text', 'json_object', 'json_schema', 'regex']);
-  if (type === 'text') return undefined;
-  if (format.type === 'json_object') return { type: 'json_object' };
-  if (format.type === 'regex') return format.regex;
-  const schema = format.type === 'json_schema' ? format.json_schema?.schema : undefined;
-  if (schema !== undefined) return schema;
-  throw invalidArgument('response_format.json_schema.schema', schema, 'a JSON schema');
 }
 
 const finishReasons: Record<GenerationResult['reason'], FinishReason> = {
@@ -147,81 +74,102 @@ class LogprobWriter {
 
 /** One request on its way: what the whole answer and the stream have in common. */
 interface Run {
-  generation: Generation;
   head: Pick<ChatCompletion, 'id' | 'created' | 'model' | 'system_fingerprint'>;
-  usage(result: GenerationResult): Usage;
+  /** Takes a session, which is given back when the answer is whole, read or not. */
+  begin(): Promise<{ generation: Generation; usage(result: GenerationResult): Usage;
+    isBack: Promise<void> }>;
   logprobs: LogprobWriter | undefined;
-  end(): Promise<void>;
+  body: ChatRequest;
 }
 
-async function start(model: Model, pool: SessionPool, body: ChatRequest,
+/** Checks the request and encodes its prompt: what is wrong with it is known before a stream. */
+async function prepare(model: Model, pool: SessionPool, body: ChatRequest,
   { signal }: RequestOptions): Promise<Run> {
   checkFields(body);
-  const top = isNothing(body.top_logprobs) ? 0 : checkInteger('top_logprobs', body.top_logprobs,
-    0, 20);
-  const constraint = constraintOf(body);
-  const prompt = await model.tokenize(messagesOf(body), { signal });
-  const most = body.max_completion_tokens ?? body.max_tokens;
-  const options: PromptOptions = {
-    signal,
-    maxTokens: most ?? undefined,
-    stop: body.stop ?? undefined,
-    logprobs: body.logprobs === true ? top : undefined,
-    constraint,
+  const tools = toolsOf(body);
+  const options = { ...promptOptionsOf(body, tools), signal };
+  const prompt = await model.tokenize(messagesOf(body), { signal, tools,
+    toolChoice: options.toolChoice, templateArguments: templateArgumentsOf(body) });
+  const begin = async () => {
+    const { session, cached } = await pool.take(prompt, signal);
+    try {
+      await session.setSampling(samplingOf(body), { signal });
+    } catch (error) {
+      await pool.giveBack(session);
+      throw error;
+    }
+    const generation = session.generate({ tokens: prompt.slice(cached) }, options);
+    const back = () => pool.giveBack(session);
+    const isBack = generation.result.then(back, back);
+    const usage = ({ tokens }: GenerationResult) => ({
+      prompt_tokens: prompt.length,
+      completion_tokens: tokens.length,
+      total_tokens: prompt.length + tokens.length,
+      prompt_tokens_details: { cached_tokens: cached },
+    });
+    return { generation, usage, isBack };
   };
-  const { session, cached } = await pool.take(prompt, signal);
-  try {
-    await session.setSampling(samplingOf(body), { signal });
-    return {
-      generation: session.generate({ tokens: prompt.slice(cached) }, options),
-      head: {
-        id: `chatcmpl-${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}`,
-        created: Math.floor(Date.now() / 1000),
-        model: body.model ?? model.name ?? 'onekv',
-        system_fingerprint: model.hash,
-      },
-      usage: ({ tokens }) => ({
-        prompt_tokens: prompt.length,
-        completion_tokens: tokens.length,
-        total_tokens: prompt.length + tokens.length,
-        prompt_tokens_details: { cached_tokens: cached },
-      }),
-      logprobs: body.logprobs === true ? new LogprobWriter(model) : undefined,
-      end: () => pool.giveBack(session),
-    };
-  } catch (error) {
-    await pool.giveBack(session);
-    throw error;
-  }
+  return {
+    head: {
+      id: `chatcmpl-${crypto.randomUUID?.() ?? Math.random().toString(36).slice(2)}`,
+      created: Math.floor(Date.now() / 1000),
+      model: body.model ?? model.name ?? 'onekv',
+      system_fingerprint: model.hash,
+    },
+    begin,
+    logprobs: body.logprobs === true ? new LogprobWriter(model) : undefined,
+    body,
+  };
 }
+
+function requestCall({ id, name, arguments: given }: ToolCall): RequestToolCall {
+  return { id, type: 'function', function: { name, arguments: JSON.stringify(given) } };
+}
+
+const finishOf = ({ reason, toolCalls }: GenerationResult): FinishReason =>
+  (toolCalls.length > 0 ? 'tool_calls' : finishReasons[reason]);
 
 async function whole(run: Run): Promise<ChatCompletion> {
   const content: LogprobEntry[] = [];
-  try {
-    for await (const part of run.generation) {
-      for (const entry of (await run.logprobs?.write(part))?.content ?? []) content.push(entry);
-    }
-    const result = await run.generation.result;
-    return {
-      ...run.head,
-      object: 'chat.completion',
-      choices: [{
-        index: 0,
-        message: { role: 'assistant', content: result.text, refusal: null },
-        logprobs: run.logprobs === undefined ? null : { content, refusal: null },
-        finish_reason: finishReasons[result.reason],
-      }],
-      usage: run.usage(result),
-      seed: Number(result.seed),
-    };
-  } finally {
-    await run.end();
+  const { generation, usage, isBack } = await run.begin();
+  for await (const part of generation) {
+    for (const entry of (await run.logprobs?.write(part))?.content ?? []) content.push(entry);
   }
+  const result = await generation.result;
+  await isBack;
+  const calls = result.toolCalls.map(requestCall);
+  return {
+    ...run.head,
+    object: 'chat.completion',
+    choices: [{
+      index: 0,
+      message: {
+        role: 'assistant',
+        content: result.text === '' && calls.length > 0 ? null : result.text,
+        refusal: null,
+        ...(result.reasoning === '' ? {} : { reasoning_content: result.reasoning }),
+        ...(calls.length === 0 ? {} : { tool_calls: calls }),
+      },
+      logprobs: run.logprobs === undefined ? null : { content, refusal: null },
+      finish_reason: finishOf(result),
+    }],
+    usage: usage(result),
+    seed: Number(result.seed),
+  };
+}
+
+type Delta = ChatCompletionChunk['choices'][0]['delta'];
+
+function deltaOf(part: GeneratedPart, calls: number): Delta | undefined {
+  if (part.toolCall !== undefined) {
+    return { tool_calls: [{ index: calls, ...requestCall(part.toolCall) }] };
+  }
+  if (part.text === '') return undefined;
+  return part.type === 'reasoning' ? { reasoning_content: part.text } : { content: part.text };
 }
 
 async function* streamed(run: Run, withUsage: boolean): AsyncGenerator<ChatCompletionChunk> {
-  const chunk = (delta: ChatCompletionChunk['choices'][0]['delta'],
-    logprobs: ChoiceLogprobs | null = null,
+  const chunk = (delta: Delta, logprobs: ChoiceLogprobs | null = null,
     reason: FinishReason | null = null): ChatCompletionChunk => ({
     ...run.head,
     object: 'chat.completion.chunk',
@@ -229,22 +177,28 @@ async function* streamed(run: Run, withUsage: boolean): AsyncGenerator<ChatCompl
     ...(withUsage ? { usage: null } : {}),
   });
   try {
+    // Before the session is taken: a stream of which no more is read holds nothing.
     yield chunk({ role: 'assistant', content: '' });
-    for await (const part of run.generation) {
+    const { generation, usage, isBack } = await run.begin();
+    let calls = 0;
+    for await (const part of generation) {
       const logprobs = await run.logprobs?.write(part) ?? null;
-      if (part.text !== '' || logprobs !== null) yield chunk({ content: part.text }, logprobs);
+      const delta = deltaOf(part, calls);
+      if (part.toolCall !== undefined) calls += 1;
+      if (delta !== undefined || logprobs !== null) yield chunk(delta ?? {}, logprobs);
     }
-    const result = await run.generation.result;
-    yield chunk({}, null, finishReasons[result.reason]);
-    if (withUsage) yield { ...chunk({}), choices: [], usage: run.usage(result) };
-  } finally {
-    await run.end();
+    const result = await generation.result;
+    await isBack;
+    yield chunk({}, null, finishOf(result));
+    if (withUsage) yield { ...chunk({}), choices: [], usage: usage(result) };
+  } catch (error) {
+    throw inCallersWords(error, run.body);
   }
 }
 
 /**
  * A client of OpenAI's shape for a loaded model that chats. Requests at the same time run at the
- * same time. Errors: INVALID_ARGUMENT names the field that cannot be honoured (tools among them),
+ * same time. Errors: INVALID_ARGUMENT names the field that cannot be honoured,
  * CONTEXT_FULL, NO_CHAT_TEMPLATE, and those of the session.
  */
 export function openai(model: Model, options: OpenAIOptions = {}): OpenAIClient {
@@ -253,9 +207,13 @@ export function openai(model: Model, options: OpenAIOptions = {}): OpenAIClient 
   const pool = new SessionPool(model, most);
   const create = async (body: ChatRequest, request: RequestOptions = {}) => {
     checkSignal('create', request);
-    const run = await start(model, pool, body, request);
-    return body.stream === true ? streamed(run, body.stream_options?.include_usage === true)
-      : whole(run);
+    try {
+      const run = await prepare(model, pool, body, request);
+      return body.stream === true ? streamed(run, body.stream_options?.include_usage === true)
+        : await whole(run);
+    } catch (error) {
+      throw inCallersWords(error, body);
+    }
   };
   return {
     chat: { completions: { create: create as ChatCompletions['create'] } },

@@ -17,7 +17,7 @@ import { CheckedConstraint, wireGrammar } from './constraint.js';
 import { TypedTarget, memoryEvent } from './events.js';
 import type { LoadedModel, SessionState } from '../wire/protocol.js';
 import type { Tool } from '../api/tools.js';
-import { toolsByName } from './tools.js';
+import { toolsByName, wireTools } from './tools.js';
 import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
 import type { Client } from './client.js';
 
@@ -138,8 +138,11 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
 
   async tokenize(input: string | readonly ChatMessage[],
     options: TokenizeOptions = {}): Promise<number[]> {
-    const { signal, special = false } = checkOptions('tokenize', options, tokenizeNames);
-    return this.client.call('tokenize', { input: wireInput(input), special }, { signal });
+    const { signal, special = false, tools, toolChoice, templateArguments } =
+      checkOptions('tokenize', options, tokenizeNames);
+    return this.client.call('tokenize', { input: wireInput(input), special,
+      options: { toolChoice, templateArguments, tools: wireTools(toolsByName(tools)) } },
+    { signal });
   }
 
   async detokenize(tokens: Iterable<number>, options: TokenizeOptions = {}): Promise<string> {

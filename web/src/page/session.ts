@@ -167,6 +167,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
       input: wireInput(input),
       options: {
         maxTokens, logprobs, toolChoice, parallelToolCalls,
+        tools: options.tools === undefined ? undefined : wireTools(toolsByName(options.tools)),
         stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
         ...(own !== undefined ? { constrained: true }
           : constraint === undefined ? {} : { grammar: wireGrammar(constraint) }),

@@ -83,6 +83,13 @@ export interface WireSessionOptions extends SamplingOptions {
   reasoning?: ReasoningMode | undefined;
 }
 
+/** What a chat template is told beside messages. */
+export interface WireChatOptions {
+  tools?: readonly ToolDeclaration[] | undefined;
+  toolChoice?: ToolChoice | undefined;
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
+}
+
 export interface WireGenerateOptions {
   maxTokens?: number | undefined;
   stop?: readonly string[] | undefined;
@@ -91,6 +98,7 @@ export interface WireGenerateOptions {
   grammar?: Grammar | undefined;
   /** The worker asks before each choice (notice `ask`) and is answered by `allowed`. */
   constrained?: boolean | undefined;
+  tools?: readonly ToolDeclaration[] | undefined;
   toolChoice?: ToolChoice | undefined;
   parallelToolCalls?: boolean | undefined;
 }
@@ -150,7 +158,8 @@ export interface Calls {
   watchMemory: { args: { on: boolean }; result: undefined };
   trim: { args: object; result: undefined };
   /** Text, or messages as the whole prompt for an answer. */
-  tokenize: { args: { input: WireInput; special: boolean }; result: number[] };
+  tokenize: { args: { input: WireInput; special: boolean; options?: WireChatOptions | undefined };
+    result: number[] };
   detokenize: { args: { tokens: Int32Array; special: boolean }; result: string };
   vocabulary: { args: object; result: Vocabulary };
   /** Whether a grammar can be honoured and begin. */

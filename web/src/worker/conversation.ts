@@ -24,8 +24,6 @@ export interface Plan {
   text: string;
   /** Beginning of the answer that will follow; text ends with it. */
   prefix?: string | undefined;
-  /** What the text ends with besides, as the answer's first piece: an opener of a call. */
-  opener?: string | undefined;
 }
 
 /** How an answer is asked for. */
@@ -198,18 +196,18 @@ export class Conversation {
     const past = this.#past.text;
     if (session.length > 0 && text.startsWith(past)) {
       const ids = tokenizer.encode(text.slice(past.length), { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix, opener };
+      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
     }
     if (this.#slides > 0) {
       // What slid out cannot be cut back to: only what the new messages add can follow.
       const old = this.#render(before, false);
       const more = text.startsWith(old) ? text.slice(old.length) : text;
       const ids = tokenizer.encode(more, { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix, opener };
+      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
     }
     const ids = Int32Array.from(encodeChat(tokenizer, text));
     const keep = commonStart(session.tokens(), ids);
-    return { keep, ids: ids.subarray(keep), messages, text, prefix, opener };
+    return { keep, ids: ids.subarray(keep), messages, text, prefix };
   }
 
   /** Cuts the session to what a plan keeps. */

@@ -6,6 +6,8 @@ import type { Classification } from '../api/image.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
 import { checkMessages, splitPrefix } from './messages.js';
 import { encodeChat } from '../text/chat-template.js';
+import { checkTools } from '../text/tool-forms.js';
+import { toolAnswerOf } from './tool-answers.js';
 import { Engine } from '../engine/engine.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import { imageRows } from '../engine/image.js';
@@ -14,7 +16,8 @@ import { Model } from '../engine/model.js';
 import { accessOfWire } from '../wire/access.js';
 import { sharedOf } from '../wire/shared.js';
 import { storeOf, streamOf } from '../wire/ports.js';
-import type { Args, CallContext, CallName, Handlers, Result, WireInput, WireModelOptions,
+import type { Args, CallContext, CallName, Handlers, Result, WireChatOptions, WireInput,
+  WireModelOptions,
   WirePart, WireSource, WireStore } from '../wire/protocol.js';
 import { cacheCost, cacheSizes, memoryReport } from './reports.js';
 import { readStream } from '../util/streams.js';
@@ -110,7 +113,7 @@ export class ModelHost {
       trim: () => {
         this.#loaded.trim();
       },
-      tokenize: ({ input, special }) => this.#tokenize(input, special === true),
+      tokenize: ({ input, special, options }) => this.#tokenize(input, special === true, options),
       detokenize: ({ tokens, special }) => this.#loaded.tokenizer.decode(
         this.#loaded.checkTokens(checkIds(tokens)), { special: special === true }),
       vocabulary: () => this.#loaded.vocabulary,
@@ -201,12 +204,17 @@ export class ModelHost {
       });
   }
 
-  #tokenize(input: WireInput, special: boolean): number[] {
+  #tokenize(input: WireInput, special: boolean,
+    options: WireChatOptions | undefined): number[] {
     const model = this.#loaded;
     if (typeof input === 'object' && input !== null) {
       if ('messages' in input) {
         const { whole, prefix } = splitPrefix(checkMessages(input.messages));
-        return encodeChat(model.tokenizer, model.chatTemplate.render(whole) + prefix);
+        const { tools = [], toolChoice, templateArguments } = options ?? {};
+        const checked = checkTools(tools);
+        const { opener = '' } = toolAnswerOf(model, checked, { toolChoice });
+        return encodeChat(model.tokenizer, model.chatTemplate.render(whole,
+          { tools: checked, templateArguments }) + prefix + opener);
       }
       if ('text' in input && typeof input.text === 'string') {
         return model.tokenizer.encode(input.text, { special, begin: false });

@@ -9,7 +9,8 @@ import { Grammars } from '../engine/grammar.js';
 import type { Choice } from '../engine/step.js';
 import type { Rule } from '../engine/grammar.js';
 import { reasoningModes } from '../api/session.js';
-import type { AnswerPiece, AnswerReader } from '../text/answer-reader.js';
+import { AnswerReader } from '../text/answer-reader.js';
+import type { AnswerPiece } from '../text/answer-reader.js';
 import { checkTools } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
 import { checkRoom } from '../engine/room.js';
@@ -217,15 +218,25 @@ export class SessionHost {
       throw invalidArgument('stop', stop, 'an array of strings');
     }
     const { settings, chat } = conversation;
-    const tool = toolAnswerOf(this.#model, settings, chat, options ?? {});
-    const plan = conversation.plan(input, true, tool);
-    const rule = await this.#constraintOf({ grammar: tool.grammar, ...options }, call);
+    const given = options?.tools === undefined ? undefined : checkTools(options.tools);
+    const tools = given ?? (chat ? settings.tools : []);
+    const answer = toolAnswerOf(this.#model, tools, options ?? {});
+    const plan = conversation.plan(input, true, answer);
+    const rule = await this.#constraintOf(
+      { ...options, grammar: options?.grammar ?? answer.grammar }, call);
     try {
-      const reader = readerOf(this.#model, settings, chat, plan, tool);
+      const reader = chat || given !== undefined ? readerOf(this.#model, { tools, answer,
+        reasoning: settings.reasoning, promptEnd: this.#endOf(plan) }) : new AnswerReader({});
       return await this.#answer(conversation, plan, options ?? {}, { rule, reader }, call);
     } finally {
       rule?.free();
     }
+  }
+
+  /** The text that a plan ends with. */
+  #endOf({ text, ids }: Plan): string {
+    const { tokenizer } = this.#model;
+    return text !== '' ? text : tokenizer.decode(ids.subarray(-8), { special: true });
   }
 
   /** The rule of a grammar, or the one of the page's own. */

@@ -11,8 +11,7 @@ import { formsOf } from '../text/tool-forms.js';
 import type { ToolForm } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
 import type { WireGenerateOptions } from '../wire/protocol.js';
-import type { Plan } from './conversation.js';
-import type { Settings } from './saved-session.js';
+import type { ReasoningMode } from '../api/session.js';
 
 export interface ToolAnswer {
   /** undefined: no tools, or a constraint of the whole answer. */
@@ -45,9 +44,9 @@ function grammarOf({ tokenizer }: Model, form: ToolForm, tools: readonly ToolDec
 }
 
 /** What an answer's options come to. Errors: INVALID_ARGUMENT. */
-export function toolAnswerOf(model: Model, settings: Settings, chat: boolean,
+export function toolAnswerOf(model: Model, declared: readonly ToolDeclaration[],
   options: WireGenerateOptions): ToolAnswer {
-  const { kind, tools } = chosen(options.toolChoice, chat ? settings.tools : []);
+  const { kind, tools } = chosen(options.toolChoice, declared);
   const isConstrained = options.grammar !== undefined || options.constrained === true;
   if (tools.length === 0 || isConstrained) {
     return { grammar: undefined, opener: undefined, reads: false };
@@ -87,15 +86,21 @@ export function partsOf(pieces: readonly AnswerPiece[], choice: Choice | undefin
   return [{ ...first, ...choice }, ...rest];
 }
 
-/** Reads the answer to a plan. */
-export function readerOf(model: Model, settings: Settings, chat: boolean, plan: Plan,
-  { reads }: ToolAnswer): AnswerReader {
-  if (!chat) return new AnswerReader({});
+/** What reads an answer. */
+export interface Reading {
+  tools: readonly ToolDeclaration[];
+  reasoning: ReasoningMode;
+  /** The prompt's end, as text. */
+  promptEnd: string;
+  answer: ToolAnswer;
+}
+
+export function readerOf(model: Model,
+  { tools, reasoning, promptEnd, answer }: Reading): AnswerReader {
   const { toolForm, thinkingForm } = model.chatTemplate;
-  const thinking = settings.reasoning === 'include' ? undefined : thinkingForm;
-  const opens = thinking !== undefined && plan.text.trimEnd().endsWith(thinking.opener.trim());
-  const isCall = plan.opener !== undefined && plan.opener !== '';
+  const thinking = reasoning === 'include' ? undefined : thinkingForm;
+  const opens = thinking !== undefined && promptEnd.trimEnd().endsWith(thinking.opener.trim());
   return new AnswerReader({ thinking,
-    tools: reads ? { form: toolForm, declared: settings.tools } : undefined,
-    state: isCall ? 'call' : opens ? 'thinking' : 'text' });
+    tools: answer.reads ? { form: toolForm, declared: tools } : undefined,
+    state: answer.opener !== undefined ? 'call' : opens ? 'thinking' : 'text' });
 }

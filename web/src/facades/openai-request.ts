@@ -1,0 +1,187 @@
+// What a request of onekv/openai asks for, in this package's words. What would change the answer
+// and is not supported is refused by the caller's name for it.
+import type { PromptOptions, ResponseConstraint } from '../api/session.js';
+import type { ChatMessage } from '../api/messages.js';
+import { unknownName } from '../api/options.js';
+import type { SamplingOptions } from '../api/sampling.js';
+import type { Tool, ToolCall, ToolChoice } from '../api/tools.js';
+import { OneKVError, checkInteger, checkOneOf, invalidArgument, reasonOf } from
+  '../api/errors.js';
+import type { ChatRequest, RequestMessage, RequestTool, RequestToolCall } from
+  './openai-types.js';
+
+/** Fields of a request that change nothing here. */
+const ignored = ['model', 'user', 'metadata', 'store', 'service_tier', 'prompt_cache_key',
+  'safety_identifier', 'prompt_cache_retention', 'verbosity'];
+const honoured = ['messages', 'stream', 'stream_options', 'max_completion_tokens', 'max_tokens',
+  'temperature', 'top_p', 'frequency_penalty', 'presence_penalty', 'logit_bias', 'seed', 'stop',
+  'logprobs', 'top_logprobs', 'response_format', 'n', 'top_k', 'min_p', 'repetition_penalty',
+  'tools', 'tool_choice', 'parallel_tool_calls', 'modalities', 'reasoning_effort',
+  'chat_template_kwargs'];
+export const isNothing = (value: unknown): boolean => value === undefined || value === null ||
+  (Array.isArray(value) && value.length === 0);
+
+/** Refuses what cannot be honoured, by its name. */
+export function checkFields(body: ChatRequest): void {
+  if (typeof body !== 'object' || body === null || !Array.isArray(body.messages)) {
+    throw invalidArgument('messages', body?.messages, 'a list of messages');
+  }
+  for (const [field, value] of Object.entries(body)) {
+    if (isNothing(value) || honoured.includes(field) || ignored.includes(field)) continue;
+    if (field === 'function_call' && value === 'none') continue;
+    if (/^functions?(_call)?$/.test(field)) {
+      throw new OneKVError('INVALID_ARGUMENT', `${field}: is not supported; tools are`);
+    }
+    throw unknownName('create', field, honoured);
+  }
+  if (!isNothing(body.n)) checkInteger('n', body.n, 1, 1);
+  for (const modality of body.modalities ?? []) checkOneOf('modalities', modality, ['text']);
+  const { stop } = body;
+  const isStop = isNothing(stop) || typeof stop === 'string' ||
+    (Array.isArray(stop) && stop.every((one) => typeof one === 'string'));
+  if (!isStop) throw invalidArgument('stop', stop, 'text or a list of texts');
+}
+
+function textOf(content: RequestMessage['content'], name: string): string {
+  if (typeof content === 'string') return content;
+  if (!Array.isArray(content)) throw invalidArgument(name, content, 'text or a list of parts');
+  return content.map((part: { type?: unknown; text?: unknown } | null) => {
+    checkOneOf(`type of a part of ${name}`, part?.type as string, ['text']);
+    return String(part?.text);
+  }).join('');
+}
+
+function callOf(call: RequestToolCall, name: string): ToolCall {
+  const { id, function: called } = call ?? {};
+  try {
+    const given: unknown = JSON.parse(called.arguments || '{}');
+    if (typeof given === 'object' && given !== null && !Array.isArray(given)) {
+      return { id, name: called.name, arguments: given as Record<string, unknown> };
+    }
+  } catch {
+    // The same error as for other JSON.
+  }
+  throw invalidArgument(`${name}.function.arguments`, called?.arguments, 'JSON of an object');
+}
+
+export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
+  const names = new Map<string, string>();
+  return messages.map((message, i): ChatMessage => {
+    const where = `messages[${i}]`;
+    if (typeof message !== 'object' || message === null) {
+      throw invalidArgument(where, message, 'a message');
+    }
+    const { content, tool_calls: calls, tool_call_id: id } = message;
+    const role = checkOneOf(`${where}.role`, message.role,
+      ['system', 'developer', 'user', 'assistant', 'tool']);
+    if (role === 'tool') {
+      const name = names.get(id ?? '');
+      return { role, content: textOf(content, `${where}.content`), toolCallId: id, name };
+    }
+    if (isNothing(calls)) {
+      const text = role === 'assistant' && isNothing(content) ? ''
+        : textOf(content, `${where}.content`);
+      return { role: role === 'developer' ? 'system' : role, content: text };
+    }
+    if (role !== 'assistant' || !Array.isArray(calls)) {
+      throw invalidArgument(`${where}.tool_calls`, calls, 'a list, of the role assistant');
+    }
+    const toolCalls = calls.map((call, at) => callOf(call, `${where}.tool_calls[${at}]`));
+    for (const call of toolCalls) names.set(call.id, call.name);
+    return { role, toolCalls,
+      content: isNothing(content) ? '' : textOf(content, `${where}.content`) };
+  });
+}
+
+export function toolsOf({ tools }: ChatRequest): Tool[] {
+  if (isNothing(tools)) return [];
+  return (tools as readonly RequestTool[]).map((tool, i) => {
+    checkOneOf(`tools[${i}].type`, tool?.type, ['function']);
+    const { name, description, parameters } = tool.function ?? {};
+    return { name, description: description ?? undefined, inputSchema: parameters ?? undefined };
+  });
+}
+
+export function toolChoiceOf({ tool_choice: choice, tools }: ChatRequest): ToolChoice | undefined {
+  if (isNothing(choice) || isNothing(tools)) return undefined;
+  if (typeof choice === 'object' && choice !== null) {
+    checkOneOf('tool_choice.type', choice.type, ['function']);
+    return { name: choice.function?.name };
+  }
+  return checkOneOf('tool_choice', choice as string, ['none', 'auto', 'required']) as
+    'none' | 'auto' | 'required';
+}
+
+/** For the chat template. */
+export function templateArgumentsOf(body: ChatRequest): Record<string, unknown> | undefined {
+  const { reasoning_effort: effort, chat_template_kwargs: given } = body;
+  if (isNothing(effort) && isNothing(given)) return undefined;
+  const thinking = isNothing(effort) ? {}
+    : { enable_thinking: effort !== 'none' && effort !== 'minimal', reasoning_effort: effort };
+  return { ...thinking, ...given };
+}
+
+export function samplingOf(body: ChatRequest): SamplingOptions {
+  const [random] = crypto.getRandomValues(new Uint32Array(1));
+  return {
+    temperature: body.temperature ?? 1,
+    topP: body.top_p ?? 1,
+    topK: body.top_k ?? 0,
+    minP: body.min_p ?? 0,
+    frequencyPenalty: body.frequency_penalty ?? 0,
+    presencePenalty: body.presence_penalty ?? 0,
+    repetitionPenalty: body.repetition_penalty ?? 1,
+    penaltyWindow: 256,
+    logitBias: Object.fromEntries(Object.entries(body.logit_bias ?? {})
+      .map(([token, bias]) => [Number(token), bias])),
+    seed: body.seed ?? (random as number),
+  };
+}
+
+export function constraintOf({ response_format: format }: ChatRequest):
+ResponseConstraint | undefined {
+  if (format === undefined || format === null) return undefined;
+  const type = checkOneOf('response_format.type', format.type,
+    ['text', 'json_object', 'json_schema', 'regex']);
+  if (type === 'text') return undefined;
+  if (format.type === 'json_object') return { type: 'json_object' };
+  if (format.type === 'regex') return format.regex;
+  const schema = format.type === 'json_schema' ? format.json_schema?.schema : undefined;
+  if (schema !== undefined) return schema;
+  throw invalidArgument('response_format.json_schema.schema', schema, 'a JSON schema');
+}
+
+export function promptOptionsOf(body: ChatRequest, tools: readonly Tool[]): PromptOptions {
+  const top = isNothing(body.top_logprobs) ? 0
+    : checkInteger('top_logprobs', body.top_logprobs, 0, 20);
+  const most = body.max_completion_tokens ?? body.max_tokens;
+  return {
+    tools,
+    toolChoice: toolChoiceOf(body),
+    parallelToolCalls: body.parallel_tool_calls ?? undefined,
+    maxTokens: most ?? undefined,
+    stop: isNothing(body.stop) ? undefined : body.stop as string | readonly string[],
+    logprobs: body.logprobs === true ? top : undefined,
+    constraint: constraintOf(body),
+  };
+}
+
+/** Names of ours, with which an error begins, to the caller's. */
+const names: Readonly<Record<string, string>> = {
+  topP: 'top_p', topK: 'top_k', minP: 'min_p', frequencyPenalty: 'frequency_penalty',
+  presencePenalty: 'presence_penalty', repetitionPenalty: 'repetition_penalty',
+  logitBias: 'logit_bias', maxTokens: 'max_tokens', toolChoice: 'tool_choice',
+  constraint: 'response_format', logprobs: 'top_logprobs', frequency_penalty: 'frequency_penalty',
+};
+
+/** An error in the caller's words. */
+export function inCallersWords(error: unknown, body: ChatRequest): unknown {
+  if (!(error instanceof OneKVError)) return error;
+  const said = reasonOf(error).replace(/^sampling\.(?:sampling\.)?/, '');
+  const own = /^\w+/.exec(said)?.[0] ?? '';
+  const theirs = own === 'maxTokens' && !isNothing(body.max_completion_tokens)
+    ? 'max_completion_tokens' : names[own];
+  if (theirs === undefined && said === error.message) return error;
+  return new OneKVError(error.code, theirs === undefined ? said
+    : theirs + said.slice(own.length), { cause: error });
+}
