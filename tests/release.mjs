@@ -124,6 +124,11 @@ async function installed() {
   });
 }
 
+async function hosts() {
+  await must('npm run test:hosts', 'npm', ['run', 'test:hosts'], { live: true });
+  return 'every host of web/docs/bundlers.md';
+}
+
 const steps = [
   { name: 'committed', after: [], run: committed },
   { name: 'figures', after: [], run: figures },
@@ -132,6 +137,7 @@ const steps = [
   { name: 'schema-suite', after: [], run: schemaSuite },
   { name: 'everything', after: [], run: everything },
   { name: 'installed', after: [], run: installed },
+  { name: 'hosts', after: [], run: hosts },
 ];
 
 await main(async () => {

@@ -4,6 +4,7 @@
 // A store knows byte strings by key and nothing of models. What they mean (records, parts of
 // files, which file is whole) is the business of store/stored-file.ts, so that any key-value
 // storage will do.
+import type { OwnBytes } from './bytes.js';
 
 /**
  * Keeps byte strings by key. Keys are of a-z, 0-9, '-' and '.', and short enough for file names.
@@ -15,7 +16,7 @@
 export interface ModelStore {
   /** The value, or undefined when there is none. */
   get(key: string): Promise<Uint8Array | Blob | undefined>;
-  put(key: string, value: Uint8Array<ArrayBuffer>): Promise<void>;
+  put(key: string, value: OwnBytes): Promise<void>;
   /** Without complaint when there is none. */
   delete(key: string): Promise<void>;
   keys(): Promise<readonly string[]>;

@@ -1,6 +1,7 @@
 // The table of tensors of a GGUF v3 file whose bytes are at hand, for benches that change or
 // translate files. The engine has its own, checked parser (core/base/gguf.c): this one reads files
 // that the engine has loaded or this folder has written.
+import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError } from '../api/errors.js';
 import { aligned } from './gguf-writer.js';
 
@@ -11,7 +12,7 @@ export interface TensorView {
   /** The format's number of the element type. */
   type: number;
   /** From the tensor's first byte to the file's end. */
-  data: Uint8Array<ArrayBuffer>;
+  data: OwnBytes;
   /** Where in the file its type and its offset stand. */
   typeAt: number;
 }
@@ -31,7 +32,7 @@ class Cursor {
   readonly view: DataView;
   at = 0;
 
-  constructor(readonly bytes: Uint8Array<ArrayBuffer>) {
+  constructor(readonly bytes: OwnBytes) {
     this.view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
@@ -63,7 +64,7 @@ class Cursor {
 }
 
 /** Error: CORRUPT for anything but version 3 with the format's default alignment. */
-export function readGguf(bytes: Uint8Array<ArrayBuffer>): GgufTable {
+export function readGguf(bytes: OwnBytes): GgufTable {
   const cursor = new Cursor(bytes);
   if (cursor.u32() !== 0x46554747 || cursor.u32() !== 3) {
     throw new OneKVError('CORRUPT', 'not a GGUF file of version 3');

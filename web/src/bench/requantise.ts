@@ -3,6 +3,7 @@
 // Q4_0: blocks of 32 numbers share a scale d, the number of largest magnitude divided by -8, and
 // are d·(q - 8) with q of 4 bits; number i of the first 16 is the low half of byte i, number i of
 // the others the high half.
+import type { OwnBytes } from '../api/bytes.js';
 import type { OpenedSource } from '../api/source.js';
 import { readGguf } from './gguf-reader.js';
 import { aligned } from './gguf-writer.js';
@@ -25,7 +26,7 @@ function requantiseBlock(source: DataView, at: number, target: DataView, to4: nu
   for (let i = 0; i < 16; i++) target.setUint8(to4 + 2 + i, nibble(i) | (nibble(i + 16) << 4));
 }
 
-function requantise(data: Uint8Array<ArrayBuffer>, blocks: number): Uint8Array {
+function requantise(data: OwnBytes, blocks: number): Uint8Array {
   const result = new Uint8Array(aligned(blocks * to.bytes));
   const source = new DataView(data.buffer, data.byteOffset);
   const target = new DataView(result.buffer);
@@ -34,7 +35,7 @@ function requantise(data: Uint8Array<ArrayBuffer>, blocks: number): Uint8Array {
 }
 
 /** The file in Q4_0, as a source for loadModel that can be read once. Error: CORRUPT. */
-export function requantised(bytes: Uint8Array<ArrayBuffer>, name: string): OpenedSource {
+export function requantised(bytes: OwnBytes, name: string): OpenedSource {
   const { headerBytes, tensors } = readGguf(bytes);
   const header = bytes.slice(0, headerBytes);
   const view = new DataView(header.buffer);

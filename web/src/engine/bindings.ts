@@ -3,6 +3,7 @@
 // Addresses are numbers below 2^32; wasm gives them as signed 32-bit integers, so everything that
 // is an address or a size goes through `address()`. Views of the memory are made anew when it has
 // grown: never keep one across a call into the module that may allocate.
+import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError } from '../api/errors.js';
 import type { CoreErrorCode } from '../api/errors.js';
 
@@ -208,7 +209,7 @@ export class Border {
   }
 
   /** Bytes of the memory, the caller's own. */
-  copy(at: number, count: number): Uint8Array<ArrayBuffer> {
+  copy(at: number, count: number): OwnBytes {
     const copy = new Uint8Array(count);
     copy.set(this.bytes.subarray(at, at + count));
     return copy;

@@ -2,6 +2,7 @@
 //
 // Strings are UTF-8; damaged parts become U+FFFD. Integers of 64 bits come as numbers where these
 // are exact, else as bigint.
+import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError } from '../api/errors.js';
 import type { Border } from './bindings.js';
 
@@ -18,7 +19,7 @@ interface Found {
   itemType: Type;
   items: number;
   /** A copy: views of the memory go stale, and decoders refuse shared memory in some engines. */
-  bytes: Uint8Array<ArrayBuffer>;
+  bytes: OwnBytes;
 }
 
 /** Reads one value after the other from the file's encoding. */
@@ -29,7 +30,7 @@ class Reader {
   readonly #decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   #at = 0;
 
-  constructor(bytes: Uint8Array<ArrayBuffer>) {
+  constructor(bytes: OwnBytes) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }

@@ -1,5 +1,6 @@
 // Session: one sequence of a causal model. Its tokens are core's, also the one that waits for its
 // logits (core/onekv.h).
+import type { OwnBytes } from '../api/bytes.js';
 import { sessionFields } from './bindings.js';
 import type { Border, Row } from './bindings.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
@@ -183,7 +184,7 @@ export class Session {
   }
 
   /** The session as bytes, for Model.restoreSession (core/api/snapshot.c has the layout). */
-  save(): Uint8Array<ArrayBuffer> {
+  save(): OwnBytes {
     const border = this.#border;
     const { handle } = this;
     const count = border.address(border.exports._onekv_session_save_bytes(handle));

@@ -3,6 +3,7 @@
 //
 // A request that fails becomes one of three errors: Unreachable (no answer, or it broke off, or
 // fell silent), BadStatus (an answer that is no file), or the signal's reason.
+import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
 import { pause } from '../util/pause.js';
@@ -154,7 +155,7 @@ export class Answer {
   }
 
   /** The whole body, for what is known to be small. */
-  async bytes(): Promise<Uint8Array<ArrayBuffer>> {
+  async bytes(): Promise<OwnBytes> {
     const parts: Uint8Array[] = [];
     for await (const chunk of this.chunks()) parts.push(chunk.slice());
     const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));

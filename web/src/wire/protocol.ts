@@ -7,6 +7,7 @@
 // one session are worked off in their order; everything else runs as it comes. The worker checks
 // all that it is sent: whatever is wrong with a message is answered by an error, or, when it has
 // no id to answer to, dropped.
+import type { OwnBytes } from '../api/bytes.js';
 import type { EngineReport, Vocabulary } from '../api/model.js';
 import type { CacheCost, MemoryReport, SessionMemory } from '../api/memory.js';
 import type { Classification, Pixels } from '../api/image.js';
@@ -181,7 +182,7 @@ export interface Calls {
   truncate: { args: OfSession<{ count: number }>; result: SessionState };
   tokens: { args: OfSession; result: Int32Array };
   setSampling: { args: OfSession<{ sampling: SamplingOptions }>; result: undefined };
-  save: { args: OfSession<{ format: 'cache' | 'tokens' }>; result: Uint8Array<ArrayBuffer> };
+  save: { args: OfSession<{ format: 'cache' | 'tokens' }>; result: OwnBytes };
   sessionMemory: { args: OfSession; result: SessionMemory };
   attention: {
     args: OfSession<{ layer: number; head: number; queries?: 'own' | 'keys' | undefined }>;

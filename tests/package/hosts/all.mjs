@@ -1,0 +1,159 @@
+// The packed tarball in projects of bundlers, frameworks and runtimes beyond those of
+// ../package.test.mjs: npm run test:hosts. In pages it is Chromium that runs them.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { root, run } from '../../../wasm/toolchain/shell.mjs';
+import { launch } from '../../browser/drivers.mjs';
+import { serve } from '../../browser/server.mjs';
+import { extension, folder, prepare, program, servers, sites } from './projects.mjs';
+
+// Many times what anything takes on a quiet machine.
+const limit = { timeout: 600_000 };
+const patience = 120_000;
+const model = join(root, 'models/stories-q-mqa.q8_0.gguf');
+const start = /^, there was a /;
+
+let driver;
+
+before(async () => {
+  await prepare();
+  driver = await launch('chromium');
+}, limit);
+after(() => driver?.close());
+
+async function reportOf(page, address) {
+  await page.open(address);
+  for (const end = performance.now() + patience; performance.now() < end;) {
+    const text = await page.text('#report');
+    if (text) return JSON.parse(text);
+    await new Promise((resolve) => { setTimeout(resolve, 50); });
+  }
+  throw new Error(`no report from ${address}\n${driver.log.join('\n')}`);
+}
+
+/** `isolated`: of a page with the headers for threads; how many are of use is another matter. */
+function assertReport(report, isolated = false) {
+  assert.equal(report.error, undefined);
+  assert.deepEqual(report.troubles ?? [], []);
+  assert.match(report.story, start);
+  assert.match(report.number, /^ ?\d\d toys$/);
+  assert.equal(report.sessions, 2);
+  if (!isolated) return;
+  assert.equal(report.engine.isolated, true);
+  assert.deepEqual(report.engine.notes.filter((note) => /thread/.test(note)), []);
+}
+
+for (const [name, make] of Object.entries(sites)) {
+  test(name, limit, async () => {
+    const built = await make();
+    const { origin, close } = await serve({ isolated: true,
+      mounts: { '/': built, '/models/': join(root, 'models') } });
+    try {
+      assertReport(await reportOf(driver, `${origin}/`), true);
+    } finally {
+      await close();
+    }
+  });
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address();
+  server.close();
+  return port;
+}
+
+for (const [name, make] of Object.entries(servers)) {
+  test(`${name}, by its own server`, limit, async () => {
+    const { target, args } = await make();
+    const port = await freePort();
+    const server = spawn(process.execPath, args(port), { cwd: target, stdio: 'ignore',
+      env: { ...process.env, PORT: String(port), HOST: '127.0.0.1' } });
+    const origin = `http://127.0.0.1:${port}`;
+    try {
+      for (const end = performance.now() + patience; performance.now() < end;) {
+        if (await fetch(origin).then(({ ok }) => ok, () => false)) break;
+        await new Promise((resolve) => { setTimeout(resolve, 100); });
+      }
+      assertReport(await reportOf(driver, `${origin}/`), true);
+      // A route handler, where the package is that of Node.
+      if (name === 'next') assert.match(await (await fetch(`${origin}/tell`)).text(), start);
+    } finally {
+      server.kill();
+    }
+  });
+}
+
+for (const [name, args] of [['deno', ['run', '--allow-all', '--no-lock']], ['bun', ['run']]]) {
+  test(`${name}: the program of Node`, limit, async () => {
+    const target = program();
+    const { status, output } = await run(join(folder, 'node_modules/.bin', name),
+      [...args, 'node.mjs', model], { cwd: target });
+    assert.equal(status, 0, output);
+    assertReport(JSON.parse(output.slice(output.indexOf('{'), output.lastIndexOf('}') + 1)));
+  });
+}
+
+test('an extension: its page, and why its service worker has no model', limit, async () => {
+  const target = extension();
+  const profile = mkdtempSync(join(tmpdir(), 'onekv-extension-'));
+  const { chromium } = await import('playwright-core');
+  const context = await chromium.launchPersistentContext(profile, {
+    executablePath: process.env.PATH.split(':').map((path) => join(path, 'chromium'))
+      .find((path) => existsSync(path)),
+    args: ['--headless=new', '--no-sandbox', `--disable-extensions-except=${target}`,
+      `--load-extension=${target}`],
+    ignoreDefaultArgs: ['--headless', '--disable-extensions'],
+  });
+  try {
+    const worker = context.serviceWorkers()[0] ?? await context.waitForEvent('serviceworker');
+    const page = await context.newPage();
+    await page.goto(new URL('index.html', worker.url()).href);
+    await page.locator('#report', { hasText: 'story' }).waitFor({ timeout: patience });
+    const { story, refusal } = JSON.parse(await page.textContent('#report'));
+    assert.match(story, start);
+    assert.equal(refusal.code, 'WORKER_LOST');
+    assert.match(refusal.text, /offscreen document of an extension/);
+  } finally {
+    await context.close();
+    rmSync(profile, { recursive: true, force: true });
+  }
+});
+
+const resolutions = { nodenext: 'nodenext', node16: 'node16', bundler: 'esnext' };
+
+for (const [name, compiler] of [['5.4', 'typescript54/bin/tsc']]) {
+  for (const [resolution, module] of Object.entries(resolutions)) {
+    test(`TypeScript ${name}, resolved as ${resolution}, libraries checked`, limit, async () => {
+      const target = program();
+      writeFileSync(join(target, 'types.ts'), `import { OneKV } from 'onekv';
+        import type { Model } from 'onekv';
+        import { Engine } from 'onekv/engine';
+        import { openai } from 'onekv/openai';
+        import { languageModel } from 'onekv/prompt-api';
+        export async function use(signal: AbortSignal | undefined): Promise<string> {
+          const model: Model = await OneKV.load('hf:org/repo', { signal, token: undefined,
+            headers: undefined, unloadAfter: undefined, refresh: () => undefined });
+          void openai(model);
+          void languageModel(() => OneKV.load(['a.gguf', new URL('https://example.org/b.gguf')]));
+          void Engine.open;
+          const session = await model.createSession({ signal });
+          return session.prompt('Once', { signal, maxTokens: undefined });
+        }`);
+      writeFileSync(join(target, 'tsconfig.json'), JSON.stringify({ files: ['types.ts'],
+        compilerOptions: { strict: true, noEmit: true, exactOptionalPropertyTypes: true,
+          skipLibCheck: false, target: 'es2022', module, moduleResolution: resolution, types: [],
+          lib: ['es2022', 'dom', 'dom.iterable', 'dom.asynciterable'] } }));
+      const { status, output } = await run(process.execPath,
+        [join(folder, 'node_modules', compiler), '-p', '.'], { cwd: target });
+      assert.equal(status, 0, output);
+    });
+  }
+}
