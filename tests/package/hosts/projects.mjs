@@ -213,7 +213,8 @@ export function program() {
 export function extension() {
   const target = project('extension', {
     'manifest.json': JSON.stringify({ manifest_version: 3, name: 'OneKV', version: '1',
-      ...JSON.parse(linesOf('Browser extensions', 'json')), permissions: ['offscreen'], background: { service_worker: 'background.js', type: 'module' },
+      ...JSON.parse(linesOf('Browser extensions', 'json')), permissions: ['offscreen'],
+      background: { service_worker: 'background.js', type: 'module' },
       side_panel: { default_path: 'index.html' } }),
     'background.js': `import { OneKV } from './node_modules/onekv/dist/src/onekv.js';
       chrome.runtime.onMessage.addListener((message, _, answer) => {
