@@ -71,6 +71,26 @@ test('what windows take is computed, held and told alike', () => withEngine({}, 
   model.destroy();
 }));
 
+test('a latent is cached once, in one row of each layer', () => withEngine({}, (engine) => {
+  const [rank, rotated, plain, value, heads, layers] = [32, 8, 16, 16, 4, 3];
+  const rows = { f16: 2 * (rank + rotated), f32: 4 * (rank + rotated), i8: rank + rotated + 2 * 4 };
+  for (const [cacheType, row] of Object.entries(rows)) {
+    const model = loadSync(engine, goldenPath('deepseek2-latent'), { cacheType });
+    assert.deepEqual([model.description.latent, model.description.sharedRope], [rank, undefined]);
+    const session = model.openSession();
+    session.append([1, 2, 3]);
+    session.logits();
+    assert.equal(session.memory().cacheUsed, 3 * layers * row);
+    assert.equal(model.cache.bytes(3).total, 3 * layers * row);
+    model.destroy();
+  }
+  // What the heads' keys and values would take, which the row stands for.
+  const model = loadSync(engine, goldenPath('deepseek2-latent'), { cacheType: 'f16' });
+  assert.equal(model.cache.bytes(100, { standardHeads: heads }).total,
+    100 * layers * heads * (plain + rotated + value) * 2);
+  model.destroy();
+}));
+
 const file = join(modelFolder, named['gemma-3-270m'].file);
 const skip = !existsSync(file) &&
   'not in the cache folder: node models/fetch/fetch.mjs gemma-3-270m';
