@@ -16,17 +16,17 @@ export interface RequestToolCall {
 
 export interface RequestTool {
   type: 'function';
-  function: { name: string; description?: string | null; parameters?: object | null;
-    strict?: boolean | null };
+  function: { name: string; description?: string | null | undefined;
+    parameters?: object | null | undefined; strict?: boolean | null | undefined };
 }
 
 export interface RequestMessage {
   role: 'system' | 'developer' | 'user' | 'assistant' | 'tool';
   /** null beside tool_calls. */
-  content?: string | readonly TextPart[] | null;
-  tool_calls?: readonly RequestToolCall[] | null;
+  content?: string | readonly TextPart[] | null | undefined;
+  tool_calls?: readonly RequestToolCall[] | null | undefined;
   /** Of the role 'tool'. */
-  tool_call_id?: string;
+  tool_call_id?: string | undefined;
   name?: string | undefined;
 }
 
@@ -64,16 +64,16 @@ export interface ChatRequest {
   response_format?: ResponseFormat | null | undefined;
   /** Only 1. */
   n?: 1 | null | undefined;
-  tools?: readonly RequestTool[] | null;
+  tools?: readonly RequestTool[] | null | undefined;
   tool_choice?: 'none' | 'auto' | 'required' | { type: 'function'; function: { name: string } } |
-    null;
-  parallel_tool_calls?: boolean | null;
+    null | undefined;
+  parallel_tool_calls?: boolean | null | undefined;
   /** Only 'text'. */
-  modalities?: readonly string[] | null;
+  modalities?: readonly string[] | null | undefined;
   /** 'none' and 'minimal': the template is told not to think. */
-  reasoning_effort?: string | null;
+  reasoning_effort?: string | null | undefined;
   /** Not OpenAI's: variables of the chat template. */
-  chat_template_kwargs?: Readonly<Record<string, unknown>> | null;
+  chat_template_kwargs?: Readonly<Record<string, unknown>> | null | undefined;
   /** Not OpenAI's, as other local servers have them. */
   top_k?: number | null | undefined;
   min_p?: number | null | undefined;
