@@ -217,6 +217,8 @@ test('prompt-api: the standard\'s names and errors', limit, async () => {
   assert.deepEqual([loads[0], loads.at(-1)], [[0, 1], [1, 1]]);
   assert.equal(await LanguageModel.availability(), 'available');
   assert.equal(await LanguageModel.availability({ tools: [{}] }), 'unavailable');
+  assert.equal(await LanguageModel.availability({ expectedInputs: [{ type: 'image' }] }),
+    'unavailable');
   const before = session.contextUsage;
   const counted = await session.measureContextUsage('Two');
   assert.match((await session.prompt('Two', { responseConstraint: /\d\d/ })).trim(), /^\d\d$/);
@@ -234,7 +236,7 @@ test('prompt-api: the standard\'s names and errors', limit, async () => {
     error.name === 'QuotaExceededError' && error.requested > error.quota);
   session.destroy();
   await assert.rejects(session.prompt('x'), { code: 'DESTROYED' });
-  await assert.rejects(LanguageModel.create({ tools: [{}] }), { name: 'NotSupportedError' });
+  await assert.rejects(LanguageModel.create({ tools: [{}] }), { name: 'TypeError' });
   await assert.rejects(LanguageModel.create({ expectedInputs: [{ type: 'image' }] }),
     { name: 'NotSupportedError' });
   await assert.rejects(twin.prompt([{ role: 'user', content: [{ type: 'image', value: 0 }] }]),
@@ -301,5 +303,32 @@ test('prompt-api: a load that failed is tried again', limit, async () => {
   await assert.rejects(LanguageModel.create(), /no network/);
   const session = await LanguageModel.create();
   assert.equal(tries, 2);
+  session.destroy();
+});
+
+test('prompt-api: tools, and calls and responses as contents', limit, async () => {
+  const LanguageModel = languageModel(async () => model);
+  const inputs = [];
+  const session = await LanguageModel.create({
+    expectedInputs: [{ type: 'text' }, { type: 'tool-response' }],
+    expectedOutputs: [{ type: 'text' }, { type: 'tool-call' }],
+    tools: [{ name: 'f', description: 'F.', inputSchema: tools[0].function.parameters,
+      execute: async (input) => { inputs.push(input); return 'Five.'; } }],
+    initialPrompts: [{ role: 'user', content: 'Call.' },
+      { role: 'assistant', content: [{ type: 'tool-call',
+        value: { callID: 'abcdefghi', name: 'f', arguments: { n: 5 } } }] },
+      { role: 'user', content: [{ type: 'tool-response',
+        value: { callID: 'abcdefghi', name: 'f', result: [{ type: 'text', value: '5' }] } }] }],
+  });
+  assert.deepEqual(session.onekv.messages.map(({ role }) => role), ['user', 'assistant', 'tool']);
+  assert.deepEqual(session.onekv.messages[1].toolCalls,
+    [{ id: 'abcdefghi', name: 'f', arguments: { n: 5 } }]);
+  await session.onekv.prompt('Again.', { toolChoice: 'required', maxTokens: 200, maxToolRounds: 1,
+    parallelToolCalls: false });
+  assert.equal(inputs.length, 1);
+  assert.ok(inputs[0].n >= 1 && inputs[0].n <= 9);
+  assert.equal(session.onekv.messages.at(-2).content, 'Five.');
+  await assert.rejects(session.append([{ role: 'user', content: [{ type: 'tool-call',
+    value: { callID: 'x', name: 'f', arguments: {} } }] }]), { name: 'TypeError' });
   session.destroy();
 });

@@ -9,11 +9,13 @@ import { root } from './support.mjs';
 /** Option types, by the module that declares them. */
 const optionTypes = {
   'onekv.js': ['AppendOptions', 'AttentionOptions', 'EstimateOptions', 'LoadOptions',
-    'PromptOptions', 'SamplingOptions', 'SaveOptions', 'SessionOptions', 'SignalOptions',
-    'StoreOptions', 'WorkerOptions'],
+    'PromptOptions', 'RestoreOptions', 'SamplingOptions', 'SaveOptions', 'SessionOptions',
+    'SignalOptions',
+    'StoreOptions', 'TokenizeOptions', 'WorkerOptions'],
   'engine-entry.js': ['AdvanceOptions', 'CacheQuestion', 'ChatTemplateOptions', 'DecodeOptions',
     'EncodeOptions', 'EngineOptions', 'GenerateOptions', 'LoadOptions', 'ModelOptions',
     'SamplingOptions', 'SessionOptions', 'StreamOptions'],
+  'facades/handler.js': ['HandlerOptions'],
   'facades/openai.js': ['ChatRequest', 'OpenAIOptions', 'RequestOptions'],
   'facades/prompt-api.js': ['LanguageModelCreateOptions', 'LanguageModelPromptOptions',
     'LanguageModelSettings'],

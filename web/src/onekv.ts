@@ -12,6 +12,7 @@ export type * from './api/session.js';
 export type { Classification, ImageInput } from './api/image.js';
 export type { SignalOptions } from './api/options.js';
 export type { ChatMessage } from './api/messages.js';
+export type * from './api/tools.js';
 export type { Arithmetic, CacheType, ModelDescription, Projection, SimdLevel }
   from './api/description.js';
 export type { AccessOptions, Fetch, FreshAddress, ModelPart, ModelSource, OpenedSource, Refused }

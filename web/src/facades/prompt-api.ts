@@ -3,31 +3,32 @@
 //   const LanguageModel = languageModel((options) => OneKV.load(url, options));
 //   const session = await LanguageModel.create({ initialPrompts, monitor });
 //
-// What the standard has and this has not (images, tools, languages) is refused with the standard's
+// What the standard has and this has not (images, sound, languages) is refused with the standard's
 // NotSupportedError. A full window slides, and the initial prompts stay. The session underneath is
 // `session.onekv`, for bytes, snapshots and tokens.
 import type { Model } from '../api/model.js';
 import type { DownloadMonitor, LoadOptions } from '../api/load.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { PromptInput, PromptOptions, ResponseConstraint, Session } from '../api/session.js';
+import type { Tool } from '../api/tools.js';
 import { checkOneOf } from '../api/errors.js';
 import { checkOptions, signalNames } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { onAbort } from '../util/on-abort.js';
+import { constraintText, messagesOf, unsupported, withText } from './prompt-messages.js';
+import type { LanguageModelMessage, LanguageModelPrompt } from './prompt-messages.js';
 
-export interface LanguageModelMessage {
-  role: 'system' | 'user' | 'assistant';
-  content: string | readonly { type: 'text'; value: string }[];
-  /** true: the answer goes on from this content. Only on the last message of a prompt, of the role
-   * 'assistant' (SyntaxError). */
-  prefix?: boolean | undefined;
-}
-
-export type LanguageModelPrompt = string | readonly LanguageModelMessage[];
+export type * from './prompt-messages.js';
 
 export interface Expected {
   type: string;
   languages?: readonly string[] | undefined;
+}
+
+export interface LanguageModelTool extends Tool {
+  description: string;
+  inputSchema: object;
+  execute: NonNullable<Tool['execute']>;
 }
 
 const temperatures = { 'most-predictable': 0, predictable: 0.4, balanced: 0.7, creative: 1,
@@ -36,11 +37,11 @@ const temperatures = { 'most-predictable': 0, predictable: 0.4, balanced: 0.7, c
 export type SamplingMode = keyof typeof temperatures;
 
 export interface LanguageModelCoreOptions {
-  /** Only 'text'; languages are taken as they are. */
+  /** 'text', 'tool-response' and 'tool-call'; languages are taken as they are. */
   expectedInputs?: readonly Expected[] | undefined;
   expectedOutputs?: readonly Expected[] | undefined;
-  /** Not supported. */
-  tools?: readonly unknown[] | undefined;
+  /** Called by the model as often as it likes, several at the same time. */
+  tools?: readonly LanguageModelTool[] | undefined;
   temperature?: number | undefined;
   topK?: number | undefined;
   /** Stands for a temperature. */
@@ -88,65 +89,18 @@ const settingsNames: NamesOf<LanguageModelSettings> = { available: true };
 /** Loads the model, with a signal and a monitor of the first caller. */
 export type LoadModel = (options: Pick<LoadOptions, 'signal' | 'monitor'>) => Promise<Model>;
 
-const unsupported = (what: string) => new DOMException(`${what} is not supported`,
-  'NotSupportedError');
-
 /** Error: NotSupportedError. */
 function checkCore({ tools, expectedInputs = [], expectedOutputs = [] }:
 LanguageModelCoreOptions): void {
-  if (tools !== undefined && tools.length > 0) throw unsupported('tools');
-  for (const { type } of [...expectedInputs, ...expectedOutputs]) {
-    if (type !== 'text') throw unsupported(`input or output of type ${type}`);
+  for (const tool of tools ?? []) {
+    if (typeof tool?.execute !== 'function') throw new TypeError('a tool without execute');
   }
-}
-
-function textOf({ content }: LanguageModelMessage): string {
-  if (typeof content === 'string') return content;
-  return content.map(({ type, value }) => {
-    if (type !== 'text') throw unsupported(`content of type ${String(type)}`);
-    if (typeof value !== 'string') throw new TypeError('content of type text is no text');
-    return value;
-  }).join('');
-}
-
-/** Errors: those of the standard. `isFirst`: nothing was said before. */
-function messagesOf(input: LanguageModelPrompt, isFirst: boolean): ChatMessage[] {
-  if (typeof input === 'string') return [{ role: 'user', content: input }];
-  if (input.length === 0) return [{ role: 'user', content: '' }];
-  return input.map((message, i) => {
-    const role = checkOneOf('role', message.role, ['system', 'user', 'assistant']);
-    if (role === 'system' && !(isFirst && i === 0)) {
-      throw new TypeError('only the first message of a session can be of the role system');
-    }
-    const content = textOf(message);
-    if (message.prefix !== true) return { role, content };
-    if (role === 'assistant' && i === input.length - 1) return { role, content, prefix: true };
-    throw new DOMException('only the last message can be a prefix, of the role assistant',
-      'SyntaxError');
-  });
-}
-
-/** What a model is told of a constraint. Error: NotSupportedError. */
-function constraintText(constraint: ResponseConstraint): string {
-  if (constraint === true) return 'Answer in JSON.';
-  if (constraint instanceof RegExp) {
-    return `Answer with text that matches this regular expression: ${constraint.source}`;
+  for (const { type } of expectedInputs) {
+    if (!['text', 'tool-response'].includes(type)) throw unsupported(`input of type ${type}`);
   }
-  try {
-    return `Answer in JSON of this schema: ${JSON.stringify(constraint)}`;
-  } catch {
-    throw unsupported('a responseConstraint that is no JSON');
+  for (const { type } of expectedOutputs) {
+    if (!['text', 'tool-call'].includes(type)) throw unsupported(`output of type ${type}`);
   }
-}
-
-/** The text at the end of what the user says last: templates may not take two messages in a row. */
-function withText(messages: ChatMessage[], text: string): ChatMessage[] {
-  const at = messages.findLastIndex(({ role }) => role === 'user');
-  const { content = '' } = messages[at] ?? {};
-  const user = { role: 'user', content: content === '' ? text : `${content}\n\n${text}` };
-  if (at >= 0) return messages.with(at, user);
-  const end = messages.at(-1)?.prefix === true ? messages.length - 1 : messages.length;
-  return messages.toSpliced(end, 0, user);
 }
 
 /** Messages; for a model that knows no turns, their text. */
@@ -363,9 +317,11 @@ export function languageModel(load: LoadModel,
         }),
       });
       relay.tell(1);
+      if (core.tools?.length && !loaded.hasChatTemplate) throw unsupported('tools');
       const session = await loaded.createSession({
         overflow: 'slide',
         signal,
+        tools: core.tools,
         temperature: temperature ?? (samplingMode && temperatures[samplingMode]),
         topK,
         initialPrompts: initial && inputOf(loaded, initial),
