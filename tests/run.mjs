@@ -116,7 +116,7 @@ async function runAll(chosen, options) {
     }
     broken.add(stage.name);
     console.log(`== ${stage.name}: not run, because ${cause ? `${cause} failed` : `of ${lack}`}`);
-    // Where nothing may be installed a missing browser is no fault of the code; a CI has it all.
+    // Where nothing may be installed a missing browser is not the code's fault; a CI has it all.
     const failed = lack && process.env.CI ? 1 : 0;
     results.push({ name: stage.name, passed: 0, failed, skipped: 1 - failed, notes: [] });
   }

@@ -130,7 +130,7 @@ static onekv_status feed_header(onekv_loader *loader, const uint8_t *bytes, size
   onekv_error found = {ONEKV_OK, ""};
   onekv_status status = gguf_parse(&loader->model->memory, loader->header, n_total, &loader->file,
                                    &loader->n_header_needed, &found);
-  /* More bytes are to come: that is no error, and the caller's *error stays untouched. */
+  /* More bytes are to come: that is not an error, and the caller's *error stays untouched. */
   if (status == ONEKV_TRUNCATED) return ONEKV_OK;
   if (status != ONEKV_OK) return error_set(error, status, "%s", found.message);
   return read_header(loader, error);

@@ -1,5 +1,5 @@
 /* A fingerprint of bytes: XXH64 with seed 0 (Collet; xxhash.com has the specification), fed in
- * pieces of any size. It tells files and snapshots apart and finds damage; it is no defence
+ * pieces of any size. It tells files and snapshots apart and finds damage; it is not a defence
  * against forgery. */
 #ifndef ONEKV_HASH_H
 #define ONEKV_HASH_H

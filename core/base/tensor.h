@@ -53,7 +53,7 @@ typedef struct tensor_type_info {
 /* Of any id; name is NULL for one that is not supported. */
 tensor_type_info tensor_type_describe(uint32_t type);
 
-/* Bytes of a row of n_elements; false when the type is unknown, n_elements is no whole number
+/* Bytes of a row of n_elements; false when the type is unknown, n_elements is not a whole number
  * of blocks, or the size overflows. */
 bool tensor_row_bytes(uint32_t type, size_t n_elements, size_t *n_bytes);
 

@@ -1,4 +1,4 @@
-/* The hot handful: every loop that depends on the instruction set, behind one table.
+/* Every loop that depends on the instruction set, behind one table.
  *
  * Each kernel has a scalar reference (floats_scalar.c), which is its specification and the
  * fallback, and a SIMD body (floats_simd.h) that is compiled for simd128 and for relaxed SIMD.

@@ -82,7 +82,7 @@ static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *ki
   if (reader->status != ONEKV_OK) return;
   kind->score_divisor = sqrtf((float)kind->key_width);
   require(reader, kind->n_heads % kind->n_kv_heads == 0,
-          "attention.head_count is no multiple of attention.head_count_kv");
+          "attention.head_count must be a multiple of attention.head_count_kv");
   require(reader, kind->n_heads * kind->key_width <= WIDTH_MAX,
           "attention.head_count times key_length is too large");
   require(reader, kind->n_heads * kind->value_width <= WIDTH_MAX,

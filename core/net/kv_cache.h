@@ -11,7 +11,7 @@
  * a part of the key's row (K=V), else two (keys, values), and none when it reads another layer's.
  *
  * Pages come from a pool that several sessions share, and are counted by reference: a clone
- * shares all pages with its origin, and whoever writes into a shared page gets a copy first.
+ * shares all pages with its origin, and a session that writes into a shared page gets a copy first.
  * Invariants: the positions of a cache's pages below n_positions are written in every tile; those
  * that the next query can see are there; a page that has more than one reference is never
  * written. */

@@ -22,7 +22,7 @@ onekv_status sampler_init(sampler_state *sampler, const onekv_sampling *sampling
 size_t sampler_n_history(const sampler_state *sampler);
 
 /* Chooses from logits [n]; history [n_history] holds the last tokens; candidates [n] is working
- * memory. Error: NOT_FINITE when the largest logit is no finite number. */
+ * memory. Error: NOT_FINITE when the largest logit is not a finite number. */
 onekv_status sampler_choose(sampler_state *sampler, const float *logits, size_t n,
                             const int32_t *history, size_t n_history,
                             onekv_candidate *candidates, int32_t *token);

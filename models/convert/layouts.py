@@ -258,7 +258,7 @@ def small_input(layout, source, d):
             (n_positions, d), lambda: positions().reshape(n_positions, d))
         side = int(round((n_positions - 1) ** 0.5))
         if side * side != n_positions - 1:
-            raise CheckpointError(f"pos_emb: {n_positions - 1} patches are no square")
+            raise CheckpointError(f"pos_emb: {n_positions - 1} patches are not a square number")
         layout.options |= {"input.kind": "features", "output.pooling": "first",
                            "image.size": side * patch, "image.patch": patch,
                            "image.channels": channels}

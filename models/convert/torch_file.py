@@ -88,7 +88,7 @@ class TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, identity):
         if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
-            raise CheckpointError("the checkpoint refers to something that is no storage")
+            raise CheckpointError("the checkpoint refers to something that is not a storage")
         _, kind, key, _, n_elements = identity
         if kind not in STORAGES:
             raise CheckpointError(f"storage {key}: found type {kind}, expected a torch storage")
@@ -128,7 +128,7 @@ def state_dict(path):
         about = {}
     wrong = [key for key, value in tensors.items() if not isinstance(value, LazyTensor)]
     if wrong:
-        raise CheckpointError(f"{path}: {wrong[0]} is no tensor; expected a state dict or a dict "
+        raise CheckpointError(f"{path}: {wrong[0]} is not a tensor; expected a state dict or a dict "
                               "with model_state_dict")
     prefix = "module."
     if tensors and all(name.startswith(prefix) for name in tensors):

@@ -138,7 +138,7 @@ def story_card(model, twin):
                   f"tokens. Its twin is {twin.name}" + (", trained on the same tokens in the same "
                   "order." if matching else ".")),
         *shape_table(model, twin),
-        f"| cache of a token, f16 | {model.cache_bytes:,} bytes | {twin.cache_bytes:,} bytes |",
+        f"| cache per token, f16 | {model.cache_bytes:,} bytes | {twin.cache_bytes:,} bytes |",
         "", "## Use", "", f"    npx onekv generate {model.name} -p \"Once upon a time\"", "",
         paragraph("The file is a GGUF; " + (
             f"its layers have one matrix for two projections ({model.projection}), which the key "

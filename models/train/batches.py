@@ -2,7 +2,7 @@
 
 Both give the inputs and targets [rows, sequence] that a process asks for by the numbers of its rows
 in the batch, and how many targets of the whole batch are scored: the loss of a batch is the mean
-over those, whoever computes them.
+over those, whichever device computes them.
 """
 import numpy as np
 import torch

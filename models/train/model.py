@@ -64,7 +64,7 @@ class Config:
             if getattr(self, field) not in allowed:
                 raise ValueError(f"{field}={getattr(self, field)!r}: one of {', '.join(allowed)}")
         if self.heads % self.kv_heads:
-            raise ValueError(f"heads={self.heads} is no multiple of kv_heads={self.kv_heads}")
+            raise ValueError(f"heads={self.heads} is not a multiple of kv_heads={self.kv_heads}")
         if self.shared_rope == "rotate-unrotate" and not (self.shares_kv and self.rope):
             raise ValueError("rotate-unrotate needs K=V and rope")
         if self.rope and self.head_width % 2:

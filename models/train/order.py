@@ -2,7 +2,7 @@
 
 Invariants: the order is a function of (seed, weights, epoch) alone; tokens are read from the files
 when they are asked for, and an epoch takes 18 bytes of memory a story, so that 10 billion tokens
-are no more work than a thousand.
+take no more work than a thousand.
 """
 import bisect
 import json

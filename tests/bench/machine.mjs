@@ -18,7 +18,7 @@ export function machine() {
 /** The commit, with "+" behind it when the checkout differs from it. */
 export function commit() {
   const git = (...args) => execFileSync('git', args, { cwd: root, encoding: 'utf8' }).trim();
-  // Results of a run before this one are no change.
+  // Results of an earlier run do not count as a change.
   const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.',
     ':!tests/bench/results') !== '';
   return git('rev-parse', '--short=12', 'HEAD') + (changed ? '+' : '');

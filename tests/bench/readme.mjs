@@ -49,7 +49,7 @@ function quality() {
 function variants() {
   const path = 'models/study/results/table.json';
   if (!existsSync(join(root, path))) return ['No results are committed yet.'];
-  return table(['variant', 'perplexity', '±', 'against QKV', 'cache of a token, f16', 'seeds'],
+  return table(['variant', 'perplexity', '±', 'against QKV', 'cache per token, f16', 'seeds'],
     readJson(path).rows.map((row) => [row.variant, row.perplexity.toFixed(2),
       row.seeds > 1 ? (row.perplexity_spread / 2).toFixed(2) : '',
       row.change_percent === null ? '' : `${row.change_percent.toFixed(1)} %`,

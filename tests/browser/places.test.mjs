@@ -36,7 +36,7 @@ async function serve(cors) {
     const headers = cors ? { 'access-control-allow-origin': '*' } : {};
     const type = types[path.split('.').at(-1)];
     if (path in pages || path in scripts) {
-      // Workers inherit the embedder policy of whoever made them, and must not be weaker.
+      // Workers inherit the embedder policy of the page that made them, and must not be weaker.
       response.writeHead(200, { ...headers, ...pages[path], 'content-type': type });
       return response.end(scripts[path] ?? '<!doctype html>');
     }

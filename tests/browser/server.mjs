@@ -80,7 +80,7 @@ function answer(request, response, { mounts, headers, alone, seen }) {
     ...(range ? { 'Content-Range': `bytes ${start}-${end}/${size}` } : {}),
   });
   if (request.method === 'HEAD' || size === 0) return response.end();
-  // A page that goes away in the middle of a model is no fault of the server.
+  // A page that goes away in the middle of a model is not the server's fault.
   return createReadStream(file, { start, end }).on('error', () => response.destroy())
     .pipe(response);
 }

@@ -232,12 +232,12 @@ export function testBrowser(name, abilities) {
     test(`${name}: one thread where no more can be started`, limit, () =>
       testNoWorkers(on(refusing)));
   }
-  test(`${name}: what is no model is refused with a reason`, limit, () =>
+  test(`${name}: what is not a model is refused with a reason`, limit, () =>
     testRefused(on('isolated')));
   test(`${name}: SmolLM2 answers as in Node`, downloadLimit, async (t) => {
     if (await fetchOrSkip(t)) await testChat(on('isolated'), abilities, sites.isolated);
   });
-  // Of the last page, for whoever wants to see what the browser showed.
+  // A picture of the last page, to see what the browser showed.
   test(`${name}: the page can be looked at`, limit, async () => {
     mkdirSync(join(root, 'build/browser'), { recursive: true });
     await screenshot(join(root, `build/browser/${name}.png`));

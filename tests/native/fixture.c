@@ -67,7 +67,7 @@ golden_data golden_read(const char *name) {
   uint32_t header[8];
   if (out.file.n_bytes < sizeof header) give_up(path, "is too short");
   memcpy(header, out.file.bytes, sizeof header);
-  if (memcmp(header, "OKVG", 4) != 0 || header[1] != 1) give_up(path, "is no golden file");
+  if (memcmp(header, "OKVG", 4) != 0 || header[1] != 1) give_up(path, "is not a golden file");
   out.n_rows = header[3];
   out.n_features = header[4];
   out.n_out_rows = header[5];

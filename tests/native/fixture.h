@@ -44,7 +44,7 @@ void golden_free(golden_data *golden);
 /* The names of all golden models, sorted; free each and the list. */
 char **golden_names(size_t *n);
 
-/* max |a - b| / max |b| over n numbers; infinite if any is no finite number. */
+/* max |a - b| / max |b| over n numbers; infinite if any is not a finite number. */
 double relative_distance(const float *a, const float *b, size_t n);
 
 #endif

@@ -70,7 +70,7 @@ static size_t read_numbers(const char *from, const char *end, const char *key, d
       char *behind = NULL;
       if (n == n_max) give_up(key, "has too many numbers");
       out[n++] = strtod(text, &behind);
-      if (behind == text) give_up(key, "holds something that is no number");
+      if (behind == text) give_up(key, "holds something that is not a number");
       text = behind;
     }
   } while (depth > 0);

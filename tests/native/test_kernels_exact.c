@@ -156,7 +156,7 @@ static void test_f16(const kernel_table *table) {
     }
     check_f16(table, x, N);
   }
-  /* Ties between subnormals, where a step of f32 bits is no step of f16. */
+  /* Ties between subnormals, where a step of f32 bits is not a step of f16. */
   for (size_t i = 0; i < N; i++) x[i] = (float)i * 0x1p-26f * (i % 2 == 0 ? 1.0f : -1.0f);
   check_f16(table, x, N);
   uint16_t *halves = (uint16_t *)check_allocate(N * sizeof(uint16_t));

@@ -87,7 +87,7 @@ test('a file of another site is used, and nothing is downloaded', limit, async (
   assert.deepEqual(asked, Array(2).fill(['get', integrity, undefined]));
 });
 
-test('a file that is not what its digest says is done without', limit, async () => {
+test('loading goes on without a file that is not what its digest says', limit, async () => {
   shared.set(integrity, file.subarray(0, -1));
   await load();
   assert.equal(requests, 1);

@@ -101,7 +101,7 @@ for (const [name, [call, found, meant]] of Object.entries(calls)) {
   });
 }
 
-test('a name without a value is no mistake, and what is not an object is one', () => {
+test('a name without a value is not a mistake, and what is not an object is one', () => {
   assert.deepEqual(checkOptions('a', { b: undefined }, { c: true }), { b: undefined });
   for (const wrong of [null, 1, 'text', new AbortController().signal]) {
     assert.throws(() => checkOptions('a', wrong, { signal: true }),

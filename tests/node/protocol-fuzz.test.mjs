@@ -129,7 +129,7 @@ test(`hostile messages (ONEKV_SEED=${seed})`, async () => {
   assert.equal(generated.result.tokens.length, 5, generated.message);
 });
 
-test('what is no call is dropped', async () => {
+test('what is not a call is dropped', async () => {
   const server = await startServer();
   const dropped = [undefined, null, 0, 'call', [], {}, { kind: 'call' }, { kind: 'call', id: 'x' },
     { kind: 'call', id: 0.5, name: 'memory', args: {} }, { kind: 'abort', id: 999 },

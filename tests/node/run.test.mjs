@@ -34,7 +34,7 @@ test('a stage comes after those that it uses', () => {
   }
 });
 
-test('ctest: passed, failed, skipped; an output cut short is no result', () => {
+test('ctest: passed, failed, skipped; an output cut short is not a result', () => {
   const output = '1/3 Test #1: test_a ....   Passed    0.01 sec\n' +
     '2/3 Test #2: test_b ....***Failed    0.00 sec\n' +
     '3: skipped: no model here\n3/3 Test #3: test_c ....***Skipped   0.00 sec\n\n' +

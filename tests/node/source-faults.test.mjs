@@ -153,7 +153,7 @@ test('a busy server is waited for, as long as it asks for', limit, async () => {
   await assert.rejects(load(), { code: 'SOURCE_FAILED', message: /HTTP status 429/ });
 });
 
-test('what is no model does not cost the beginning that is there', limit, async () => {
+test('what is not a model does not cost the beginning that is there', limit, async () => {
   const store = await beginning();
   const { bytes } = site;
   site.bytes = Buffer.from('<!doctype html><title>Sign in</title>');

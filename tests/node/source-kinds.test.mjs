@@ -92,7 +92,7 @@ for (const [name, [bytes, code, message]] of Object.entries(kinds)) {
   });
 }
 
-test('a key that another reader needs is no kind of its own', limit, async () => {
+test('a key that another reader needs does not make a kind of its own', limit, async () => {
   const path = `${root}models/stories-q-mqa.q8_0.gguf`;
   const model = await loadModel(engine, withKeys(path, [['split.count', 'u16', 1]]));
   model.destroy();

@@ -287,7 +287,7 @@ test('a header whose stored copy is gone is read from the network', async () => 
   assert.equal(site.asked.length, 1);
 });
 
-test('a stored copy that can be neither read nor deleted is done without', async () => {
+test('loading goes on without a stored copy that can be neither read nor deleted', async () => {
   const broken = () => Promise.reject(new Error('broken'));
   for (const how of ['get', 'blob']) {
     const store = new MapStore();

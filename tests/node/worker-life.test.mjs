@@ -1,4 +1,4 @@
-// The life of a worker: what its end does to whoever waits, what it reads from the page, and that
+// The life of a worker: what its end does to those that wait, what it reads from the page, and that
 // a program ends that has left one open.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';

@@ -57,7 +57,7 @@ test('publint and @arethetypeswrong/cli have nothing to say', limit, async () =>
   const { publint } = await tool('publint');
   const { messages } = await publint({ pkgDir: installed(''), strict: true });
   assert.deepEqual(messages, []);
-  // ESM only: what CommonJS would say about it is no fault.
+  // ESM only: what CommonJS would say about it does not count.
   const { status, output } = await run(toolProgram('attw'), [packed.tarball, '--profile',
     'esm-only', '--format', 'ascii']);
   assert.equal(status, 0, output);

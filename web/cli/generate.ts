@@ -163,7 +163,7 @@ function sums(session: Session, result: Written): string {
       `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
       ` (${result.reason}, seed ${result.seed})`,
     `cache of ${tokens} tokens: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
-      `${bytes(model.cache.bytes(1).total)} a token)`,
+      `${bytes(model.cache.bytes(1).total)} per token)`,
     `standard QKV, MHA, computed: ${bytes(standardUsed)} ` +
       `(${digits(standardUsed / Math.max(1, cacheUsed))} times as much)`,
   ].map((line) => `  ${line}`).join('\n');

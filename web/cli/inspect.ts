@@ -130,7 +130,7 @@ function cacheTable(r: Report, title: string,
  * one token. */
 function cacheTables(r: Report): string[] {
   return [
-    cacheTable(r, 'cache of a token, bytes', (row) => row.bytesPerToken, String),
+    cacheTable(r, 'cache per token, bytes', (row) => row.bytesPerToken, String),
     cacheTable(r, `cache of ${r.description.contextLength} tokens`, (row) => row.contextBytes,
       bytes),
   ];

@@ -24,7 +24,7 @@ function help(): string {
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`), '',
     'FILE is a GGUF file, the name of a model on a hub (hf:org/repo, see onekv pull --help), an',
     'http address, or the name of a model:', `  ${knownNames().join(', ')}`, '',
-    'onekv COMMAND --help tells the options of a command.'].join('\n');
+    'onekv COMMAND --help lists the options of a command.'].join('\n');
 }
 
 async function main(args: string[]): Promise<number> {
@@ -73,7 +73,7 @@ function fail(error: unknown): number {
   return 1;
 }
 
-// A reader that has seen enough (head) is no failure of ours.
+// A reader that has seen enough (head) is not a failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : 1);
 });

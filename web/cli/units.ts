@@ -25,7 +25,7 @@ export function count(value: number): string {
   return value >= 1e4 ? `${digits(value / 1e3)} K` : String(value);
 }
 
-/** Bytes as people write them: 64MB, 1.5GiB, 4096. undefined when it is no such thing. */
+/** Bytes as people write them: 64MB, 1.5GiB, 4096. undefined for anything else. */
 export function parseBytes(text: string): number | undefined {
   const match = /^\s*(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(i?)b?)?\s*$/i.exec(text);
   if (match === null) return undefined;

@@ -1,4 +1,4 @@
-// Pictures of the page for the README and for whoever changes it: npm run screenshots.
+// Pictures of the page for the README and for those who change it: npm run screenshots.
 //
 // Every state at three widths, light and dark, each reached as a person reaches it, in Chromium;
 // with names (npm run screenshots -- own), those only.

@@ -56,7 +56,7 @@ SUITES = {
     # 10,000 lists as in the authors' reproduction, 50,000 as in the paper's predecessor; the
     # paper does not say.
     "lists-16": lists(16, 64, 2, 4),
-    # Hours: for whoever names them.
+    # These take hours and run only when they are named.
     "lists-16-50k": lists(16, 64, 2, 4, 50_000, default=False),
     "lists-64-50k": lists(64, 64, 2, 4, 50_000, default=False),
     "odd": Suite("sets", ("odd",), shape(2, 64, 4, positions="none"),
@@ -65,7 +65,7 @@ SUITES = {
     "digits": pictures("digits", 7, 64, 2, 4, 20, MNIST),
     # Half of the paper's epochs: 18 runs of 20 would be two hours of a core.
     "fashion": pictures("fashion", 7, 64, 2, 4, 10, FASHION),
-    # These data sets are not to be had here; whoever has them names the suites.
+    # These data sets are not available here; the suites run only when they are named.
     "mnist": pictures("mnist", 4, 64, 2, 4, 20, "MNIST, 60,000 images", default=False),
     "cifar10": pictures("cifar10", 4, 64, 2, 4, 40, "CIFAR-10", "crop-flip", default=False),
     "cifar100": pictures("cifar100", 4, 64, 2, 4, 50, "CIFAR-100", "crop-flip", default=False),

@@ -74,7 +74,7 @@ class Pictures:
 class OddOneOut:
     """Sets of ten images, nine of one class and one of another; the class is the odd one's place.
 
-    The paper describes each image by a ResNet34 trained on ImageNet, which is not to be had here.
+    The paper describes each image by a ResNet34 trained on ImageNet, which is not available here.
     These items are the images themselves, averaged over squares of `pool` × `pool` pixels.
     """
 

@@ -42,7 +42,7 @@ async function runIn(newer: string | undefined): Promise<number | undefined> {
   const child = spawn(newer ?? process.execPath, [...flags, ...process.argv.slice(1)], {
     stdio: 'inherit', env: { ...process.env, ONEKV_CHILD: '1' },
   });
-  // A terminal sends Ctrl-C to both; whoever sends it to this process alone means the child.
+  // A terminal sends Ctrl-C to both; a signal to this process alone is meant for the child.
   process.on('SIGINT', () => {
     if (!process.stdin.isTTY) child.kill('SIGINT');
   });
@@ -73,7 +73,7 @@ export function commit(): string | null {
   const git = (...args: string[]) => execFileSync('git', args,
     { cwd: packageFolder, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
   try {
-    // Results of a run before this one are no change.
+    // Results of an earlier run do not count as a change.
     const changed = git('status', '--porcelain', '--untracked-files=no', '--', '.',
       ':!tests/bench/results') !== '';
     return git('rev-parse', '--short=12', 'HEAD') + (changed ? '+' : '');

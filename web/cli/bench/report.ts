@@ -53,7 +53,7 @@ function headingOf(suite: string, rows: readonly Row[]): string {
   return unit === undefined ? suite : `${suite}, ${unit}`;
 }
 
-/** Heading, then one line a model and setting with all that was measured of it. */
+/** Heading, then one line per model and setting with all that was measured of it. */
 function rowsOf(rows: readonly Row[]): string[][] {
   const unit = commonUnit(rows);
   const names = [...new Set(rows.map(({ name }) => name))];

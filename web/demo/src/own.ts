@@ -22,7 +22,7 @@ function description(estimate: Estimate): HTMLElement {
     ['what', `${estimate.name ?? d.architecture}, ${d.projection}, ${d.heads}: ` +
       `${d.kvHeads} of ${d.queryHeads} heads`],
     ['size', `${short(estimate.parameters)} parameters, ${bytes(estimate.fileBytes)}`],
-    ['a token', `${exactBytes(estimate.bytesPerToken)} of cache; standard QKV ` +
+    ['per token', `${exactBytes(estimate.bytesPerToken)} of cache; standard QKV ` +
       `${exactBytes(standard.MHA)}, ${ratio(standard.MHA / estimate.bytesPerToken)}× as much`],
     ['all its context', `${count(d.contextLength)} tokens, ` +
       `${bytes(estimate.fullContext.used)} of cache, computed`],

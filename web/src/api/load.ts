@@ -20,7 +20,8 @@ export type ScriptAddress = string | URL | TrustedAddress;
 export interface WorkerOptions extends SignalOptions {
   /** Default 'auto': relaxed SIMD where the engine takes it. */
   simd?: 'auto' | SimdLevel | undefined;
-  /** Threads that compute, 1 to 32; default 'auto'. Fewer is no error: see Model.engine.notes. */
+  /** Threads that compute, 1 to 32; default 'auto'. Getting fewer is not an error: see
+   * Model.engine.notes. */
   threads?: 'auto' | number | undefined;
   /** Folder of onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
   wasmUrl?: string | URL | undefined;
@@ -129,7 +130,7 @@ export interface Estimate {
 /** One thing that this browser can do or cannot. */
 export interface Ability<T> {
   value: T;
-  /** Why it is less than the best; undefined when it is not. */
+  /** Why a better value is not available; undefined if this is the best one. */
   reason: string | undefined;
 }
 

@@ -7,7 +7,7 @@ export interface SignalOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** The names of all options of T; the compiler sees to it that none is missing. */
+/** The names of all options of T; the compiler ensures that none is missing. */
 export type NamesOf<T> = Readonly<Record<keyof T, true>>;
 
 export const signalNames: NamesOf<SignalOptions> = { signal: true };

@@ -190,7 +190,7 @@ export interface AttentionMap {
 
 export interface SaveOptions extends SignalOptions {
   /** 'cache' (default): all of it, restored at once; bytes per token as in the cache. 'tokens':
-   * 4 bytes a token, computed anew by restore; sampling restarts at its seed. */
+   * 4 bytes per token, computed anew by restore; sampling restarts at its seed. */
   format?: 'cache' | 'tokens' | undefined;
 }
 

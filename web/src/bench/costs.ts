@@ -8,8 +8,9 @@ import type { ShapedModel } from './shapes.js';
 import { shapedModel } from './shapes.js';
 import type { Contender, Setting, Subject } from './subjects.js';
 
-/** Of one core, relaxed SIMD: operations a second in products with weights and in attention of one
- * and of many queries for each key; bytes a second read, made at random with loading, cleared. */
+/** Of one core, relaxed SIMD: operations per second in products with weights, and in attention of
+ * one and of many queries for each key; bytes per second read, made at random with loading,
+ * cleared. */
 const rates = { products: 55e9, attend: 3e9, attendMany: 25e9, read: 15e9, load: 180e6,
   clear: 2e9 };
 

@@ -1,8 +1,8 @@
 // Suite of kernels: how near each one comes to what the engine can do (peaks.ts), seen through
 // whole models that are made of little else.
 //
-// Matrices: a model whose work is its weights. One token reads all of them (bytes a second), many
-// tokens multiply with them (operations a second). Attention: what 4096 positions more take.
+// Matrices: a model whose work is its weights. One token reads all of them (bytes per second), many
+// tokens multiply with them (operations per second). Attention: what 4096 positions more take.
 import type { CacheType, SimdLevel } from '../api/description.js';
 import { chooseSeconds, loadSeconds, readSeconds } from './costs.js';
 import { measurePeaks } from './peaks.js';

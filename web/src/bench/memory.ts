@@ -47,7 +47,7 @@ function cacheBytes(model: Model, positions: number, labels: Labels): number {
   return model.cache.bytes(positions).total;
 }
 
-/** Weights, working memory, bytes a token, and the cache. */
+/** Weights, working memory, bytes per token, and the cache. */
 function memoryBatch(contender: Contender, stable: Stable, isLast: boolean): Batch {
   const bytes = (name: string, positions: number,
     value: (model: Model, labels: Labels) => number): Case => {

@@ -100,7 +100,7 @@ export class LazyRule implements Rule {
     else this.#start(found);
   }
 
-  /** Text came that is no trigger: those of the beginning are gone, unless one is on its way. */
+  /** Text came that is not a trigger: those of the beginning are gone, unless one is on its way. */
   #passBy(word: Uint8Array): void {
     if (!this.#triggers.some(({ isFirst }) => isFirst) || word.every(isBlank)) return;
     const text = this.#tail.slice(this.#tail.findIndex((byte) => !isBlank(byte)));

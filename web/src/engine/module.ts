@@ -5,7 +5,7 @@
 //
 // Threads are workers that come up only when this thread returns to its event loop, or never (no
 // cross-origin isolation, no shared memory): they are asked for, waited for with a deadline, and
-// those that did not report are done without.
+// the engine goes on without those that did not report.
 import { Border } from './bindings.js';
 import type { Exports } from './bindings.js';
 import { OneKVError, checkInteger, checkOneOf, reasonOf } from '../api/errors.js';
@@ -21,7 +21,7 @@ export interface EngineOptions {
   simd?: 'auto' | SimdLevel | undefined;
   /** Threads that compute, the calling one included; 1 to 32. Default 'auto': both of two cores,
    * else half of them (there are often two logical cores to a real one, and the page needs time
-   * too), between 2 and 4. Fewer than asked for is no error: Engine.notes tells why. */
+   * too), between 2 and 4. Getting fewer than asked for is not an error: Engine.notes says why. */
   threads?: 'auto' | number | undefined;
   /** Folder that holds onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
   wasmUrl?: string | URL | undefined;

@@ -63,7 +63,7 @@ function quickest(runner: Runner): number {
   return best;
 }
 
-/** Lets the page, or whoever shares this thread, have a turn. */
+/** Lets other code on this thread run. */
 const pause = () => new Promise<void>((resolve) => {
   setTimeout(resolve, 0);
 });

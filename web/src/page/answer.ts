@@ -24,7 +24,7 @@ export class Answer implements Generation {
       this.#isOver = true;
       this.#wake();
     };
-    // Also says that somebody cares for a rejection.
+    // Also marks the promise as handled, so that a rejection is not reported as unhandled.
     this.result.then(over, over);
   }
 

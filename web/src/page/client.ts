@@ -10,7 +10,7 @@ import type { MemoryReport } from '../api/memory.js';
 /** A worker of the platform. */
 export interface WorkerHandle {
   post(message: ToWorker, transfer: Transferable[]): void;
-  /** Whether the program is to wait for it: while something is pending. (Node.) */
+  /** Node only: keeps the process alive while calls are pending. */
   keepAlive(on: boolean): void;
   end(): Promise<void>;
 }

@@ -39,7 +39,7 @@ type Opened = Result<'open'>;
 
 let hasWarned = false;
 
-/** Once a page: without threads everything is several times slower, and nobody would know why. */
+/** Once per page: without threads everything is several times slower, and nobody would know why. */
 function warnOfOneThread({ threads, notes }: Opened, asked: WorkerOptions['threads']): void {
   if (threads > 1 || asked === 1 || hasWarned) return;
   const reason = notes.find((note) => /^1 (of \d+ )?threads?:/.test(note));
@@ -132,7 +132,7 @@ async function unlessAborted(coming: Promise<void>, signal: AbortSignal | undefi
 }
 
 /** Opens a worker and uses it, from the beginning on. Failing or aborted, it is ended; else it is
- * whoever's `use` gave it to. */
+ * owned by the object that `use` gave it to. */
 async function withWorker<T>(platform: Platform, options: WorkerOptions,
   use: (client: WorkerClient, opening: Promise<Opened>) => Promise<T>): Promise<T> {
   const { signal, simd, threads, wasmUrl, workerUrl } = options;

@@ -107,7 +107,7 @@ const refreshesMost = 3;
 
 /**
  * The answer to a range from `offset` on, with status 200 (all of the file), 206 or 416. Refused,
- * it asks for a new address where one is to be had. Errors: Unreachable, BadStatus.
+ * it asks for a new address where there is one. Errors: Unreachable, BadStatus.
  */
 async function askFrom(access: Access, offset: number, end?: number): Promise<Answer> {
   for (let refreshes = 0; ; refreshes++) {
@@ -280,8 +280,8 @@ async function* headerPieces(access: Access, first: Answer, validator: string | 
 }
 
 /**
- * The beginning of a file for whoever stops reading soon: in ranges of growing size, so that
- * little is sent that nobody reads. A server without ranges sends it as one stream.
+ * The beginning of a file, for callers that need only the header: in ranges of growing size, so
+ * that little is sent that nobody reads. A server without ranges sends it as one stream.
  */
 export async function openBeginning(access: Access): Promise<Download> {
   try {

@@ -55,8 +55,8 @@ async function feed(loader: Loader, opened: Reading, options: LoadOptions,
 /**
  * Reads a GGUF file into the engine; the model is the caller's to destroy. No copy of the file is
  * kept, but in options.store. Ends with a short warm-up (warm-up.ts). While an engine is still
- * starting, the source is opened; if it does not start, whoever asks has to give up both. Errors
- * are the engine's, and, with the source's name:
+ * starting, the source is opened; if the engine fails to start, the caller must release both.
+ * Errors are the engine's, and, with the source's name:
  * those of the format (core/base/status.h), SOURCE_FAILED, INTEGRITY_FAILED, INVALID_ARGUMENT,
  * OUT_OF_MEMORY.
  */

@@ -2,7 +2,7 @@
 // said when no answer comes.
 //
 // A request that fails becomes one of three errors: Unreachable (no answer, or it broke off, or
-// fell silent), BadStatus (an answer that is no file), or the signal's reason.
+// fell silent), BadStatus (an answer that is not a file), or the signal's reason.
 import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
@@ -30,7 +30,7 @@ export interface Access {
   cache: RequestCache | undefined;
   /** Milliseconds before the first retry, doubled for each further one. */
   retryDelay: number;
-  /** Gives a new address after a refusal; undefined when there is none to be had. */
+  /** Gives a new address after a refusal; undefined when there is none. */
   refresh: ((status: number, offset: number) => Promise<Address | undefined>) | undefined;
 }
 
@@ -234,7 +234,7 @@ async function explain(url: URL, cause: unknown, isForbidden: () => boolean): Pr
   }
   if (url.origin === here.origin) return `the server does not answer (${text})`;
   try {
-    // Without CORS a page may ask, but not read: whoever answers that is there.
+    // Without CORS a page may ask, but not read: a server that answers is there.
     await globalThis.fetch(url, { mode: 'no-cors', method: 'HEAD', credentials: 'omit' });
     return 'the server answers, but lets no page of another origin read it: it must send ' +
       `Access-Control-Allow-Origin (${text})`;

@@ -16,7 +16,7 @@ import { isHubName } from './hub.js';
 import { SplitSource, partNames } from './split.js';
 import { UrlSource } from './url.js';
 
-/** A source that has been opened, for whoever reads it. */
+/** A source that has been opened and can be read. */
 export interface Reading extends OpenedSource {
   /** Core took the file: what was stored of it is whole. Nothing else follows. */
   accept(): Promise<void>;
@@ -31,7 +31,7 @@ export interface Source {
   /** For messages. */
   readonly name: string;
   open(): Promise<Reading>;
-  /** For someone who stops reading after the beginning; the integrity is not checked. */
+  /** For callers that need only the header; the integrity is not checked. */
   openHeader(): Promise<Reading>;
 }
 

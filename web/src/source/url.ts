@@ -43,7 +43,7 @@ class DamagedCopy extends OneKVError {
   }
 }
 
-/** What core says of bytes that are no model that it can run. */
+/** What core says of bytes that are not a model it can run. */
 const refusals: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['NOT_GGUF', 'UNSUPPORTED_VERSION',
   'TRUNCATED', 'CORRUPT', 'UNSUPPORTED_TYPE', 'UNSUPPORTED_MODEL', 'MISSING_KEY', 'BAD_KEY',
   'MISSING_TENSOR', 'BAD_TENSOR', 'UNKNOWN_TENSOR', 'INTEGRITY_FAILED']);
@@ -92,7 +92,7 @@ export class UrlSource implements Source {
     const { store: choice, onNote, access } = this.#options;
     // Nobody can ask again for what a page has in its own memory.
     if (!/^https?:$/.test(access.address.url.protocol)) return undefined;
-    // A store that neither reads its copy nor deletes it is done without.
+    // Loading goes on without a store that neither reads its copy nor deletes it.
     if (isLast) return undefined;
     const { kind, store, reason } = chooseStore(choice);
     // Outside of a page nobody expects one unasked.
@@ -102,7 +102,7 @@ export class UrlSource implements Source {
     return store;
   }
 
-  /** What the store has; one that fails is done without, and a note says so. */
+  /** What the store has. If it fails, loading goes on without it and a note is recorded. */
   async #look(store: ModelStore | undefined, onNote: (note: string) => void):
   Promise<{ store?: ModelStore; file?: StoredFile | undefined }> {
     if (store === undefined) return {};

@@ -8,12 +8,12 @@ export interface ChosenStore {
   kind: 'opfs' | 'cache-api' | 'none' | 'custom';
   /** undefined for 'none'. */
   store: ModelStore | undefined;
-  /** Why it is less than the best, or than was asked for; undefined when it is not. */
+  /** Why it is not the best one, or not the one asked for; undefined if it is. */
   reason: string | undefined;
 }
 
 const whyNot = () => (globalThis.isSecureContext === false
-  ? 'the page is no secure context (https or localhost)' : 'the engine has none');
+  ? 'the page is not a secure context (https or localhost)' : 'the engine has none');
 
 const makers = { opfs: opfsStore, 'cache-api': cacheApiStore };
 

@@ -33,7 +33,7 @@ export async function lockFile({ key, from }: { key: string; from: string },
   const held: (() => void)[] = [];
   const release = () => held.forEach((give) => give());
   try {
-    // In one order everywhere: nobody waits for whoever waits for them.
+    // In the same order everywhere, so that no two holders wait for each other.
     for (const part of [...new Set([key, from])].sort()) {
       held.push(await lock(`onekv-file-${part}`, signal));
     }

@@ -6,7 +6,7 @@ export interface FileRecord {
   key: string;
   /** Where it came from, for people: an address without its query, or a name of a hub. */
   from: string;
-  /** Of the address, what is no signature. */
+  /** The address without a signature. */
   query: string;
   /** The key was chosen by a caller. */
   isOwn: boolean;

@@ -67,7 +67,7 @@ export class Recorder {
     await this.#pending;
   }
 
-  /** What came is no model: nothing of it stays. */
+  /** What came is not a model: nothing of it is kept. */
   async refuse(): Promise<void> {
     await this.#pending;
     await this.#file?.delete().catch(() => {});

@@ -169,7 +169,7 @@ async function sweep(store: ModelStore): Promise<void> {
 async function deleteFile(store: ModelStore, name: string): Promise<boolean> {
   const id = idOf(name);
   const keys = (await store.keys()).filter((key) => key.startsWith(id));
-  // The record first: parts without one are no model.
+  // The record first: parts without one are not a model.
   keys.sort((a, b) => Number(b.endsWith(recordEnding)) - Number(a.endsWith(recordEnding)));
   for (const key of keys) await store.delete(key);
   return keys.length > 0;

@@ -42,7 +42,7 @@ export class ChatTemplate {
   constructor(keys: Pick<TextKeys, 'chatTemplate' | 'tokens' | 'bos' | 'eos'> | undefined) {
     if (keys?.chatTemplate === undefined) {
       throw new OneKVError('NO_CHAT_TEMPLATE', 'the file has no tokenizer.chat_template: it is ' +
-        'no chat model, or its template has to be given; plain prompts work');
+        'not a chat model, or its template has to be given; plain prompts work');
     }
     this.source = keys.chatTemplate;
     this.toolForm = toolFormOf(this.source).form;

@@ -45,7 +45,7 @@ function checkLevels(text: string): void {
 /** The numbers that n must be a multiple of to be one of both. */
 function checkMultiple(value: unknown, path: string): void {
   const isNumber = typeof value === 'number' && Number.isFinite(value) && value > 0;
-  if (!isNumber) refuse(path, 'multipleOf that is no number above 0');
+  if (!isNumber) refuse(path, 'multipleOf that is not a number above 0');
   const [digits = '', exponent = '0'] = (value as number).toExponential().split('e');
   const decimals = (digits.split('.')[1] ?? '').length - Number(exponent);
   const scaled = Math.round((value as number) * 10 ** Math.max(0, decimals));

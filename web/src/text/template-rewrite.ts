@@ -92,7 +92,7 @@ function refuse(what: string): never {
   throw new OneKVError('BAD_CHAT_TEMPLATE', `tokenizer.chat_template: ${what} is not supported`);
 }
 
-/** Fields that are no expressions. */
+/** Fields that are not expressions. */
 const kept = ['operator', 'loopvar', 'assignee'];
 
 /** What Jinja marks as safe HTML, to which it adds nothing else. */

@@ -189,7 +189,7 @@ export class Tokenizer {
     return ids.filter((id) => id !== undefined);
   }
 
-  /** Ids to text. Bytes that are no whole character show as U+FFFD. */
+  /** Ids to text. Bytes that are not a whole character are shown as U+FFFD. */
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
     const stream = this.stream(checkOptions('decode', options, decodeNames));
     let text = '';

@@ -83,7 +83,7 @@ function unescaped(text: string): string {
     });
 }
 
-/** undefined: it is no list of calls. */
+/** undefined: it is not a list of calls. */
 export function readPython(text: string): PlainCall[] | undefined {
   const reader = new Reader(text);
   try {

@@ -164,7 +164,7 @@ export class Conversation {
     if (this.chat) return this.#planChat(input, answers, asking, check);
     if (!('text' in input) || typeof input.text !== 'string') {
       throw invalidArgument('input', 'text' in input ? input.text : 'messages',
-        'text or tokens: the session is no chat');
+        'text or tokens: the session is not a chat');
     }
     check(input.text);
     const ids = model.tokenizer.encode(input.text, { begin: session.length === 0 });

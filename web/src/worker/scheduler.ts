@@ -2,7 +2,7 @@
 // that wait, then chooses a token for every session that wants one, all in common steps. Between
 // turns the event loop runs, so that aborts are heard and what came out is sent.
 //
-// A session is in here at most once: whoever calls sees to that (one call at a time a session).
+// A session is in here at most once: the caller ensures it (one call at a time per session).
 import type { Stepper } from '../engine/generate.js';
 import type { Model } from '../engine/model.js';
 import type { Session } from '../engine/session.js';

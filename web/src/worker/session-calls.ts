@@ -1,5 +1,5 @@
 // The worker's side of a model's sessions: what each call of the protocol that makes or uses one
-// does. Calls on one session come one at a time (worker-server.ts sees to that).
+// does. Calls on one session come one at a time, which server.ts ensures.
 import { Conversation } from './conversation.js';
 import type { Plan } from './conversation.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
@@ -156,7 +156,9 @@ export class SessionHost {
       throw invalidArgument('templateArguments', templateArguments, 'an object');
     }
     checkOneOf('reasoning', reasoning, reasoningModes);
-    if (tools.length > 0 && !chat) throw invalidArgument('tools', 'some', 'none: this is no chat');
+    if (tools.length > 0 && !chat) {
+      throw invalidArgument('tools', 'some', 'none: the session is not a chat');
+    }
     const settings: Settings = { window: this.#windowOf(options), overflow, keep: 0, sampling,
       templateArguments, reasoning, tools: checkTools(tools), date: Date.now() };
     const conversation = this.#openConversation(Conversation.empty(chat), settings);
