@@ -152,7 +152,8 @@ function figures(visits, steps) {
   }
   return {
     ...Object.fromEntries(steps.flatMap(({ count }, i) => [
-      // The first answer is what follows a load, whatever was read; reading 8 tokens is not a prefill worth timing.
+      // The first answer is what follows a load, whatever was read; reading 8 tokens is not timed
+      // as prefill.
       [i === 0 ? 'first decode' : `decode after ${count}`, of((visit) => visit.steps[i].decode)],
       ...(count > 8 ? [[`prefill ${count}`, of((visit) => visit.steps[i].prefill)]] : []),
     ])),

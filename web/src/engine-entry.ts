@@ -29,7 +29,8 @@ export type { DecodeOptions, EncodeOptions, StreamOptions } from './text/tokeniz
 export { ChatTemplate, encodeChat } from './text/chat-template.js';
 export type { ChatTemplateOptions } from './text/chat-template.js';
 export { generate } from './engine/generate.js';
-export type { FinishReason, GenerateOptions, GenerateResult, TextPart } from './engine/generate.js';
+export type { FinishReason } from './api/session.js';
+export type { GenerateOptions, GenerateResult, TextPart } from './engine/generate.js';
 export { Grammars } from './engine/grammar.js';
 export type { Rule } from './engine/grammar.js';
 export type { Grammar, LazyGrammar, PlainGrammar } from './api/grammar.js';

@@ -4,7 +4,7 @@
 // that a conversation can go on from it. Between pieces and tokens others get their turn, and an
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from '../api/errors.js';
-import type { TokenConstraint } from '../api/session.js';
+import type { FinishReason, TokenConstraint } from '../api/session.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { checkRoom } from './room.js';
@@ -52,10 +52,6 @@ export interface TextPart {
   /** Missing in a last part that holds text which had been held back. */
   choice?: Choice;
 }
-
-/** 'end': the model ended the text. 'stop': a stop string came. 'length': maxTokens. 'context':
- * the window is full. */
-export type FinishReason = 'end' | 'stop' | 'length' | 'context';
 
 export interface GenerateResult {
   reason: FinishReason;

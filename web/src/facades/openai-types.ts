@@ -105,7 +105,7 @@ export interface ChoiceLogprobs {
 }
 
 /** 'length' also stands for a full window. */
-export type FinishReason = 'stop' | 'length' | 'tool_calls';
+export type CompletionFinishReason = 'stop' | 'length' | 'tool_calls';
 
 export interface ChatCompletion {
   id: string;
@@ -120,7 +120,7 @@ export interface ChatCompletion {
       /** What the model thought before, as other local servers have it. */
       reasoning_content?: string; tool_calls?: RequestToolCall[] };
     logprobs: ChoiceLogprobs | null;
-    finish_reason: FinishReason;
+    finish_reason: CompletionFinishReason;
   }[];
   usage: Usage;
   /** Beyond OpenAI's: what the random numbers began with. */
@@ -138,7 +138,7 @@ export interface ChatCompletionChunk {
     delta: { role?: 'assistant'; content?: string; reasoning_content?: string;
       tool_calls?: (RequestToolCall & { index: number })[] };
     logprobs: ChoiceLogprobs | null;
-    finish_reason: FinishReason | null;
+    finish_reason: CompletionFinishReason | null;
   }[];
   /** In the last chunk, which has no choices, when stream_options.include_usage asked for it. */
   usage?: Usage | null;

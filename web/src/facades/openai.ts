@@ -8,8 +8,9 @@ import type { ToolCall } from '../api/tools.js';
 import { checkInteger } from '../api/errors.js';
 import { checkFields, inCallersWords, messagesOf, promptOptionsOf, samplingOf,
   templateArgumentsOf, toolsOf } from './openai-request.js';
-import type { ChatCompletion, ChatCompletionChunk, ChatRequest, ChoiceLogprobs, FinishReason,
-  LogprobEntry, RequestToolCall, TokenLogprobEntry, Usage } from './openai-types.js';
+import type { ChatCompletion, ChatCompletionChunk, ChatRequest, ChoiceLogprobs,
+  CompletionFinishReason, LogprobEntry, RequestToolCall, TokenLogprobEntry, Usage }
+  from './openai-types.js';
 import { SessionPool } from './session-pool.js';
 
 export type * from './openai-types.js';
@@ -38,7 +39,7 @@ export interface OpenAIClient {
   destroy(): Promise<void>;
 }
 
-const finishReasons: Record<GenerationResult['reason'], FinishReason> = {
+const finishReasons: Record<GenerationResult['reason'], CompletionFinishReason> = {
   end: 'stop', stop: 'stop', length: 'length', context: 'length',
 };
 
@@ -126,7 +127,7 @@ function requestCall({ id, name, arguments: given }: ToolCall): RequestToolCall 
   return { id, type: 'function', function: { name, arguments: JSON.stringify(given) } };
 }
 
-const finishOf = ({ reason, toolCalls }: GenerationResult): FinishReason =>
+const finishOf = ({ reason, toolCalls }: GenerationResult): CompletionFinishReason =>
   (toolCalls.length > 0 ? 'tool_calls' : finishReasons[reason]);
 
 async function whole(run: Run): Promise<ChatCompletion> {
@@ -170,7 +171,7 @@ function deltaOf(part: GeneratedPart, calls: number): Delta | undefined {
 
 async function* streamed(run: Run, withUsage: boolean): AsyncGenerator<ChatCompletionChunk> {
   const chunk = (delta: Delta, logprobs: ChoiceLogprobs | null = null,
-    reason: FinishReason | null = null): ChatCompletionChunk => ({
+    reason: CompletionFinishReason | null = null): ChatCompletionChunk => ({
     ...run.head,
     object: 'chat.completion.chunk',
     choices: [{ index: 0, delta, logprobs, finish_reason: reason }],

@@ -2,6 +2,7 @@
 // that only the rest is computed.
 import type { Model } from '../api/model.js';
 import type { Session } from '../api/session.js';
+import { commonStart } from '../util/common-start.js';
 
 interface Entry {
   session: Session;
@@ -14,13 +15,6 @@ export interface Taken {
   session: Session;
   /** Tokens of the prompt that it holds. */
   cached: number;
-}
-
-function commonLength(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const most = Math.min(a.length, b.length);
-  let n = 0;
-  while (n < most && a[n] === b[n]) n += 1;
-  return n;
 }
 
 export class SessionPool {
@@ -44,7 +38,7 @@ export class SessionPool {
     const idle = this.#entries.filter((entry) => !entry.busy)
       .map((entry) => ({
         entry,
-        common: Math.min(commonLength(entry.tokens, prompt), prompt.length - 1),
+        common: Math.min(commonStart(entry.tokens, prompt), prompt.length - 1),
       }));
     const best = idle.reduce((a, b) => (b.common > a.common ? b : a), idle[0] ?? { common: 0 });
     if (!('entry' in best) || best.common === 0) {

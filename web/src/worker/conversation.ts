@@ -15,6 +15,7 @@ import { checkTextRoom } from '../engine/room.js';
 import type { WireInput } from '../wire/protocol.js';
 import type { Settings } from './saved-session.js';
 import type { Session } from '../engine/session.js';
+import { commonStart } from '../util/common-start.js';
 
 /** An input as tokens: keep the first `keep`, append `ids`; then these are past and text. */
 export interface Plan {
@@ -49,13 +50,6 @@ interface Answer {
   calls: ToolCall[];
   tokens: number[];
   reader: AnswerReader;
-}
-
-function commonStart(a: ArrayLike<number>, b: ArrayLike<number>): number {
-  const most = Math.min(a.length, b.length);
-  let n = 0;
-  while (n < most && a[n] === b[n]) n += 1;
-  return n;
 }
 
 function grow(answer: Answer, pieces: readonly AnswerPiece[]): void {
