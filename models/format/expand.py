@@ -11,7 +11,9 @@ import re
 from pathlib import Path
 
 import numpy as np
-from gguf import GGUFReader, GGUFValueType, GGUFWriter
+from gguf import GGUFReader, GGUFValueType
+
+from models.format import gguf_out
 
 # Which tensor a missing one is a copy of.
 COPIES = {"QKV": {}, "Q-K=V": {"v": "k"}, "Q=K-V": {"q": "k"}, "Q=K=V": {"q": "k", "v": "k"}}
@@ -50,40 +52,37 @@ def copy_of(data, missing, heads, groups):
     return np.repeat(by_head, heads // groups, axis=0).reshape(-1, *data.shape[1:])
 
 
-def write_projections(writer, arch, prefix, kind, parts):
+def projections(arch, prefix, kind, parts):
     """q, k and v of one block; gpt2 files of other runtimes hold them as one matrix."""
     if arch == "gpt2" and len({tensor_type for _, tensor_type in parts.values()}) == 1:
         rows = np.concatenate([parts[role][0] for role in "qkv"])
-        writer.add_tensor(f"{prefix}.attn_qkv.{kind}", rows, raw_dtype=parts["k"][1])
-        return
-    for role in "qkv":
-        data, tensor_type = parts[role]
-        writer.add_tensor(f"{prefix}.attn_{role}.{kind}", data, raw_dtype=tensor_type)
+        return {f"{prefix}.attn_qkv.{kind}": gguf_out.blocks(rows, parts["k"][1])}
+    return {f"{prefix}.attn_{role}.{kind}": gguf_out.blocks(*parts[role]) for role in "qkv"}
 
 
-def copy_keys(reader, writer):
+def copied_keys(reader):
+    keys = {}
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name == "general.architecture":
             continue
         if field.name not in DROPPED:
             kind = field.types[0]
             inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
-            writer.add_key_value(field.name, field.contents(), kind, inner)
+            keys[field.name] = gguf_out.Value(field.contents(), kind, inner)
+    return keys
 
 
 def expand(source, target):
     """Write `source` to `target` with every projection present; return the copied names."""
-    reader, copied = GGUFReader(source), []
+    reader, copied, out = GGUFReader(source), [], {}
     copies, arch = COPIES[check(reader)], string_key(reader, "general.architecture", "")
     heads, groups = head_counts(reader, arch)
     tensors = {tensor.name: (np.array(tensor.data), tensor.tensor_type)
                for tensor in reader.tensors}
-    writer = GGUFWriter(str(target), arch)
-    copy_keys(reader, writer)
     for name, (data, tensor_type) in tensors.items():
         match = PROJECTION.fullmatch(name)
         if not match:
-            writer.add_tensor(name, data, raw_dtype=tensor_type)
+            out[name] = gguf_out.blocks(data, tensor_type)
         elif match["role"] == "k":      # q and v are written beside it
             prefix, kind, parts = match["prefix"], match["kind"], {}
             for role in "qkv":
@@ -91,11 +90,8 @@ def expand(source, target):
                 if role in copies:
                     parts[role] = copy_of(data, role, heads, groups), tensor_type
                     copied.append(f"{prefix}.attn_{role}.{kind}")
-            write_projections(writer, arch, prefix, kind, parts)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+            out |= projections(arch, prefix, kind, parts)
+    gguf_out.write(target, arch, copied_keys(reader), out)
     return copied
 
 

@@ -3,7 +3,7 @@
 Hf* compares with Hugging Face transformers on small random models (skipped without it), Twins
 expands shared files into standard ones, Sensitivity shows that the golden files tell mistakes.
 
-    cd models && python -m unittest test_reference
+    python -m unittest models.tests.test_reference
 """
 
 import importlib.util
@@ -14,9 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGUFWriter
 
-from models.format import reference
+from models.format import gguf_out, reference
 from tests.golden.make.golden import FOLDER
 from tests.golden.make.golden_cases import CASES, PROJECTIONS
 
@@ -38,16 +37,7 @@ def read_expected(name):
 
 
 def write_file(path, arch, keys, tensors):
-    writer = GGUFWriter(path, arch)
-    for key, value in keys.items():
-        add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}
-        add[type(value)](key, value)
-    for name, values in tensors.items():
-        writer.add_tensor(name, np.ascontiguousarray(values, dtype=np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    gguf_out.write(path, arch, keys, {n: gguf_out.floats(t) for n, t in tensors.items()})
 
 
 def adjacent_pairs(weight, heads):

@@ -17,7 +17,8 @@ import numpy as np
 from gguf import GGUFReader
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-END = "<|endoftext|>"
+from models.format.tokenizer import END
+
 SEPARATORS = {"<|end|>", END}
 VALIDATION_SHARE = 0.03
 SHORTEST, LONGEST = 100, 4000

@@ -12,16 +12,13 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
 import torch
-from gguf import GGMLQuantizationType as Type
-from gguf import GGUFWriter, LlamaFileType, TokenType
-from gguf.quants import quantize
+from gguf import LlamaFileType
 
-from models.train.data import END
+from models.format import gguf_out
+from models.format.tokenizer import tokenizer_keys
 from models.train.state import load_checkpoint
 
-TYPES = {"f32": Type.F32, "f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
 FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16,
               "q8_0": LlamaFileType.MOSTLY_Q8_0, "q4_0": LlamaFileType.MOSTLY_Q4_0}
 # What each architecture stands for; a model that differs says so in an onekv.* key.
@@ -94,89 +91,62 @@ def named_tensors(model):
     return {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def add_shape_keys(writer, config):
+def shape_keys(config):
     arch = architecture(config)
-    numbers = {
+    keys = {"rope.freq_base": float(config.rope_base)} if config.rope else {}
+    keys |= {
         "block_count": config.layers, "context_length": config.context + config.class_row,
         "embedding_length": config.width, "feed_forward_length": config.mlp_width,
         "attention.head_count": config.heads, "attention.head_count_kv": config.kv_heads,
         "attention.key_length": config.head_width, "attention.value_length": config.head_width}
     if config.rope:
-        numbers["rope.dimension_count"] = config.head_width
-        writer.add_float32(f"{arch}.rope.freq_base", config.rope_base)
-    for key, value in numbers.items():
-        writer.add_uint32(f"{arch}.{key}", value)
+        keys["rope.dimension_count"] = config.head_width
     epsilon = "layer_norm_rms_epsilon" if config.norm == "rms" else "layer_norm_epsilon"
-    writer.add_float32(f"{arch}.attention.{epsilon}", config.epsilon)
+    keys[f"attention.{epsilon}"] = config.epsilon
+    return {f"{arch}.{key}": value for key, value in keys.items()}
 
 
-def add_variant_keys(writer, config, labels, image):
+def variant_keys(config, labels, image):
     """The onekv.* keys: only what differs from the defaults, so a plain file stays plain."""
     positions, activation = DEFAULTS[architecture(config)]
+    keys = {}
     if config.projection != "QKV":
-        writer.add_string("onekv.attention.projection", config.projection)
+        keys["attention.projection"] = config.projection
     if config.shares_kv and config.rope:
-        writer.add_string("onekv.attention.shared_rope", config.shared_rope)
+        keys["attention.shared_rope"] = config.shared_rope
     for key, value, default in (
             ("position.encoding", config.positions, positions),
             ("mlp.activation", config.activation, activation),
             ("input.kind", config.input_kind, "tokens"),
             ("output.pooling", config.pooling, "each")):
         if value != default:
-            writer.add_string(f"onekv.{key}", value)
+            keys[key] = value
     if labels:
-        writer.add_array("onekv.labels", list(labels))
-    for key, value in (image or {}).items():
-        writer.add_uint32(f"onekv.image.{key}", value)
-
-
-def add_tokenizer(writer, path):
-    """Byte-level BPE in the keys that GGUF runtimes read for GPT-2's tokenizer; its size."""
-    described = json.loads(Path(path).read_text())
-    vocabulary = described["model"]["vocab"]
-    special = {item["content"] for item in described["added_tokens"] if item["special"]}
-    vocabulary |= {item["content"]: item["id"] for item in described["added_tokens"]}
-    tokens = sorted(vocabulary, key=vocabulary.get)
-    kinds = [TokenType.CONTROL if token in special else TokenType.NORMAL for token in tokens]
-    merges = [m if isinstance(m, str) else " ".join(m) for m in described["model"]["merges"]]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    writer.add_token_list(tokens)
-    writer.add_token_types(kinds)
-    writer.add_token_merges(merges)
-    writer.add_bos_token_id(vocabulary[END])
-    writer.add_eos_token_id(vocabulary[END])
-    writer.add_add_bos_token(False)
-    return len(tokens)
+        keys["labels"] = list(labels)
+    keys |= {f"image.{key}": value for key, value in (image or {}).items()}
+    return {f"onekv.{key}": value for key, value in keys.items()}
 
 
 def write_gguf(model, path, kind="f32", name=None, tokenizer=None, about=None, training=None,
                labels=None, image=None):
     """Write `model` to `path`; `about` is {"license", "description", …}, `training` a record."""
-    writer = GGUFWriter(str(path), architecture(model.config))
-    writer.add_file_type(FILE_TYPES[kind])
+    keys = {"general.file_type": int(FILE_TYPES[kind])}
     if name:
-        writer.add_name(name)
-    for key, value in (about or {}).items():
-        writer.add_string(f"general.{key}", value)
-    add_shape_keys(writer, model.config)
-    add_variant_keys(writer, model.config, labels, image)
-    rows = add_tokenizer(writer, tokenizer) if tokenizer else None
+        keys["general.name"] = name
+    keys |= {f"general.{key}": value for key, value in (about or {}).items()}
+    keys |= shape_keys(model.config) | variant_keys(model.config, labels, image)
+    of_tokenizer = tokenizer_keys(tokenizer) if tokenizer else {}
+    keys |= of_tokenizer
+    rows = len(of_tokenizer["tokenizer.ggml.tokens"]) if of_tokenizer else None
     if training:
-        writer.add_string("onekv.training", json.dumps(training, sort_keys=True))
+        keys["onekv.training"] = json.dumps(training, sort_keys=True)
+    tensors = {}
     for tensor, values in named_tensors(model).items():
         if rows and tensor in ("token_embd.weight", "output.weight"):
             values = values[:rows]
-        matrix = values.ndim == 2 and not tensor.startswith("position_embd")
-        quantized = TYPES[kind] if matrix else Type.F32
-        if values.shape[-1] % 32 and quantized not in (Type.F32, Type.F16):
-            quantized = Type.F32
-        data = quantize(np.ascontiguousarray(values, np.float32), quantized)
-        writer.add_tensor(tensor, data, raw_dtype=quantized)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        tensors[tensor] = gguf_out.floats(
+            values, gguf_out.matrix_kind(tensor, values.shape, gguf_out.TYPES[kind]))
+    gguf_out.write(path, architecture(model.config), keys, tensors)
 
 
 def training_record(state, weights, data, results):
@@ -197,7 +167,7 @@ def main():
     parser.add_argument("--config", type=Path, required=True,
                         help="config.json of the run, for the name and `about`")
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
-    parser.add_argument("--type", choices=TYPES, default="f32")
+    parser.add_argument("--type", choices=gguf_out.TYPES, default="f32")
     parser.add_argument("--weights", choices=("last", "average"), default="average")
     parser.add_argument("--results", type=Path, help="results.json of the run")
     args = parser.parse_args()

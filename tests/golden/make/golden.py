@@ -16,10 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGMLQuantizationType, GGUFWriter
-from gguf.quants import quantize
+from gguf import GGMLQuantizationType
 
-from models.format import reference
+from models.format import gguf_out, reference
 from tests.golden.make import golden_quants
 from tests.golden.make import golden_tokenizers
 from tests.golden.make.golden_cases import CASES, Case
@@ -136,7 +135,7 @@ def fuse(tensors, layers):
     return tensors
 
 
-def add_keys(writer, case):
+def keys_of(case):
     arch = case.arch
     integers = {
         "block_count": case.layers,
@@ -153,16 +152,11 @@ def add_keys(writer, case):
         integers["attention.value_length"] = case.head_width
     if case.rotated != case.head_width:
         integers["rope.dimension_count"] = case.rotated
-    for key, value in integers.items():
-        writer.add_uint32(f"{arch}.{key}", value)
     epsilon = "layer_norm_epsilon" if case.norm == "layer" else "layer_norm_rms_epsilon"
-    writer.add_float32(f"{arch}.attention.{epsilon}", EPSILON)
-    for key, value in case.rope.items():
-        add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}
-        add[type(value)](f"{arch}.rope.{key}", value)
-    for key, value in case.onekv.items():
-        add = writer.add_string if isinstance(value, str) else writer.add_uint32
-        add(f"onekv.{key}", value)
+    keys = integers | {f"attention.{epsilon}": EPSILON}
+    keys |= {f"rope.{key}": value for key, value in case.rope.items()}
+    keys = {f"{arch}.{key}": value for key, value in keys.items()}
+    return keys | {f"onekv.{key}": value for key, value in case.onekv.items()}
 
 
 def matrix_type(case, name, values):
@@ -176,21 +170,15 @@ def matrix_type(case, name, values):
 
 
 def write_model(path, case):
-    writer = GGUFWriter(path, case.arch)
-    add_keys(writer, case)
+    tensors = {}
     for name, values in make_tensors(case).items():
         kind = matrix_type(case, name, values)
-        if kind == GGMLQuantizationType.F32:
-            writer.add_tensor(name, values)
-        elif kind in golden_quants.RANDOM_BLOCKS:
+        if kind in golden_quants.RANDOM_BLOCKS:
             raw = golden_quants.random_rows(generator(case.seed, name), kind, values)
-            writer.add_tensor(name, raw, raw_dtype=kind)
+            tensors[name] = gguf_out.blocks(raw, kind)
         else:
-            writer.add_tensor(name, quantize(values, kind), raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+            tensors[name] = gguf_out.floats(values, kind)
+    gguf_out.write(path, case.arch, keys_of(case), tensors)
 
 
 def make_rows(case):

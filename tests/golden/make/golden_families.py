@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gguf import GGUFWriter
 
+from models.format import gguf_out
 from tests.golden.make.golden import write_expected
 
 FOLDER = Path(__file__).resolve().parents[1]
@@ -51,24 +51,10 @@ def randomise(model, seed, norm_mean=1.0):
     return model.double().eval()
 
 
-def add_key(writer, key, value):
-    if isinstance(value, list):
-        writer.add_array(key, value)
-    else:
-        add = {str: writer.add_string, int: writer.add_uint32, float: writer.add_float32}
-        add[type(value)](key, value)
-
-
 def write_model(path, family):
-    writer = GGUFWriter(path, family.arch)
-    for key, value in family.keys.items():
-        add_key(writer, f"{family.arch}.{key}", value)
-    for name, values in family.tensors.items():
-        writer.add_tensor(name, np.ascontiguousarray(values, np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    keys = {f"{family.arch}.{key}": value for key, value in family.keys.items()}
+    tensors = {name: gguf_out.floats(values) for name, values in family.tensors.items()}
+    gguf_out.write(path, family.arch, keys, tensors)
 
 
 def write_family(name, family):

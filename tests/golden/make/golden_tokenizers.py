@@ -16,11 +16,12 @@ from pathlib import Path
 
 import jinja2.sandbox
 import sentencepiece
-from gguf import GGUFReader, GGUFWriter
+from gguf import GGUFReader
 from gguf import TokenType as Type
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, trainers
 from tokenizers import pre_tokenizers as pre
 
+from models.format import gguf_out
 from tests.golden.make.golden_strings import CHATS, TEXTS, texts_with
 
 FOLDER = Path(__file__).resolve().parents[1] / "tokenizers"
@@ -151,16 +152,13 @@ def write_byte_level(path, kind):
     tokens, merges = train_byte_level(kind)
     ids = {token: i for i, (token, _) in enumerate(tokens)}
     roles, begins = ROLES[kind]
-    writer = GGUFWriter(path, {"gpt-2": "gpt2", "qwen2": "qwen2"}.get(kind, "llama"))
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(kind)
-    writer.add_token_list([token for token, _ in tokens])
-    writer.add_token_types([kind for _, kind in tokens])
-    writer.add_token_merges(merges)
-    for role, token in roles.items():
-        writer.add_uint32(f"tokenizer.ggml.{role}_token_id", ids[token])
-    writer.add_add_bos_token(begins)
-    close(writer)
+    keys = {
+        "model": "gpt2", "pre": kind, "tokens": [token for token, _ in tokens],
+        "token_type": [kind for _, kind in tokens], "merges": merges,
+        **{f"{role}_token_id": ids[token] for role, token in roles.items()},
+        "add_bos_token": begins,
+    }
+    write_keys(path, {"gpt-2": "gpt2", "qwen2": "qwen2"}.get(kind, "llama"), keys)
 
 
 def train_sentencepiece():
@@ -186,26 +184,17 @@ def write_sentencepiece(path, processor):
         return Type.USER_DEFINED if processor.id_to_piece(i) == "<|sep|>" else Type.NORMAL
 
     ids = range(processor.vocab_size())
-    writer = GGUFWriter(path, "llama")
-    writer.add_tokenizer_model("llama")
-    writer.add_tokenizer_pre("default")
-    writer.add_token_list([processor.id_to_piece(i) for i in ids])
-    writer.add_token_scores([processor.get_score(i) for i in ids])
-    writer.add_token_types([kind(i) for i in ids])
-    writer.add_bos_token_id(processor.bos_id())
-    writer.add_eos_token_id(processor.eos_id())
-    writer.add_unk_token_id(processor.unk_id())
-    writer.add_add_bos_token(True)
-    writer.add_add_eos_token(False)
-    writer.add_add_space_prefix(True)
-    close(writer)
+    write_keys(path, "llama", {
+        "model": "llama", "pre": "default", "tokens": [processor.id_to_piece(i) for i in ids],
+        "scores": [processor.get_score(i) for i in ids], "token_type": [kind(i) for i in ids],
+        "bos_token_id": processor.bos_id(), "eos_token_id": processor.eos_id(),
+        "unknown_token_id": processor.unk_id(), "add_bos_token": True, "add_eos_token": False,
+        "add_space_prefix": True,
+    })
 
 
-def close(writer):
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def write_keys(path, architecture, keys):
+    gguf_out.write(path, architecture, {f"tokenizer.ggml.{k}": v for k, v in keys.items()}, {})
 
 
 def expected(keys):
