@@ -68,7 +68,8 @@ def parse(arguments=None):
         description="Convert an official checkpoint of the paper to GGUF.")
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--type", choices=gguf_out.TYPES, default="f32", help="of matrices (default f32)")
+    parser.add_argument("--type", choices=gguf_out.TYPES, default="f32",
+                        help="of matrices (default f32)")
     parser.add_argument("--expand", action="store_true",
                         help="write shared projections twice, for other runtimes")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json of the model (GPT-2's)")
