@@ -129,8 +129,7 @@ def state_dict(path):
     wrong = [key for key, value in tensors.items() if not isinstance(value, LazyTensor)]
     if wrong:
         raise CheckpointError(f"{path}: {wrong[0]} is not a tensor; expected a state dict or a "
-                              "dict "
-                              "with model_state_dict")
+                              "dict with model_state_dict")
     prefix = "module."
     if tensors and all(name.startswith(prefix) for name in tensors):
         tensors = {name[len(prefix):]: tensor for name, tensor in tensors.items()}
