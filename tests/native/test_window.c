@@ -340,10 +340,12 @@ static void check_out_of_memory(void) {
   }
 }
 
-int main(void) {
+int main(int argc, char **argv) {
   check_seed(11);
   pool = open_pool(2);
-  for (size_t i = 0; i < SHAPES_COUNT; i++) {
+  /* Under valgrind the first and the last, which share no way of keeping a row. */
+  const size_t step = check_is_short(argc, argv) ? SHAPES_COUNT - 1 : 1;
+  for (size_t i = 0; i < SHAPES_COUNT; i += step) {
     tiny_shape shape = shape_at(i);
     onekv_model_options options = {.pool = pool};
     onekv_model *model = open_tiny(&shape, &options);
