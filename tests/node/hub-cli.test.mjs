@@ -59,7 +59,7 @@ test('pull keeps a model, which every command finds again', limit, async () => {
   const pulled = await succeeds('generate', 'hf:org/model', ...args);
   const own = await succeeds('generate', `${root}models/stories-q-mqa.q8_0.gguf`, ...args);
   assert.equal(pulled, own);
-  assert.match(await succeeds('inspect', name), /bytes a token/);
+  assert.match(await succeeds('inspect', name), /cache per token, bytes/);
 });
 
 test('remove gives the room back', limit, async () => {
