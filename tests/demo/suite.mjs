@@ -271,8 +271,10 @@ async function testLong(person) {
   const written = (side, count) => `onekvDemo.duet.${side}.pane.count >= ${count}`;
   await person.until(`${written('one', 1200)} && ${written('std', 1200)}`, longMs);
   const early = await person.evaluate(heaps);
-  await person.until(written('one', 10_000), longMs);
-  if (whole) await person.until(written('std', 10_000), longMs);
+  // WebKitGTK writes a twentieth of what the others do; the window slides there too.
+  const most = whole || person.name !== 'webkit' ? 10_000 : 2_500;
+  await person.until(written('one', most), longMs);
+  if (whole) await person.until(written('std', most), longMs);
   assert.deepEqual(await person.evaluate(heaps), early);
   await person.evaluate("document.querySelector('#stop').click()");
   await person.until(duetDone);
