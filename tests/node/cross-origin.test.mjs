@@ -6,7 +6,7 @@ import { createServer } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
 import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
-import { root } from './support.mjs';
+import { MapStore, root } from './support.mjs';
 
 const limit = { timeout: 60_000 };
 const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
@@ -42,14 +42,6 @@ const crossOriginStorage = {
     };
   },
 };
-
-class MapStore {
-  values = new Map();
-  get = async (key) => this.values.get(key);
-  put = async (key, value) => { this.values.set(key, value.slice()); };
-  delete = async (key) => { this.values.delete(key); };
-  keys = async () => [...this.values.keys()];
-}
 
 before(async () => {
   Object.defineProperty(globalThis, 'navigator',

@@ -10,7 +10,7 @@ import { chooseFiles, fileUrl, hubAddress, parseHubName, readTree, treeUrl }
 import { listModels } from '../../dist/src/store/models.js';
 import { sha256, startHub } from './hub-stand-in.mjs';
 import { splitFile } from './split-file.mjs';
-import { root } from './support.mjs';
+import { MapStore, root } from './support.mjs';
 
 const limit = { timeout: 60_000 };
 const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
@@ -20,14 +20,6 @@ let engine;
 let expected;
 let hub;
 let site;
-
-class MapStore {
-  values = new Map();
-  get = async (key) => this.values.get(key);
-  put = async (key, value) => { this.values.set(key, value.slice()); };
-  delete = async (key) => { this.values.delete(key); };
-  keys = async () => [...this.values.keys()];
-}
 
 before(async () => {
   engine = await Engine.open({ threads: 1 });

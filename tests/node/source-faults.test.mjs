@@ -8,7 +8,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { deleteModel, listModels } from '../../dist/src/store/models.js';
-import { root } from './support.mjs';
+import { MapStore, root } from './support.mjs';
 
 const limit = { timeout: 60_000 };
 const file = readFileSync(`${root}models/stories-qkv.q8_0.gguf`);
@@ -56,14 +56,6 @@ after(() => {
   server.closeAllConnections();
   server.close();
 });
-
-class MapStore {
-  values = new Map();
-  get = async (key) => this.values.get(key);
-  put = async (key, value) => { this.values.set(key, value.slice()); };
-  delete = async (key) => { this.values.delete(key); };
-  keys = async () => [...this.values.keys()];
-}
 
 async function load(options = {}, from = url) {
   const model = await loadModel(engine, from, options);

@@ -11,7 +11,7 @@ import { parseHeader } from '../../dist/src/source/gguf-header.js';
 import { partNames } from '../../dist/src/source/split.js';
 import { listModels } from '../../dist/src/store/models.js';
 import { splitFile } from './split-file.mjs';
-import { root } from './support.mjs';
+import { MapStore, root } from './support.mjs';
 
 const limit = { timeout: 60_000 };
 const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
@@ -25,14 +25,6 @@ let origin;
 let expected;
 /** { files: bytes by name, asked, breakAt: of the first answer to each, by name } */
 let site;
-
-class MapStore {
-  values = new Map();
-  get = async (key) => this.values.get(key);
-  put = async (key, value) => { this.values.set(key, value.slice()); };
-  delete = async (key) => { this.values.delete(key); };
-  keys = async () => [...this.values.keys()];
-}
 
 function answer({ url, headers }, response) {
   const name = url.slice(1).split('?')[0];

@@ -7,7 +7,7 @@ import { createServer } from 'node:http';
 import { after, before, beforeEach, test } from 'node:test';
 import { Engine, loadModel, readHeader } from '../../dist/src/engine-entry-node.js';
 import { deleteModel, listModels } from '../../dist/src/store/models.js';
-import { root } from './support.mjs';
+import { MapStore, root } from './support.mjs';
 
 const file = readFileSync(`${root}models/stories-qkv.q8_0.gguf`);
 const hex = (bytes) => createHash('sha256').update(bytes).digest('hex');
@@ -67,14 +67,6 @@ after(() => {
   server.closeAllConnections();
   server.close();
 });
-
-class MapStore {
-  values = new Map();
-  get = async (key) => this.values.get(key);
-  put = async (key, value) => { this.values.set(key, value.slice()); };
-  delete = async (key) => { this.values.delete(key); };
-  keys = async () => [...this.values.keys()];
-}
 
 /** Loads from the server, checks that it is the model, and gives the notes. */
 async function load(options = {}) {

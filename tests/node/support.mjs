@@ -219,3 +219,12 @@ export function chatFile(name = 'stories-q-mqa.q8_0.gguf') {
   counts.writeBigUInt64LE(counts.readBigUInt64LE(16) + 1n, 16);
   return Uint8Array.from(Buffer.concat([counts, added, file.subarray(24)])).buffer;
 }
+
+/** A store of models in memory. */
+export class MapStore {
+  values = new Map();
+  get = async (key) => this.values.get(key);
+  put = async (key, value) => { this.values.set(key, value.slice()); };
+  delete = async (key) => { this.values.delete(key); };
+  keys = async () => [...this.values.keys()];
+}

@@ -40,13 +40,19 @@ function costRow(row: PaperRow): HTMLElement {
   h('small', {}, said));
 }
 
+/** Parameters of our runs, from the least to the most. */
+export function trainedSize(): string {
+  const sizes = (facts.table ?? []).map(({ parameters }) => parameters / 1e6);
+  return `${Math.min(...sizes).toFixed(1)} to ${Math.max(...sizes).toFixed(1)}\u00a0M`;
+}
+
 /** The paper's variants by the cache that they keep, with what they cost. */
 export function costChart(): HTMLElement {
   const rows = [...paperRows].sort((a, b) => b.bytesPerToken - a.bytesPerToken);
   return h('figure', { class: 'cost', id: 'cost' },
     h('figcaption', {}, h('b', {}, 'What a smaller cache costs'),
       h('span', { class: 'legend' }, h('i', { class: 'dot paper' }), 'the paper, 300M parameters ',
-        h('i', { class: 'dot ours' }), 'ours, 0.8 to 0.9 M, equal width')),
+        h('i', { class: 'dot ours' }), `ours, ${trainedSize()}, equal width`)),
     h('p', { class: 'cost-head', 'aria-hidden': 'true' }, h('span', {}, 'attention'),
       h('span', {}, 'cache kept'), h('span'), h('span', {}, 'perplexity against QKV')),
     h('ul', {}, rows.map(costRow)));

@@ -5,7 +5,7 @@ import type { LossRow, TaskRow } from 'virtual:facts';
 import { append, find, h } from './dom.js';
 import type { Child } from './dom.js';
 import { exactBytes, ratio } from './format.js';
-import { costChart, peersChart } from './paper-charts.js';
+import { costChart, peersChart, trainedSize } from './paper-charts.js';
 import { paperRows } from './paper-data.js';
 import type { PaperRow } from './paper-data.js';
 
@@ -62,12 +62,6 @@ const languageRow = (row: PaperRow) => h('tr', { 'data-variant': row.variant },
   measuredCell(row),
   num(signed(row.change), ' ', aside(row.perplexity.toFixed(2))),
   trainedCell(row.variant));
-
-/** From the least to the most that one of them has. */
-function trainedSize(): string {
-  const sizes = (facts.table ?? []).map(({ parameters }) => parameters / 1e6);
-  return `${Math.min(...sizes).toFixed(1)} to ${Math.max(...sizes).toFixed(1)}\u00a0M`;
-}
 
 function languageTable(): HTMLElement {
   const group = (text: string) => h('th', { colspan: 2, scope: 'colgroup', class: 'group' }, text);
