@@ -60,7 +60,7 @@ const char *js_field_names(int which);
 /* Field lists: X(name, value). Their order is the protocol. */
 #define CONFIG_FIELDS(X)                                   \
   X(layers, c->n_layers)                                   \
-  X(context, c->n_context)                                 \
+  X(contextWindow, c->n_context)                           \
   X(embedding, c->n_embedding)                             \
   X(feedForward, c->kinds[0].n_feed_forward)                        \
   X(queryHeads, c->kinds[0].n_heads)                                \

@@ -165,8 +165,8 @@ test('inspect: text and JSON, with the budget in tokens', async () => {
     i8: layers * (headWidth + 4) });
   for (const type of ['f16', 'f32', 'i8']) assert.equal(mha[type], own[type] * 2 * queryHeads);
   const { f16 } = json.cache[0].contextBytes;
-  assert.equal(f16, json.description.contextLength * own.f16);
-  assert.equal(json.cache[0].budgetTokens.f16, json.description.contextLength, '1 MB holds all');
+  assert.equal(f16, json.description.contextWindow * own.f16);
+  assert.equal(json.cache[0].budgetTokens.f16, json.description.contextWindow, '1 MB holds all');
   const small = JSON.parse((await succeeds(['inspect', gguf, '--json', '--budget', '1kB'])).stdout);
   assert.equal(small.cache[0].budgetTokens.f16, Math.floor(1000 / own.f16));
   assert.equal(small.cache[1].budgetTokens.f16, Math.floor(1000 / mha.f16));

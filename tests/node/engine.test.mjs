@@ -161,7 +161,7 @@ test('memory reports add up', () => withEngine({}, (engine) => {
   assert.equal(cache.tokens(s.cacheUsed), 32);
   assert.equal(cache.tokens(s.cacheUsed - 1), 31);
   assert.equal(cache.tokens(s.cacheUsed - 1, { wholePages: true }), 0);
-  assert.equal(cache.tokens(1e15), model.description.contextLength);
+  assert.equal(cache.tokens(1e15), model.description.contextWindow);
   for (const heads of [0, 5, 1.5]) {
     assert.throws(() => cache.bytes(1, { standardHeads: heads }), { code: 'INVALID_ARGUMENT' });
   }

@@ -102,7 +102,7 @@ describe('Gemma 3 270M says what llama.cpp says', { skip }, () => {
 
   before(async () => {
     engine = await Engine.open({ threads: 2 });
-    model = await loadModel(engine, file, { contextLength: 1280, arithmetic: 'int16' });
+    model = await loadModel(engine, file, { contextWindow: 1280, arithmetic: 'int16' });
   });
   after(() => engine?.destroy());
 

@@ -92,17 +92,17 @@ test('stop strings: any cut of the text gives the same', () => {
 });
 
 test('a full window ends the text; a sliding one goes on', async () => {
-  const full = await collect(generate(open({ ...never, contextLength: 8 }), tokenizer, start));
+  const full = await collect(generate(open({ ...never, contextWindow: 8 }), tokenizer, start));
   assert.equal(full.reason, 'context');
   // The last token stands outside of the window: nothing comes after it.
   assert.equal(full.tokens.length, 8 - start.length + 1);
-  const sliding = open({ ...never, contextLength: 8, overflow: 'slide' });
+  const sliding = open({ ...never, contextWindow: 8, overflow: 'slide' });
   const long = await collect(generate(sliding, tokenizer, start, { maxTokens: 30 }));
   assert.deepEqual([long.reason, long.tokens.length], ['length', 30]);
 });
 
 test('a prompt that does not fit, or none, is an error before anything is done', async () => {
-  const session = open({ contextLength: 8 });
+  const session = open({ contextWindow: 8 });
   const fails = (prompt, code) => assert.rejects(collect(generate(session, tokenizer, prompt)),
     { code });
   await fails(Array.from({ length: 9 }, () => 1), 'CONTEXT_FULL');

@@ -65,7 +65,7 @@ const calls = {
   loadModel: [(options) => loadModel(engine, path, options), 'progress', 'onProgress'],
   readHeader: [(options) => readHeader(engine, path, options, () => 1), 'notes', undefined],
   openSource: [(options) => openSource(new Blob(), options), 'integrety', 'integrity'],
-  openSession: [async (options) => loaded.openSession(options), 'context', 'contextLength'],
+  openSession: [async (options) => loaded.openSession(options), 'context', 'contextWindow'],
   advance: [async (options) => loaded.advance([loaded.openSession()], options), 'masks', 'mask'],
   'generate of the engine': [(options) => generate(loaded.openSession(), loaded.tokenizer, [1],
     options).next(), 'maxtokens', 'maxTokens'],

@@ -8,13 +8,13 @@ test('reserved pages are counted, used and given back', async () => {
   const engine = await Engine.open({ threads: 1 });
   const model = await loadModel(engine, goldenPath('llama-keqv-mqa'));
   const session = model.openSession();
-  const { contextLength } = session;
-  assert.throws(() => session.reserve(contextLength + 1), { code: 'CONTEXT_FULL' });
+  const { contextWindow } = session;
+  assert.throws(() => session.reserve(contextWindow + 1), { code: 'CONTEXT_FULL' });
   assert.throws(() => session.reserve(-1), { code: 'INVALID_ARGUMENT' });
   assert.equal(model.memory().cache, 0);
-  session.reserve(contextLength);
+  session.reserve(contextWindow);
   const { cacheUsed } = model.memory();
-  assert.equal(cacheUsed, model.cache.bytes(contextLength, { wholePages: true }).total);
+  assert.equal(cacheUsed, model.cache.bytes(contextWindow, { wholePages: true }).total);
   session.append([1, 2, 3]);
   assert.equal(model.memory().cacheUsed, cacheUsed);
   assert.equal(session.memory().cachePages, cacheUsed);

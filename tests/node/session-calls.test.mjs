@@ -5,8 +5,10 @@ import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { writeSaved } from '../../dist/src/worker/saved-session.js';
+import { SessionHost } from '../../dist/src/worker/session-calls.js';
 import { endless, root, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;
@@ -114,7 +116,7 @@ test('loading and restoring can be aborted at any time', async () => {
   await assert.rejects(opening, { name: 'AbortError' });
   const snapshot = writeSaved({ format: 'tokens', model: model.hash,
     past: { chat: false, messages: [], text: '', ends: [] },
-    settings: { window: 0, overflow: 'error', keep: 0, sampling: {} },
+    settings: { contextWindow: 0, overflow: 'error', keep: 0, sampling: {} },
     payload: new Uint8Array(longInput.tokens.buffer) });
   const restoring = new AbortController();
   const restored = model.restore(snapshot, { signal: restoring.signal });
@@ -343,4 +345,29 @@ test('attention maps have a row for each token, that sums to one', async () => {
   await assert.rejects(session.attention({ layer: 2, head: 5, queries: 'values' }),
     { code: 'INVALID_ARGUMENT' });
   await session.destroy();
+});
+
+test('initial prompts are planned before the session opens: core opens one', async () => {
+  const engine = await Engine.open({ threads: 1 });
+  const loaded = await loadModel(engine, path);
+  let opened = 0;
+  const open = loaded.openSession.bind(loaded);
+  loaded.openSession = (options) => {
+    opened += 1;
+    return open(options);
+  };
+  const { handlers } = new SessionHost(loaded, () => {}, undefined);
+  const call = { notice() {}, signal: new AbortController().signal };
+  const { id, length } = await handlers.createSession({ initial: { text: prompt }, chat: false,
+    overflow: 'slide', contextWindow: 64 }, call);
+  assert.equal(opened, 1);
+  assert.equal(length, loaded.tokenizer.encode(prompt).length);
+  const long = { initial: { text: 'word '.repeat(100) }, chat: false, contextWindow: 8 };
+  await assert.rejects(handlers.createSession(long, call), { code: 'CONTEXT_FULL' });
+  const saved = handlers.save({ session: id, format: 'tokens' });
+  const wrong = handlers.restore({ bytes: saved, as: id }, call);
+  await assert.rejects(wrong, { code: 'INVALID_ARGUMENT' });
+  assert.equal((await handlers.restore({ bytes: saved, as: 20 }, call)).id, 20);
+  assert.equal(loaded.memory().openSessions, 2, 'what failed is closed');
+  engine.destroy();
 });

@@ -76,12 +76,12 @@ test('a clone goes its own way, with the same random numbers', () => {
 });
 
 test('save and restore, whether the last token waits or not', () => {
-  const session = opened(tokens, { temperature: 1, seed: 5, contextLength: 45, overflow: 'slide' });
+  const session = opened(tokens, { temperature: 1, seed: 5, contextWindow: 45, overflow: 'slide' });
   for (const prepare of [() => {}, () => session.logits()]) {
     prepare();
     const restored = model.restoreSession(session.save());
     assert.deepEqual(restored.tokens(), session.tokens());
-    assert.equal(restored.contextLength, 45);
+    assert.equal(restored.contextWindow, 45);
     assert.equal(restored.slides, true);
     assert.deepEqual(take(restored, 8), take(session, 8));
     restored.destroy();
@@ -159,13 +159,13 @@ test('sampling: bias, mask, penalties, new parameters', () => {
 });
 
 test('a full window is an error, or slides and keeps the first tokens', () => {
-  const session = opened(tokens.subarray(0, 16), { contextLength: 16 });
+  const session = opened(tokens.subarray(0, 16), { contextWindow: 16 });
   take(session, 1);
   assert.throws(() => session.next(), { code: 'CONTEXT_FULL' });
   assert.equal(session.length, 17, 'the last token waits outside the window');
   session.truncate(8);
   take(session, 1);
-  const sliding = opened(tokens.subarray(0, 16), { contextLength: 16, overflow: 'slide', keep: 2 });
+  const sliding = opened(tokens.subarray(0, 16), { contextWindow: 16, overflow: 'slide', keep: 2 });
   take(sliding, 40);
   assert.ok(sliding.length <= 17);
   assert.deepEqual([...sliding.tokens(0, 2)], [...tokens.subarray(0, 2)]);

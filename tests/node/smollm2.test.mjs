@@ -23,7 +23,7 @@ describe('SmolLM2 says what llama.cpp says', { skip }, () => {
   before(async () => {
     engine = await Engine.open();
     // One step of the French text is decided by 0.014 of a logit: int8 rounds more than that away.
-    model = await loadModel(engine, file, { contextLength: 512, arithmetic: 'int16' });
+    model = await loadModel(engine, file, { contextWindow: 512, arithmetic: 'int16' });
     tokenizer = model.tokenizer;
   });
   after(() => engine?.destroy());

@@ -49,7 +49,7 @@ async function chosen(milliseconds) {
   const session = { length: 0, append() {}, truncate() {}, destroy() {},
     logits: () => { now += milliseconds[used]; } };
   const model = { engine: { choosesThreads: true, threads: 4 }, description: { causal: true },
-    contextLength: 64, openSession: () => session, trim() {},
+    contextWindow: 64, openSession: () => session, trim() {},
     useThreads: (count) => { used = count; } };
   const clock = mock.method(performance, 'now', () => now);
   await warmUp(model).finally(() => clock.mock.restore());

@@ -83,7 +83,7 @@ interface Settings {
 }
 
 function readSettings(values: Values, model: Model): Settings {
-  const context = Math.min(model.description.contextLength,
+  const context = Math.min(model.description.contextWindow,
     values.integer('context', 2, 2 ** 31 - 1) ?? Number.POSITIVE_INFINITY);
   const stride = values.integer('stride', 1, context - 1);
   if (!values.flag('documents')) {
@@ -98,7 +98,7 @@ async function score(model: Model, texts: readonly number[][], { context, stride
   Promise<Score> {
   const total = texts.reduce((all, ids) => all + ids.length - 1, 0);
   const progress = new Progress('scoring');
-  const session = model.openSession({ contextLength: context });
+  const session = model.openSession({ contextWindow: context });
   const sum = { logprob: 0, tokens: 0 };
   try {
     for (const ids of texts) {

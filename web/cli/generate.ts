@@ -86,36 +86,21 @@ function checkPrompt(values: Values): void {
   }
 }
 
-/** Only ids: what a model without a tokenizer can give. */
-async function generateIds(session: Session, ids: number[], most: number): Promise<GenerateResult> {
-  const started = performance.now();
-  session.append(ids);
-  const prefilled = performance.now();
-  const tokens: number[] = [];
-  while (tokens.length < most && session.length <= session.contextLength) {
-    interrupted.throwIfAborted();
-    tokens.push(session.next().token);
-  }
-  return {
-    reason: tokens.length < most ? 'context' : 'length', text: tokens.join(' '), tokens,
-    promptTokens: ids.length, seed: session.seed, prefillMs: prefilled - started,
-    decodeMs: performance.now() - prefilled,
-  };
-}
-
 /** A Ctrl-C is a reason too. */
 type Written = Omit<GenerateResult, 'reason'> &
   { reason: GenerateResult['reason'] | 'interrupted' };
 
-/** Streams to stdout unless the result comes as JSON. */
-async function streamText(session: Session, ids: number[], most: number,
+/** Streams text to stdout unless the result comes as JSON. A prompt of ids is answered with ids,
+ * and needs no tokenizer. */
+async function stream(session: Session, ids: number[], most: number,
   values: Values): Promise<Written> {
+  const asText = values.text('ids') === undefined;
   const progress = new Progress('reading the prompt');
   const started = performance.now();
   let prefilled = started;
   const tokens: number[] = [];
   let text = '';
-  const parts = generate(session, session.model.tokenizer, ids, {
+  const parts = generate(session, asText ? session.model.tokenizer : undefined, ids, {
     maxTokens: most,
     stop: values.texts('stop'),
     signal: interrupted,
@@ -129,7 +114,7 @@ async function streamText(session: Session, ids: number[], most: number,
       if (tokens.length === 0) prefilled = performance.now();
       if (value.choice !== undefined) tokens.push(value.choice.token);
       text += value.text;
-      if (!values.flag('json')) await write(value.text);
+      if (asText && !values.flag('json')) await write(value.text);
     }
   } catch (error) {
     progress.clear();
@@ -191,8 +176,7 @@ async function run(values: Values): Promise<number> {
     const asText = values.text('ids') === undefined;
     // The story begins with what it was told; a chat shows the answer alone.
     if (asText && !values.flag('json') && !chats && !prompt.piped) await write(prompt.text);
-    const result = asText ? await streamText(session, ids, most, values)
-      : await generateIds(session, ids, most);
+    const result = await stream(session, ids, most, values);
     if (values.flag('json')) {
       await writeJson({
         model: loaded.path, ...result, prompt: ids, loadMs: loaded.loadMs,
@@ -201,7 +185,7 @@ async function run(values: Values): Promise<number> {
         memory: { session: session.memory(), model: model.memory() },
       });
     } else {
-      await write(asText ? '\n' : `${result.text}\n`);
+      await write(asText ? '\n' : `${result.tokens.join(' ')}\n`);
     }
     if (!quiet) note(`\n${sums(session, result)}`);
     return interrupted.aborted ? 130 : 0;

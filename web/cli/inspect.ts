@@ -46,7 +46,7 @@ function cacheRows(d: ModelDescription, cache: CacheCounter,
     return {
       name,
       bytesPerToken: perType((type) => cache.bytes(1, ask(type)).total),
-      contextBytes: perType((type) => cache.bytes(d.contextLength, ask(type)).total),
+      contextBytes: perType((type) => cache.bytes(d.contextWindow, ask(type)).total),
       budgetTokens: budget === undefined ? undefined
         : perType((type) => cache.tokens(budget, ask(type))),
     };
@@ -101,7 +101,7 @@ function shapeLines(r: Report): string[] {
       `${d.headWidth}, ${d.norm}` +
       `${d.qkNorm ? ', QK norm' : ''}${d.scoreMap ? ', (X)+ score map' : ''}`,
     `  input ${input}, ${d.outputs} outputs, ${d.causal ? 'causal' : 'bidirectional'}, ` +
-      `context ${d.contextLength}`,
+      `context ${d.contextWindow}`,
     ...(d.windowedLayers === 0 ? [] : [`  ${d.windowedLayers} of ${d.layers} layers see and ` +
       `cache the last ${d.window} positions only`]),
     `  ${count(r.parameters)} parameters, file ${bytes(r.fileBytes)}, ` +
@@ -131,7 +131,7 @@ function cacheTable(r: Report, title: string,
 function cacheTables(r: Report): string[] {
   return [
     cacheTable(r, 'cache per token, bytes', (row) => row.bytesPerToken, String),
-    cacheTable(r, `cache of ${r.description.contextLength} tokens`, (row) => row.contextBytes,
+    cacheTable(r, `cache of ${r.description.contextWindow} tokens`, (row) => row.contextBytes,
       bytes),
   ];
 }

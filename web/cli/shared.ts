@@ -55,7 +55,7 @@ export async function openModel(values: Values, signal: AbortSignal,
   const path = findModel(values.file(more));
   const cacheType = values.choice('cache-type', cacheTypes);
   const arithmetic = values.choice('arithmetic', arithmetics);
-  const contextLength = values.integer('context', 1, 2 ** 31 - 1);
+  const contextWindow = values.integer('context', 1, 2 ** 31 - 1);
   const engine = await Engine.open(readEngineOptions(values));
   const progress = new Progress('loading');
   const started = performance.now();
@@ -64,7 +64,7 @@ export async function openModel(values: Values, signal: AbortSignal,
       ...accessTo(path, note),
       signal,
       onProgress: ({ loaded, total }) => progress.show(loaded, total),
-      cacheType, arithmetic, contextLength,
+      cacheType, arithmetic, contextWindow,
     });
     return { engine, model, path, loadMs: performance.now() - started };
   } catch (error) {

@@ -29,7 +29,7 @@ async function complete(model, { ids, tokens }) {
 
 export async function measureOneKV({ url, threads, context, prompts }) {
   const started = performance.now();
-  const model = await OneKV.load(url, { threads, contextLength: context, store: 'none' });
+  const model = await OneKV.load(url, { threads, contextWindow: context, store: 'none' });
   const loadMs = performance.now() - started;
   const steps = [];
   for (const prompt of prompts) steps.push(await complete(model, prompt));

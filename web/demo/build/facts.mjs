@@ -31,9 +31,9 @@ async function readShipped(onekv, engine, path) {
   const file = join(root, path);
   const facts = await onekv.readHeader(engine, file, {}, (loader) => {
     const description = loader.describe();
-    const { contextLength, queryHeads } = description;
+    const { contextWindow, queryHeads } = description;
     const cost = (question) => ({ token: loader.cache.bytes(1, question).total,
-      full: loader.cache.bytes(contextLength, question).total });
+      full: loader.cache.bytes(contextWindow, question).total });
     const heads = { MHA: queryHeads, 'GQA-8': 8, 'GQA-3': 3, MQA: 1 };
     const of = (cacheType) => ({ own: cost({ cacheType }),
       standard: Object.fromEntries(Object.entries(heads)

@@ -85,7 +85,7 @@ const paper1200: Shape = {
 };
 
 interface Header {
-  description: { layers: number; headWidth: number; contextLength: number; kvHeads: number;
+  description: { layers: number; headWidth: number; contextWindow: number; kvHeads: number;
     projection: string };
   parameters: number;
 }
@@ -96,9 +96,9 @@ export function shippedShape(std: Header, one: Header): Shape {
     name, parameters,
     cached: description.kvHeads * (description.projection.endsWith('K=V') ? 1 : 2),
   });
-  const { layers, headWidth, contextLength } = one.description;
+  const { layers, headWidth, contextWindow } = one.description;
   return {
-    name: 'The two models above', layers, headWidth, context: contextLength,
+    name: 'The two models above', layers, headWidth, context: contextWindow,
     variants: [variant('QKV', std), variant('Q-K=V + MQA', one)],
   };
 }

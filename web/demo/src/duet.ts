@@ -271,7 +271,7 @@ export class Duet {
     const one = this.one.reading;
     const twin = baseline === 'MHA';
     const std = twin ? this.std.reading : this.one.standard(baseline);
-    const context = facts.models['stories-q-mqa'].description.contextLength;
+    const context = facts.models['stories-q-mqa'].description.contextWindow;
     if (one === undefined || std === undefined) {
       this.meter.show({ ...headers(cacheType, baseline), origin: 'header',
         baseline: names[baseline], context });

@@ -24,7 +24,7 @@ function description(estimate: Estimate): HTMLElement {
     ['size', `${short(estimate.parameters)} parameters, ${bytes(estimate.fileBytes)}`],
     ['per token', `${exactBytes(estimate.bytesPerToken)} of cache; standard QKV ` +
       `${exactBytes(standard.MHA)}, ${ratio(standard.MHA / estimate.bytesPerToken)}× as much`],
-    ['all its context', `${count(d.contextLength)} tokens, ` +
+    ['all its context', `${count(d.contextWindow)} tokens, ` +
       `${bytes(estimate.fullContext.used)} of cache, computed`],
   ];
   return h('dl', { class: 'facts-list' }, rows.flatMap(([name, text]) =>
@@ -109,17 +109,17 @@ export class Own {
   #show(estimate: Estimate, memoryBytes: number, source: string | File,
     integrity: string | undefined): void {
     const tokens = estimate.contextFor(memoryBytes);
-    const { contextLength, causal } = estimate.description;
+    const { contextWindow, causal } = estimate.description;
     const fits = tokens > 0;
     const verdict = !causal ? 'It reads whole sequences and has no conversation to chat in.'
       : !fits ? `It does not fit: a tab here can have ${bytes(memoryBytes)}, and its weights and ` +
           `working memory alone take ${bytes(estimate.weightBytes + estimate.scratchBytes)}.`
-        : tokens >= contextLength
+        : tokens >= contextWindow
           ? `It fits, with all of its context: a tab here can have ${bytes(memoryBytes)}.`
           : `It fits with ${count(tokens)} tokens of context: a tab here can have ` +
             `${bytes(memoryBytes)}.`;
     const load = h('button', { type: 'button', id: 'own-load', class: 'primary',
-      click: () => void this.load(source, Math.min(tokens, contextLength), integrity) },
+      click: () => void this.load(source, Math.min(tokens, contextWindow), integrity) },
     `Load ${bytes(estimate.fileBytes)} and chat`);
     this.#found.replaceChildren(description(estimate),
       h('p', { class: fits && causal ? 'verdict' : 'error', id: 'own-verdict' }, verdict));
@@ -127,7 +127,7 @@ export class Own {
     announce(verdict);
   }
 
-  async load(source: ModelSource, contextLength: number, integrity?: string): Promise<void> {
+  async load(source: ModelSource, contextWindow: number, integrity?: string): Promise<void> {
     const { signal } = this.#abort ?? new AbortController();
     const bar = h('progress', { 'aria-label': 'Loading the model' });
     const says = h('p', { class: 'soft' });
@@ -138,7 +138,7 @@ export class Own {
     try {
       await this.#close();
       this.#model = await OneKV.load(source, {
-        signal, contextLength, ...(integrity === undefined ? {} : { integrity }),
+        signal, contextWindow, ...(integrity === undefined ? {} : { integrity }),
         monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded, total }) => {
           if (total > 0) [bar.max, bar.value] = [total, loaded];
           setText(says, `${bytes(loaded)}${total > 0 ? ` of ${bytes(total)}` : ''}`);
@@ -174,7 +174,7 @@ export class Own {
     meter.show({ one: { used: 0, tokens: 0, perToken: model.bytesPerToken, full },
       origin: 'header', std: { used: 0, tokens: 0, perToken: model.standardBytesPerToken.MHA,
         full: standardFull }, baseline: 'standard QKV',
-      context: model.contextLength });
+      context: model.contextWindow });
     model.addEventListener('memory', ({ memory }) => {
       const found = memory.bySession.find((entry) => entry.session === session.id);
       if (found === undefined || found.tokens === 0 || this.#meter !== meter) return;
@@ -182,7 +182,7 @@ export class Own {
         perToken: used / found.tokens, full: all });
       meter.show({ one: reading(found.used, full), origin: 'computed',
         std: reading(found.standard.MHA, standardFull), baseline: 'standard QKV',
-        context: model.contextLength });
+        context: model.contextWindow });
       meter.plot.add((performance.now() - this.#started) / 1000, found.used, found.standard.MHA);
     });
     const chat = new Chat(session);

@@ -19,7 +19,7 @@ export interface ModelDescription {
   architecture: string;
   layers: number;
   /** Longest sequence, in tokens. */
-  contextLength: number;
+  contextWindow: number;
   embedding: number;
   feedForward: number;
   queryHeads: number;

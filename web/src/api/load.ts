@@ -59,7 +59,7 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
   /** How quantised matrices are multiplied; default 'int8'. */
   arithmetic?: Arithmetic | undefined;
   /** Longest session in tokens; default and maximum: the file's. */
-  contextLength?: number | undefined;
+  contextWindow?: number | undefined;
   /** Sessions that advance in one step, 1 to 64; default 8. Each costs a row of logits of working
    * memory; more sessions than that take turns. */
   batch?: number | undefined;
@@ -68,7 +68,7 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
 /** @internal */
 export const loadNames: NamesOf<LoadOptions> = {
   ...workerNames, ...accessNames, monitor: true, integrity: true, store: true, key: true,
-  persist: true, unloadAfter: true, cacheType: true, arithmetic: true, contextLength: true,
+  persist: true, unloadAfter: true, cacheType: true, arithmetic: true, contextWindow: true,
   batch: true,
 };
 

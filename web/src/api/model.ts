@@ -70,12 +70,12 @@ export interface Model {
   readonly engine: EngineReport;
   readonly cacheType: CacheType;
   /** Longest session, in tokens. */
-  readonly contextLength: number;
+  readonly contextWindow: number;
   /** Cache bytes of one token, and in standard attention. Of many tokens: fullContext, or
    * SessionMemory.used; not every kind of model takes so many times as much. */
   readonly bytesPerToken: number;
   readonly standardBytesPerToken: StandardBytes;
-  /** The cache of contextLength tokens. */
+  /** The cache of contextWindow tokens. */
   readonly fullContext: CacheCost;
   /** Tokens that a page of the cache holds; memory is taken page by page. */
   readonly pageTokens: number;

@@ -15,14 +15,14 @@ export const memoryPositions = [2048, 32768] as const;
 
 /** Bytes of the cache with that many positions. Error: OUT_OF_MEMORY. */
 function measureCache(model: Model, positions: number): number {
-  const { contextLength } = model.description;
+  const { contextWindow } = model.description;
   const sessions = [];
   const before = model.memory().cacheUsed;
   try {
-    for (let left = positions; left > 0; left -= contextLength) {
+    for (let left = positions; left > 0; left -= contextWindow) {
       const session = model.openSession();
       sessions.push(session);
-      session.reserve(Math.min(left, contextLength));
+      session.reserve(Math.min(left, contextWindow));
     }
     return model.memory().cacheUsed - before;
   } finally {

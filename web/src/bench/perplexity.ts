@@ -24,10 +24,10 @@ export function splitDocuments(text: string): string[] {
  */
 export async function scoreText(session: Session, ids: readonly number[], stride: number,
   sum: Score, pause: Pause): Promise<void> {
-  const { contextLength } = session;
+  const { contextWindow } = session;
   let scored = 1; // The first token has nothing before it.
   for (let start = 0; scored < ids.length; start += stride) {
-    const end = Math.min(ids.length, start + contextLength);
+    const end = Math.min(ids.length, start + contextWindow);
     session.truncate(0);
     const logprobs = session.score(ids.slice(start, end));
     for (let i = scored; i < end; i++) sum.logprob += logprobs[i - start] as number;
@@ -47,10 +47,10 @@ function logprobOf(logits: Float32Array, token: number): number {
 /** Adds the tokens of one document: each window reads a full context and scores what follows. */
 export async function scoreDocument(session: Session, ids: readonly number[], sum: Score,
   pause: Pause): Promise<void> {
-  const { contextLength } = session;
-  for (let start = 0; start < ids.length - 1; start += contextLength) {
-    const read = ids.slice(start, start + contextLength);
-    const next = ids[start + contextLength];
+  const { contextWindow } = session;
+  for (let start = 0; start < ids.length - 1; start += contextWindow) {
+    const read = ids.slice(start, start + contextWindow);
+    const next = ids[start + contextWindow];
     session.truncate(0);
     const logprobs = session.score(read);
     for (let i = 1; i < read.length; i++) sum.logprob += logprobs[i] as number;

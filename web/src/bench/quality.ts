@@ -31,7 +31,7 @@ async function scoreDocuments(model: Model, documents: readonly string[],
   const { tokenizer } = model;
   const [end] = tokenizer.ends;
   const sum = { logprob: 0, tokens: 0, textBytes: 0 };
-  const session = model.openSession({ contextLength: context });
+  const session = model.openSession({ contextWindow: context });
   for (const text of documents) {
     if (sum.tokens >= tokens) break;
     const begin = tokenizer.bos ?? end;
@@ -49,8 +49,8 @@ async function scoreWhole(model: Model, { text, tokens, context, pause }: Qualit
   const { tokenizer } = model;
   const ids = tokenizer.encode(text).slice(0, tokens);
   const sum = { logprob: 0, tokens: 0, textBytes: byteCount(tokenizer.decode(ids)) };
-  const session = model.openSession({ contextLength: context });
-  await scoreText(session, ids, Math.max(1, session.contextLength >> 1), sum, pause);
+  const session = model.openSession({ contextWindow: context });
+  await scoreText(session, ids, Math.max(1, session.contextWindow >> 1), sum, pause);
   session.destroy();
   return sum;
 }

@@ -76,7 +76,7 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
   const stable = new Stable();
   const held = new Depths();
   const fits = (contender: Contender, tokens: number) =>
-    tokens <= stable.model(contender).description.contextLength;
+    tokens <= stable.model(contender).description.contextWindow;
   const most = Math.max(options.read, options.decode + 1);
   const cases = contenders.flatMap((contender): Case[] => {
     const labels = { suite: 'speed', ...labelsOf(contender), ...perSecond };

@@ -22,7 +22,7 @@ export interface Exports {
   _js_threads_alive(): I32;
   _js_threads_use(threads: number): I32;
   _js_end(): I32;
-  _js_loader_open(level: number, arithmetic: number, cacheType: number, context: number,
+  _js_loader_open(level: number, arithmetic: number, cacheType: number, contextWindow: number,
     logits: number, headerOnly: number): I32;
   _js_loader_feed(loader: number, bytes: number, count: number): I32;
   _onekv_loader_has_header(loader: number): I32;
@@ -45,7 +45,7 @@ export interface Exports {
   _js_cache_tokens(config: number, type: number, standardHeads: number, wholePages: number,
     bytes: number): I32;
   _js_architecture(config: number): I32;
-  _js_session_open(model: number, context: number, slides: number, keep: number,
+  _js_session_open(model: number, contextWindow: number, slides: number, keep: number,
     biases: number, seed: bigint): I32;
   _js_session_set_sampling(session: number, biases: number, seed: bigint): I32;
   _js_session_clone(session: number): I32;
@@ -71,7 +71,7 @@ export interface Exports {
 }
 
 // Rows of doubles in the module's `numbers`, in the order of the X-macros of wasm/exports.c.
-export const configFields = ['layers', 'context', 'embedding', 'feedForward', 'queryHeads',
+export const configFields = ['layers', 'contextWindow', 'embedding', 'feedForward', 'queryHeads',
   'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
   'position', 'norm', 'activation', 'gated', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
   'scoreMap', 'window', 'windowedLayers'] as const;

@@ -35,7 +35,7 @@ export function describe(config: Row<typeof configFields>, architecture: string)
   return {
     architecture,
     layers: config.layers,
-    contextLength: config.context,
+    contextWindow: config.contextWindow,
     embedding: config.embedding,
     feedForward: config.feedForward,
     queryHeads: config.queryHeads,

@@ -105,13 +105,17 @@ function applyMask(logits: Float32Array, mask: Uint32Array): void {
   }
 }
 
+/** The stream of a file without a tokenizer. */
+const noText = { push: (_: number) => '', end: () => '' };
+
 /**
  * Appends the prompt (ids; text goes through Tokenizer.encode) and generates. Yields a part for
- * each token and returns the sums. Leaving the loop early stops the work. Errors:
+ * each token and returns the sums. Without a tokenizer (a file may have none) texts are empty, and
+ * no token ends the result. Leaving the loop early stops the work. Errors:
  * INVALID_ARGUMENT, CONTEXT_FULL (the prompt does not fit: nothing was done), and those of
  * Session.append and next.
  */
-export async function* generate(session: Session, tokenizer: Tokenizer,
+export async function* generate(session: Session, tokenizer: Tokenizer | undefined,
   prompt: ArrayLike<number>, options: GenerateOptions = {},
 ): AsyncGenerator<TextPart, GenerateResult> {
   const { signal, stop = [] } = checkOptions('generate', options, generateNames);
@@ -130,14 +134,14 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
   const prefilled = performance.now();
   // After a special token (a chat's turn) the space that SentencePiece puts in front is none.
   const before = session.tokens(session.length - 1)[0] as number;
-  const stream = tokenizer.stream({ continues: !tokenizer.isControl(before) });
+  const stream = tokenizer?.stream({ continues: !tokenizer.isControl(before) }) ?? noText;
   const stops = new StopStrings(typeof stop === 'string' ? [stop] : stop);
   const tokens: number[] = [];
   let text = '';
   let reason: FinishReason | undefined;
   while (reason === undefined && tokens.length < most) {
     signal?.throwIfAborted();
-    if (!session.slides && session.length > session.contextLength) {
+    if (!session.slides && session.length > session.contextWindow) {
       reason = 'context';
       break;
     }
@@ -149,7 +153,7 @@ export async function* generate(session: Session, tokenizer: Tokenizer,
       } });
     await constraint?.accept(choice.token);
     tokens.push(choice.token);
-    const isEnd = tokenizer.ends.has(choice.token);
+    const isEnd = tokenizer?.ends.has(choice.token) === true;
     const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));
     if (stops.found !== undefined) reason = 'stop';
     else if (isEnd) reason = 'end';

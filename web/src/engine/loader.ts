@@ -19,7 +19,7 @@ export interface ModelOptions {
   /** How quantised matrices are multiplied; default 'int8'. */
   arithmetic?: Arithmetic | undefined;
   /** Longest session in tokens; default and maximum: the file's. */
-  contextLength?: number | undefined;
+  contextWindow?: number | undefined;
   /** Sessions that one step can advance together, 1 to 64; default 8. Each costs a row of logits
    * of working memory. */
   batch?: number | undefined;
@@ -28,7 +28,7 @@ export interface ModelOptions {
 }
 
 export const modelNames: NamesOf<ModelOptions> = {
-  cacheType: true, arithmetic: true, contextLength: true, batch: true, headerOnly: true,
+  cacheType: true, arithmetic: true, contextWindow: true, batch: true, headerOnly: true,
 };
 
 /** What a file will take, in bytes but for `parameters`, known once its header was read. */
@@ -43,7 +43,7 @@ export class Loader {
   readonly #engine: Engine;
   readonly #batch: number;
   /** 0: the file's. */
-  readonly #contextLength: number;
+  readonly #contextWindow: number;
   readonly #headerOnly: boolean;
   readonly #cacheType: CacheType;
   #handle: number;
@@ -56,15 +56,16 @@ export class Loader {
     const { border } = engine;
     const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
     const arithmetic = checkOneOf('arithmetic', options.arithmetic ?? 'int8', arithmetics);
-    const context = checkInteger('contextLength', options.contextLength ?? 0, 0, 2 ** 31 - 1);
+    const contextWindow =
+      checkInteger('contextWindow', options.contextWindow ?? 0, 0, 2 ** 31 - 1);
     this.#cacheType = type;
     this.#batch = checkInteger('batch', options.batch ?? 8, 1, 64);
-    this.#contextLength = context;
+    this.#contextWindow = contextWindow;
     this.#headerOnly = options.headerOnly === true;
     this.#engine = engine;
     this.#handle = border.checkHandle(border.exports._js_loader_open(
-      0, arithmetics.indexOf(arithmetic), cacheTypes.indexOf(type), context, this.#batch,
-      options.headerOnly === true ? 1 : 0));
+      0, arithmetics.indexOf(arithmetic), cacheTypes.indexOf(type), contextWindow,
+      this.#batch, options.headerOnly === true ? 1 : 0));
     engine.own(this);
   }
 
@@ -105,8 +106,8 @@ export class Loader {
       image: this.#image(),
       batch: this.#batch,
       cacheType: this.#cacheType,
-      contextLength: Math.min(this.#contextLength || Number.POSITIVE_INFINITY,
-        description.contextLength),
+      contextWindow: Math.min(this.#contextWindow || Number.POSITIVE_INFINITY,
+        description.contextWindow),
     };
   }
 

@@ -43,7 +43,7 @@ export interface ModelParts {
   image: ImageShape | undefined;
   batch: number;
   cacheType: CacheType;
-  contextLength: number;
+  contextWindow: number;
 }
 
 export class Model {
@@ -60,8 +60,8 @@ export class Model {
   readonly cache: CacheCounter;
   readonly engine: Engine;
   readonly #batch: number;
-  /** Longest session in tokens: the file's, or what ModelOptions.contextLength made of it. */
-  readonly contextLength: number;
+  /** Longest session in tokens: the file's, or what ModelOptions.contextWindow made of it. */
+  readonly contextWindow: number;
   readonly #textKeys: TextKeys | undefined;
   readonly #sessions = new Set<Session>();
   #tokenizer: Tokenizer | undefined;
@@ -85,7 +85,7 @@ export class Model {
       () => this.border.exports._onekv_model_config(this.handle),
       () => this.description.queryHeads, parts.cacheType);
     this.#batch = parts.batch;
-    this.contextLength = parts.contextLength;
+    this.contextWindow = parts.contextWindow;
     engine.own(this);
   }
 

@@ -2,19 +2,22 @@
 import { OneKVError } from '../api/errors.js';
 import type { Session } from './session.js';
 
+/** A session, or one that is not open yet. */
+export type Room = Pick<Session, 'contextWindow' | 'slides' | 'model'>;
+
 /** That many tokens fit after the first `kept`, or the window slides. Error: CONTEXT_FULL. */
-export function checkRoom({ contextLength, slides }: Session, kept: number, count: number): void {
-  if (slides || kept + count <= contextLength) return;
+export function checkRoom({ contextWindow, slides }: Room, kept: number, count: number): void {
+  if (slides || kept + count <= contextWindow) return;
   throw new OneKVError('CONTEXT_FULL', `input: found ${count} tokens after ${kept}, ` +
-    `expected at most ${contextLength} together`);
+    `expected at most ${contextWindow} together`);
 }
 
 /** The text may fit. Encoding takes about a second per million characters, and nothing can
  * interrupt it, so a text that is far too long is refused by its length. Error: CONTEXT_FULL. */
-export function checkTextRoom({ contextLength, slides, model }: Session, text: string): void {
+export function checkTextRoom({ contextWindow, slides, model }: Room, text: string): void {
   if (slides) return;
   const least = model.tokenizer.leastTokens(text.length);
-  if (least <= contextLength) return;
+  if (least <= contextWindow) return;
   throw new OneKVError('CONTEXT_FULL', `input: found ${text.length} characters, which are at ` +
-    `least ${least} tokens, expected at most ${contextLength}`);
+    `least ${least} tokens, expected at most ${contextWindow}`);
 }

@@ -15,7 +15,7 @@ import type { AdvanceOptions, Choice } from './step.js';
 
 export interface SessionOptions extends SamplingOptions {
   /** Window in tokens; default and maximum: the model's. */
-  contextLength?: number | undefined;
+  contextWindow?: number | undefined;
   /** What a full window does: 'error' (CONTEXT_FULL, default), or 'slide': it forgets the older
    * half of what follows the kept tokens, at the cost of computing the rest anew. */
   overflow?: 'error' | 'slide' | undefined;
@@ -24,7 +24,7 @@ export interface SessionOptions extends SamplingOptions {
 }
 
 const sessionNames: NamesOf<SessionOptions> = {
-  ...samplingNames, contextLength: true, overflow: true, keep: true,
+  ...samplingNames, contextWindow: true, overflow: true, keep: true,
 };
 
 const noTokens = new Int32Array(0);
@@ -48,16 +48,16 @@ export class Session {
   /** @internal */
   static open(model: Model, options: SessionOptions): Session {
     const { border, handle } = model;
-    const { contextLength = 0, overflow = 'error', keep = 0 } =
+    const { contextWindow = 0, overflow = 'error', keep = 0 } =
       checkOptions('openSession', options, sessionNames);
-    checkInteger('contextLength', contextLength, 0, 2 ** 31 - 1);
+    checkInteger('contextWindow', contextWindow, 0, 2 ** 31 - 1);
     checkInteger('keep', keep, 0, 2 ** 31 - 1);
     if (overflow !== 'error' && overflow !== 'slide') {
       throw invalidArgument('overflow', overflow, 'error, slide');
     }
     const { biases, seed } = stageSampling(border, options);
     return new Session(model, border.checkHandle(border.exports._js_session_open(
-      handle, contextLength, overflow === 'slide' ? 1 : 0, keep, biases, seed)));
+      handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)));
   }
 
   /** @internal */
@@ -87,7 +87,7 @@ export class Session {
   }
 
   /** Window in tokens. */
-  get contextLength(): number {
+  get contextWindow(): number {
     return this.#border.address(this.#border.exports._onekv_session_n_context(this.handle));
   }
 
@@ -122,7 +122,7 @@ export class Session {
    * kept only, so what fits comes first, and then one token that makes it slide. */
   piece(most: number): number {
     if (!this.slides) return most;
-    const room = this.contextLength + 1 - this.length;
+    const room = this.contextWindow + 1 - this.length;
     return Math.min(most, Math.max(1, room));
   }
 

@@ -26,20 +26,20 @@ interface Runner {
 
 /** A bidirectional model has one kind of step: a whole sequence. */
 function openEncoder(model: Model): Runner {
-  const { features, contextLength } = model.description;
-  const rows = Math.max(1, Math.min(64, contextLength - 1));
+  const { features, contextWindow } = model.description;
+  const rows = Math.max(1, Math.min(64, contextWindow - 1));
   const input = features > 0 ? new Float32Array(rows * features) : new Int32Array(rows);
   return { step: () => { model.encode(input); }, close: () => model.trim() };
 }
 
 function openRunner(model: Model): Runner {
   if (!model.description.causal) return openEncoder(model);
-  const { contextLength } = model;
+  const { contextWindow } = model;
   const session = model.openSession({ temperature: 0 });
   return {
     step: (asked) => {
-      const rows = Math.min(asked, contextLength);
-      if (session.length + rows > contextLength) session.truncate(0);
+      const rows = Math.min(asked, contextWindow);
+      if (session.length + rows > contextWindow) session.truncate(0);
       session.append(new Int32Array(rows));
       session.logits();
     },

@@ -174,12 +174,12 @@ type Loaded = { client: WorkerClient; loaded: Result<'load'>; opened: Opened };
 /** A worker with the model. */
 async function openModel(platform: Platform, source: ModelSource, options: LoadOptions,
   target: EventTarget): Promise<Loaded> {
-  const { integrity, key, store = platform.store, cacheType, arithmetic, contextLength, batch } =
+  const { integrity, key, store = platform.store, cacheType, arithmetic, contextWindow, batch } =
     options;
   const transfer: Transferable[] = [];
   const args: { source: WireSource; options: WireModelOptions } = {
     source: wireSource(platform, source, transfer),
-    options: { cacheType, arithmetic, contextLength, batch, integrity, key,
+    options: { cacheType, arithmetic, contextWindow, batch, integrity, key,
       store: wireStore(store, transfer), access: wireAccess(options, transfer),
       shared: wireShared(transfer) },
   };

@@ -41,7 +41,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   readonly hash: string;
   readonly engine: EngineReport;
   readonly cacheType: CacheType;
-  readonly contextLength: number;
+  readonly contextWindow: number;
   readonly bytesPerToken: number;
   readonly standardBytesPerToken: StandardBytes;
   readonly fullContext: CacheCost;
@@ -64,7 +64,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     this.labels = loaded.labels;
     this.hash = loaded.hash;
     this.cacheType = loaded.cacheType;
-    this.contextLength = loaded.contextLength;
+    this.contextWindow = loaded.contextWindow;
     this.bytesPerToken = loaded.perToken.used;
     this.standardBytesPerToken = loaded.perToken.standard;
     this.fullContext = loaded.fullContext;

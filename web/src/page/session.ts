@@ -106,7 +106,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   get contextWindow(): number {
-    return this.#state.window;
+    return this.#state.contextWindow;
   }
 
   get contextBytes(): number {

@@ -119,7 +119,7 @@ export async function storeModel(engine: Engine | Promise<Engine>, source: Model
 async function withLoader<T>(engine: Engine | Promise<Engine>, source: Source,
   open: () => Promise<Reading>, options: LoadOptions,
   use: (loader: Loader, reading: Reading) => Promise<T>): Promise<T> {
-  const { cacheType, arithmetic, contextLength, batch, headerOnly } = options;
+  const { cacheType, arithmetic, contextWindow, batch, headerOnly } = options;
   for (;;) {
     options.signal?.throwIfAborted();
     const opening = engine instanceof Promise ? open() : undefined;
@@ -127,7 +127,7 @@ async function withLoader<T>(engine: Engine | Promise<Engine>, source: Source,
     let loader: Loader;
     try {
       loader = (await engine).openLoader(
-        { cacheType, arithmetic, contextLength, batch, headerOnly });
+        { cacheType, arithmetic, contextWindow, batch, headerOnly });
     } catch (error) {
       await opening?.then((reading) => reading.leave(error)).catch(() => {});
       throw error;

@@ -63,7 +63,7 @@ export type WireInput = { text: string } | { messages: readonly ChatMessage[] } 
 export interface WireModelOptions {
   cacheType?: CacheType | undefined;
   arithmetic?: Arithmetic | undefined;
-  contextLength?: number | undefined;
+  contextWindow?: number | undefined;
   batch?: number | undefined;
   store?: WireStore | undefined;
   integrity?: string | undefined;
@@ -111,7 +111,7 @@ export interface SessionState {
   length: number;
   /** Of their rows in the cache. */
   bytes: number;
-  window: number;
+  contextWindow: number;
   chat: boolean;
   /** How often the window has slid. */
   slides: number;
@@ -124,8 +124,8 @@ export interface LoadedModel {
   labels: readonly string[] | undefined;
   hash: string;
   cacheType: CacheType;
-  contextLength: number;
-  /** Of one token, and of contextLength tokens. */
+  contextWindow: number;
+  /** Of one token, and of contextWindow tokens. */
   perToken: CacheCost;
   fullContext: CacheCost;
   pageTokens: number;

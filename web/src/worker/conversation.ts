@@ -1,47 +1,15 @@
-// A session with its past as messages or text: turns inputs into the tokens to append.
-//
-// In a chat each input is rendered with all messages before it. What the session holds is the
-// beginning of that rendering, so only the rest is new; where a template or a tokenizer sees the
-// past differently now (a stop string that was cut, thoughts that a template drops), the session
-// is cut back to what they have in common.
+// A session with its past as messages or text. An input becomes a plan (plan.ts), which is carried
+// out and then committed, or undone; an answer grows part by part until it is past too.
 import type { ChatMessage } from '../api/messages.js';
 import type { ToolCall } from '../api/tools.js';
 import type { AnswerPiece, AnswerReader } from '../text/answer-reader.js';
-import { encodeChat } from '../text/chat-template.js';
-import { invalidArgument } from '../api/errors.js';
-import { checkMessages, splitPrefix } from './messages.js';
 import type { Model } from '../engine/model.js';
 import { checkTextRoom } from '../engine/room.js';
+import { planInput } from './plan.js';
+import type { Asking, Past, Plan, Start } from './plan.js';
 import type { WireInput } from '../wire/protocol.js';
 import type { Settings } from './saved-session.js';
 import type { Session } from '../engine/session.js';
-import { commonStart } from '../util/common-start.js';
-
-/** An input as tokens: keep the first `keep`, append `ids`; then these are past and text. */
-export interface Plan {
-  keep: number;
-  ids: Int32Array;
-  messages: ChatMessage[];
-  text: string;
-  /** Beginning of the answer that will follow; text ends with it. */
-  prefix?: string | undefined;
-}
-
-/** How an answer is asked for. */
-export interface Asking {
-  /** The answer begins with it: a call is forced. */
-  opener?: string | undefined;
-}
-
-/** What a conversation is beside its session, as plain data. */
-export interface Past {
-  chat: boolean;
-  messages: ChatMessage[];
-  /** What the session's tokens stand for, special tokens included; used in a chat only. */
-  text: string;
-  /** Tokens after each message; empty once the window has slid. */
-  ends: number[];
-}
 
 /** An answer on its way. */
 interface Answer {
@@ -61,7 +29,6 @@ function grow(answer: Answer, pieces: readonly AnswerPiece[]): void {
 }
 
 export class Conversation {
-  readonly id: number;
   readonly settings: Settings;
   #session: Session;
   #past: Past;
@@ -71,17 +38,11 @@ export class Conversation {
   #answer: Answer | undefined;
 
   /** Owns the session. */
-  constructor(id: number, session: Session, past: Past, settings: Settings) {
-    this.id = id;
+  constructor(session: Session, past: Past, settings: Settings) {
     this.settings = settings;
     this.#session = session;
     this.#past = past;
     this.#length = session.length;
-  }
-
-  /** Nothing said yet. */
-  static empty(chat: boolean): Past {
-    return { chat, messages: [], text: '', ends: [] };
   }
 
   get session(): Session {
@@ -133,75 +94,21 @@ export class Conversation {
    * TOKEN_OUT_OF_RANGE, UNSUPPORTED_TOKENIZER, NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE, and
    * CONTEXT_FULL for a text so long that it need not be encoded to know that it does not fit. */
   plan(input: WireInput, answers: boolean, asking: Asking = {}): Plan {
-    return this.#plan(input, answers, asking, (text) => checkTextRoom(this.session, text));
+    return planInput(this.#start(), input, answers, asking,
+      (text) => checkTextRoom(this.session, text));
   }
 
   /** How many tokens an input, with the opening of the answer, would add. Errors as plan, but
    * CONTEXT_FULL. */
   measure(input: WireInput): number {
-    const { keep, ids } = this.#plan(input, true, {}, () => {});
+    const { keep, ids } = planInput(this.#start(), input, true, {}, () => {});
     return keep + ids.length - this.session.length;
   }
 
-  #plan(input: WireInput, answers: boolean, asking: Asking,
-    check: (text: string) => void): Plan {
-    const { session, model } = this;
-    const { messages, text } = this.#past;
-    if (typeof input !== 'object' || input === null) {
-      throw invalidArgument('input', input, 'text, messages or tokens');
-    }
-    if ('tokens' in input) {
-      const ids = model.checkTokens(input.tokens);
-      const more = this.chat ? model.tokenizer.decode(ids, { special: true }) : '';
-      return { keep: session.length, ids, messages: [...messages], text: text + more };
-    }
-    if (this.chat) return this.#planChat(input, answers, asking, check);
-    if (!('text' in input) || typeof input.text !== 'string') {
-      throw invalidArgument('input', 'text' in input ? input.text : 'messages',
-        'text or tokens: the session is not a chat');
-    }
-    check(input.text);
-    const ids = model.tokenizer.encode(input.text, { begin: session.length === 0 });
-    return { keep: session.length, ids: Int32Array.from(ids), messages: [], text: '' };
-  }
-
-  /** With the session's tools, arguments and day. */
-  #render(messages: readonly ChatMessage[], addGenerationPrompt: boolean): string {
-    const { tools, templateArguments, reasoning, date } = this.settings;
-    const thinking = reasoning === 'off' ? { enable_thinking: false } : {};
-    return this.model.chatTemplate.render(messages, { addGenerationPrompt, tools,
-      templateArguments: { ...thinking, ...templateArguments }, date: new Date(date) });
-  }
-
-  #planChat(input: WireInput, answers: boolean, { opener = '' }: Asking,
-    check: (text: string) => void): Plan {
-    const { session, model } = this;
-    const { tokenizer } = model;
-    const before = this.#past.messages;
-    const { whole, prefix } = splitPrefix('text' in input
-      ? checkMessages([{ role: 'user', content: input.text }])
-      : checkMessages('messages' in input ? input.messages : undefined));
-    if (prefix !== '' && !answers) {
-      throw invalidArgument('prefix', true, 'none: no answer follows');
-    }
-    const messages = [...before, ...whole];
-    const text = this.#render(messages, answers) + prefix + opener;
-    check(text);
-    const past = this.#past.text;
-    if (session.length > 0 && text.startsWith(past)) {
-      const ids = tokenizer.encode(text.slice(past.length), { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
-    }
-    if (this.#slides > 0) {
-      // What slid out cannot be cut back to: only what the new messages add can follow.
-      const old = this.#render(before, false);
-      const more = text.startsWith(old) ? text.slice(old.length) : text;
-      const ids = tokenizer.encode(more, { special: true, begin: false });
-      return { keep: session.length, ids: Int32Array.from(ids), messages, text, prefix };
-    }
-    const ids = Int32Array.from(encodeChat(tokenizer, text));
-    const keep = commonStart(session.tokens(), ids);
-    return { keep, ids: ids.subarray(keep), messages, text, prefix };
+  #start(): Start {
+    const { session, model, settings } = this;
+    return { model, settings, past: this.#past, length: session.length,
+      tokens: () => session.tokens(), hasSlid: this.#slides > 0 };
   }
 
   /** Cuts the session to what a plan keeps. */
@@ -218,7 +125,7 @@ export class Conversation {
     const { session } = this;
     const { length } = session;
     const end = plan.keep + plan.ids.length;
-    if (plan.keep === length && end <= session.contextLength) {
+    if (plan.keep === length && end <= session.contextWindow) {
       return (undo) => {
         if (undo) this.cut(length);
       };
@@ -305,8 +212,8 @@ export class Conversation {
   }
 
   /** The same past on a session of its own. */
-  clone(id: number): Conversation {
-    const clone = new Conversation(id, this.session.clone(), this.past, { ...this.settings });
+  clone(): Conversation {
+    const clone = new Conversation(this.session.clone(), this.past, { ...this.settings });
     clone.#slides = this.#slides;
     return clone;
   }

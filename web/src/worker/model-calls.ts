@@ -65,7 +65,7 @@ function openWireStore(store: WireStore): StoreChoice {
 
 function readModelOptions(options: WireModelOptions, call: CallContext,
   notes: string[]): LoadOptions {
-  const { cacheType, arithmetic, contextLength, batch, store, integrity, key, access, shared } =
+  const { cacheType, arithmetic, contextWindow, batch, store, integrity, key, access, shared } =
     options ?? {};
   return {
     signal: call.signal,
@@ -74,7 +74,7 @@ function readModelOptions(options: WireModelOptions, call: CallContext,
     },
     onProgress: ({ loaded, total, name }) =>
       call.notice({ type: 'progress', loaded, total: total ?? 0, source: name }),
-    cacheType, arithmetic, contextLength, batch, integrity, key,
+    cacheType, arithmetic, contextWindow, batch, integrity, key,
     ...(access === undefined ? {} : accessOfWire(access)),
     ...(shared instanceof MessagePort ? { shared: sharedOf(shared) } : {}),
     store: store === undefined ? undefined : openWireStore(store),
@@ -174,13 +174,13 @@ export class ModelHost {
     }
     const model = this.#model;
     this.#sessions = new SessionHost(model, this.#onTurn, this.#wasmUrl);
-    const { description, name, labels, hash, contextLength, hasChatTemplate, threads } = model;
+    const { description, name, labels, hash, contextWindow, hasChatTemplate, threads } = model;
     const { cache, cacheType } = model;
     return {
-      description, name, labels, hash, contextLength, hasChatTemplate, threads, notes,
+      description, name, labels, hash, contextWindow, hasChatTemplate, threads, notes,
       cacheType,
       perToken: cacheCost(cache, description.queryHeads, 1),
-      fullContext: cacheCost(cache, description.queryHeads, contextLength),
+      fullContext: cacheCost(cache, description.queryHeads, contextWindow),
       pageTokens: cache.pageTokens,
     };
   }
@@ -192,14 +192,14 @@ export class ModelHost {
         const description = loader.describe();
         const { parameters, weightBytes, scratchBytes } = loader.estimate();
         const { cache } = loader;
-        const { contextLength, queryHeads } = description;
+        const { contextWindow, queryHeads } = description;
         return {
           name: loader.metadata.string('general.name'),
           description, parameters, weightBytes, scratchBytes,
           fileBytes: loader.fileBytes,
           perToken: cacheCost(cache, queryHeads, 1),
-          fullContext: cacheCost(cache, queryHeads, contextLength),
-          sizes: cacheSizes(cache, contextLength),
+          fullContext: cacheCost(cache, queryHeads, contextWindow),
+          sizes: cacheSizes(cache, contextWindow),
         };
       });
   }
@@ -226,7 +226,7 @@ export class ModelHost {
   #classify(pixels: Args<'classify'>): Classification {
     const { image, labels, description } = this.#loaded;
     const patches = image === undefined ? 0 : Math.ceil(image.size / image.patch) ** 2;
-    if (image === undefined || description.causal || patches > description.contextLength ||
+    if (image === undefined || description.causal || patches > description.contextWindow ||
       image.channels * image.patch ** 2 !== description.features) {
       throw new OneKVError('WRONG_STATE', 'the model does not classify images');
     }

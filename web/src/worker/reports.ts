@@ -28,9 +28,9 @@ const sizesMost = 4096;
  * to 4096 tokens, else as many in even steps. (Where layers have windows, bytes go down when a page
  * is given back; they are highest among the last page's tokens.) */
 export function cacheSizes(cache: CacheCounter,
-  contextLength: number): { tokens: number; used: number }[] {
-  const count = Math.min(sizesMost, contextLength);
-  const step = contextLength / count;
+  contextWindow: number): { tokens: number; used: number }[] {
+  const count = Math.min(sizesMost, contextWindow);
+  const step = contextWindow / count;
   const looked = Math.min(Math.ceil(step), cache.pageTokens);
   let used = 0;
   return Array.from({ length: count }, (_, i) => {
@@ -42,7 +42,7 @@ export function cacheSizes(cache: CacheCounter,
   });
 }
 
-export function sessionReport({ id, session }: Conversation): SessionMemory {
+export function sessionReport(id: number, { session }: Conversation): SessionMemory {
   const { cache, description } = session.model;
   const { tokens, cacheUsed, keys, values, shared, cachePages, cacheOwn } = session.memory();
   return {
@@ -56,9 +56,9 @@ export function sessionReport({ id, session }: Conversation): SessionMemory {
 const sum = (a: number | null, b: number | null) => (a === null || b === null ? null : a + b);
 
 export function memoryReport(model: Model,
-  conversations: Iterable<Conversation>): MemoryReport {
+  conversations: ReadonlyMap<number, Conversation>): MemoryReport {
   const { openSessions: _, ...bytes } = model.memory();
-  const all = [...conversations];
+  const all = [...conversations.values()];
   const { cache, description: { queryHeads } } = model;
   // Whole pages of each, as cacheUsed is: the two can be compared.
   const standard = all.map(({ session }) =>
@@ -66,5 +66,6 @@ export function memoryReport(model: Model,
     .reduce((a, b) => ({ MHA: a.MHA + b.MHA, 'GQA-8': sum(a['GQA-8'], b['GQA-8']),
       'GQA-3': sum(a['GQA-3'], b['GQA-3']), MQA: a.MQA + b.MQA }),
     standardBytes(cache, queryHeads, 0, true));
-  return { ...bytes, bySession: all.map(sessionReport), standard };
+  return { ...bytes, standard,
+    bySession: [...conversations].map(([id, conversation]) => sessionReport(id, conversation)) };
 }

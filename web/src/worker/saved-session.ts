@@ -1,14 +1,14 @@
 // A saved session: what page and worker know about it (messages, settings), and its tokens or
 // core's own snapshot.
 //
-//   "OneKVs2\n"                          8 bytes
+//   "OneKVs3\n"                          8 bytes
 //   u32 hash of all that follows (little-endian), u32 bytes of the description
 //   description                          JSON, UTF-8
 //   format 'cache': Session.save();  format 'tokens': i32 tokens
 //
 // The hash (FNV-1a, 32 bits) finds damage. Whatever else is wrong is SNAPSHOT_REFUSED too.
 import { checkMessages } from './messages.js';
-import type { Past } from './conversation.js';
+import type { Past } from './plan.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { reasoningModes } from '../api/session.js';
@@ -18,7 +18,8 @@ import { checkTools } from '../text/tool-forms.js';
 
 /** How a session was opened. */
 export interface Settings {
-  window: number;
+  /** In tokens; 0: the model's. */
+  contextWindow: number;
   overflow: 'error' | 'slide';
   keep: number;
   sampling: SamplingOptions;
@@ -40,7 +41,7 @@ export interface Saved {
   payload: Uint8Array;
 }
 
-const magic = new TextEncoder().encode('OneKVs2\n');
+const magic = new TextEncoder().encode('OneKVs3\n');
 const headBytes = magic.length + 8;
 
 function hashOf(bytes: Uint8Array): number {
@@ -97,14 +98,14 @@ function checkPast(value: unknown): Past {
 }
 
 function checkSettings(value: unknown): Settings {
-  const { window, overflow, keep, sampling, tools = [], templateArguments = {}, date = Date.now(),
-    reasoning = 'separate' } = value as Partial<Settings>;
-  const isPlain = isCount(window) && isCount(keep) && isCount(date) &&
+  const { contextWindow, overflow, keep, sampling, tools = [], templateArguments = {},
+    date = Date.now(), reasoning = 'separate' } = value as Partial<Settings>;
+  const isPlain = isCount(contextWindow) && isCount(keep) && isCount(date) &&
     (overflow === 'error' || overflow === 'slide') && typeof templateArguments === 'object' &&
     templateArguments !== null && reasoningModes.includes(reasoning);
   if (!isPlain) throw new TypeError('the settings have other fields');
-  return { window: window as number, overflow, keep: keep as number, date, templateArguments,
-    reasoning, tools: checkTools(tools), sampling: readSampling(sampling) };
+  return { contextWindow: contextWindow as number, overflow, keep: keep as number, date,
+    templateArguments, reasoning, tools: checkTools(tools), sampling: readSampling(sampling) };
 }
 
 /** Errors: SNAPSHOT_REFUSED. */

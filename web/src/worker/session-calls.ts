@@ -1,7 +1,6 @@
 // The worker's side of a model's sessions: what each call of the protocol that makes or uses one
 // does. Calls on one session come one at a time, which server.ts ensures.
 import { Conversation } from './conversation.js';
-import type { Plan } from './conversation.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import { generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
@@ -13,12 +12,14 @@ import { AnswerReader } from '../text/answer-reader.js';
 import type { AnswerPiece } from '../text/answer-reader.js';
 import { checkTools } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
-import { checkRoom } from '../engine/room.js';
+import { checkRoom, checkTextRoom } from '../engine/room.js';
 import type { Args, CallContext, Handlers, Result, SessionState } from '../wire/protocol.js';
+import { emptyPast, emptyStart, planInput } from './plan.js';
+import type { Past, Plan } from './plan.js';
 import { sessionReport } from './reports.js';
 import { pickSampling } from '../engine/sampling.js';
 import { readSaved, writeSaved } from './saved-session.js';
-import type { Saved, Settings } from './saved-session.js';
+import type { Settings } from './saved-session.js';
 import { Scheduler } from './scheduler.js';
 import { partsOf, readerOf, toolAnswerOf } from './tool-answers.js';
 import type { AnswerContent } from './tool-answers.js';
@@ -57,7 +58,7 @@ export class SessionHost {
         (await this.#rule(grammar, call)).free();
         return undefined;
       },
-      clone: ({ session }) => this.#add((id) => this.#find(session).clone(id)),
+      clone: ({ session }) => this.#add(this.#find(session).clone()),
       truncate: ({ session, count }) => {
         this.#find(session).truncate(count);
         return this.state(session) as SessionState;
@@ -70,7 +71,7 @@ export class SessionHost {
         conversation.settings.sampling = { ...picked, seed: conversation.session.seed };
       },
       save: (args) => this.#save(args),
-      sessionMemory: ({ session }) => sessionReport(this.#find(session)),
+      sessionMemory: ({ session }) => sessionReport(session, this.#find(session)),
       attention: ({ session, layer, head, queries = 'own' }) => {
         checkOneOf('queries', queries, ['own', 'keys']);
         const tokens = this.#find(session).session.tokens();
@@ -91,8 +92,8 @@ export class SessionHost {
     return name === 'save' && this.#conversations.get(session as number)?.isAnswering === true;
   }
 
-  get conversations(): Iterable<Conversation> {
-    return this.#conversations.values();
+  get conversations(): ReadonlyMap<number, Conversation> {
+    return this.#conversations;
   }
 
   #find(session: number): Conversation {
@@ -105,35 +106,33 @@ export class SessionHost {
   state(session: unknown): SessionState | undefined {
     const found = this.#conversations.get(session as number);
     if (found === undefined || this.#model.engine.isBroken) return undefined;
-    const { id, chat, slides, messages, session: core } = found;
-    const { length, contextLength } = core;
-    return { id, length, bytes: core.memory().cacheUsed, window: contextLength, chat, slides,
-      messages };
+    const { chat, slides, messages, session: core } = found;
+    const { length, contextWindow } = core;
+    return { id: session as number, length, bytes: core.memory().cacheUsed, contextWindow, chat,
+      slides, messages };
   }
 
-  #add(make: (id: number) => Conversation, as = this.#nextSession): SessionState {
-    if (this.#conversations.has(checkInteger('as', as, 1, sessionMost))) {
-      throw invalidArgument('as', as, 'a number that no session has');
+  #add(conversation: Conversation, id = this.#nextSession): SessionState {
+    if (this.#conversations.has(checkInteger('as', id, 1, sessionMost))) {
+      throw invalidArgument('as', id, 'a number that no session has');
     }
-    const conversation = make(as);
-    this.#nextSession = Math.max(this.#nextSession, as + 1);
-    this.#conversations.set(conversation.id, conversation);
-    return this.state(conversation.id) as SessionState;
+    this.#nextSession = Math.max(this.#nextSession, id + 1);
+    this.#conversations.set(id, conversation);
+    return this.state(id) as SessionState;
   }
 
-  #openConversation(past: Saved['past'], settings: Settings): Conversation {
-    const { window, overflow, keep, sampling } = settings;
-    const session = this.#model.openSession(
-      { ...sampling, contextLength: window, overflow, keep });
+  #openConversation(past: Past, settings: Settings): Conversation {
+    const { contextWindow, overflow, keep, sampling } = settings;
+    const session = this.#model.openSession({ ...sampling, contextWindow, overflow, keep });
     settings.sampling = { ...sampling, seed: session.seed };
-    return new Conversation(this.#nextSession, session, past, settings);
+    return new Conversation(session, past, settings);
   }
 
   #windowOf({ contextWindow, contextBytes }: Args<'createSession'>): number {
     if (contextBytes === undefined) {
       return checkInteger('contextWindow', contextWindow ?? 0, 0, sessionMost);
     }
-    const { contextLength, cache } = this.#model;
+    const { cache } = this.#model;
     const tokens = typeof contextBytes === 'number'
       ? cache.tokens(contextBytes, { wholePages: true }) : 0;
     if (contextWindow !== undefined || tokens === 0) {
@@ -141,7 +140,7 @@ export class SessionHost {
       throw invalidArgument('contextBytes', contextBytes,
         `at least ${pageBytes}, and no contextWindow beside it`);
     }
-    return Math.min(contextLength, tokens);
+    return Math.min(this.#model.contextWindow, tokens);
   }
 
   async #createSession(options: Args<'createSession'>,
@@ -159,28 +158,26 @@ export class SessionHost {
     if (tools.length > 0 && !chat) {
       throw invalidArgument('tools', 'some', 'none: the session is not a chat');
     }
-    const settings: Settings = { window: this.#windowOf(options), overflow, keep: 0, sampling,
-      templateArguments, reasoning, tools: checkTools(tools), date: Date.now() };
-    const conversation = this.#openConversation(Conversation.empty(chat), settings);
-    if (initial === undefined) return this.#add(() => conversation);
-    try {
-      const plan = conversation.plan(initial, false);
-      // What sliding keeps must be known when the session opens.
-      settings.keep = overflow === 'slide' ? plan.ids.length : 0;
-      const keeping = this.#openConversation(Conversation.empty(chat), settings);
-      return await this.#fill(keeping, () => this.#append(keeping, plan, call));
-    } finally {
-      conversation.session.destroy();
-    }
+    const settings: Settings = { contextWindow: this.#windowOf(options), overflow, keep: 0,
+      sampling, templateArguments, reasoning, tools: checkTools(tools), date: Date.now() };
+    const past = emptyPast(chat);
+    if (initial === undefined) return this.#add(this.#openConversation(past, settings));
+    const room = { model, slides: overflow === 'slide',
+      contextWindow: settings.contextWindow || model.contextWindow };
+    const plan = planInput(emptyStart(model, settings, past), initial, false, {},
+      (text) => checkTextRoom(room, text));
+    // What sliding keeps must be known when the session opens.
+    settings.keep = overflow === 'slide' ? plan.ids.length : 0;
+    const conversation = this.#openConversation(past, settings);
+    return this.#fill(conversation, () => this.#append(conversation, plan, call));
   }
 
   /** A new conversation that is kept if `work` succeeds. */
-  async #fill(conversation: Conversation, work: () => Promise<void>): Promise<SessionState> {
+  async #fill(conversation: Conversation, work: () => Promise<void>,
+    id?: number): Promise<SessionState> {
     try {
       await work();
-      // Another may have been added meanwhile.
-      const { session, past, settings } = conversation;
-      return this.#add((id) => new Conversation(id, session, past, settings));
+      return this.#add(conversation, id);
     } catch (error) {
       conversation.session.destroy();
       throw error;
@@ -229,7 +226,8 @@ export class SessionHost {
     try {
       const reader = chat || given !== undefined ? readerOf(this.#model, { tools, answer,
         reasoning: settings.reasoning, promptEnd: this.#endOf(plan) }) : new AnswerReader({});
-      return await this.#answer(conversation, plan, options ?? {}, { rule, reader }, call);
+      const result = await this.#answer(conversation, plan, options ?? {}, { rule, reader }, call);
+      return { ...result, state: this.state(session) as SessionState };
     } finally {
       rule?.free();
     }
@@ -258,7 +256,7 @@ export class SessionHost {
 
   async #answer(conversation: Conversation, plan: Plan, options: Args<'generate'>['options'],
     { rule, reader }: { rule: Rule | undefined; reader: AnswerReader },
-    call: CallContext): Promise<Result<'generate'>> {
+    call: CallContext): Promise<Omit<Result<'generate'>, 'state'>> {
     const { maxTokens, stop, logprobs } = options;
     const { tokenizer } = this.#model;
     const started = performance.now();
@@ -272,7 +270,7 @@ export class SessionHost {
     const result = await this.#stream(conversation, plan, reader, parts, call);
     const { promptTokens: _, ...rest } = result;
     return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
-      cachedTokens: plan.keep, state: this.state(conversation.id) as SessionState };
+      cachedTokens: plan.keep };
   }
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
@@ -314,12 +312,12 @@ export class SessionHost {
     const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
     if (format === 'cache') {
       const session = this.#model.restoreSession(payload);
-      return this.#add((id) => new Conversation(id, session, past, settings), as);
+      return this.#fill(new Conversation(session, past, settings), async () => {}, as);
     }
     const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
     const ids = this.#model.checkTokens(tokens);
     const conversation = this.#openConversation(past, settings);
     return this.#fill(conversation, () => this.#run(conversation,
-      { keep: 0, ids, messages: past.messages, text: past.text }, call));
+      { keep: 0, ids, messages: past.messages, text: past.text }, call), as);
   }
 }
