@@ -58,6 +58,19 @@ static void write_models(void) {
     gguf_draft draft = tiny_draft(&SEEDS[i].shape);
     write_model(SEEDS[i].name, &draft, (uint8_t)(i * 5));
   }
+  static const struct {
+    const char *name;
+    tiny_latent shape;
+  } LATENT_SEEDS[] = {
+      {"deepseek2-latent", {"deepseek2", false, true, TENSOR_F32}},
+      {"deepseek2-joined", {"deepseek2", true, false, TENSOR_F32}},
+      {"minicpm3", {"minicpm3", true, true, TENSOR_F32}},
+      {"plm", {"plm", true, false, TENSOR_F32}},
+  };
+  for (size_t i = 0; i < sizeof LATENT_SEEDS / sizeof LATENT_SEEDS[0]; i++) {
+    gguf_draft draft = latent_draft(&LATENT_SEEDS[i].shape);
+    write_model(LATENT_SEEDS[i].name, &draft, (uint8_t)(i * 7));
+  }
   gguf_draft yarn = tiny_draft(&(tiny_shape){.n_context = 16, .projection = "Q-K=V"});
   draft_set_string(&yarn, "onekv.attention.shared_rope", "rotate-unrotate");
   draft_set_string(&yarn, "llama.rope.scaling.type", "yarn");

@@ -173,6 +173,68 @@ gguf_draft tiny_draft(const tiny_shape *given) {
   return draft;
 }
 
+static void add_latent_keys(gguf_draft *draft, const tiny_latent *shape, uint32_t w) {
+  char key[64];
+#define SET(suffix, value)                                         \
+  do {                                                             \
+    snprintf(key, sizeof key, "%s." suffix, shape->architecture);  \
+    draft_set_u32(draft, key, value);                              \
+  } while (0)
+  draft_set_string(draft, "general.architecture", shape->architecture);
+  draft_set_u32(draft, "general.alignment", draft->alignment);
+  SET("block_count", 1);
+  SET("context_length", 96);
+  SET("embedding_length", 2 * w);
+  SET("feed_forward_length", 2 * w);
+  SET("attention.head_count", 2);
+  SET("attention.head_count_kv", shape->is_joined ? 2 : 1);
+  SET("attention.kv_lora_rank", 2 * w);
+  SET("attention.key_length", shape->is_joined ? w + 2 : 2 * w + 2);
+  SET("attention.value_length", shape->is_joined ? w : 2 * w);
+  if (!shape->is_joined) SET("attention.key_length_mla", w + 2);
+  if (!shape->is_joined) SET("attention.value_length_mla", w);
+  if (shape->has_query_latent) SET("attention.q_lora_rank", w);
+  SET("rope.dimension_count", 2);
+#undef SET
+  snprintf(key, sizeof key, "%s.attention.layer_norm_rms_epsilon", shape->architecture);
+  draft_set_f32(draft, key, 1e-5f);
+}
+
+gguf_draft latent_draft(const tiny_latent *shape) {
+  gguf_draft draft = {.version = 3, .alignment = 8};
+  uint32_t type = shape->type;
+  uint32_t w = type == TENSOR_F32 ? 4 : 32;
+  uint32_t d = 2 * w;
+  uint32_t rank = 2 * w;
+  add_latent_keys(&draft, shape, w);
+  draft_add_tensor(&draft, "token_embd.weight", type, d, TINY_VOCABULARY);
+  draft_add_tensor(&draft, "blk.0.attn_norm.weight", TENSOR_F32, d, 0);
+  if (shape->has_query_latent) {
+    draft_add_tensor(&draft, "blk.0.attn_q_a.weight", type, d, w);
+    draft_add_tensor(&draft, "blk.0.attn_q_a_norm.weight", TENSOR_F32, w, 0);
+    draft_add_tensor(&draft, "blk.0.attn_q_b.weight", type, w, 2 * (w + 2));
+  } else {
+    draft_add_tensor(&draft, "blk.0.attn_q.weight", type, d, 2 * (w + 2));
+  }
+  draft_add_tensor(&draft, "blk.0.attn_kv_a_mqa.weight", type, d, rank + 2);
+  draft_add_tensor(&draft, "blk.0.attn_kv_a_norm.weight", TENSOR_F32, rank, 0);
+  if (shape->is_joined) {
+    draft_add_tensor(&draft, "blk.0.attn_kv_b.weight", type, rank, 2 * (w + w));
+  } else {
+    draft_add_tensor(&draft, "blk.0.attn_k_b.weight", type, w, 2 * rank);
+    draft_add_tensor(&draft, "blk.0.attn_v_b.weight", type, rank, 2 * w);
+  }
+  draft_add_tensor(&draft, "blk.0.attn_output.weight", type, 2 * w, d);
+  draft_add_tensor(&draft, "blk.0.ffn_norm.weight", TENSOR_F32, d, 0);
+  if (strcmp(shape->architecture, "plm") != 0) {
+    draft_add_tensor(&draft, "blk.0.ffn_gate.weight", type, d, 2 * w);
+  }
+  draft_add_tensor(&draft, "blk.0.ffn_up.weight", type, d, 2 * w);
+  draft_add_tensor(&draft, "blk.0.ffn_down.weight", type, 2 * w, d);
+  draft_add_tensor(&draft, "output_norm.weight", TENSOR_F32, d, 0);
+  return draft;
+}
+
 /* --- writing --------------------------------------------------------------------------------- */
 
 typedef struct byte_sink {

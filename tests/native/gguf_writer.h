@@ -55,6 +55,18 @@ enum { TINY_VOCABULARY = 24, TINY_CLASSES = 3, TINY_FEATURES = 8, TINY_FEED_FORW
 /* A complete file of that shape: width d = heads × head width, a tied head when causal. */
 gguf_draft tiny_draft(const tiny_shape *shape);
 
+/* What a tiny model with latents is like. Widths are 4 (rank 8, one rotated pair), or 32 where the
+ * type of the matrices has blocks. */
+typedef struct tiny_latent {
+  const char *architecture; /* deepseek2, minicpm3 or plm */
+  bool is_joined;           /* attn_kv_b, and keys of the heads' widths */
+  bool has_query_latent;
+  uint32_t type; /* of matrices [F32] */
+} tiny_latent;
+
+/* A complete file of that shape: one layer, two heads, a tied head. */
+gguf_draft latent_draft(const tiny_latent *shape);
+
 void draft_set(gguf_draft *draft, const char *key, uint32_t type, const void *value, size_t n);
 void draft_set_u32(gguf_draft *draft, const char *key, uint32_t value);
 void draft_set_f32(gguf_draft *draft, const char *key, float value);
