@@ -58,13 +58,13 @@ def latent(arch, *, layers, width, mlp, heads, query_rank, rank, plain, rotated,
 
 
 SHAPES = {
-    "youtu-llm-2b": lambda: latent(
-        "deepseek2", layers=32, width=2048, mlp=6144, heads=16, query_rank=1536, rank=512,
+    "youtu-llm-2b": lambda layers=32: latent(
+        "deepseek2", layers=layers, width=2048, mlp=6144, heads=16, query_rank=1536, rank=512,
         plain=128, rotated=64, value=128, vocabulary=128256, context=131072, base=1.6e6,
         joined=False,
     ),
-    "minicpm3-4b": lambda: latent(
-        "minicpm3", layers=62, width=2560, mlp=6400, heads=40, query_rank=768, rank=256,
+    "minicpm3-4b": lambda layers=62: latent(
+        "minicpm3", layers=layers, width=2560, mlp=6400, heads=40, query_rank=768, rank=256,
         plain=64, rotated=32, value=64, vocabulary=73448, context=32768, base=1e4, joined=True,
     ),
 }  # fmt: skip
@@ -93,8 +93,11 @@ def values_of(random, shape):
     return np.concatenate([raw] * (-(-n_rows // ROWS)))[:n_rows]
 
 
-def write(path, arch, keys, tensors):
+def write(path, arch, keys, tensors, *, header_only=False, without_words=False):
+    """without_words: says that there is no tokenizer, as llama.cpp wants to be told."""
     writer = GGUFWriter(path, arch)
+    if without_words:
+        writer.add_tokenizer_model("no_vocab")
     add = {int: writer.add_uint32, float: writer.add_float32}
     for key, value in keys.items():
         add[type(value)](f"{arch}.{key}", value)
@@ -110,7 +113,7 @@ def write(path, arch, keys, tensors):
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     random = np.random.default_rng(1)
-    for shape in tensors.values():
+    for shape in [] if header_only else tensors.values():
         writer.write_tensor_data(values_of(random, shape))
     writer.close()
 

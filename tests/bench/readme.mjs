@@ -78,6 +78,17 @@ function memory() {
     }));
 }
 
+/** A token's cache in published models' shapes. */
+function families() {
+  const { models } = readJson(`${results}/families.json`);
+  return table(['shape, f16', 'here', 'llama.cpp', 'keys and values of all heads',
+    'off llama.cpp’s logits'], Object.entries(models).map(([name, row]) => [
+    `${name} (\`${row.architecture}\`)`, bytes(row.here),
+    `${bytes(row.llama_cpp)}, ${times(row.llama_cpp / row.here)}`,
+    `${bytes(row.expanded)}, ${times(row.expanded / row.here)}`,
+    row.distance_llama_cpp.toExponential(0)]));
+}
+
 const headsOf = (shape) => shapes[shape].heads;
 const paperCell = (cache) => (Number.isNaN(paperBytes(cache)) ? 'not given'
   : bytes(paperBytes(cache)));
@@ -124,7 +135,7 @@ function speed() {
   return table(['tokens/s', ...names], rows);
 }
 
-const tables = { quality, variants, memory, peers, speed };
+const tables = { quality, variants, memory, families, peers, speed };
 
 /** The text with every table as it should be. */
 function withTables(text) {

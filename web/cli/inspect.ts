@@ -51,7 +51,8 @@ function cacheRows(d: ModelDescription, cache: CacheCounter,
         : perType((type) => cache.tokens(budget, ask(type))),
     };
   };
-  return [row(`this model (${d.projection}, ${d.heads})`),
+  const kind = d.latent > 0 ? 'a latent' : `${d.projection}, ${d.heads}`;
+  return [row(`this model (${kind})`),
     ...standards.map((g) => row(`standard QKV, ${headsName(d.queryHeads, g)}`, g))];
 }
 

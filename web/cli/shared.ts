@@ -80,6 +80,9 @@ export function variant(d: ModelDescription): string {
   const heads = d.heads === 'MHA' ? `MHA (${d.queryHeads} heads)`
     : `${d.heads} (${d.kvHeads} of ${d.queryHeads} heads)`;
   const position = d.sharedRope === undefined ? d.position : `rope ${d.sharedRope}`;
+  if (d.latent > 0) {
+    return `${d.architecture}, MLA (a latent of ${d.latent} for ${d.queryHeads} heads), ${position}`;
+  }
   return [d.architecture, d.projection, heads, position].join(', ');
 }
 
