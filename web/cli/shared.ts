@@ -81,7 +81,8 @@ export function variant(d: ModelDescription): string {
     : `${d.heads} (${d.kvHeads} of ${d.queryHeads} heads)`;
   const position = d.sharedRope === undefined ? d.position : `rope ${d.sharedRope}`;
   if (d.latent > 0) {
-    return `${d.architecture}, MLA (a latent of ${d.latent} for ${d.queryHeads} heads), ${position}`;
+    const latent = `MLA (a latent of ${d.latent} for ${d.queryHeads} heads)`;
+    return [d.architecture, latent, position].join(', ');
   }
   return [d.architecture, d.projection, heads, position].join(', ');
 }
