@@ -26,6 +26,12 @@ typedef struct architecture_row {
   bool has_windows;       /* attention.sliding_window is looked at */
   size_t window_period;   /* every n-th layer sees all positions; 0: all have a window */
   float window_rope_base; /* of layers with a window, unscaled; 0: they rotate as the others do */
+  float score_divisor;    /* 1/α; 0: √k */
+  bool norms_values;      /* values are normed without a gain */
+  bool values_may_be_keys; /* a layer without attn_v is K=V, rotated at read */
+  bool has_layer_scales;  /* layer_output_scale, where the file has it */
+  bool has_per_layer;     /* embedding_length_per_layer_input is looked at */
+  bool has_softcap;       /* final_logit_softcapping is looked at */
 } architecture_row;
 
 /* The row of that name; NULL when there is none. */

@@ -65,7 +65,12 @@ static size_t n_ranges(size_t n_positions) {
 const float *attention_make_keys(const attention_call *call, const float *rows, size_t n,
                                  float *keys) {
   size_t k = call->kind->key_width;
-  if (call->key_norm == NULL && call->rope == NULL) return rows;
+  if (call->key_norm == NULL && call->key_gain == NULL && call->rope == NULL) return rows;
+  if (call->key_gain != NULL) {
+    memcpy(keys, rows, n * k * sizeof *keys);
+    for (size_t i = 0; i < n; i++) call->kernels->f32_multiply(keys + i * k, call->key_gain, k);
+    rows = keys;
+  }
   if (call->key_norm != NULL) {
     for (size_t i = 0; i < n; i++) {
       call->kernels->f32_rms_norm(rows + i * k, call->key_norm, call->config->norm_epsilon, k,

@@ -69,11 +69,11 @@ static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *ki
   read_size(reader, "block_count", true, 1, ONEKV_LAYERS_MAX, &config->n_layers);
   read_size(reader, "context_length", true, 1, WIDTH_MAX * 16, &config->n_context);
   read_size(reader, "embedding_length", true, 1, WIDTH_MAX, &config->n_embedding);
-  read_size(reader, "feed_forward_length", true, 1, WIDTH_MAX, &kind->n_feed_forward);
   read_size(reader, "attention.head_count", true, 1, WIDTH_MAX, &kind->n_heads);
   if (reader->status != ONEKV_OK) return;
   kind->n_kv_heads = kind->n_heads;
-  read_size(reader, "attention.head_count_kv", false, 1, kind->n_heads, &kind->n_kv_heads);
+  read_first(reader, "attention.head_count_kv", 1, kind->n_heads, config->n_layers,
+             &kind->n_kv_heads);
   kind->key_width = config->n_embedding / kind->n_heads;
   read_size(reader, "attention.key_length", false, 1, WIDTH_MAX, &kind->key_width);
   kind->value_width = kind->key_width;
@@ -81,8 +81,6 @@ static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *ki
   require(reader, kind->key_width > 0, "attention.head_count is larger than embedding_length");
   if (reader->status != ONEKV_OK) return;
   kind->score_divisor = sqrtf((float)kind->key_width);
-  require(reader, kind->n_heads % kind->n_kv_heads == 0,
-          "attention.head_count must be a multiple of attention.head_count_kv");
   require(reader, kind->n_heads * kind->key_width <= WIDTH_MAX,
           "attention.head_count times key_length is too large");
   require(reader, kind->n_heads * kind->value_width <= WIDTH_MAX,
@@ -125,6 +123,7 @@ static void read_rope(key_reader *reader, const onekv_config *config, layer_kind
   rope->n_rotated = kind->key_width;
   read_size(reader, "rope.dimension_count", false, 2, kind->key_width, &rope->n_rotated);
   require(reader, rope->n_rotated % 2 == 0, "rope.dimension_count is odd");
+  rope->has_divisors = true;
   rope->base = 10000.0f;
   read_number(reader, "rope.freq_base", false, 1.0f, 1e12f, &rope->base);
   if (reader->status != ONEKV_OK) return;
@@ -248,6 +247,21 @@ static void set_scales(const architecture_row *row, onekv_config *config) {
   if (row->width_base > 0.0f) config->logit_scale = row->width_base / d;
 }
 
+/* What few architectures have. */
+static void read_extras(key_reader *reader, const architecture_row *row, onekv_config *config) {
+  if (reader->status != ONEKV_OK) return;
+  const gguf *file = reader->file;
+  config->has_layer_scale = row->has_layer_scales &&
+                            gguf_find_tensor(file, "blk.0.layer_output_scale.weight") != NULL;
+  if (row->has_softcap) {
+    read_number(reader, "final_logit_softcapping", false, 0.0f, 1e6f, &config->logit_softcap);
+  }
+  if (row->has_per_layer) {
+    size_t most = WIDTH_MAX / config->n_layers;
+    read_size(reader, "embedding_length_per_layer_input", false, 0, most, &config->n_per_layer);
+  }
+}
+
 onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *error) {
   const architecture_row *row = NULL;
   onekv_status status = read_architecture(file, &row, error);
@@ -275,9 +289,11 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
                        gguf_find_tensor(file, "rope_factors_short.weight") != NULL,
           "rope.scaling.type is longrope, but tensor rope_factors_short.weight is missing");
   read_key_time(&reader, config, kind);
-  read_windows(&reader, row, config);
+  kind->norms_values = row->norms_values;
+  if (row->score_divisor > 0.0f) kind->score_divisor = row->score_divisor;
+  read_kinds(&reader, row, config);
+  read_extras(&reader, row, config);
   if (reader.status != ONEKV_OK) return reader.status;
   set_scales(row, config);
-  for (size_t n = 0; n < config->n_layers; n++) config->cached_by[n] = (uint16_t)n;
   return ONEKV_OK;
 }

@@ -54,6 +54,7 @@ typedef enum onekv_rope_scaling {
 typedef struct onekv_rope {
   size_t first;     /* element of a head at which the rotated ones begin */
   size_t n_rotated; /* elements that are rotated; even, 0: no RoPE; the rest pass through */
+  bool has_divisors; /* rope_freqs.weight divides the frequencies, where the file has it */
   bool halves;      /* pairs are (i, i + n_rotated/2) instead of (2i, 2i + 1) */
   float base;
   onekv_rope_scaling scaling;
@@ -82,6 +83,8 @@ typedef struct layer_kind {
   size_t value_width;  /* v: of a value, and of a head's output */
   bool shares_row;     /* the value is a part of the key's row: one tensor is cached */
   size_t value_offset; /* where it begins there (K=V: 0, and v = k) */
+  bool norms_values;   /* values are normed without a gain before they are cached; of K=V the row
+                          is, and the key is that row times the gain of N, rotated */
   bool query_is_key;   /* Q=K: query head i is key head ⌊i·g/H⌋ */
   latent_widths latent;
   key_time keys;
@@ -117,6 +120,9 @@ typedef struct onekv_config {
   bool has_separate_head; /* output.weight; else tied to token_embd */
   bool has_qk_norm;
   bool has_joined_latent; /* attn_kv_b holds what else attn_k_b and attn_v_b hold */
+  bool has_layer_scale;   /* each layer's x is multiplied by a number at its end */
+  float logit_softcap;    /* c: logits become c·tanh(logit / c); 0: they stay */
+  size_t n_per_layer;     /* width of the inputs that each layer has of its own; 0: none */
   bool has_score_map; /* (X)+: temperature and key bias per layer */
   size_t n_kinds;
   layer_kind kinds[ONEKV_KINDS_MAX];    /* the first is that of layers without a window */

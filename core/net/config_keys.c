@@ -65,6 +65,14 @@ void read_per_layer(key_reader *reader, const char *suffix, bool required, uint3
   }
 }
 
+void read_first(key_reader *reader, const char *suffix, size_t minimum, size_t maximum, size_t n,
+                size_t *out) {
+  uint32_t values[ONEKV_LAYERS_MAX] = {(uint32_t)*out};
+  for (size_t i = 1; i < n; i++) values[i] = values[0];
+  read_per_layer(reader, suffix, false, (uint32_t)minimum, (uint32_t)maximum, n, values);
+  *out = values[0];
+}
+
 void read_number(key_reader *reader, const char *suffix, bool required, float minimum,
                  float maximum, float *out) {
   if (reader->status != ONEKV_OK) return;

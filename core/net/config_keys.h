@@ -35,6 +35,10 @@ void read_size(key_reader *reader, const char *suffix, bool required, size_t min
 void read_per_layer(key_reader *reader, const char *suffix, bool required, uint32_t minimum,
                     uint32_t maximum, size_t n, uint32_t *values);
 
+/* The same, of which only the first layer's is wanted; may be missing. */
+void read_first(key_reader *reader, const char *suffix, size_t minimum, size_t maximum, size_t n,
+                size_t *out);
+
 /* A finite number in [minimum, maximum]. */
 void read_number(key_reader *reader, const char *suffix, bool required, float minimum,
                  float maximum, float *out);

@@ -1,7 +1,14 @@
-/* Which layers of a model differ, and in what: the kinds behind the first. */
+/* In what layers of a model differ: the kinds of its layers, and whose cache they read. */
 #include "core/net/config_layers.h"
 
 #include <math.h>
+
+/* What a file says of each layer. */
+typedef struct layer_lists {
+  uint32_t has_window[ONEKV_LAYERS_MAX];
+  uint32_t n_kv_heads[ONEKV_LAYERS_MAX];
+  uint32_t n_feed_forward[ONEKV_LAYERS_MAX];
+} layer_lists;
 
 /* Whether each layer has a window: the pattern's array, or its period n, which says that every n-th
  * layer has none; 0: all layers have one. */
@@ -24,30 +31,117 @@ static void read_windowed_kind(key_reader *reader, const architecture_row *row, 
                                layer_kind *kind) {
   kind->window = window;
   if (row->window_rope_base == 0.0f) return;
-  kind->rope.base = row->window_rope_base;
-  kind->rope.scaling = ONEKV_ROPE_UNSCALED;
-  kind->rope.factor = 1.0f;
-  kind->rope.attention_factor = 1.0f;
-  read_number(reader, "rope.freq_base_swa", false, 1.0f, 1e12f, &kind->rope.base);
+  size_t width = kind->key_width;
+  read_size(reader, "attention.key_length_swa", false, 1, WIDTH_MAX, &kind->key_width);
+  kind->value_width = kind->key_width;
+  read_size(reader, "attention.value_length_swa", false, 1, WIDTH_MAX, &kind->value_width);
+  require(reader, kind->value_width == kind->key_width,
+          "attention.value_length_swa differs from attention.key_length_swa");
+  require(reader, kind->n_heads * kind->key_width <= WIDTH_MAX,
+          "attention.head_count times key_length_swa is too large");
+  if (row->score_divisor == 0.0f) kind->score_divisor = sqrtf((float)kind->key_width);
+  onekv_rope *rope = &kind->rope;
+  if (kind->key_width != width) rope->n_rotated = kind->key_width;
+  read_size(reader, "rope.dimension_count_swa", false, 2, kind->key_width, &rope->n_rotated);
+  require(reader, rope->n_rotated % 2 == 0 && rope->n_rotated <= kind->key_width,
+          "rope.dimension_count_swa is odd, or more than attention.key_length_swa");
+  rope->has_divisors = false;
+  rope->base = row->window_rope_base;
+  rope->scaling = ONEKV_ROPE_UNSCALED;
+  rope->factor = 1.0f;
+  rope->attention_factor = 1.0f;
+  read_number(reader, "rope.freq_base_swa", false, 1.0f, 1e12f, &rope->base);
 }
 
-void read_windows(key_reader *reader, const architecture_row *row, onekv_config *config) {
-  uint32_t has_window[ONEKV_LAYERS_MAX];
-  size_t window = 0;
-  size_t n_windowed = 0;
-  if (!row->has_windows) return;
-  read_size(reader, "attention.sliding_window", false, 0, (size_t)WIDTH_MAX * 16, &window);
-  if (window == 0) return;
-  read_pattern(reader, row, config->n_layers, has_window);
+static void read_lists(key_reader *reader, const onekv_config *config, layer_lists *lists) {
+  size_t n_layers = config->n_layers;
+  const layer_kind *base = &config->kinds[0];
+  for (size_t n = 0; n < n_layers; n++) {
+    lists->has_window[n] = 0;
+    lists->n_kv_heads[n] = (uint32_t)base->n_kv_heads;
+  }
+  read_per_layer(reader, "feed_forward_length", true, 1, WIDTH_MAX, n_layers,
+                 lists->n_feed_forward);
+  if (base->latent.rank == 0) { /* else one row is the only KV head, whatever the key says */
+    read_per_layer(reader, "attention.head_count_kv", false, 1, (uint32_t)base->n_heads, n_layers,
+                   lists->n_kv_heads);
+  }
+  for (size_t n = 0; n < n_layers && reader->status == ONEKV_OK; n++) {
+    require(reader, base->n_heads % lists->n_kv_heads[n] == 0,
+            "attention.head_count is no multiple of attention.head_count_kv");
+  }
+}
+
+/* The last layers may read the caches of earlier ones: of the last layer before them that has a
+ * window, or has none, as they do. */
+static void read_sources(key_reader *reader, const layer_lists *lists, onekv_config *config) {
+  size_t n_shared = 0;
+  for (size_t n = 0; n < config->n_layers; n++) config->cached_by[n] = (uint16_t)n;
+  read_size(reader, "attention.shared_kv_layers", false, 0, config->n_layers - 1, &n_shared);
   if (reader->status != ONEKV_OK) return;
-  for (size_t n = 0; n < config->n_layers; n++) n_windowed += has_window[n];
-  if (n_windowed == 0) return;
-  bool is_alone = n_windowed == config->n_layers;
-  size_t index = is_alone ? 0 : config->n_kinds++;
-  config->kinds[index] = config->kinds[0];
-  read_windowed_kind(reader, row, window, &config->kinds[index]);
-  for (size_t n = 0; n < config->n_layers; n++) {
-    if (has_window[n]) config->kind_of[n] = (uint8_t)index;
+  size_t n_own = config->n_layers - n_shared;
+  for (size_t n = n_own; n < config->n_layers; n++) {
+    size_t source = n_own;
+    while (source > 0 && lists->has_window[source - 1] != lists->has_window[n]) source--;
+    require(reader, source > 0, "attention.shared_kv_layers leaves no layer to read from");
+    if (source == 0) return;
+    require(reader, lists->n_kv_heads[source - 1] == lists->n_kv_heads[n],
+            "attention.head_count_kv of a layer that reads another's cache differs from that");
+    config->cached_by[n] = (uint16_t)(source - 1);
+  }
+}
+
+/* The values of the layer are its keys as they were projected: it has no projection for them. */
+static bool has_no_values(const key_reader *reader, size_t layer) {
+  char name[GGUF_NAME_MAX];
+  text_format(name, sizeof name, "blk.%zu.attn_v.weight", layer);
+  return gguf_find_tensor(reader->file, name) == NULL;
+}
+
+/* The number of that kind, which becomes one of the model's when it is new. */
+static uint8_t find_kind(key_reader *reader, onekv_config *config, const layer_kind *kind) {
+  for (size_t i = 0; i < config->n_kinds; i++) {
+    const layer_kind *known = &config->kinds[i];
+    if (known->window == kind->window && known->n_kv_heads == kind->n_kv_heads &&
+        known->n_feed_forward == kind->n_feed_forward && known->shares_row == kind->shares_row) {
+      return (uint8_t)i;
+    }
+  }
+  require(reader, config->n_kinds < ONEKV_KINDS_MAX, "its layers are of more than 8 kinds");
+  if (reader->status != ONEKV_OK) return 0;
+  config->kinds[config->n_kinds] = *kind;
+  return (uint8_t)config->n_kinds++;
+}
+
+void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *config) {
+  layer_lists lists;
+  size_t window = 0;
+  if (reader->status != ONEKV_OK) return;
+  layer_kind base[2] = {config->kinds[0], config->kinds[0]}; /* without and with a window */
+  read_lists(reader, config, &lists);
+  if (row->has_windows) {
+    read_size(reader, "attention.sliding_window", false, 0, (size_t)WIDTH_MAX * 16, &window);
+  }
+  if (window > 0) {
+    read_pattern(reader, row, config->n_layers, lists.has_window);
+    read_windowed_kind(reader, row, window, &base[1]);
+  }
+  read_sources(reader, &lists, config);
+  config->n_kinds = 0;
+  for (uint32_t windowed = 0; windowed < 2; windowed++) {
+    for (size_t n = 0; n < config->n_layers && reader->status == ONEKV_OK; n++) {
+      if (lists.has_window[n] != windowed) continue;
+      layer_kind kind = base[windowed];
+      kind.n_kv_heads = lists.n_kv_heads[n];
+      kind.n_feed_forward = lists.n_feed_forward[n];
+      if (row->values_may_be_keys && has_no_values(reader, config->cached_by[n])) {
+        require(reader, kind.value_width == kind.key_width,
+                "attention.value_length differs from attention.key_length, and K=V");
+        kind.shares_row = true;
+        kind.keys = KEYS_AT_READ;
+      }
+      config->kind_of[n] = find_kind(reader, config, &kind);
+    }
   }
 }
 

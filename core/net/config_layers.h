@@ -5,10 +5,12 @@
 #include "core/net/architectures.h"
 #include "core/net/config_keys.h"
 
-/* Sliding windows: the kind of the layers that have one, beside the first kind, or in its place
- * where all have one. Keys: attention.sliding_window, attention.sliding_window_pattern and
- * rope.freq_base_swa. */
-void read_windows(key_reader *reader, const architecture_row *row, onekv_config *config);
+/* The kinds of the layers, from the first, which holds what they have in common: those without a
+ * window come first. Also whose cache each layer reads. Keys: feed_forward_length and
+ * attention.head_count_kv as arrays, attention.sliding_window, .sliding_window_pattern,
+ * .key_length_swa, .value_length_swa and .shared_kv_layers, rope.dimension_count_swa and
+ * .freq_base_swa. */
+void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *config);
 
 /* Latent attention: turns a kind whose widths are those of the expanded heads into one of a cached
  * row (latent_widths). Keys: attention.kv_lora_rank, q_lora_rank, key_length_mla and

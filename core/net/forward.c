@@ -13,9 +13,11 @@
 #include "core/net/forward.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/net/latent.h"
+#include "core/net/per_layer.h"
 #include "core/net/tensors.h"
 
 static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
@@ -45,7 +47,9 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
                           size_t n_context, memory_arena *arena, forward_scratch *scratch) {
   size_t n = scratch->n_rows_max;
   size_t d = config->n_embedding;
-  size_t n_mlp = widest(config, EXTENT_MLP);
+  size_t n_mlp = largest(widest(config, EXTENT_MLP), config->n_per_layer);
+  size_t n_per_layer = widest(config, EXTENT_ALL_LAYERS);
+  size_t n_ones = config->kinds[0].norms_values ? widest(config, EXTENT_VALUES) : 0;
   size_t n_query_rank = widest(config, EXTENT_QUERY_RANK);
   size_t n_sums = widest(config, EXTENT_SUMS);
   size_t n_expanded = largest(widest(config, EXTENT_QUERIES), widest(config, EXTENT_HEADS));
@@ -62,6 +66,10 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
   scratch->heads = take_rows(arena, n, n_sums);
   scratch->gate = take_rows(arena, n, n_mlp);
   scratch->up = take_rows(arena, n, n_mlp);
+  scratch->per_layer = take_rows(arena, n, n_per_layer);
+  scratch->per_layer_row = take_rows(arena, 1, n_per_layer);
+  scratch->ones = take_rows(arena, 1, n_ones);
+  for (size_t c = 0; c < n_ones && scratch->ones != NULL; c++) scratch->ones[c] = 1.0f;
   scratch->picked = take_rows(arena, scratch->n_logits_max, d);
   scratch->logits = take_rows(arena, scratch->n_logits_max, config->n_outputs);
   scratch->tiles = arena_take(arena, attention_scratch_floats(config, scratch->n_threads_max),
@@ -73,7 +81,8 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
     scratch->cosines[i] = take_rows(arena, n, rope->n_rotated / 2);
     scratch->sines[i] = take_rows(arena, n, rope->n_rotated / 2);
     if (rope->n_rotated == 0) continue;
-    const float *divisors = i == 0 ? rope_divisors(rope, weights, n_context) : NULL;
+    const float *divisors =
+        rope->has_divisors ? rope_divisors(rope, weights, n_context) : NULL;
     rope_tables_make(rope, n_context, divisors, arena, &scratch->rope[i]);
   }
 }
@@ -221,6 +230,10 @@ static void project(const forward_model *model, forward_scratch *scratch, size_t
   size_t n_query_heads = n_rows * kind->n_heads;
   normalise_heads(model, scratch->queries, n_query_heads, kind->key_width, layer->query_norm);
   rotate(model, scratch, n, scratch->queries, kind->n_heads, n_rows, false);
+  if (has_own_cache && kind->norms_values) {
+    float *values = kind->shares_row ? scratch->rows : scratch->values;
+    normalise_heads(model, values, n_rows * kind->n_kv_heads, kind->value_width, scratch->ones);
+  }
   if (!has_own_cache || kind->keys == KEYS_AT_READ) return;
   size_t n_key_heads = n_rows * kind->n_kv_heads;
   normalise_heads(model, scratch->rows, n_key_heads, kind->key_width, layer->key_norm);
@@ -266,6 +279,7 @@ attention_call forward_attention(const forward_model *model, const forward_scrat
   size_t i = model->config->kind_of[n];
   const layer_kind *kind = &model->config->kinds[i];
   bool at_read = kind->keys == KEYS_AT_READ;
+  const float *key_norm = model->weights->layers[model->config->cached_by[n]].key_norm;
   float temperature = layer->score_scale != NULL ? layer->score_scale[0] : 1.0f;
   return (attention_call){
       .config = model->config,
@@ -275,7 +289,8 @@ attention_call forward_attention(const forward_model *model, const forward_scrat
       .layer = model->config->cached_by[n],
       .score_scale = temperature / kind->score_divisor,
       .key_bias = layer->key_bias,
-      .key_norm = at_read ? layer->key_norm : NULL,
+      .key_norm = at_read && !kind->norms_values ? key_norm : NULL,
+      .key_gain = at_read && kind->norms_values ? key_norm : NULL,
   };
 }
 
@@ -308,6 +323,12 @@ static void mlp(const forward_model *model, forward_scratch *scratch, size_t n, 
   product(model, scratch, &layer->down, hidden, n_rows, scratch->branch);
 }
 
+/* logits = c·tanh(logits / c) */
+static void cap_logits(const onekv_config *config, size_t n, float *logits) {
+  float c = config->logit_softcap;
+  for (size_t i = 0; i < n && c > 0.0f; i++) logits[i] = c * tanhf(logits[i] / c);
+}
+
 static void read_out(const forward_model *model, forward_scratch *scratch,
                      const forward_batch *batch) {
   size_t d = model->config->n_embedding;
@@ -319,6 +340,8 @@ static void read_out(const forward_model *model, forward_scratch *scratch,
   if (batch->n_logits == 0) return;
   product(model, scratch, &model->weights->head, scratch->picked, batch->n_logits,
           scratch->logits + batch->first_logit * model->config->n_outputs);
+  cap_logits(model->config, batch->n_logits * model->config->n_outputs,
+             scratch->logits + batch->first_logit * model->config->n_outputs);
 }
 
 static bool is_seen(const forward_batch *batch, size_t n, const float *queries) {
@@ -329,6 +352,7 @@ static bool is_seen(const forward_batch *batch, size_t n, const float *queries) 
 void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch) {
   size_t n_rows = batch->n_rows;
   embed(model, scratch, batch);
+  if (model->config->n_per_layer > 0) per_layer_embed(model, scratch, batch);
   for (size_t n = 0; n < model->config->n_layers; n++) {
     const layer_weights *layer = &model->weights->layers[n];
     const float *x = read_branch(model, scratch, &layer->attention_norm, n_rows);
@@ -343,6 +367,13 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
     x = read_branch(model, scratch, &layer->mlp_norm, n_rows);
     mlp(model, scratch, n, x, n_rows);
     add_branch(model, scratch, &layer->mlp_post_norm, n_rows);
+    if (model->config->n_per_layer > 0) {
+      per_layer_branch(model, scratch, n, n_rows);
+      add_branch(model, scratch, &layer->per_layer_norm, n_rows);
+    }
+    if (layer->output_scale == NULL) continue;
+    size_t n_floats = n_rows * model->config->n_embedding;
+    for (size_t c = 0; c < n_floats; c++) scratch->x[c] *= layer->output_scale[0];
   }
   read_out(model, scratch, batch);
 }

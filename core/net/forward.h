@@ -26,6 +26,9 @@ typedef struct forward_scratch {
   float *up;      /* [rows][I] */
   float *cosines[ONEKV_KINDS_MAX]; /* [rows][n_rotated/2]: of each row's position */
   float *sines[ONEKV_KINDS_MAX];   /* [rows][n_rotated/2] */
+  float *ones;    /* [g·v]: the gain of norms that have none */
+  float *per_layer;     /* [rows][L·P]: inputs that layers have of their own (per_layer.h) */
+  float *per_layer_row; /* [L·P]: of a token */
   float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
   float *logits;  /* [logit rows][n_outputs] */
   float *tiles;   /* [attention_scratch_floats] */

@@ -18,6 +18,12 @@ static const tensor_slot MODEL[] = {
      WHEN_ROPE},
     {"rope_factors_short", FIELD(rope_factors_short), SLOT_VECTOR, EXTENT_ONE, EXTENT_PAIRS,
      WHEN_ROPE},
+    {"per_layer_token_embd", FIELD(per_layer_embedding), SLOT_TABLE, EXTENT_VOCABULARY,
+     EXTENT_ALL_LAYERS, WHEN_PER_LAYER},
+    {"per_layer_model_proj", FIELD(per_layer_projection), SLOT_FACTOR, EXTENT_ALL_LAYERS, EXTENT_D,
+     WHEN_PER_LAYER},
+    {"per_layer_proj_norm", FIELD(per_layer_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_PER_LAYER,
+     WHEN_PER_LAYER},
     {"output_norm", FIELD(output_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_ALWAYS},
     {"output", FIELD(head), SLOT_MATRIX, EXTENT_OUTPUTS, EXTENT_D, WHEN_HEAD_APART},
 };
@@ -41,7 +47,7 @@ static const tensor_slot LAYER[] = {
     {"attn_k", FIELD(key), SLOT_MATRIX, EXTENT_KEYS, EXTENT_D, WHEN_OWN_CACHE},
     {"attn_v", FIELD(value), SLOT_MATRIX, EXTENT_VALUES, EXTENT_D, WHEN_OWN_VALUE},
     {"attn_q_norm", FIELD(query_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_QK_NORM},
-    {"attn_k_norm", FIELD(key_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_QK_NORM},
+    {"attn_k_norm", FIELD(key_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_KEY_NORM},
     {"attn_score_scale", FIELD(score_scale), SLOT_VECTOR, EXTENT_ONE, EXTENT_ONE, WHEN_SCORE_MAP},
     {"attn_key_bias", FIELD(key_bias), SLOT_VECTOR, EXTENT_ONE, EXTENT_CONTEXT, WHEN_SCORE_MAP},
     {"attn_output", FIELD(output), SLOT_MATRIX, EXTENT_D, EXTENT_HEADS, WHEN_ALWAYS},
@@ -52,6 +58,11 @@ static const tensor_slot LAYER[] = {
     {"ffn_up", FIELD(up), SLOT_MATRIX, EXTENT_MLP, EXTENT_D, WHEN_ALWAYS},
     {"ffn_down", FIELD(down), SLOT_MATRIX, EXTENT_D, EXTENT_MLP, WHEN_ALWAYS},
     {"post_ffw_norm", FIELD(mlp_post_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_AFTER},
+    {"inp_gate", FIELD(per_layer_gate), SLOT_FACTOR, EXTENT_PER_LAYER, EXTENT_D, WHEN_PER_LAYER},
+    {"proj", FIELD(per_layer_back), SLOT_FACTOR, EXTENT_D, EXTENT_PER_LAYER, WHEN_PER_LAYER},
+    {"post_norm", FIELD(per_layer_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_PER_LAYER},
+    {"layer_output_scale", FIELD(output_scale), SLOT_VECTOR, EXTENT_ONE, EXTENT_ONE,
+     WHEN_LAYER_SCALE},
 };
 #undef FIELD
 
@@ -78,6 +89,8 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
     case EXTENT_VOCABULARY: return config->n_vocabulary;
     case EXTENT_FEATURES: return config->n_features;
     case EXTENT_OUTPUTS: return config->n_outputs;
+    case EXTENT_PER_LAYER: return config->n_per_layer;
+    case EXTENT_ALL_LAYERS: return config->n_per_layer * config->n_layers;
     case EXTENT_PAIRS: return kind->rope.n_rotated / 2;
     case EXTENT_ONE: return 1;
   }
@@ -106,10 +119,17 @@ bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
     case WHEN_LATENT_SPLIT: return kind->latent.rank > 0 && !config->has_joined_latent;
     case WHEN_LATENT_JOINED: return kind->latent.rank > 0 && config->has_joined_latent;
     case WHEN_QK_NORM: return config->has_qk_norm;
+    case WHEN_KEY_NORM: return config->has_qk_norm && has_own_cache;
+    case WHEN_LAYER_SCALE: return config->has_layer_scale;
+    case WHEN_PER_LAYER: return config->n_per_layer > 0;
     case WHEN_SCORE_MAP: return config->has_score_map;
     case WHEN_GATED: return config->is_gated;
   }
   return false;
+}
+
+bool slot_is_of_cache(slot_when when) {
+  return when == WHEN_OWN_CACHE || when == WHEN_OWN_VALUE || when == WHEN_KEY_NORM;
 }
 
 bool slot_is_optional(slot_when when) { return when == WHEN_ROPE; }

@@ -38,6 +38,8 @@ typedef enum slot_extent {
   EXTENT_VOCABULARY,
   EXTENT_FEATURES,
   EXTENT_OUTPUTS,
+  EXTENT_PER_LAYER, /* P: width of a layer's own input */
+  EXTENT_ALL_LAYERS, /* P times the number of layers */
   EXTENT_PAIRS /* rotated elements / 2, of layers without a window */
 } slot_extent;
 
@@ -60,6 +62,9 @@ typedef enum slot_when {
   WHEN_LATENT_SPLIT,  /* its two matrices of heads stand apart */
   WHEN_LATENT_JOINED, /* or in one */
   WHEN_QK_NORM,
+  WHEN_KEY_NORM,    /* the same, and its own cache */
+  WHEN_LAYER_SCALE,
+  WHEN_PER_LAYER,   /* layers have inputs of their own */
   WHEN_SCORE_MAP,
   WHEN_GATED
 } slot_when;
@@ -83,6 +88,9 @@ slot_list layer_slots(void); /* fields of layer_weights */
 /* For model_slots: the first kind, and layer 0. */
 size_t slot_extent_of(slot_extent extent, const onekv_config *config, const layer_kind *kind);
 bool slot_applies(slot_when when, const onekv_config *config, size_t layer);
+/* It is a tensor of the layer's own cache, which files may have although the layer does not use it,
+ * reading another's. */
+bool slot_is_of_cache(slot_when when);
 /* A file of a model to which the slot applies may still lack the tensor. */
 bool slot_is_optional(slot_when when);
 

@@ -215,6 +215,13 @@ static bool bind_fused_projections(tensor_binder *binder, size_t n, layer_weight
   return true;
 }
 
+/* A tensor that the layer may have and does not use. */
+static void ignore(tensor_binder *binder, size_t n, const tensor_slot *slot) {
+  tensor_name name;
+  text_format(name.text, sizeof name.text, "blk.%zu.%s.weight", n, slot->stem);
+  find(binder, name.text, false);
+}
+
 static void bind_layer(tensor_binder *binder, size_t n, layer_weights *layer) {
   slot_list list = layer_slots();
   memset(layer, 0, sizeof *layer);
@@ -224,7 +231,12 @@ static void bind_layer(tensor_binder *binder, size_t n, layer_weights *layer) {
     bool is_bound = is_fused && (slot->field == offsetof(layer_weights, query) ||
                                  slot->field == offsetof(layer_weights, key) ||
                                  slot->field == offsetof(layer_weights, value));
-    if (is_bound || !slot_applies(slot->when, binder->config, n)) continue;
+    if (is_bound) continue;
+    if (!slot_applies(slot->when, binder->config, n)) {
+      bool is_spare = binder->config->cached_by[n] != n && slot_is_of_cache(slot->when);
+      if (is_spare) ignore(binder, n, slot);
+      continue;
+    }
     bind_slot(binder, slot, layer_name(n, "").text, config_kind(binder->config, n), layer);
   }
 }

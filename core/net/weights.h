@@ -50,6 +50,10 @@ typedef struct layer_weights {
   matrix up;                   /* [I, d] */
   matrix down;                 /* [d, I] */
   norm_weights mlp_post_norm;  /* [d], or a NULL gain */
+  matrix per_layer_gate;       /* [P, d]; of a layer with inputs of its own (per_layer.h) */
+  matrix per_layer_back;       /* [d, P] */
+  norm_weights per_layer_norm; /* [d] */
+  const float *output_scale;   /* [1] or NULL: of x at the layer's end */
   const float *score_scale;    /* σ of (X)+ [1], else NULL: 1 */
   const float *key_bias;       /* κ of (X)+ [n_context], else NULL */
 } layer_weights;
@@ -62,6 +66,9 @@ typedef struct model_weights {
   const float *rope_frequencies;  /* [n_rotated/2] divisors or NULL (Llama-3 scaling) */
   const float *rope_factors_long, *rope_factors_short; /* the same (LongRoPE): of contexts longer
                                                           than the original one, and of others */
+  matrix per_layer_embedding;     /* [vocabulary, L·P] or no rows */
+  matrix per_layer_projection;    /* [L·P, d] */
+  const float *per_layer_norm;    /* [P] */
   layer_weights *layers;          /* [n_layers] */
   norm_weights output_norm;       /* [d] */
   matrix head;                    /* [n_outputs, d]; shares token_embedding's rows when tied */

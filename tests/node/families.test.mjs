@@ -44,10 +44,11 @@ test('tiny models of each family say what llama.cpp says', () => withEngine({}, 
   for (const recorded of prompts) {
     const model = loadSync(engine, goldenPath(recorded.name), { cacheType: 'f32' });
     const largest = Math.max(...recorded.exact.top10.map(([, logit]) => Math.abs(logit)));
-    // llama.cpp looks GELU up in a table of f16, and is itself that far from the golden logits.
-    assert.ok(recorded.distance < 1e-3);
+    // llama.cpp looks GELU up in a table of f16, and is that far from the golden logits itself:
+    // with such a table in transformers it is a ninth as far from gemma4-kv.
+    assert.ok(recorded.distance < 6e-3);
     assert.equal(recorded.ids.length, 64);
-    follow(model.openSession(), recorded, 1e-3 * largest);
+    follow(model.openSession(), recorded, Math.max(1e-3, 2 * recorded.distance) * largest);
     model.destroy();
   }
 }));
