@@ -53,6 +53,42 @@ test('tiny models of each family say what llama.cpp says', () => withEngine({}, 
   }
 }));
 
+/** Where the tensor's name begins in a header, and its two dimensions behind it. */
+function findTensor(bytes, name) {
+  const text = Buffer.from(name);
+  let at = bytes.indexOf(text);
+  // Another tensor's name may end with it: the length in front must be this one's.
+  while (bytes.readUInt32LE(at - 8) !== text.length) at = bytes.indexOf(text, at + 1);
+  return { at, dims: at + text.length + 4 };
+}
+
+for (const family of ['gemma3-wide', 'gemma4-kv', 'gemma4-shared']) {
+  test(`${family}: a tensor of another name or shape is refused by name`, () =>
+    withEngine({}, (engine) => {
+      const whole = readFileSync(goldenPath(family));
+      const head = whole.subarray(0, 40_000).toString('latin1');
+      const names = new Set(head.match(/(blk\.\d+\.)?[a-z_]+\.weight/g));
+      assert.ok(names.size > 40, `${names.size} tensors`);
+      for (const name of names) {
+        const renamed = Buffer.from(whole);
+        const { at, dims } = findTensor(renamed, name);
+        renamed[at] = 0x58; // X
+        // The first key's norm says whether there are any; without it the query's is too many.
+        const told = name === 'blk.0.attn_k_norm.weight' ? 'attn_q_norm' : name.slice(1);
+        assert.throws(() => loadSync(engine, renamed), (error) =>
+          ['MISSING_TENSOR', 'UNKNOWN_TENSOR'].includes(error.code) &&
+          error.message.includes(told), name);
+        const turned = Buffer.from(whole);
+        const [columns, rows] = [turned.readBigUInt64LE(dims), turned.readBigUInt64LE(dims + 8)];
+        if (turned.readUInt32LE(dims - 4) !== 2 || columns === rows) continue;
+        turned.writeBigUInt64LE(rows, dims);
+        turned.writeBigUInt64LE(columns, dims + 8);
+        assert.throws(() => loadSync(engine, turned), (error) =>
+          ['BAD_TENSOR', 'BAD_KEY'].includes(error.code), `${name} turned`);
+      }
+    }));
+}
+
 test('what windows take is computed, held and told alike', () => withEngine({}, (engine) => {
   const model = loadSync(engine, goldenPath('gemma3-narrow'), { cacheType: 'i8' });
   const { window, windowedLayers, layers } = model.description;
