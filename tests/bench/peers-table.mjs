@@ -101,3 +101,40 @@ export function peersMarkdown(results) {
     ...results.flatMap((result) => (result.long ? longSection(result)
       : section(result)))].join('\n');
 }
+
+/** One section per file and thread count: a row per figure, a column per engine, and how many times
+ * faster than each peer OneKV is. */
+function fileSection(result) {
+  const { file, fileBytes, threads, machine, browser, busy, commit, date, figures, versions,
+    failures, onekv } = result;
+  const words = { native: `llama.cpp (${versions.native})`, wllama: `wllama ${versions.wllama}` };
+  const peers = Object.keys(words).filter((engine) => figures[engine] !== undefined);
+  const heads = ['', ...peers.map((engine) => words[engine]), `OneKV (${onekv.simd})`,
+    ...peers.map((engine) => `to ${engine}`)];
+  const row = (name) => [`${name}, tokens/s`,
+    ...[...peers, 'onekv'].map((engine) => cell(figures[engine][name])),
+    ...peers.map((engine) =>
+      `${(figures.onekv[name].median / figures[engine][name].median).toFixed(2)} ×`)];
+  const { weightBytes, wasmBytes } = figures.onekv;
+  return [
+    `## ${file}, ${threads} thread${threads === 1 ? '' : 's'}`, '',
+    `| ${heads.join(' | ')} |`.replace('|  |', '| |'), `|${'---|'.repeat(heads.length)}`,
+    ...['decode after 8', 'prefill 256', 'first decode'].map((name) =>
+      `| ${row(name).join(' | ')} |`), '',
+    ...Object.entries(failures).map(([engine, message]) => `${engine} did not do it: ${message}.`),
+    `OneKV holds ${megabytes(weightBytes.median)} of weights, ` +
+      `${(weightBytes.median / fileBytes).toFixed(2)} times the file's bytes; the peak of its ` +
+      `memory is ${megabytes(wasmBytes.median)}.`,
+    `Other programs took at most ${percent(busy.others)} of the cores' time in a turn, the host ` +
+      `${percent(busy.stolen)}.`,
+    `${browser}, ${machine.cpu} (${machine.instructionSets.join(', ')}), ${machine.cores} cores; ` +
+      `${commit}, ${date.slice(0, 16)}Z.`, '',
+  ];
+}
+
+export function filesMarkdown(results) {
+  return ['# Files of others: OneKV, wllama and native llama.cpp', '',
+    'Made by `npm run bench:peers -- --file F`. Medians of turns, each a process or a browser of',
+    'its own; ± is half the distance of the quartiles.', '',
+    ...results.flatMap(fileSection)].join('\n');
+}

@@ -14,11 +14,11 @@ import { shapedModel, titleOf } from '../../dist/src/bench/shapes.js';
 import { summarise } from '../../dist/src/bench/statistics.js';
 import { need } from '../../wasm/toolchain/setup.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
-import { launch } from '../browser/drivers.mjs';
-import { serve } from '../browser/server.mjs';
-import { busyShares, commit, machine, rendererPeak, startWatch } from './machine.mjs';
+import { commit, machine } from './machine.mjs';
 import { writeOnnx } from './onnx-model.mjs';
+import { compareFile } from './peers-file.mjs';
 import { peersMarkdown } from './peers-table.mjs';
+import { persistentVisit, progress, say, serveSite } from './peers-visit.mjs';
 import { shapeFolder, writeShape } from './shape.mjs';
 
 const usage = `usage: node tests/bench/peers.mjs [options]
@@ -29,6 +29,9 @@ const usage = `usage: node tests/bench/peers.mjs [options]
   --repeat N         visits of each engine (default 5)
   --engines E,…      of wllama, onnx, onekv (default all; onekv is always one)
   --long             OneKV alone, with prompts of 128, 1024, 4096 and 8192 tokens: a file of its own
+  --file F           that GGUF file instead, beside native llama.cpp too (peers-file.mjs): decode
+                     after 8 tokens and prefill of 256
+  --python P         a Python with llama-cpp-python, for --file (default python3)
   --quick            shape S, 2 threads, 3 visits
   --no-save          print the table of this run only
   --table            no run: peers.md anew from the results that are there`;
@@ -52,40 +55,6 @@ const prompts = {
 const longPrompts = [{ count: 8, tokens: 33 },
   ...[128, 1024, 4096, 8192].map((count) => ({ count, tokens: 33 })), { count: 8, tokens: 49 }];
 const resultFolder = join(root, 'tests/bench/results');
-const visitTimeout = 240_000;
-const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
-
-const serveSite = () => serve({ isolated: true, mounts: {
-  '/': join(root, 'tests/bench/page'),
-  '/dist/': join(root, 'dist'),
-  '/wllama/': join(root, 'node_modules/@wllama/wllama/esm'),
-  '/ort/': join(root, 'node_modules/onnxruntime-web/dist'),
-  '/shapes/': shapeFolder,
-} });
-
-/** The report of one visit. */
-async function visit(origin, job) {
-  const driver = await launch('chromium');
-  try {
-    const watch = startWatch();
-    await driver.open(`${origin}/?job=${encodeURIComponent(JSON.stringify(job))}`);
-    const end = performance.now() + visitTimeout;
-    for (;;) {
-      const text = await driver.text('#report');
-      if (text) {
-        const report = JSON.parse(text);
-        if (report.error) throw new Error(`${job.engine}: ${report.error}`);
-        return { ...report, peakBytes: rendererPeak(), busy: busyShares(watch),
-          browser: driver.version };
-      }
-      if (performance.now() > end) throw new Error(`${job.engine}: ${driver.log.join('\n')}`);
-      // Looking costs the page time: seldom.
-      await pause(250);
-    }
-  } finally {
-    await driver.close();
-  }
-}
 
 /** What is measured together: a model in the form that each engine gets. */
 async function prepare(shape, variant) {
@@ -99,30 +68,6 @@ async function prepare(shape, variant) {
   return { model, files };
 }
 
-const say = (text) => process.stderr.write(process.stderr.isTTY ? `\r${text}\x1b[K` : `${text}\n`);
-
-/** Tells how far a run is and how long the rest takes. */
-function progress(total) {
-  const started = performance.now();
-  let done = 0;
-  return (label) => {
-    const left = done === 0 ? '' : `, ${Math.ceil((performance.now() - started) / done *
-      (total - done) / 1000)} s left`;
-    say(`${label}: visit ${done + 1} of ${total}${left}`);
-    done += 1;
-  };
-}
-
-/** A visit that broke down is repeated once: a browser may fail to start on a busy machine. */
-async function persistentVisit(origin, job) {
-  try {
-    return await visit(origin, job);
-  } catch (error) {
-    say(`once more, after: ${error.message.split('\n')[0]}`);
-    return visit(origin, job);
-  }
-}
-
 async function measure(origin, { shape, variant, threads, repeat, engines, long }) {
   const { model, files } = await prepare(shape, variant);
   const steps = long ? longPrompts : prompts[shape];
@@ -134,7 +79,7 @@ async function measure(origin, { shape, variant, threads, repeat, engines, long 
     for (const engine of order) {
       tell(`${titleOf(model)}, ${threads} threads, ${engine}`);
       visits[engine].push(await persistentVisit(origin, {
-        engine, threads, context, url: `/shapes/${files[engine] ?? files.onekv}`,
+        engine, threads, context, url: `/files/${files[engine] ?? files.onekv}`,
         vocabulary: model.vocabulary, seed: 100 * round + 1, prompts: steps,
       }));
     }
@@ -216,18 +161,24 @@ async function main() {
     shapes: { type: 'string' }, variants: { type: 'string' }, threads: { type: 'string' },
     repeat: { type: 'string' }, engines: { type: 'string' }, quick: { type: 'boolean' },
     long: { type: 'boolean' }, 'no-save': { type: 'boolean' }, table: { type: 'boolean' },
+    file: { type: 'string' }, python: { type: 'string', default: 'python3' },
     help: { type: 'boolean' },
   } });
   if (values.help) return console.log(usage);
   if (values.table) return writeTable();
   await need('browsers');
   const { quick, long } = values;
+  if (values.file) {
+    return compareFile(values.file, { python: values.python, repeat: Number(values.repeat ?? 3),
+      threads: (values.threads ?? '1,2').split(',').map(Number),
+      engines: (values.engines ?? 'native,wllama,onekv').split(',') });
+  }
   const list = (name, all, short = all) => (values[name] ?? (quick ? short : all)).split(',');
   const asked = list('engines', allEngines.join());
   const engines = long ? ['onekv']
     : allEngines.filter((name) => always.includes(name) || asked.includes(name));
   const repeat = Number(values.repeat ?? (quick ? 3 : 5));
-  const server = await serveSite();
+  const server = await serveSite(shapeFolder);
   const results = [];
   try {
     for (const shape of list('shapes', 'S,M', 'S')) {

@@ -5,7 +5,7 @@ import { availableParallelism } from 'node:os';
 import { test } from 'node:test';
 import { summarise } from '../../dist/src/bench/statistics.js';
 import { busyShares, commit, machine, startWatch } from '../bench/machine.mjs';
-import { peersMarkdown } from '../bench/peers-table.mjs';
+import { filesMarkdown, peersMarkdown } from '../bench/peers-table.mjs';
 
 /** Takes that much of a core's time, however long it has to wait for it. */
 const burnMs = 300;
@@ -47,4 +47,25 @@ test('ratios above 1 are in our favour, whatever the unit', () => {
   assert.match(text, /\| 1\.00 s ±0 % \| 0\.25 s ±0 % \| 4\.00 × \|/);
   assert.match(text, /OneKV's load 2\.50 times that/);
   assert.match(text, /OneKV's first decode: 0\.50 of the later one/);
+});
+
+test('a file\'s table names peers, ratios, and who could not read it', () => {
+  const figures = (decode, weights) => ({
+    'decode after 8': summarise([decode]), 'prefill 256': summarise([10 * decode]),
+    'first decode': summarise([decode / 2]), weightBytes: summarise([weights]),
+    wasmBytes: summarise([2e8]),
+  });
+  const text = filesMarkdown([{
+    file: 'a.gguf', fileBytes: 1e8, threads: 2, commit: '0123456789ab',
+    date: '2026-01-01T00:00:00.000Z', browser: 'Chromium 1',
+    machine: { ...machine(), instructionSets: ['avx2', 'fma'] },
+    versions: { wllama: '3', native: '0.3' }, onekv: { simd: 'relaxed' },
+    busy: { others: 0.5, stolen: 0.01 }, failures: { wllama: 'RangeError: too long' },
+    figures: { native: figures(40, 0), onekv: figures(30, 1.02e8) },
+  }]);
+  assert.match(text, /^\| \| llama\.cpp \(0\.3\) \| OneKV \(relaxed\) \| to native \|$/m);
+  assert.match(text, /\| decode after 8, tokens\/s \| 40\.0 ±0 % \| 30\.0 ±0 % \| 0\.75 × \|/);
+  assert.match(text, /wllama did not do it: RangeError: too long\./);
+  assert.match(text, /102 MB of weights, 1\.02 times the file's bytes/);
+  assert.match(text, /Other programs took at most 50 %.*\n.*\(avx2, fma\)/);
 });

@@ -6,6 +6,7 @@
 //   context   tokens that the longest step needs
 //   vocabulary, seed, prompts  [{ count, tokens }]: read that many random tokens, then choose
 //             `tokens`; each is measured. No prompt begins like another, so no cache answers.
+//   plain     the file is anybody's: who needs text gets words, not the characters of random models
 //
 // The first prompt is measured as it comes after loading, the others follow it. All engines do
 // their work in workers; this thread only waits. The report is written into #report.
@@ -35,11 +36,16 @@ async function run(job) {
 }
 
 const failed = (error) => ({ error: String(error?.stack ?? error) });
+const words = ['time', 'people', 'water', 'house', 'world', 'school', 'family', 'story', 'night',
+  'day', 'man', 'city', 'book', 'hand', 'place', 'work'];
+/** As many common words as ids; by the seed, so that no two texts begin alike. */
+const wordsOf = (ids) => Array.from(ids, (id) => ` ${words[id % words.length]}`).join('');
+
 const { prompts, vocabulary, seed, ...rest } = JSON.parse(
   new URLSearchParams(location.search).get('job'));
 const written = prompts.map(({ count, tokens }, i) => {
   const ids = randomIds(count, vocabulary, seed + i);
-  return { ids, text: textOfIds(ids), tokens };
+  return { ids, text: rest.plain ? wordsOf(ids) : textOfIds(ids), tokens };
 });
 const report = await run({ ...rest, prompts: written }).catch(failed);
 element('report').textContent = JSON.stringify(report);
