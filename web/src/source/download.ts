@@ -137,6 +137,21 @@ async function askPatiently(access: Access, offset: number): Promise<Answer> {
   }
 }
 
+/** As askPatiently. A server that compresses even a range breaks the connection in Chromium, which
+ * takes what it has not asked for as a fault: then the whole file is asked for, as it comes. */
+async function askFirst(access: Access, offset: number): Promise<Answer> {
+  try {
+    return await askPatiently(access, offset);
+  } catch (error) {
+    const mayBePacked = error instanceof Unreachable && error.cause instanceof TypeError &&
+      offset === 0 && globalThis.location !== undefined;
+    if (!mayBePacked) throw error;
+    return request(access).catch(() => {
+      throw error;
+    });
+  }
+}
+
 /** The answer to a request for something small, in which there are no ranges: with any status but
  * those of a server that is busy. Errors: SOURCE_FAILED, BadStatus, the signal's reason. */
 export async function askWhole(access: Access): Promise<Answer> {
@@ -230,7 +245,7 @@ AsyncGenerator<Uint8Array> {
  */
 export async function openDownload(access: Access, from?: Beginning): Promise<Download> {
   try {
-    let answer = await askPatiently(access, from?.offset ?? 0);
+    let answer = await askFirst(access, from?.offset ?? 0);
     let start = 0;
     if (from !== undefined && isRest(answer, from)) {
       start = from.offset;
