@@ -23,6 +23,12 @@ typedef struct architecture_row {
   float depth_scale;      /* s: branches are multiplied by s/√layers; 0: by nothing */
   float width_base;       /* b: logits are multiplied by b/d; 0: by nothing */
   float latent_epsilon;   /* of the norms of latents, whose key no file has; 0: no latents */
+  bool has_multipliers;   /* embedding_scale, residual_scale, attention.scale, logit_scale and
+                             rope.scaling.finetuned are looked at */
+  bool has_temperature;   /* attention.temperature_scale is looked at */
+  bool norms_rows;        /* queries, and keys, are normed over all their heads at once */
+  bool norms_rotated;     /* they are normed after the rotation */
+  size_t plain_period;    /* every n-th layer has no positions; 0: none */
   bool has_windows;       /* attention.sliding_window is looked at */
   size_t window_period;   /* every n-th layer sees all positions; 0: all have a window */
   float window_rope_base; /* of layers with a window, unscaled; 0: they rotate as the others do */

@@ -110,8 +110,16 @@ static void read_yarn(key_reader *reader, layer_kind *kind) {
     read_number(reader, "rope.scaling.yarn_log_multiplier", false, 0.0f, 10.0f, &log_multiplier);
   }
   float m = 1.0f + (log_multiplier > 0.0f ? log_multiplier : 0.1f) * logf(rope->factor);
-  if (log_multiplier > 0.0f) kind->score_divisor /= m * m;
-  else rope->attention_factor *= m;
+  if (log_multiplier > 0.0f) {
+    kind->score_divisor /= m * m;
+  } else {
+    /* Files without latents give the part of it that is taken away again. */
+    float taken_away = 0.0f;
+    if (kind->latent.rank == 0) {
+      read_number(reader, "rope.scaling.yarn_log_multiplier", false, 0.0f, 10.0f, &taken_away);
+    }
+    rope->attention_factor *= m / (1.0f + 0.1f * taken_away * logf(rope->factor));
+  }
   rope->beta_fast = 32.0f;
   rope->beta_slow = 1.0f;
   read_number(reader, "rope.scaling.yarn_beta_fast", false, 1e-3f, 1e4f, &rope->beta_fast);
@@ -230,6 +238,8 @@ static void set_defaults(const architecture_row *row, onekv_config *config) {
   config->activation = row->activation;
   config->is_gated = row->is_gated;
   config->causal = row->causal;
+  config->norms_rows = row->norms_rows;
+  config->norms_rotated = row->norms_rotated;
   config->latent_epsilon = row->latent_epsilon;
   config->embedding_scale = row->embedding_scale > 0.0f ? row->embedding_scale : 1.0f;
   config->residual_scale = 1.0f;
@@ -247,12 +257,44 @@ static void set_scales(const architecture_row *row, onekv_config *config) {
   if (row->width_base > 0.0f) config->logit_scale = row->width_base / d;
 }
 
-/* What few architectures have. */
-static void read_extras(key_reader *reader, const architecture_row *row, onekv_config *config) {
+static void read_multipliers(key_reader *reader, onekv_config *config, layer_kind *kind) {
+  uint32_t has_positions = 1;
+  float score_scale = 1.0f / kind->score_divisor;
+  float logit_divisor = 1.0f;
+  read_number(reader, "embedding_scale", false, 1e-6f, 1e6f, &config->embedding_scale);
+  read_number(reader, "residual_scale", false, 1e-6f, 1e6f, &config->residual_scale);
+  read_number(reader, "attention.scale", false, 1e-6f, 1e6f, &score_scale);
+  read_number(reader, "logit_scale", true, 1e-6f, 1e6f, &logit_divisor);
+  read_per_layer(reader, "rope.scaling.finetuned", false, 0, 1, 1, &has_positions);
+  kind->score_divisor = 1.0f / score_scale;
+  config->logit_scale = 1.0f / logit_divisor;
+  if (has_positions == 0) {
+    config->position = ONEKV_POSITION_NONE;
+    kind->rope.n_rotated = 0;
+  }
+}
+
+/* What few architectures have, and scales that follow from the model's size. Needs shapes and
+ * RoPE. */
+static void read_extras(key_reader *reader, const architecture_row *row, onekv_config *config,
+                        layer_kind *kind) {
   if (reader->status != ONEKV_OK) return;
-  const gguf *file = reader->file;
-  config->has_layer_scale = row->has_layer_scales &&
-                            gguf_find_tensor(file, "blk.0.layer_output_scale.weight") != NULL;
+  set_scales(row, config);
+  if (row->score_divisor > 0.0f) kind->score_divisor = row->score_divisor;
+  kind->norms_values = row->norms_values;
+  if (row->has_multipliers) read_multipliers(reader, config, kind);
+  if (row->has_temperature) {
+    size_t original = kind->rope.n_context_original; /* 0 without RoPE */
+    config->temperature_length = original > 0 ? original : config->n_context;
+    read_number(reader, "attention.temperature_scale", false, 0.0f, 1e3f,
+                &config->temperature_scale);
+  }
+  bool shares = kind->shares_row || kind->query_is_key;
+  require(reader, !shares || (!row->norms_rows && !row->norms_rotated),
+          "onekv.attention.projection does not go with its norms of queries and keys");
+  config->has_layer_scale =
+      row->has_layer_scales &&
+      gguf_find_tensor(reader->file, "blk.0.layer_output_scale.weight") != NULL;
   if (row->has_softcap) {
     read_number(reader, "final_logit_softcapping", false, 0.0f, 1e6f, &config->logit_softcap);
   }
@@ -281,6 +323,7 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
     kind->rope.halves = row->rope_halves;
     read_rope(&reader, config, kind);
   }
+  read_extras(&reader, row, config, kind);
   const char *epsilon_key = config->norm == ONEKV_LAYER_NORM ? "attention.layer_norm_epsilon"
                                                              : "attention.layer_norm_rms_epsilon";
   read_number(&reader, epsilon_key, true, 0.0f, 1.0f, &config->norm_epsilon);
@@ -289,11 +332,6 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
                        gguf_find_tensor(file, "rope_factors_short.weight") != NULL,
           "rope.scaling.type is longrope, but tensor rope_factors_short.weight is missing");
   read_key_time(&reader, config, kind);
-  kind->norms_values = row->norms_values;
-  if (row->score_divisor > 0.0f) kind->score_divisor = row->score_divisor;
   read_kinds(&reader, row, config);
-  read_extras(&reader, row, config);
-  if (reader.status != ONEKV_OK) return reader.status;
-  set_scales(row, config);
-  return ONEKV_OK;
+  return reader.status;
 }

@@ -119,6 +119,10 @@ typedef struct onekv_config {
   bool pools_first;      /* logits of position 0 only */
   bool has_separate_head; /* output.weight; else tied to token_embd */
   bool has_qk_norm;
+  bool norms_rows;      /* queries, and keys, are normed over all their heads at once */
+  bool norms_rotated;   /* they are normed after the rotation */
+  float temperature_scale;   /* β: queries of position p are multiplied by 1 + β ln(1 + ⌊p/n⌋); 0 */
+  size_t temperature_length; /* n */
   bool has_joined_latent; /* attn_kv_b holds what else attn_k_b and attn_v_b hold */
   bool has_layer_scale;   /* each layer's x is multiplied by a number at its end */
   float logit_softcap;    /* c: logits become c·tanh(logit / c); 0: they stay */

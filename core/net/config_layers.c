@@ -103,7 +103,8 @@ static uint8_t find_kind(key_reader *reader, onekv_config *config, const layer_k
   for (size_t i = 0; i < config->n_kinds; i++) {
     const layer_kind *known = &config->kinds[i];
     if (known->window == kind->window && known->n_kv_heads == kind->n_kv_heads &&
-        known->n_feed_forward == kind->n_feed_forward && known->shares_row == kind->shares_row) {
+        known->n_feed_forward == kind->n_feed_forward && known->shares_row == kind->shares_row &&
+        known->rope.n_rotated == kind->rope.n_rotated) {
       return (uint8_t)i;
     }
   }
@@ -113,15 +114,26 @@ static uint8_t find_kind(key_reader *reader, onekv_config *config, const layer_k
   return (uint8_t)config->n_kinds++;
 }
 
+/* Positions that a query sees in layers with a window; 0: no layer has one. A window as long as the
+ * longest text hides nothing: it counts only where its layers differ in other things too. */
+static size_t read_window(key_reader *reader, const architecture_row *row, size_t n_context) {
+  size_t window = 0;
+  read_size(reader, "attention.sliding_window", false, 0, (size_t)WIDTH_MAX * 16, &window);
+  if (window >= n_context && row->window_rope_base == 0.0f) return 0;
+  if (reader->status != ONEKV_OK || window == 0 || row->has_windows) return window;
+  reader->status = error_set(reader->error, ONEKV_UNSUPPORTED_MODEL,
+                             "key %s.attention.sliding_window: found %zu, expected none: layers "
+                             "with a window are not supported in %s models",
+                             reader->architecture, window, reader->architecture);
+  return 0;
+}
+
 void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *config) {
   layer_lists lists;
-  size_t window = 0;
   if (reader->status != ONEKV_OK) return;
   layer_kind base[2] = {config->kinds[0], config->kinds[0]}; /* without and with a window */
   read_lists(reader, config, &lists);
-  if (row->has_windows) {
-    read_size(reader, "attention.sliding_window", false, 0, (size_t)WIDTH_MAX * 16, &window);
-  }
+  size_t window = read_window(reader, row, config->n_context);
   if (window > 0) {
     read_pattern(reader, row, config->n_layers, lists.has_window);
     read_windowed_kind(reader, row, window, &base[1]);
@@ -134,6 +146,8 @@ void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *c
       layer_kind kind = base[windowed];
       kind.n_kv_heads = lists.n_kv_heads[n];
       kind.n_feed_forward = lists.n_feed_forward[n];
+      bool is_plain = row->plain_period > 0 && (n + 1) % row->plain_period == 0;
+      if (is_plain) kind.rope.n_rotated = 0;
       if (row->values_may_be_keys && has_no_values(reader, config->cached_by[n])) {
         require(reader, kind.value_width == kind.key_width,
                 "attention.value_length differs from attention.key_length, and K=V");

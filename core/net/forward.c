@@ -70,6 +70,7 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
   scratch->per_layer_row = take_rows(arena, 1, n_per_layer);
   scratch->ones = take_rows(arena, 1, n_ones);
   for (size_t c = 0; c < n_ones && scratch->ones != NULL; c++) scratch->ones[c] = 1.0f;
+  scratch->temperatures = take_rows(arena, n, config->temperature_scale > 0.0f ? 1 : 0);
   scratch->picked = take_rows(arena, scratch->n_logits_max, d);
   scratch->logits = take_rows(arena, scratch->n_logits_max, config->n_outputs);
   scratch->tiles = arena_take(arena, attention_scratch_floats(config, scratch->n_threads_max),
@@ -81,8 +82,7 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
     scratch->cosines[i] = take_rows(arena, n, rope->n_rotated / 2);
     scratch->sines[i] = take_rows(arena, n, rope->n_rotated / 2);
     if (rope->n_rotated == 0) continue;
-    const float *divisors =
-        rope->has_divisors ? rope_divisors(rope, weights, n_context) : NULL;
+    const float *divisors = rope->has_divisors ? rope_divisors(rope, weights, n_context) : NULL;
     rope_tables_make(rope, n_context, divisors, arena, &scratch->rope[i]);
   }
 }
@@ -140,6 +140,15 @@ static void find_angles(const onekv_config *config, forward_scratch *scratch, si
   }
 }
 
+/* Queries of long texts are scaled up, so that attention stays sharp (Llama 4's temperature). */
+static void find_temperature(const onekv_config *config, forward_scratch *scratch, size_t row,
+                             size_t position) {
+  float beta = config->temperature_scale;
+  if (beta == 0.0f) return;
+  float lengths = (float)(position / config->temperature_length);
+  scratch->temperatures[row] = 1.0f + beta * logf(1.0f + lengths);
+}
+
 /* x = embedding (or projected features) + position embedding; the angles of every row. */
 static void embed(const forward_model *model, forward_scratch *scratch,
                   const forward_batch *batch) {
@@ -168,6 +177,7 @@ static void embed(const forward_model *model, forward_scratch *scratch,
         model->kernels->f32_add(x, scratch->branch, d);
       }
       find_angles(config, scratch, row, position);
+      find_temperature(config, scratch, row, position);
     }
   }
 }
@@ -192,6 +202,18 @@ static void rotate(const forward_model *model, const forward_scratch *scratch, s
                       scratch->cosines[i] + row * n_pairs, scratch->sines[i] + row * n_pairs,
                       inverse);
   }
+}
+
+/* The heads [n_rows][n_heads][k] as they meet each other: normed and rotated, in the model's order.
+ * gain [k], [n_heads·k], or NULL. */
+static void finish_heads(const forward_model *model, const forward_scratch *scratch, size_t n,
+                         float *heads, size_t n_heads, size_t n_rows, const float *gain) {
+  const onekv_config *config = model->config;
+  size_t k = config_kind(config, n)->key_width;
+  size_t n_joined = config->norms_rows ? n_heads : 1;
+  if (config->norms_rotated) rotate(model, scratch, n, heads, n_heads, n_rows, false);
+  normalise_heads(model, heads, n_rows * n_heads / n_joined, n_joined * k, gain);
+  if (!config->norms_rotated) rotate(model, scratch, n, heads, n_heads, n_rows, false);
 }
 
 /* Query head i of a Q=K model is key head ⌊i·g/H⌋. */
@@ -227,17 +249,17 @@ static void project(const forward_model *model, forward_scratch *scratch, size_t
   matmul(model->pool, model->kernels, products, n_products, x, n_rows, &scratch->matmul);
   if (kind->query_is_key) copy_rows_to_queries(kind, scratch, n_rows);
   if (kind->latent.rank > 0) latent_project(model, scratch, n, n_rows);
-  size_t n_query_heads = n_rows * kind->n_heads;
-  normalise_heads(model, scratch->queries, n_query_heads, kind->key_width, layer->query_norm);
-  rotate(model, scratch, n, scratch->queries, kind->n_heads, n_rows, false);
+  finish_heads(model, scratch, n, scratch->queries, kind->n_heads, n_rows, layer->query_norm);
+  size_t n_floats = kind->n_heads * kind->key_width;
+  for (size_t row = 0; row < n_rows && model->config->temperature_scale > 0.0f; row++) {
+    scale(scratch->queries + row * n_floats, n_floats, scratch->temperatures[row]);
+  }
   if (has_own_cache && kind->norms_values) {
     float *values = kind->shares_row ? scratch->rows : scratch->values;
     normalise_heads(model, values, n_rows * kind->n_kv_heads, kind->value_width, scratch->ones);
   }
   if (!has_own_cache || kind->keys == KEYS_AT_READ) return;
-  size_t n_key_heads = n_rows * kind->n_kv_heads;
-  normalise_heads(model, scratch->rows, n_key_heads, kind->key_width, layer->key_norm);
-  rotate(model, scratch, n, scratch->rows, kind->n_kv_heads, n_rows, false);
+  finish_heads(model, scratch, n, scratch->rows, kind->n_kv_heads, n_rows, layer->key_norm);
 }
 
 static void append(const forward_model *model, const forward_scratch *scratch,
@@ -371,9 +393,8 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
       per_layer_branch(model, scratch, n, n_rows);
       add_branch(model, scratch, &layer->per_layer_norm, n_rows);
     }
-    if (layer->output_scale == NULL) continue;
-    size_t n_floats = n_rows * model->config->n_embedding;
-    for (size_t c = 0; c < n_floats; c++) scratch->x[c] *= layer->output_scale[0];
+    float factor = layer->output_scale != NULL ? layer->output_scale[0] : 1.0f;
+    scale(scratch->x, n_rows * model->config->n_embedding, factor);
   }
   read_out(model, scratch, batch);
 }

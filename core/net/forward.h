@@ -29,6 +29,7 @@ typedef struct forward_scratch {
   float *ones;    /* [g·v]: the gain of norms that have none */
   float *per_layer;     /* [rows][L·P]: inputs that layers have of their own (per_layer.h) */
   float *per_layer_row; /* [L·P]: of a token */
+  float *temperatures; /* [rows]: factors of queries, where the model has them */
   float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
   float *logits;  /* [logit rows][n_outputs] */
   float *tiles;   /* [attention_scratch_floats] */

@@ -46,8 +46,8 @@ static const tensor_slot LAYER[] = {
      WHEN_LATENT_JOINED},
     {"attn_k", FIELD(key), SLOT_MATRIX, EXTENT_KEYS, EXTENT_D, WHEN_OWN_CACHE},
     {"attn_v", FIELD(value), SLOT_MATRIX, EXTENT_VALUES, EXTENT_D, WHEN_OWN_VALUE},
-    {"attn_q_norm", FIELD(query_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_QK_NORM},
-    {"attn_k_norm", FIELD(key_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY, WHEN_KEY_NORM},
+    {"attn_q_norm", FIELD(query_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_QUERY_NORM, WHEN_QK_NORM},
+    {"attn_k_norm", FIELD(key_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY_NORM, WHEN_KEY_NORM},
     {"attn_score_scale", FIELD(score_scale), SLOT_VECTOR, EXTENT_ONE, EXTENT_ONE, WHEN_SCORE_MAP},
     {"attn_key_bias", FIELD(key_bias), SLOT_VECTOR, EXTENT_ONE, EXTENT_CONTEXT, WHEN_SCORE_MAP},
     {"attn_output", FIELD(output), SLOT_MATRIX, EXTENT_D, EXTENT_HEADS, WHEN_ALWAYS},
@@ -79,6 +79,8 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
     case EXTENT_SUMS: return kind->n_heads * kind->value_width;
     case EXTENT_HEADS: return kind->n_heads * kind_output_width(kind);
     case EXTENT_KEY: return kind->key_width;
+    case EXTENT_QUERY_NORM: return kind->key_width * (config->norms_rows ? kind->n_heads : 1);
+    case EXTENT_KEY_NORM: return kind->key_width * (config->norms_rows ? kind->n_kv_heads : 1);
     case EXTENT_MLP: return kind->n_feed_forward;
     case EXTENT_RANK: return kind->latent.rank;
     case EXTENT_QUERY_RANK: return kind->latent.query_rank;

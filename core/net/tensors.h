@@ -28,6 +28,8 @@ typedef enum slot_extent {
   EXTENT_SUMS,    /* H·v: what attention gives */
   EXTENT_HEADS,   /* outputs of all heads */
   EXTENT_KEY,     /* k */
+  EXTENT_QUERY_NORM, /* k, or H·k where queries are normed over all heads */
+  EXTENT_KEY_NORM,   /* k, or g·k */
   EXTENT_MLP,     /* I */
   EXTENT_RANK,        /* of the cached latent */
   EXTENT_QUERY_RANK,  /* of the queries' latent */

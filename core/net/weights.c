@@ -222,15 +222,35 @@ static void ignore(tensor_binder *binder, size_t n, const tensor_slot *slot) {
   find(binder, name.text, false);
 }
 
+/* ffn_up may hold the rows of the gate, and then those of up: where there is no ffn_gate, and it
+ * has as many rows. False when it does not. */
+static bool bind_fused_gate(tensor_binder *binder, size_t n, layer_weights *layer) {
+  const onekv_config *config = binder->config;
+  size_t n_rows = config_kind(config, n)->n_feed_forward;
+  const gguf_tensor *both = gguf_find_tensor(binder->file, layer_name(n, "ffn_up.weight").text);
+  bool is_fused = config->is_gated && both != NULL && both->n_rows == 2 * n_rows &&
+                  gguf_find_tensor(binder->file, layer_name(n, "ffn_gate.weight").text) == NULL;
+  if (!is_fused || binder->status != ONEKV_OK) return false;
+  find(binder, layer_name(n, "ffn_up.weight").text, true);
+  check_shape(binder, both, 2 * n_rows, config->n_embedding);
+  if (binder->status != ONEKV_OK) return true;
+  layer->gate = bind_factor(binder, both, 0, n_rows);
+  layer->up = bind_factor(binder, both, n_rows, n_rows);
+  return true;
+}
+
 static void bind_layer(tensor_binder *binder, size_t n, layer_weights *layer) {
   slot_list list = layer_slots();
   memset(layer, 0, sizeof *layer);
   bool is_fused = bind_fused_projections(binder, n, layer);
+  bool has_gate = bind_fused_gate(binder, n, layer);
   for (size_t i = 0; i < list.n && binder->status == ONEKV_OK; i++) {
     const tensor_slot *slot = &list.slots[i];
     bool is_bound = is_fused && (slot->field == offsetof(layer_weights, query) ||
                                  slot->field == offsetof(layer_weights, key) ||
                                  slot->field == offsetof(layer_weights, value));
+    if (has_gate && (slot->field == offsetof(layer_weights, gate) ||
+                     slot->field == offsetof(layer_weights, up))) continue;
     if (is_bound) continue;
     if (!slot_applies(slot->when, binder->config, n)) {
       bool is_spare = binder->config->cached_by[n] != n && slot_is_of_cache(slot->when);
@@ -284,8 +304,8 @@ onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
   plan->kernels = kernels;
   plan->packs = packs;
   plan->n_tensors = file->n_tensors;
-  /* A fused projection becomes three pieces, its bias too. */
-  plan->n_pieces_max = file->n_tensors + 4 * config->n_layers;
+  /* A fused projection becomes three pieces, its bias too; a fused gate two. */
+  plan->n_pieces_max = file->n_tensors + 5 * config->n_layers;
   plan->pieces = memory_take(memory, MEMORY_TABLES, plan->n_pieces_max * sizeof *plan->pieces);
   plan->is_used = memory_take(memory, MEMORY_TABLES, plan->n_tensors * sizeof *plan->is_used);
   if (plan->pieces == NULL || plan->is_used == NULL) {

@@ -1,0 +1,102 @@
+// Files of every published family with one tensor missing, of another shape, or too many, and files
+// of experts: each is refused with the name of what is wrong.
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import test from 'node:test';
+import { readGguf } from '../../dist/src/bench/gguf-reader.js';
+import { goldenFolder, goldenPath, withEngine } from './support.mjs';
+
+const names = Object.keys(JSON.parse(readFileSync(`${goldenFolder}families.json`, 'utf8')));
+const bytesOf = (name) => new Uint8Array(readFileSync(goldenPath(name)));
+
+function u64(value) {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(value), true);
+  return bytes;
+}
+
+const u32 = (value) => u64(value).subarray(0, 4);
+const text = (value) => [u64(value.length), new TextEncoder().encode(value)];
+const join = (...parts) => new Uint8Array(Buffer.concat(parts.flat()));
+const padded = (bytes, to = 32) => join(bytes, new Uint8Array(-bytes.length & (to - 1)));
+
+/** The file with a change to the bytes of a tensor's entry, which `change` gets as a view. */
+function changed(bytes, tensor, change) {
+  const copy = bytes.slice();
+  const dimensionsAt = tensor.typeAt - 8 * tensor.dimensions.length;
+  change(new DataView(copy.buffer), dimensionsAt, dimensionsAt - 4 - tensor.name.length);
+  return copy;
+}
+
+/** One column less. */
+const narrower = (view, dimensionsAt) =>
+  view.setBigUint64(dimensionsAt, view.getBigUint64(dimensionsAt, true) - 1n, true);
+/** Another name. */
+const renamed = (view, _, nameAt) => view.setUint8(nameAt, 'x'.charCodeAt(0));
+
+/** The file with a vector of 8 more. */
+function withTensor(bytes, name) {
+  const { tensors, headerBytes } = readGguf(bytes);
+  const behind = Math.max(...tensors.map(({ typeAt }) => typeAt)) + 12;
+  const data = padded(bytes.subarray(headerBytes));
+  const head = join(bytes.subarray(0, 8), u64(tensors.length + 1), bytes.subarray(16, behind),
+    text(name), u32(1), u64(8), u32(0), u64(data.length));
+  return join(padded(head), data, new Uint8Array(32));
+}
+
+/** The file with one key more, an integer. */
+function withKey(bytes, key, value) {
+  const { headerBytes } = readGguf(bytes);
+  const keys = new DataView(bytes.buffer).getBigUint64(16, true);
+  const head = join(bytes.subarray(0, 16), u64(keys + 1n), text(key), u32(4), u32(value),
+    bytes.subarray(24, headerBytes));
+  return join(padded(head), bytes.subarray(headerBytes));
+}
+
+function architectureOf(bytes) {
+  const file = Buffer.from(bytes);
+  const at = file.indexOf('general.architecture') + 'general.architecture'.length + 4;
+  return file.toString('utf8', at + 8, at + 8 + Number(file.readBigUInt64LE(at)));
+}
+
+test('there are files of each family', () => {
+  assert.ok(names.length >= 16);
+});
+
+// OLMo 3 says that it is an olmo2, with a window: without it the text would be another.
+test('a window where the architecture has none is refused; one of the whole context is not',
+  () => withEngine({}, (engine) => {
+    for (const [name, key] of [['olmo2-gqa', 'olmo2'], ['smollm3-tied', 'smollm3']]) {
+      const windowed = (positions) =>
+        withKey(bytesOf(name), `${key}.attention.sliding_window`, positions);
+      const message = new RegExp(`key ${key}\\.attention\\.sliding_window: found 8, expected none`);
+      assert.throws(() => engine.openLoader({}).feed(windowed(8)),
+        { code: 'UNSUPPORTED_MODEL', message });
+      engine.openLoader({}).feed(windowed(4096));
+    }
+  }));
+
+for (const name of names) {
+  test(`${name}: a tensor too few, narrow, too many; experts`, () => withEngine({}, (engine) => {
+    const bytes = bytesOf(name);
+    const refused = (file, code, message) => {
+      const loader = engine.openLoader({});
+      assert.throws(() => loader.feed(file), { code, message });
+      loader.destroy?.();
+    };
+    const isOfInterest = (tensor) => /^(blk\.0\.|[^b])/.test(tensor.name);
+    const tensors = readGguf(bytes).tensors.filter(isOfInterest);
+    assert.ok(tensors.length >= 9);
+    for (const tensor of tensors) {
+      // Of a matrix that stands for several, the first of these is said to be missing.
+      refused(changed(bytes, tensor, renamed), /^(MISSING_TENSOR|UNKNOWN_TENSOR|BAD_KEY)$/,
+        /tensor (x?\w+|[bx]lk\.0\.\w+)\.weight is (missing|not used)/);
+      refused(changed(bytes, tensor, narrower), /^BAD_TENSOR$/, new RegExp(tensor.name));
+    }
+    refused(withTensor(bytes, 'blk.0.attn_sinks.weight'), /^UNKNOWN_TENSOR$/, /blk\.0\.attn_sinks/);
+    // A file that says that all its layers are dense may name experts, which none of them has.
+    if (Buffer.from(bytes).includes('leading_dense_block_count')) return;
+    refused(withKey(bytes, `${architectureOf(bytes)}.expert_count`, 4), /^UNSUPPORTED_MODEL$/,
+      /found 4 experts.*mixtures of experts \(MoE\) are not supported/);
+  }));
+}
