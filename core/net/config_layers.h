@@ -6,8 +6,8 @@
 #include "core/net/config_keys.h"
 
 /* The kinds of the layers, from the first, which holds what they have in common: those without a
- * window come first. Layers without positions are of kinds of their own. Also whose cache each layer
- * reads. A window is refused where the architecture has none. Keys: feed_forward_length and
+ * window come first. Layers without positions are of kinds of their own. Also whose cache each
+ * layer reads. A window is refused where the architecture has none. Keys: feed_forward_length and
  * attention.head_count_kv as arrays, attention.sliding_window, .sliding_window_pattern,
  * .key_length_swa, .value_length_swa and .shared_kv_layers, rope.dimension_count_swa and
  * .freq_base_swa. */
