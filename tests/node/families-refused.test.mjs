@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import test from 'node:test';
 import { readGguf } from '../../dist/src/bench/gguf-reader.js';
-import { goldenFolder, goldenPath, withEngine } from './support.mjs';
+import { goldenFolder, goldenPath, loadSync, withEngine, withKeys } from './support.mjs';
 
 const names = Object.keys(JSON.parse(readFileSync(`${goldenFolder}families.json`, 'utf8')));
 const bytesOf = (name) => new Uint8Array(readFileSync(goldenPath(name)));
@@ -44,15 +44,6 @@ function withTensor(bytes, name) {
   return join(padded(head), data, new Uint8Array(32));
 }
 
-/** The file with one key more, an integer. */
-function withKey(bytes, key, value) {
-  const { headerBytes } = readGguf(bytes);
-  const keys = new DataView(bytes.buffer).getBigUint64(16, true);
-  const head = join(bytes.subarray(0, 16), u64(keys + 1n), text(key), u32(4), u32(value),
-    bytes.subarray(24, headerBytes));
-  return join(padded(head), bytes.subarray(headerBytes));
-}
-
 function architectureOf(bytes) {
   const file = Buffer.from(bytes);
   const at = file.indexOf('general.architecture') + 'general.architecture'.length + 4;
@@ -68,12 +59,24 @@ test('a window where the architecture has none is refused; one of the whole cont
   () => withEngine({}, (engine) => {
     for (const [name, key] of [['olmo2-gqa', 'olmo2'], ['smollm3-tied', 'smollm3']]) {
       const windowed = (positions) =>
-        withKey(bytesOf(name), `${key}.attention.sliding_window`, positions);
+        withKeys(goldenPath(name), [[`${key}.attention.sliding_window`, 'u32', positions]]);
       const message = new RegExp(`key ${key}\\.attention\\.sliding_window: found 8, expected none`);
       assert.throws(() => engine.openLoader({}).feed(windowed(8)),
         { code: 'UNSUPPORTED_MODEL', message });
-      engine.openLoader({}).feed(windowed(4096));
+      loadSync(engine, windowed(4096)).destroy();
     }
+  }));
+
+test('a temperature of long texts without RoPE counts lengths of the context', () =>
+  withEngine({}, (engine) => {
+    const file = withKeys(goldenPath('ministral3-short'),
+      [['onekv.position.encoding', 'string', 'none']]);
+    const model = loadSync(engine, file);
+    const session = model.openSession();
+    session.append([1, 2, 3]);
+    assert.ok(session.logits().every(Number.isFinite));
+    session.destroy();
+    model.destroy();
   }));
 
 for (const name of names) {
@@ -96,7 +99,8 @@ for (const name of names) {
     refused(withTensor(bytes, 'blk.0.attn_sinks.weight'), /^UNKNOWN_TENSOR$/, /blk\.0\.attn_sinks/);
     // A file that says that all its layers are dense may name experts, which none of them has.
     if (Buffer.from(bytes).includes('leading_dense_block_count')) return;
-    refused(withKey(bytes, `${architectureOf(bytes)}.expert_count`, 4), /^UNSUPPORTED_MODEL$/,
+    const experts = [`${architectureOf(bytes)}.expert_count`, 'u32', 4];
+    refused(withKeys(goldenPath(name), [experts]), /^UNSUPPORTED_MODEL$/,
       /found 4 experts.*mixtures of experts \(MoE\) are not supported/);
   }));
 }
