@@ -78,7 +78,6 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
     case EXTENT_VALUES: return kind->n_kv_heads * kind->value_width;
     case EXTENT_SUMS: return kind->n_heads * kind->value_width;
     case EXTENT_HEADS: return kind->n_heads * kind_output_width(kind);
-    case EXTENT_KEY: return kind->key_width;
     case EXTENT_QUERY_NORM: return kind->key_width * (config->norms_rows ? kind->n_heads : 1);
     case EXTENT_KEY_NORM: return kind->key_width * (config->norms_rows ? kind->n_kv_heads : 1);
     case EXTENT_MLP: return kind->n_feed_forward;

@@ -27,7 +27,6 @@ typedef enum slot_extent {
   EXTENT_VALUES,  /* g·v */
   EXTENT_SUMS,    /* H·v: what attention gives */
   EXTENT_HEADS,   /* outputs of all heads */
-  EXTENT_KEY,     /* k */
   EXTENT_QUERY_NORM, /* k, or H·k where queries are normed over all heads */
   EXTENT_KEY_NORM,   /* k, or g·k */
   EXTENT_MLP,     /* I */

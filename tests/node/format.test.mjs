@@ -73,7 +73,7 @@ test('keys: what core reads is documented, and nothing else', () => {
 /** How the page writes an extent of core/net/tensors.h. */
 const extents = {
   D: ['d'], QUERIES: ['H·h', 'H·(n+r)'], KEYS: ['g·h', 'R+r'], VALUES: ['g·h'],
-  HEADS: ['H·h', 'H·v'], KEY: ['h'], MLP: ['I'], CONTEXT: ['P'], VOCABULARY: ['V'],
+  HEADS: ['H·h', 'H·v'], MLP: ['I'], CONTEXT: ['P'], VOCABULARY: ['V'],
   FEATURES: ['F'], OUTPUTS: ['V or C'], PAIRS: ['rotated/2'], ONE: ['1'],
   QUERY_NORM: ['h'], KEY_NORM: ['h'],
   RANK: ['R'], QUERY_RANK: ['q'], PLAIN: ['n'], LATENT_KEYS: ['H·R'], LATENT_ALL: ['H·(n+v)'],
