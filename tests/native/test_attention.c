@@ -171,7 +171,7 @@ static void run(fixture *f, onekv_pool *pool, const sequence_slice *slices, size
   memset(scratch, 0xff, n_floats * sizeof *scratch); /* NaN: nothing is read before it is set */
   size_t row = f->kind->n_heads * f->kind->key_width;
   attention_call call = {&f->config, &f->kernels, f->kind, rotates_at_read(f) ? &f->rope : NULL,
-                         slices, n_slices, LAYER, 0.2f, f->bias, f->norm,
+                         slices, n_slices, LAYER, 0.2f, f->bias, NULL, f->norm,
                          f->queries + first * row, out, scratch};
   attention(pool, &call);
   free(scratch);
