@@ -56,10 +56,11 @@ function variants() {
       bytes(row.cache_bytes_per_token_f16), row.seeds]));
 }
 
-/** Bytes of the cache of the paper's models, by variant; an asterisk: computed. */
+/** Bytes of the cache of the paper's smaller model, by variant. */
 function memory() {
   const { rows } = readJson(`${results}/memory-paper.json`);
-  const models = [...new Set(rows.map((row) => row.model))].filter((name) => / q8_0$/.test(name));
+  const models = [...new Set(rows.map((row) => row.model))]
+    .filter((name) => /-300M .*q8_0$/.test(name));
   return table(['', '2 Ki tokens, f16', '32 Ki, f16', 'of QKV', 'the paper at 32K', '32 Ki, i8'],
     models.map((model) => {
       const find = (cacheType, name) => rows.find((row) => row.model === model &&
@@ -71,7 +72,7 @@ function memory() {
       const printed = paperCaches.find((cache) =>
         `${cache.shape} ${cache.projection} ${headsName(headsOf(shape), cache.kvHeads)} q8_0` ===
         model);
-      const cell = (found) => bytes(found.median) + (found.computed ? ' *' : '');
+      const cell = (found) => bytes(found.median);
       const long = [find('f16', 'cache of 32768'), find('i8', 'cache of 32768')].map(cell);
       return [model.replace(/^paper-| q8_0$/g, ''), cell(find('f16', 'cache of 2048')), long[0],
         part === 1 ? '1' : `1/${Math.round(part)}`, paperCell(printed), long[1]];
@@ -110,9 +111,9 @@ function peers() {
 
 const speeds = ['prefill 128', 'prefill after 1024', 'prefill after 16384', 'decode after 128',
   'decode after 1024', 'decode after 16384'];
-const isTwin = (row) => / (QKV MHA|Q-K=V MQA) /.test(row.model);
+const isTwin = (row) => /^S (QKV MHA|Q-K=V MQA) /.test(row.model);
 
-/** Speed in each engine, f16 cache, at the highest number of threads and SIMD level. */
+/** Speed of the smaller pair in each engine: f16 cache, most threads, highest SIMD level. */
 function speed() {
   // all.json is what `npx onekv bench all --save tests/bench/results/all` writes.
   const reports = jsonFiles(results, /^(browser-.*|all)\.json$/).map((report) =>

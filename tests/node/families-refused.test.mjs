@@ -28,9 +28,11 @@ function changed(bytes, tensor, change) {
   return copy;
 }
 
-/** One column less. */
-const narrower = (view, dimensionsAt) =>
-  view.setBigUint64(dimensionsAt, view.getBigUint64(dimensionsAt, true) - 1n, true);
+/** One column less; of a single number two. */
+function narrower(view, dimensionsAt) {
+  const columns = view.getBigUint64(dimensionsAt, true);
+  view.setBigUint64(dimensionsAt, columns === 1n ? 2n : columns - 1n, true);
+}
 /** Another name. */
 const renamed = (view, _, nameAt) => view.setUint8(nameAt, 'x'.charCodeAt(0));
 
