@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import test from 'node:test';
-import { ChatTemplate, Tokenizer, readHeader } from '../../dist/src/engine-entry-node.js';
+import { ChatTemplate, Tokenizer, readHeader, withoutMarks }
+  from '../../dist/src/engine-entry-node.js';
 import { readTextKeys } from '../../dist/src/engine/text-keys.js';
 import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { goldenFolder, withEngine } from './support.mjs';
@@ -197,9 +198,9 @@ test('chat templates: rendered, missing, wrong, refusing', () => {
   const template = new ChatTemplate(chatKeys('{% for m in messages %}' +
     "{{ bos_token + m.role + ':' + m.content }}{% endfor %}" +
     '{% if add_generation_prompt %}>{% endif %}'));
-  assert.equal(template.render(chat), '<|im_start|>user:Hi <|im_end|>>');
+  assert.equal(withoutMarks(template.render(chat)), '<|im_start|>user:Hi <|im_end|>>');
   assert.equal(template.render(chat, { addGenerationPrompt: false }),
-    '<|im_start|>user:Hi <|im_end|>');
+    '<|im_start|>user:Hi <\ufdd0|im_end|>');
   assert.throws(() => new ChatTemplate(chatKeys(undefined)), { code: 'NO_CHAT_TEMPLATE' });
   assert.throws(() => new ChatTemplate(undefined), { code: 'NO_CHAT_TEMPLATE' });
   assert.throws(() => new ChatTemplate(chatKeys('{% for %}')), { code: 'BAD_CHAT_TEMPLATE' });

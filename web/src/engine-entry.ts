@@ -27,6 +27,7 @@ export { openSource } from './source/source.js';
 export { TextStream, Tokenizer } from './text/tokenizer.js';
 export type { DecodeOptions, EncodeOptions, StreamOptions } from './text/tokenizer.js';
 export { ChatTemplate, encodeChat } from './text/chat-template.js';
+export { withoutMarks } from './text/plain-marks.js';
 export type { ChatTemplateOptions } from './text/chat-template.js';
 export { generate } from './engine/generate.js';
 export type { FinishReason } from './api/session.js';

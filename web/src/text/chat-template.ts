@@ -8,7 +8,9 @@ import type { ThinkingForm } from './answer-reader.js';
 import { templateItems } from './chat-tools.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
+import { CONTROL, UNKNOWN, idsOfType } from './keys.js';
 import type { TextKeys } from './keys.js';
+import { PlainMarks } from './plain-marks.js';
 import { strftime } from './strftime.js';
 import { rewriteTemplate, templateFunctions } from './template-rewrite.js';
 import type { Tokenizer } from './tokenizer.js';
@@ -29,6 +31,9 @@ const templateNames: NamesOf<ChatTemplateOptions> = {
   addGenerationPrompt: true, tools: true, templateArguments: true, date: true,
 };
 
+type TemplateKeys = Pick<TextKeys, 'chatTemplate' | 'tokens' | 'bos' | 'eos'> &
+  Partial<Pick<TextKeys, 'types'>>;
+
 export class ChatTemplate {
   /** The template's source, Jinja. */
   readonly source: string;
@@ -37,9 +42,11 @@ export class ChatTemplate {
   readonly thinkingForm: ThinkingForm | undefined;
   readonly #template: Template;
   readonly #tokens: Record<string, string>;
+  readonly #marks: PlainMarks;
+  readonly #assistantMarks: PlainMarks;
 
   /** Errors: NO_CHAT_TEMPLATE (plain prompts still work), BAD_CHAT_TEMPLATE. */
-  constructor(keys: Pick<TextKeys, 'chatTemplate' | 'tokens' | 'bos' | 'eos'> | undefined) {
+  constructor(keys: TemplateKeys | undefined) {
     if (keys?.chatTemplate === undefined) {
       throw new OneKVError('NO_CHAT_TEMPLATE', 'the file has no tokenizer.chat_template: it is ' +
         'not a chat model, or its template has to be given; plain prompts work');
@@ -49,6 +56,9 @@ export class ChatTemplate {
     this.thinkingForm = thinkingFormOf(this.source);
     const text = (id: number | undefined) => (id === undefined ? '' : keys.tokens[id] ?? '');
     this.#tokens = { bos_token: text(keys.bos), eos_token: text(keys.eos) };
+    this.#marks = new PlainMarks(idsOfType(keys, CONTROL, UNKNOWN).map(text));
+    // What a model thought may be a part of what it said.
+    this.#assistantMarks = this.#marks.without(Object.values(this.thinkingForm ?? {}));
     try {
       // Jinja reads every end of a line as \n.
       this.#template = new Template(this.source.replace(/\r\n?/g, '\n'));
@@ -58,13 +68,18 @@ export class ChatTemplate {
     }
   }
 
-  /** The prompt as text, to be encoded with `special: true`. Error: BAD_CHAT_TEMPLATE with the
-   * template's own words, where it refuses the messages. */
+  /**
+   * The prompt as text, for encodeChat: what messages and tools say is marked (plain-marks.ts)
+   * where it reads as a control token, and is not one. Error: BAD_CHAT_TEMPLATE with the
+   * template's own words, where it refuses the messages.
+   */
   render(messages: readonly ChatMessage[], options: ChatTemplateOptions = {}): string {
-    const { tools = [] } = checkOptions('render', options, templateNames);
+    const tools = this.#marks.markAll(checkOptions('render', options, templateNames).tools ?? []);
+    const marked = messages.map((message) => ({ ...this.#marks.markAll(message),
+      content: this.mark(message.content, message.role) }));
     const items = (hasSystem: boolean) => ({
       ...options.templateArguments,
-      ...templateItems(this.source, messages, tools, hasSystem),
+      ...templateItems(this.source, marked, tools, hasSystem),
       add_generation_prompt: options.addGenerationPrompt ?? true,
     });
     const date = options.date ?? new Date();
@@ -77,7 +92,12 @@ export class ChatTemplate {
     }
   }
 
-  /** The same of the template's own variables. */
+  /** What somebody of that role says, as `render` writes it. */
+  mark(content: string, role: string): string {
+    return (role === 'assistant' ? this.#assistantMarks : this.#marks).mark(content);
+  }
+
+  /** The same of the template's own variables, without marks. */
   renderItems(items: object, date = new Date()): string {
     try {
       return this.#template.render({ ...items, ...this.#tokens, ...templateFunctions,
@@ -87,6 +107,24 @@ export class ChatTemplate {
     }
   }
 
+  /** The text that encodeChat takes for these tokens of an answer; `continues`: others stand before
+   * them. */
+  written(tokenizer: Tokenizer, ids: Iterable<number>, continues: boolean): string {
+    const stream = tokenizer.stream({ special: true, continues });
+    let text = '';
+    let plain = '';
+    for (const id of ids) {
+      const shown = stream.push(id);
+      if (tokenizer.isControl(id)) {
+        text += this.mark(plain, 'assistant') + shown;
+        plain = '';
+      } else {
+        plain += shown;
+      }
+    }
+    return text + this.mark(plain + stream.end(), 'assistant');
+  }
+
   #bad(error: unknown): OneKVError {
     if (error instanceof OneKVError) return error;
     return new OneKVError('BAD_CHAT_TEMPLATE', `tokenizer.chat_template: ${reasonOf(error)}`,
@@ -94,10 +132,10 @@ export class ChatTemplate {
   }
 }
 
-/** A rendered chat as tokens. The beginning-of-text token is added where the file asks for it,
- * unless the template has written it already. */
-export function encodeChat(tokenizer: Tokenizer, text: string): number[] {
+/** A rendered chat, or its end (`continues`), as tokens. The beginning-of-text token is added where
+ * the file asks for it, unless the template has written it already. */
+export function encodeChat(tokenizer: Tokenizer, text: string, continues = false): number[] {
   const bos = tokenizer.bos === undefined ? undefined : tokenizer.textOf(tokenizer.bos);
-  const begin = bos === undefined || !text.startsWith(bos);
-  return tokenizer.encode(text, { special: true, begin });
+  const begin = !continues && (bos === undefined || !text.startsWith(bos));
+  return tokenizer.encode(text, { special: true, marked: true, begin });
 }

@@ -28,3 +28,12 @@ export interface TextKeys {
   stripAccents: boolean | undefined;
   chatTemplate: string | undefined;
 }
+
+/** Token types as GGUF numbers them. */
+export const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4;
+
+/** Ids of these types, in order. */
+export function idsOfType({ tokens, types }: Pick<TextKeys, 'tokens'> &
+  Partial<Pick<TextKeys, 'types'>>, ...wanted: readonly number[]): number[] {
+  return tokens.flatMap((_, id) => (wanted.includes(types?.[id] ?? 1) ? [id] : []));
+}

@@ -1,5 +1,6 @@
 // The kinds of tokenizers, as the tokenizer.json that the models of each kind publish.
 import { OneKVError } from '../api/errors.js';
+import { CONTROL, idsOfType } from './keys.js';
 import type { TextKeys } from './keys.js';
 import { type PreTokenizer, preTokenizers } from './pre-tokenizers.js';
 
@@ -23,9 +24,13 @@ function unsupported(key: string, found: unknown, known: string[]): OneKVError {
     `tokenizer.ggml.${key}: found ${JSON.stringify(found)}, expected ${known.join(', ')}`);
 }
 
-// fromEntries, not a literal: a token may be called __proto__.
-const vocabularyOf = (tokens: string[]) =>
-  Object.fromEntries(tokens.map((token, id) => [token, id]));
+/** Without control tokens: no text is one by itself. fromEntries, not a literal: a token may be
+ * called __proto__. */
+function vocabularyOf(keys: TextKeys, unknown = keys.unknown): Record<string, number> {
+  const controls = new Set(idsOfType(keys, CONTROL));
+  return Object.fromEntries(keys.tokens.flatMap((token, id) =>
+    (controls.has(id) && id !== unknown ? [] : [[token, id]])));
+}
 
 const isPair = (merge: string) => merge.split(' ').length === 2 && !/^ | $/.test(merge);
 
@@ -62,7 +67,7 @@ function byteLevelBpe(keys: TextKeys): PipelineFile {
       decoder: null,
       model: {
         type: 'BPE',
-        vocab: vocabularyOf(keys.tokens),
+        vocab: vocabularyOf(keys),
         merges: mergesOf(keys),
         ignore_merges: ignoresMerges,
       },
@@ -83,7 +88,7 @@ function markedBpe(keys: TextKeys): PipelineFile {
       post_processor: null,
       decoder: null,
       model: {
-        type: 'BPE', vocab: vocabularyOf(keys.tokens), merges: mergesOf(keys), byte_fallback: true,
+        type: 'BPE', vocab: vocabularyOf(keys), merges: mergesOf(keys), byte_fallback: true,
       },
     },
     config: {},
@@ -113,7 +118,7 @@ function wordPiece(keys: TextKeys): PipelineFile {
       post_processor: null,
       decoder: null,
       model: {
-        type: 'WordPiece', vocab: vocabularyOf(tokens), unk_token: tokens[unknown] ?? null,
+        type: 'WordPiece', vocab: vocabularyOf(keys, unknown), unk_token: tokens[unknown] ?? null,
         continuing_subword_prefix: '', max_input_chars_per_word: 101,
       },
     },
@@ -121,29 +126,32 @@ function wordPiece(keys: TextKeys): PipelineFile {
   };
 }
 
-/** Every pair of pieces that makes a piece, in the order in which SentencePiece would merge. */
-function mergesFromScores(tokens: string[], scores: number[]): [string, string][] {
-  const ids = new Map(tokens.map((token, id) => [token, id]));
+/** Every pair of pieces that makes a piece, in the order in which SentencePiece would merge;
+ * `pieces`: tokens that text can become. */
+function mergesFromScores(tokens: string[], scores: number[],
+  pieces: ReadonlySet<string>): [string, string][] {
   const merges: { pair: [string, string]; score: number }[] = [];
   tokens.forEach((token, id) => {
+    if (!pieces.has(token)) return;
     const score = scores[id] as number;
     const characters = Array.from(token);
     for (let at = 1; at < characters.length; at++) {
       const pair: [string, string] =
         [characters.slice(0, at).join(''), characters.slice(at).join('')];
-      if (pair.every((piece) => ids.has(piece))) merges.push({ pair, score });
+      if (pair.every((piece) => pieces.has(piece))) merges.push({ pair, score });
     }
   });
   return merges.sort((a, b) => b.score - a.score).map(({ pair }) => pair);
 }
 
 function sentencePiece(keys: TextKeys): PipelineFile {
-  const { tokens, scores, unknown } = keys;
+  const { tokens, scores, unknown = 0 } = keys;
   if (scores?.length !== tokens.length) {
     throw new OneKVError('UNSUPPORTED_TOKENIZER',
       `tokenizer.ggml.scores: found ${scores?.length ?? 'none'}, expected ${tokens.length}`);
   }
   const prefix = keys.addSpacePrefix ?? true;
+  const vocab = vocabularyOf(keys, unknown);
   return {
     tokenizer: {
       added_tokens: [],
@@ -157,9 +165,9 @@ function sentencePiece(keys: TextKeys): PipelineFile {
       decoder: null,
       model: {
         type: 'BPE',
-        vocab: vocabularyOf(tokens),
-        merges: mergesFromScores(tokens, scores),
-        unk_token: tokens[unknown ?? 0] ?? null,
+        vocab,
+        merges: mergesFromScores(tokens, scores, new Set(Object.keys(vocab))),
+        unk_token: tokens[unknown] ?? null,
         byte_fallback: true,
       },
     },

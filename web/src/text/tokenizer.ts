@@ -11,10 +11,9 @@ import { OneKVError, reasonOf } from '../api/errors.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { SPACE_MARK, kindOf } from './tokenizer-kinds.js';
+import { CONTROL, UNKNOWN, USER_DEFINED, idsOfType } from './keys.js';
 import type { TextKeys } from './keys.js';
-
-/** Token types as GGUF numbers them. */
-const UNKNOWN = 2, CONTROL = 3, USER_DEFINED = 4;
+import { escapeForPattern, unmarkedEnd, withoutMarks } from './plain-marks.js';
 
 /** How models write the end of a text or turn; files often name only one of those they have. */
 const endings = ['<|im_end|>', '<|eot_id|>', '<|end_of_text|>', '<|endoftext|>', '<|end|>',
@@ -25,6 +24,9 @@ export interface EncodeOptions {
   /** Text of control tokens ("<|im_end|>") stands for them; default false: it is plain text, as
    * it must be for what users write. User-defined tokens are found in any case. */
   special?: boolean | undefined;
+  /** The text is marked (plain-marks.ts): what is marked does not stand for a control token, with
+   * `special` either; default false. */
+  marked?: boolean | undefined;
   /** Puts the beginning-of-text token in front where the file says so; default true. */
   begin?: boolean | undefined;
   /** Puts the separator or end-of-text token behind where the file says so, as texts to embed
@@ -32,7 +34,9 @@ export interface EncodeOptions {
   end?: boolean | undefined;
 }
 
-const encodeNames: NamesOf<EncodeOptions> = { special: true, begin: true, end: true };
+const encodeNames: NamesOf<EncodeOptions> = {
+  special: true, marked: true, begin: true, end: true,
+};
 
 export interface DecodeOptions {
   /** Shows the text of control tokens too; default false. */
@@ -59,10 +63,6 @@ function byteOfCharacter(): Map<string, number> {
   return map;
 }
 
-function escapeForPattern(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&');
-}
-
 export class Tokenizer {
   /** Tokens that the vocabulary has. */
   readonly size: number;
@@ -81,6 +81,7 @@ export class Tokenizer {
   readonly #control: ReadonlySet<number>;
   readonly #literal: ReadonlySet<number>;
   readonly #anySpecial: RegExp | undefined;
+  readonly #unmarked: RegExp | undefined;
   readonly #userDefined: RegExp | undefined;
   readonly #bytes = byteOfCharacter();
   readonly #encoder = new TextEncoder();
@@ -106,14 +107,14 @@ export class Tokenizer {
     this.addsBos = this.bos !== undefined && addsBos;
     this.last = addsSeparator ? this.#checkId('seperator_token_id', keys.separator)
       : keys.addEos ? this.#checkId('eos_token_id', keys.eos) : undefined;
-    const ofType = (...types: number[]) => keys.tokens.flatMap((_, id) =>
-      (types.includes(keys.types?.[id] ?? 1) ? [id] : []));
-    this.#control = new Set(ofType(CONTROL, UNKNOWN));
-    this.#literal = new Set([...this.#control, ...ofType(USER_DEFINED)]);
+    const userDefined = new Set(idsOfType(keys, USER_DEFINED));
+    this.#control = new Set(idsOfType(keys, CONTROL, UNKNOWN));
+    this.#literal = new Set([...this.#control, ...userDefined]);
     this.#ids = new Map(keys.tokens.map((token, id) => [token, id]));
     this.#unitsMost = this.#findUnitsMost();
     this.#anySpecial = this.#pattern(this.#literal);
-    this.#userDefined = this.#pattern(new Set(ofType(USER_DEFINED)));
+    this.#unmarked = this.#pattern(this.#literal, unmarkedEnd);
+    this.#userDefined = this.#pattern(userDefined);
     try {
       this.#pipeline = new Pipeline(pipeline.tokenizer, pipeline.config);
     } catch (error) {
@@ -153,26 +154,26 @@ export class Tokenizer {
     return 4 * longest;
   }
 
-  /** Finds the longest of these tokens' texts at each place. */
-  #pattern(ids: ReadonlySet<number>): RegExp | undefined {
+  /** Finds the longest of these tokens' texts at each place; `end`: what is to follow it. */
+  #pattern(ids: ReadonlySet<number>, end = ''): RegExp | undefined {
     const texts = [...ids].map((id) => this.#keys.tokens[id] as string).filter(Boolean);
     if (texts.length === 0) return undefined;
     texts.sort((a, b) => b.length - a.length);
-    return new RegExp(`(${texts.map(escapeForPattern).join('|')})`, 'u');
+    return new RegExp(`(${texts.map(escapeForPattern).join('|')})${end}`, 'u');
   }
 
   /** Text to ids. Bytes that the vocabulary lacks and has no token for are left out. */
   encode(text: string, options: EncodeOptions = {}): number[] {
-    const { special = false, begin = true, end = false } =
+    const { special = false, marked = false, begin = true, end = false } =
       checkOptions('encode', options, encodeNames);
     const ids = begin && this.addsBos ? [this.bos as number] : [];
-    const pattern = special ? this.#anySpecial : this.#userDefined;
+    const pattern = !special ? this.#userDefined : marked ? this.#unmarked : this.#anySpecial;
     // Every second part is a special token's text.
     const parts = pattern === undefined ? [text] : text.split(pattern);
     parts.forEach((part, i) => {
       if (part === '') return;
       if (i % 2 === 1) ids.push(this.#ids.get(part) as number);
-      else for (const id of this.#encodePlain(part)) ids.push(id);
+      else for (const id of this.#encodePlain(marked ? withoutMarks(part) : part)) ids.push(id);
     });
     if (end && this.last !== undefined) ids.push(this.last);
     return ids;

@@ -12,6 +12,7 @@
 //
 // A template that knows no tools gets hermes, explained in the system message (chat-tools.ts).
 import { invalidArgument } from '../api/errors.js';
+import { plainObject } from '../api/json.js';
 import type { ToolCall, ToolDeclaration } from '../api/tools.js';
 import { schemaRule, listOf, quoted, schemaOf } from './tool-grammar.js';
 import { readPython, writePython } from './tool-python.js';
@@ -253,11 +254,9 @@ export function checkTools(tools: unknown): ToolDeclaration[] {
     if (description !== undefined && typeof description !== 'string') {
       throw invalidArgument(`tools[${i}].description`, description, 'text');
     }
-    if (inputSchema !== undefined && !isObject(inputSchema)) {
-      throw invalidArgument(`tools[${i}].inputSchema`, inputSchema, 'a JSON schema of an object');
-    }
     return { name, ...(description === undefined ? {} : { description }),
-      ...(inputSchema === undefined ? {} : { inputSchema }) };
+      ...(inputSchema === undefined ? {}
+        : { inputSchema: plainObject(`tools[${i}].inputSchema`, inputSchema) }) };
   });
 }
 

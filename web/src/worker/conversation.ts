@@ -187,10 +187,13 @@ export class Conversation {
     return pieces;
   }
 
+  #written(ids: Iterable<number>, continues: boolean): string {
+    return this.model.chatTemplate.written(this.model.tokenizer, ids, continues);
+  }
+
   #addTo(past: Past, { text, reasoning, calls, tokens }: Answer): void {
     if (!past.chat) return;
-    const raw = this.model.tokenizer.stream({ special: true, continues: true });
-    past.text += tokens.map((token) => raw.push(token)).join('') + raw.end();
+    past.text += this.#written(tokens, true);
     const known = past.ends.length === past.messages.length;
     past.messages.push({ role: 'assistant', content: text,
       ...(reasoning === '' ? {} : { reasoning }),
@@ -208,7 +211,7 @@ export class Conversation {
       this.#past.messages = messages.slice(0, kept);
       this.#past.ends = ends.slice(0, kept);
     }
-    this.#past.text = this.model.tokenizer.decode(this.session.tokens(), { special: true });
+    this.#past.text = this.#written(this.session.tokens(), false);
   }
 
   /** The same past on a session of its own. */

@@ -1,14 +1,16 @@
 // Messages as they come from a page or out of a snapshot: checked, and copied without other fields.
 import type { ChatMessage } from '../api/messages.js';
 import { invalidArgument } from '../api/errors.js';
+import { plainObject } from '../api/json.js';
 import type { ToolCall } from '../api/tools.js';
 
 const isText = (value: unknown): value is string => typeof value === 'string';
 
 function checkCall(call: unknown, name: string): ToolCall {
   const { id, name: tool, arguments: given } = (call ?? {}) as Partial<ToolCall>;
-  const isObject = typeof given === 'object' && given !== null && !Array.isArray(given);
-  if (isText(id) && isText(tool) && isObject) return { id, name: tool, arguments: given };
+  if (isText(id) && isText(tool)) {
+    return { id, name: tool, arguments: plainObject(`${name}.arguments`, given) };
+  }
   throw invalidArgument(name, call, '{ id, name, arguments }');
 }
 

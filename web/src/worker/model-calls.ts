@@ -10,6 +10,7 @@ import { checkTools } from '../text/tool-forms.js';
 import { toolAnswerOf } from './tool-answers.js';
 import { Engine } from '../engine/engine.js';
 import { OneKVError, invalidArgument } from '../api/errors.js';
+import { plainObject } from '../api/json.js';
 import { imageRows } from '../engine/image.js';
 import type { LoadOptions } from '../source/load.js';
 import { Model } from '../engine/model.js';
@@ -210,11 +211,14 @@ export class ModelHost {
     if (typeof input === 'object' && input !== null) {
       if ('messages' in input) {
         const { whole, prefix } = splitPrefix(checkMessages(input.messages));
-        const { tools = [], toolChoice, templateArguments } = options ?? {};
+        const { tools = [], toolChoice } = options ?? {};
+        const templateArguments = plainObject('templateArguments',
+          options?.templateArguments ?? {});
         const checked = checkTools(tools);
         const { opener = '' } = toolAnswerOf(model, checked, { toolChoice });
-        return encodeChat(model.tokenizer, model.chatTemplate.render(whole,
-          { tools: checked, templateArguments }) + prefix + opener);
+        const { chatTemplate } = model;
+        return encodeChat(model.tokenizer, chatTemplate.render(whole,
+          { tools: checked, templateArguments }) + chatTemplate.mark(prefix, 'assistant') + opener);
       }
       if ('text' in input && typeof input.text === 'string') {
         return model.tokenizer.encode(input.text, { special, begin: false });

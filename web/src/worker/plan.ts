@@ -72,7 +72,7 @@ export function planInput(start: Start, input: WireInput, answers: boolean, aski
   }
   if ('tokens' in input) {
     const ids = model.checkTokens(input.tokens);
-    const more = chat ? model.tokenizer.decode(ids, { special: true }) : '';
+    const more = chat ? model.chatTemplate.written(model.tokenizer, ids, length > 0) : '';
     return { keep: length, ids, messages: [...messages], text: text + more };
   }
   if (chat) return planChat(start, input, answers, asking, check);
@@ -96,7 +96,7 @@ function render({ model, settings }: Start, messages: readonly ChatMessage[],
 
 function planChat(start: Start, input: WireInput, answers: boolean, { opener = '' }: Asking,
   check: (text: string) => void): Plan {
-  const { model: { tokenizer }, past, length } = start;
+  const { model: { tokenizer, chatTemplate }, past, length } = start;
   const before = past.messages;
   const { whole, prefix } = splitPrefix('text' in input
     ? checkMessages([{ role: 'user', content: input.text }])
@@ -105,10 +105,10 @@ function planChat(start: Start, input: WireInput, answers: boolean, { opener = '
     throw invalidArgument('prefix', true, 'none: no answer follows');
   }
   const messages = [...before, ...whole];
-  const text = render(start, messages, answers) + prefix + opener;
+  const text = render(start, messages, answers) + chatTemplate.mark(prefix, 'assistant') + opener;
   check(text);
   const append = (more: string): Plan => {
-    const ids = tokenizer.encode(more, { special: true, begin: false });
+    const ids = encodeChat(tokenizer, more, true);
     return { keep: length, ids: Int32Array.from(ids), messages, text, prefix };
   };
   if (length > 0 && text.startsWith(past.text)) return append(text.slice(past.text.length));

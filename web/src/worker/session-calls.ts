@@ -2,6 +2,7 @@
 // does. Calls on one session come one at a time, which server.ts ensures.
 import { Conversation } from './conversation.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
+import { plainObject } from '../api/json.js';
 import { generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
 import { Grammars } from '../engine/grammar.js';
@@ -150,10 +151,8 @@ export class SessionHost {
     const sampling = pickSampling(options);
     const chat = asked ?? model.hasChatTemplate;
     if (typeof chat !== 'boolean') throw invalidArgument('chat', chat, 'a boolean');
-    const { templateArguments = {}, reasoning = 'separate', tools = [] } = options;
-    if (typeof templateArguments !== 'object' || templateArguments === null) {
-      throw invalidArgument('templateArguments', templateArguments, 'an object');
-    }
+    const { reasoning = 'separate', tools = [] } = options;
+    const templateArguments = plainObject('templateArguments', options.templateArguments ?? {});
     checkOneOf('reasoning', reasoning, reasoningModes);
     if (tools.length > 0 && !chat) {
       throw invalidArgument('tools', 'some', 'none: the session is not a chat');
