@@ -56,7 +56,7 @@ const names = ['open', 'load', 'estimate', 'memory', 'watchMemory', 'trim', 'tok
   'destroy', 'constructor', '__proto__', 'toString', '', 'Generate', 7, null, undefined];
 
 const keys = ['session', 'input', 'options', 'count', 'sampling', 'format', 'layer', 'head',
-  'bytes', 'tokens', 'text', 'messages', 'special', 'initial', 'chat', 'contextWindow',
+  'bytes', 'tokens', 'text', 'messages', 'special', 'begin', 'initial', 'chat', 'contextWindow',
   'contextBytes', 'overflow', 'temperature', 'topK', 'seed', 'logitBias', 'width', 'height',
   'data', 'source', 'store', 'threads', 'lock', 'maxTokens', 'stop', 'logprobs', 'constrained',
   'on', 'cacheType', '__proto__', 'length'];

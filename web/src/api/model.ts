@@ -37,6 +37,8 @@ export interface ModelEventMap {
 export interface TokenizeOptions extends SignalOptions {
   /** Text of control tokens stands for them; default false: it is plain text, and not shown. */
   special?: boolean | undefined;
+  /** Of plain text: it begins as the file says that texts do; default false. */
+  begin?: boolean | undefined;
   /** Of messages: as in SessionOptions and PromptOptions. */
   tools?: readonly Tool[] | undefined;
   toolChoice?: ToolChoice | undefined;
@@ -45,7 +47,7 @@ export interface TokenizeOptions extends SignalOptions {
 
 /** @internal */
 export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: true,
-  tools: true, toolChoice: true, templateArguments: true };
+  begin: true, tools: true, toolChoice: true, templateArguments: true };
 
 /** What a grammar library needs to know. */
 export interface Vocabulary {

@@ -6,6 +6,8 @@
 //     handle(new Request(...a)) });
 //
 //   GET  /v1/models             POST /v1/chat/completions     JSON, or with stream: true events
+//   GET  /v1/models/NAME        POST /v1/completions          the same
+//                               POST /v1/responses            the same (Open Responses)
 //
 // What is asked of another path is 404, by another method 405; an error is { error: { message,
 // type, code } } with status 400 (the request), 404 (the model) or 500 (here).
@@ -14,7 +16,7 @@ import { OneKVError, checkInteger, reasonOf } from '../api/errors.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { openai } from './openai.js';
-import type { ChatRequest, OpenAIClient } from './openai.js';
+import type { ChatRequest, Create, OpenAIClient, ResponseRequest, TextRequest } from './openai.js';
 
 export interface HandlerOptions {
   /** Idle sessions that are kept for each model; default 4. */
@@ -58,23 +60,24 @@ function errorOf(error: unknown): { status: number; body: object } {
   return { status, body: { error: { message: reasonOf(error), type, code, param: null } } };
 }
 
-/** Server-sent events. Leaving the response ends the answer. */
-function eventsOf(chunks: AsyncIterable<unknown>): Response {
+/** Server-sent events, named where the chunks have a type. Leaving the response ends the answer. */
+function eventsOf(chunks: AsyncIterable<{ type?: string }>): Response {
   const encoder = new TextEncoder();
   const iterator = chunks[Symbol.asyncIterator]();
   const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
     pull: async (controller) => {
-      const say = (text: string) => controller.enqueue(encoder.encode(`data: ${text}\n\n`));
+      const say = (text: string, type?: string) => controller.enqueue(encoder.encode(
+        `${type === undefined ? '' : `event: ${type}\n`}data: ${text}\n\n`));
       try {
         const { done, value } = await iterator.next();
         if (done !== true) {
-          say(JSON.stringify(value));
+          say(JSON.stringify(value), value.type);
           return;
         }
         say('[DONE]');
       } catch (error) {
         // The status has been sent: what is wrong is an event.
-        say(JSON.stringify(errorOf(error).body));
+        say(JSON.stringify({ type: 'error', ...errorOf(error).body }), 'error');
       }
       controller.close();
     },
@@ -129,21 +132,30 @@ export function createHandler(models: Readonly<Record<string, Model>>,
       `model: found ${String(name).slice(0, 80)}, expected ${[...clients.keys()].join(', ')}`);
   };
 
-  const complete = async (request: Request): Promise<Response> => {
-    const body = await bodyOf(request, most) as ChatRequest | null;
-    const { completions } = clientOf(body?.model).chat;
-    const { signal } = request;
-    // null and the like are refused by create, in its words.
-    return body?.stream === true
-      ? eventsOf(await completions.create({ ...body, stream: true }, { signal }))
-      : json(await completions.create(body as ChatRequest, { signal }));
-  };
+  type Asked = { model?: string | undefined; stream?: boolean | null | undefined };
+  const answer = <Body extends Asked, Whole extends object, Chunk extends object>(
+    createOf: (client: OpenAIClient) => Create<Body, Whole, Chunk>) =>
+    async (request: Request): Promise<Response> => {
+      const body = await bodyOf(request, most) as Body | null;
+      const create = createOf(clientOf(body?.model));
+      const { signal } = request;
+      // null and the like are refused by create, in its words.
+      return body?.stream === true ? eventsOf(await create({ ...body, stream: true }, { signal }))
+        : json(await create(body as Body & { stream?: false }, { signal }));
+    };
 
   const describe = (id: string) => ({ id, object: 'model', created, owned_by: 'onekv' });
   const routes: Record<string, Record<string, (request: Request) => Promise<Response>>> = {
     '/models': { GET: async () => json({ object: 'list',
       data: [...clients.keys()].map(describe) }) },
-    '/chat/completions': { POST: complete },
+    ...Object.fromEntries([...clients.keys()].map((name) =>
+      [`/models/${encodeURIComponent(name)}`, { GET: async () => json(describe(name)) }])),
+    '/chat/completions': { POST: answer<ChatRequest, object, object>(({ chat }) =>
+      chat.completions.create) },
+    '/completions': { POST: answer<TextRequest, object, object>(({ completions }) =>
+      completions.create) },
+    '/responses': { POST: answer<ResponseRequest, object, object>(({ responses }) =>
+      responses.create) },
   };
 
   const handle = async (request: Request): Promise<Response> => {

@@ -7,17 +7,19 @@ import type { SamplingOptions } from '../api/sampling.js';
 import type { Tool, ToolCall, ToolChoice } from '../api/tools.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument, reasonOf } from
   '../api/errors.js';
-import type { ChatRequest, RequestMessage, RequestTool, RequestToolCall } from
+import type { ChatRequest, RequestMessage, RequestTool, RequestToolCall, SamplingFields } from
   './openai-types.js';
 
 /** Fields of a request that change nothing here. */
-const ignored = ['model', 'user', 'metadata', 'store', 'service_tier', 'prompt_cache_key',
-  'safety_identifier', 'prompt_cache_retention', 'verbosity'];
-const honoured = ['messages', 'stream', 'stream_options', 'max_completion_tokens', 'max_tokens',
-  'temperature', 'top_p', 'frequency_penalty', 'presence_penalty', 'logit_bias', 'seed', 'stop',
-  'logprobs', 'top_logprobs', 'response_format', 'n', 'top_k', 'min_p', 'repetition_penalty',
-  'tools', 'tool_choice', 'parallel_tool_calls', 'modalities', 'reasoning_effort',
-  'chat_template_kwargs'];
+export const ignored = ['model', 'user', 'metadata', 'store', 'service_tier', 'prompt_cache_key',
+  'safety_identifier', 'prompt_cache_retention', 'prompt_cache_options', 'verbosity', 'prediction'];
+/** Of the requests of chats and of texts. */
+export const common = ['stream', 'stream_options', 'max_tokens', 'temperature', 'top_p',
+  'frequency_penalty', 'presence_penalty', 'logit_bias', 'seed', 'stop', 'n', 'top_k', 'min_p',
+  'repetition_penalty'];
+const honoured = [...common, 'messages', 'max_completion_tokens', 'logprobs', 'top_logprobs',
+  'response_format', 'tools', 'tool_choice', 'parallel_tool_calls', 'modalities',
+  'reasoning_effort', 'chat_template_kwargs'];
 export const isNothing = (value: unknown): boolean => value === undefined || value === null ||
   (Array.isArray(value) && value.length === 0);
 
@@ -34,9 +36,12 @@ export function checkFields(body: ChatRequest): void {
     }
     throw unknownName('create', field, honoured);
   }
-  if (!isNothing(body.n)) checkInteger('n', body.n, 1, 1);
   for (const modality of body.modalities ?? []) checkOneOf('modalities', modality, ['text']);
-  const { stop } = body;
+  checkCommon(body);
+}
+
+export function checkCommon({ n, stop }: SamplingFields): void {
+  if (!isNothing(n)) checkInteger('n', n, 1, 1);
   const isStop = isNothing(stop) || typeof stop === 'string' ||
     (Array.isArray(stop) && stop.every((one) => typeof one === 'string'));
   if (!isStop) throw invalidArgument('stop', stop, 'text or a list of texts');
@@ -71,7 +76,9 @@ export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
     if (typeof message !== 'object' || message === null) {
       throw invalidArgument(where, message, 'a message');
     }
-    const { content, tool_calls: calls, tool_call_id: id } = message;
+    const { content, tool_calls: calls, tool_call_id: id, reasoning_content: thoughts } = message;
+    const reasoning = isNothing(thoughts) ? {}
+      : { reasoning: textOf(thoughts, `${where}.reasoning_content`) };
     const role = checkOneOf(`${where}.role`, message.role,
       ['system', 'developer', 'user', 'assistant', 'tool']);
     if (role === 'tool') {
@@ -81,14 +88,14 @@ export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
     if (isNothing(calls)) {
       const text = role === 'assistant' && isNothing(content) ? ''
         : textOf(content, `${where}.content`);
-      return { role: role === 'developer' ? 'system' : role, content: text };
+      return { role: role === 'developer' ? 'system' : role, content: text, ...reasoning };
     }
     if (role !== 'assistant' || !Array.isArray(calls)) {
       throw invalidArgument(`${where}.tool_calls`, calls, 'a list, of the role assistant');
     }
     const toolCalls = calls.map((call, at) => callOf(call, `${where}.tool_calls[${at}]`));
     for (const call of toolCalls) names.set(call.id, call.name);
-    return { role, toolCalls,
+    return { role, toolCalls, ...reasoning,
       content: isNothing(content) ? '' : textOf(content, `${where}.content`) };
   });
 }
@@ -121,7 +128,7 @@ export function templateArgumentsOf(body: ChatRequest): Record<string, unknown> 
   return { ...thinking, ...given };
 }
 
-export function samplingOf(body: ChatRequest): SamplingOptions {
+export function samplingOf(body: SamplingFields): SamplingOptions {
   const [random] = crypto.getRandomValues(new Uint32Array(1));
   return {
     temperature: body.temperature ?? 1,
@@ -171,16 +178,16 @@ const names: Readonly<Record<string, string>> = {
   topP: 'top_p', topK: 'top_k', minP: 'min_p', frequencyPenalty: 'frequency_penalty',
   presencePenalty: 'presence_penalty', repetitionPenalty: 'repetition_penalty',
   logitBias: 'logit_bias', maxTokens: 'max_tokens', toolChoice: 'tool_choice',
-  constraint: 'response_format', logprobs: 'top_logprobs', frequency_penalty: 'frequency_penalty',
+  constraint: 'response_format', logprobs: 'top_logprobs',
 };
 
-/** An error in the caller's words. */
-export function inCallersWords(error: unknown, body: ChatRequest): unknown {
+/** An error in the caller's words; `more`: other names than these. */
+export function inCallersWords(error: unknown, more: Readonly<Record<string, string>> = {}):
+unknown {
   if (!(error instanceof OneKVError)) return error;
   const said = reasonOf(error).replace(/^sampling\.(?:sampling\.)?/, '');
   const own = /^\w+/.exec(said)?.[0] ?? '';
-  const theirs = own === 'maxTokens' && !isNothing(body.max_completion_tokens)
-    ? 'max_completion_tokens' : names[own];
+  const theirs = { ...names, ...more }[own];
   if (theirs === undefined && said === error.message) return error;
   return new OneKVError(error.code, theirs === undefined ? said
     : theirs + said.slice(own.length), { cause: error });

@@ -27,6 +27,8 @@ export interface RequestMessage {
   tool_calls?: readonly RequestToolCall[] | null | undefined;
   /** Of the role 'tool'. */
   tool_call_id?: string | undefined;
+  /** Of the role 'assistant': its thoughts, as other local servers have them. */
+  reasoning_content?: string | null | undefined;
   name?: string | undefined;
 }
 
@@ -41,13 +43,12 @@ export type ResponseFormat = { type: 'text' } | { type: 'json_object' } |
   /** Not OpenAI's. */
   { type: 'regex'; regex: RegExp };
 
-export interface ChatRequest {
-  messages: readonly RequestMessage[];
+/** What the requests of chats and of texts have in common. */
+export interface SamplingFields {
   /** Any name: there is one model. */
   model?: string | undefined;
   stream?: boolean | null | undefined;
   stream_options?: { include_usage?: boolean | undefined } | null | undefined;
-  max_completion_tokens?: number | null | undefined;
   max_tokens?: number | null | undefined;
   /** Default 1, as OpenAI's. */
   temperature?: number | null | undefined;
@@ -58,12 +59,21 @@ export interface ChatRequest {
   /** Default: another one each time. */
   seed?: number | null | undefined;
   stop?: string | readonly string[] | null | undefined;
+  /** Only 1. */
+  n?: 1 | null | undefined;
+  /** Not OpenAI's, as other local servers have them. */
+  top_k?: number | null | undefined;
+  min_p?: number | null | undefined;
+  repetition_penalty?: number | null | undefined;
+}
+
+export interface ChatRequest extends SamplingFields {
+  messages: readonly RequestMessage[];
+  max_completion_tokens?: number | null | undefined;
   logprobs?: boolean | null | undefined;
   /** 0 to 20. */
   top_logprobs?: number | null | undefined;
   response_format?: ResponseFormat | null | undefined;
-  /** Only 1. */
-  n?: 1 | null | undefined;
   tools?: readonly RequestTool[] | null | undefined;
   tool_choice?: 'none' | 'auto' | 'required' | { type: 'function'; function: { name: string } } |
     null | undefined;
@@ -74,10 +84,20 @@ export interface ChatRequest {
   reasoning_effort?: string | null | undefined;
   /** Not OpenAI's: variables of the chat template. */
   chat_template_kwargs?: Readonly<Record<string, unknown>> | null | undefined;
-  /** Not OpenAI's, as other local servers have them. */
-  top_k?: number | null | undefined;
-  min_p?: number | null | undefined;
-  repetition_penalty?: number | null | undefined;
+}
+
+/** Of completions.create. */
+export interface TextRequest extends SamplingFields {
+  /** Texts and lists of token ids; one or, each with an answer of its own, many. */
+  prompt: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+  /** Default 16, as OpenAI's. */
+  max_tokens?: number | null | undefined;
+  /** Of each token and of this many likeliest ones, 0 to 5. */
+  logprobs?: number | null | undefined;
+  /** The text begins with the prompt; not with logprobs. */
+  echo?: boolean | null | undefined;
+  /** Only 1. */
+  best_of?: 1 | null | undefined;
 }
 
 export interface Usage {
@@ -141,6 +161,30 @@ export interface ChatCompletionChunk {
     finish_reason: CompletionFinishReason | null;
   }[];
   /** In the last chunk, which has no choices, when stream_options.include_usage asked for it. */
+  usage?: Usage | null;
+}
+
+/** [tokens] each; text_offset in UTF-16 units of the text. */
+export interface TextLogprobs {
+  tokens: string[];
+  token_logprobs: number[];
+  top_logprobs: Record<string, number>[];
+  text_offset: number[];
+}
+
+/** Whole, or a piece of a stream. */
+export interface TextCompletion {
+  id: string;
+  object: 'text_completion';
+  created: number;
+  model: string;
+  system_fingerprint: string;
+  choices: {
+    index: number;
+    text: string;
+    logprobs: TextLogprobs | null;
+    finish_reason: 'stop' | 'length' | null;
+  }[];
   usage?: Usage | null;
 }
 

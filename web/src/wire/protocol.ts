@@ -159,7 +159,8 @@ export interface Calls {
   watchMemory: { args: { on: boolean }; result: undefined };
   trim: { args: object; result: undefined };
   /** Text, or messages as the whole prompt for an answer. */
-  tokenize: { args: { input: WireInput; special: boolean; options?: WireChatOptions | undefined };
+  tokenize: { args: { input: WireInput; special: boolean; begin?: boolean | undefined;
+    options?: WireChatOptions | undefined };
     result: number[] };
   detokenize: { args: { tokens: Int32Array; special: boolean }; result: string };
   vocabulary: { args: object; result: Vocabulary };

@@ -17,9 +17,8 @@ import { Model } from '../engine/model.js';
 import { accessOfWire } from '../wire/access.js';
 import { sharedOf } from '../wire/shared.js';
 import { storeOf, streamOf } from '../wire/ports.js';
-import type { Args, CallContext, CallName, Handlers, Result, WireChatOptions, WireInput,
-  WireModelOptions,
-  WirePart, WireSource, WireStore } from '../wire/protocol.js';
+import type { Args, CallContext, CallName, Handlers, Result, WireModelOptions, WirePart,
+  WireSource, WireStore } from '../wire/protocol.js';
 import { cacheCost, cacheSizes, memoryReport } from './reports.js';
 import { readStream } from '../util/streams.js';
 import { SessionHost } from './session-calls.js';
@@ -114,7 +113,7 @@ export class ModelHost {
       trim: () => {
         this.#loaded.trim();
       },
-      tokenize: ({ input, special, options }) => this.#tokenize(input, special === true, options),
+      tokenize: (args) => this.#tokenize(args),
       detokenize: ({ tokens, special }) => this.#loaded.tokenizer.decode(
         this.#loaded.checkTokens(checkIds(tokens)), { special: special === true }),
       vocabulary: () => this.#loaded.vocabulary,
@@ -205,8 +204,7 @@ export class ModelHost {
       });
   }
 
-  #tokenize(input: WireInput, special: boolean,
-    options: WireChatOptions | undefined): number[] {
+  #tokenize({ input, special, begin, options }: Args<'tokenize'>): number[] {
     const model = this.#loaded;
     if (typeof input === 'object' && input !== null) {
       if ('messages' in input) {
@@ -221,7 +219,8 @@ export class ModelHost {
           { tools: checked, templateArguments }) + chatTemplate.mark(prefix, 'assistant') + opener);
       }
       if ('text' in input && typeof input.text === 'string') {
-        return model.tokenizer.encode(input.text, { special, begin: false });
+        return model.tokenizer.encode(input.text,
+          { special: special === true, begin: begin === true });
       }
     }
     throw invalidArgument('input', input, 'text or messages');

@@ -5,6 +5,7 @@ import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/er
 import { plainObject } from '../api/json.js';
 import { generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
+import type { Session } from '../engine/session.js';
 import { Grammars } from '../engine/grammar.js';
 import type { Choice } from '../engine/step.js';
 import type { Rule } from '../engine/grammar.js';
@@ -224,7 +225,8 @@ export class SessionHost {
       { ...options, grammar: options?.grammar ?? answer.grammar }, call);
     try {
       const reader = chat || given !== undefined ? readerOf(this.#model, { tools, answer,
-        reasoning: settings.reasoning, promptEnd: this.#endOf(plan) }) : new AnswerReader({});
+        reasoning: settings.reasoning, promptEnd: this.#endOf(conversation.session, plan) })
+        : new AnswerReader({});
       const result = await this.#answer(conversation, plan, options ?? {}, { rule, reader }, call);
       return { ...result, state: this.state(session) as SessionState };
     } finally {
@@ -232,10 +234,12 @@ export class SessionHost {
     }
   }
 
-  /** The text that a plan ends with. */
-  #endOf({ text, ids }: Plan): string {
-    const { tokenizer } = this.#model;
-    return text !== '' ? text : tokenizer.decode(ids.subarray(-8), { special: true });
+  /** The text that a session will end with when a plan is carried out. */
+  #endOf(session: Session, { text, keep, ids }: Plan): string {
+    if (text !== '') return text;
+    const held = Math.min(keep, 8);
+    const last = [...session.tokens(keep - held, held), ...ids].slice(-8);
+    return this.#model.tokenizer.decode(last, { special: true });
   }
 
   /** The rule of a grammar, or the one of the page's own. */
