@@ -208,7 +208,7 @@ test('lazily: free text until a trigger, then the grammar, then free text again'
     const session = core.openSession({ temperature: 1, seed: 5 });
     let calls = 0;
     for (let seed = 0; seed < 4; seed++) {
-      const rule = await grammars.rule(lazy);
+      const rule = await grammars.lazyRule(lazy);
       const ids = core.tokenizer.encode('Once upon a time there');
       let text = '';
       for await (const part of generate(session, core.tokenizer, ids,
@@ -222,9 +222,10 @@ test('lazily: free text until a trigger, then the grammar, then free text again'
     }
     session.destroy();
     assert.ok(calls >= 4, `${calls} calls`);
-    await refused({ kind: 'lazy', parts: [{ trigger: 'x', grammar: json({ not: {} }) }] },
-      /"not"/);
-    await refused({ kind: 'lazy', parts: [] }, /triggers/, 'INVALID_ARGUMENT');
+    await assert.rejects(grammars.lazyRule({ kind: 'lazy',
+      parts: [{ trigger: 'x', grammar: json({ not: {} }) }] }), /"not"/);
+    // Not from outside.
+    await refused(lazy, /expected a schema/, 'INVALID_ARGUMENT');
   });
 
 const schema = {

@@ -10,10 +10,21 @@ export interface PlainGrammar {
   flags?: string | undefined;
 }
 
+/** What a model thinks between two tags. */
+export interface Thought {
+  closer: string;
+  /** Tokens that close them where they are ended. */
+  ending: readonly number[];
+  /** Tokens that they may take, tags aside; undefined: any number. */
+  budget?: number | undefined;
+}
+
 export interface LazyPart {
+  /** '': none; the part is one that the text starts with. */
   trigger: string;
-  /** undefined: the trigger may not come. */
+  /** Neither this nor a thought: the trigger may not come. */
   grammar?: PlainGrammar | undefined;
+  thought?: Thought | undefined;
   /** It is one at the beginning of the text only, white space aside. */
   isFirst?: boolean | undefined;
 }
@@ -22,8 +33,11 @@ export interface LazyPart {
 export interface LazyGrammar {
   kind: 'lazy';
   parts: readonly LazyPart[];
-  /** The first part's trigger has come before: its grammar is on from the beginning. */
-  starts?: boolean | undefined;
+  /** Parts with which the text starts, by their places in the list, one behind the other: the
+   * first one's trigger has come before. Behind thoughts the next one's is written first. */
+  starts?: readonly number[] | undefined;
+  /** Tokens of the second start's trigger. */
+  opening?: readonly number[] | undefined;
   /** After the first grammar that is over the text ends. */
   once?: boolean | undefined;
 }

@@ -29,6 +29,9 @@ export interface SessionOptions extends SamplingOptions, SignalOptions {
   templateArguments?: Readonly<Record<string, unknown>> | undefined;
   /** Default 'separate'. */
   reasoning?: ReasoningMode | undefined;
+  /** Tokens that the model may think for an answer; then its thoughts are ended for it. Default:
+   * any number, or 0 where reasoning is 'off'. */
+  reasoningBudget?: number | undefined;
 }
 
 export interface RestoreOptions extends SignalOptions {
@@ -44,7 +47,7 @@ export const restoreNames: NamesOf<RestoreOptions> = { ...signalNames, tools: tr
 export const sessionNames: NamesOf<SessionOptions> = {
   ...samplingNames, ...signalNames, initialPrompts: true, chat: true, contextWindow: true,
   contextBytes: true, overflow: true, onPrefill: true, tools: true, reasoning: true,
-  templateArguments: true,
+  templateArguments: true, reasoningBudget: true,
 };
 
 /** Text; messages of a chat; or token ids, which are taken as they are. */
@@ -74,7 +77,7 @@ export interface TokenConstraint {
 
 /** 'separate': a model's thoughts are parts of their own, in `reasoning`, and not in the text.
  * 'include': they are in the text, with their tags. 'off': the template is told `enable_thinking:
- * false`; what a model thinks all the same is separate. */
+ * false`, and where it opens thoughts all the same, or the model does, they are closed at once. */
 export const reasoningModes = ['separate', 'include', 'off'] as const;
 export type ReasoningMode = (typeof reasoningModes)[number];
 
@@ -103,6 +106,8 @@ export interface PromptOptions extends AppendOptions {
   toolChoice?: ToolChoice | undefined;
   /** false: one call in an answer at most. Default true, where the model's form has it. */
   parallelToolCalls?: boolean | undefined;
+  /** In place of the session's. */
+  reasoningBudget?: number | undefined;
   /** Answers with calls that are executed before the last one is given as it is; default 8. */
   maxToolRounds?: number | undefined;
 }
@@ -110,7 +115,8 @@ export interface PromptOptions extends AppendOptions {
 /** @internal */
 export const promptNames: NamesOf<PromptOptions> = {
   ...appendNames, maxTokens: true, stop: true, logprobs: true, constraint: true,
-  tools: true, toolChoice: true, parallelToolCalls: true, maxToolRounds: true,
+  tools: true, toolChoice: true, parallelToolCalls: true, reasoningBudget: true,
+  maxToolRounds: true,
 };
 
 export interface TokenLogprob {

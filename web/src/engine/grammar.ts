@@ -5,7 +5,7 @@
 // instance is made and this one's tokens are gone through again.
 import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
 import { grammarKinds } from '../api/grammar.js';
-import type { GrammarKind, LazyGrammar, PlainGrammar } from '../api/grammar.js';
+import type { GrammarKind, LazyGrammar, LazyPart, PlainGrammar } from '../api/grammar.js';
 import type { TokenConstraint } from '../api/session.js';
 import { translateRegExp } from '../text/regex.js';
 import { prepareSchema } from '../text/schema.js';
@@ -15,6 +15,7 @@ import { grammarFile } from '../wasm-files.js';
 import { GrammarInstance } from './grammar-module.js';
 import type { Matcher, TokenBytes } from './grammar-module.js';
 import { LazyRule } from './lazy-rule.js';
+import { ThoughtRule } from './thought-rule.js';
 
 /** A token constraint that takes memory until it is freed. */
 export interface Rule extends TokenConstraint {
@@ -136,20 +137,34 @@ export class Grammars {
    * signal's reason.
    */
   async rule(grammar: unknown, signal?: AbortSignal): Promise<Rule> {
-    const { kind, parts, starts, once } = (grammar ?? {}) as Partial<LazyGrammar>;
-    if (kind !== 'lazy') return this.#rule(checkPlain(grammar), signal);
-    const isList = Array.isArray(parts) && parts.length > 0 &&
-      parts.every((part) => isText(part?.trigger) && part.trigger !== '');
-    if (!isList) throw invalidArgument('constraint', parts, 'parts with triggers');
-    const checked = parts.map((part) => ({ ...part,
-      grammar: part.grammar === undefined ? undefined : checkPlain(part.grammar) }));
-    // All of them, now: what cannot be honoured is known before the first token.
-    for (const { grammar: own } of checked) {
-      if (own !== undefined) (await this.begin(own, signal)).delete();
+    if ((grammar as Partial<LazyGrammar> | undefined)?.kind === 'lazy') {
+      throw invalidArgument('constraint', 'parts', 'a schema, a RegExp or a Lark grammar');
     }
-    return new LazyRule(this.tokens, checked.map(({ trigger, grammar: own, isFirst }) => ({ trigger,
-      begin: own === undefined ? undefined : () => this.#rule(own), isFirst: isFirst === true })),
-    { starts: starts === true, once: once === true });
+    return this.#rule(checkPlain(grammar), signal);
+  }
+
+  /** The same of free text with parts that have grammars. */
+  async lazyRule({ parts, starts = [], opening = [], once = false }: LazyGrammar,
+    signal?: AbortSignal): Promise<Rule> {
+    // All of them, now: what cannot be honoured is known before the first token.
+    for (const { grammar } of parts) {
+      if (grammar !== undefined) (await this.begin(checkPlain(grammar), signal)).delete();
+    }
+    const begin = ({ grammar, thought }: LazyPart) => {
+      if (grammar !== undefined) return () => this.#rule(grammar);
+      if (thought === undefined) return undefined;
+      const { closer, ending, budget = Number.POSITIVE_INFINITY } = thought;
+      const account = { left: budget };
+      let then = starts.length > 1 ? opening : [];
+      return async () => {
+        const rule = new ThoughtRule(this.tokens, { closer, ending, then, account });
+        then = [];
+        return rule;
+      };
+    };
+    return new LazyRule(this.tokens, parts.map((part) => ({ trigger: part.trigger,
+      begin: begin(part), isFirst: part.isFirst === true, isThought: part.thought !== undefined })),
+    { starts, once });
   }
 
   async #rule(grammar: PlainGrammar, signal?: AbortSignal): Promise<Rule> {

@@ -11,6 +11,8 @@ interface Part {
   trigger: string;
   /** undefined: it may not come. */
   begin: (() => Promise<Rule>) | undefined;
+  /** Thoughts come before the beginning of the text. */
+  isThought?: boolean;
   /** At the beginning of the text only, white space aside. */
   isFirst?: boolean;
 }
@@ -20,7 +22,7 @@ interface Trigger extends Omit<Part, 'trigger'> {
 }
 
 /** How many first bytes of the trigger `text` ends with, all of them at most where it is over. */
-function progress(text: ArrayLike<number>, trigger: Uint8Array): number {
+export function progress(text: ArrayLike<number>, trigger: Uint8Array): number {
   for (let length = Math.min(text.length, trigger.length); length > 0; length--) {
     const start = text.length - length;
     let same = 0;
@@ -31,7 +33,7 @@ function progress(text: ArrayLike<number>, trigger: Uint8Array): number {
 }
 
 /** Where the trigger ends in before + word, counted from the word's beginning; -1: nowhere. */
-function endIn(before: ArrayLike<number>, word: Uint8Array, trigger: Uint8Array): number {
+export function endIn(before: ArrayLike<number>, word: Uint8Array, trigger: Uint8Array): number {
   const text = Uint8Array.from([...Array.from(before), ...word]);
   for (let end = Math.max(trigger.length, before.length + 1); end <= text.length; end++) {
     const start = end - trigger.length;
@@ -50,22 +52,26 @@ export class LazyRule implements Rule {
   readonly #tailMost: number;
   #inner: Rule | undefined;
   #starting: Trigger | undefined;
+  #wasThought = false;
+  readonly #starts: Trigger[];
   readonly #once: boolean;
   /** A grammar is over, after which nothing may come. */
   #ends = false;
   /** Masks of free text, by how far each trigger is there. */
   readonly #masks = new Map<string, Uint32Array | undefined>();
 
-  /** starts: the first part's grammar is on. once: after a grammar the text ends. */
-  constructor(tokens: TokenBytes, parts: readonly Part[], { starts = false, once = false } = {}) {
+  /** starts: parts that are on, one behind the other. once: after a grammar the text ends. */
+  constructor(tokens: TokenBytes, parts: readonly Part[],
+    { starts = [], once = false }: { starts?: readonly number[]; once?: boolean } = {}) {
     const encoder = new TextEncoder();
     this.#tokens = tokens;
-    this.#triggers = parts.map(({ trigger, ...part }) =>
-      ({ ...part, bytes: encoder.encode(trigger) }));
+    const all = parts.map(({ trigger, ...part }) => ({ ...part, bytes: encoder.encode(trigger) }));
+    this.#starts = starts.map((at) => all[at] as Trigger);
+    this.#triggers = all.filter(({ bytes }) => bytes.length > 0);
     this.#tailMost =
-      this.#triggers.reduce((most, { bytes }) => Math.max(most, bytes.length), 0) - 1;
+      this.#triggers.reduce((most, { bytes }) => Math.max(most, bytes.length), 1) - 1;
     this.#once = once;
-    if (starts) this.#start(this.#triggers[0] as Trigger);
+    this.#startNext();
   }
 
   get isOver(): boolean {
@@ -112,14 +118,23 @@ export class LazyRule implements Rule {
   #start(trigger: Trigger): void {
     this.#starting = trigger;
     this.#tail = [];
-    this.#triggers = this.#triggers.filter(({ isFirst }) => isFirst !== true);
+    this.#wasThought = trigger.isThought === true;
+    if (!this.#wasThought) {
+      this.#triggers = this.#triggers.filter(({ isFirst }) => isFirst !== true);
+    }
     this.#masks.clear();
+  }
+
+  #startNext(): void {
+    const next = this.#starts.shift();
+    if (next !== undefined) this.#start(next);
   }
 
   #leave(): void {
     this.#inner?.free();
     this.#inner = undefined;
-    this.#ends = this.#once;
+    this.#ends = this.#once && !this.#wasThought;
+    this.#startNext();
   }
 
   #endMask(): Uint32Array {

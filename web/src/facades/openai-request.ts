@@ -166,6 +166,7 @@ export function promptOptionsOf(body: ChatRequest, tools: readonly Tool[]): Prom
     tools,
     toolChoice: toolChoiceOf(body),
     parallelToolCalls: body.parallel_tool_calls ?? undefined,
+    reasoningBudget: body.reasoning_effort === 'none' ? 0 : undefined,
     maxTokens: most ?? undefined,
     stop: isNothing(body.stop) ? undefined : body.stop as string | readonly string[],
     logprobs: body.logprobs === true ? top : undefined,

@@ -13,14 +13,16 @@ export type AnswerPiece = { type: 'text'; text: string } | { type: 'reasoning'; 
 export interface ThinkingForm {
   opener: string;
   closer: string;
+  /** How the template writes the end of thoughts. */
+  ending: string;
 }
 
 /** How thoughts are written, by what is in the chat template. */
 const thinkingForms: readonly ThinkingForm[] = [
-  { opener: '<think>', closer: '</think>' },
-  { opener: '[THINK]', closer: '[/THINK]' },
-  { opener: '<seed:think>', closer: '</seed:think>' },
-  { opener: '<|channel>thought\n', closer: '<channel|>' },
+  { opener: '<think>', closer: '</think>', ending: '\n</think>\n\n' },
+  { opener: '[THINK]', closer: '[/THINK]', ending: '[/THINK]' },
+  { opener: '<seed:think>', closer: '</seed:think>', ending: '\n</seed:think>\n' },
+  { opener: '<|channel>thought\n', closer: '<channel|>', ending: '\n<channel|>' },
 ];
 
 export function thinkingFormOf(template: string): ThinkingForm | undefined {

@@ -58,7 +58,8 @@ export class ChatTemplate {
     this.#tokens = { bos_token: text(keys.bos), eos_token: text(keys.eos) };
     this.#marks = new PlainMarks(idsOfType(keys, CONTROL, UNKNOWN).map(text));
     // What a model thought may be a part of what it said.
-    this.#assistantMarks = this.#marks.without(Object.values(this.thinkingForm ?? {}));
+    const { opener = '', closer = '' } = this.thinkingForm ?? {};
+    this.#assistantMarks = this.#marks.without([opener.trim(), closer]);
     try {
       // Jinja reads every end of a line as \n.
       this.#template = new Template(this.source.replace(/\r\n?/g, '\n'));
@@ -95,6 +96,12 @@ export class ChatTemplate {
   /** What somebody of that role says, as `render` writes it. */
   mark(content: string, role: string): string {
     return (role === 'assistant' ? this.#assistantMarks : this.#marks).mark(content);
+  }
+
+  /** The answer to this prompt begins inside of thoughts. */
+  endsInThoughts(text: string): boolean {
+    const { opener } = this.thinkingForm ?? {};
+    return opener !== undefined && text.trimEnd().endsWith(opener.trim());
   }
 
   /** The same of the template's own variables, without marks. */

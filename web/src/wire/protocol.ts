@@ -19,7 +19,7 @@ import type { AttentionMap, GeneratedPart, GenerationResult, ReasoningMode } fro
   '../api/session.js';
 import type { ToolChoice, ToolDeclaration } from '../api/tools.js';
 import type { ErrorCode } from '../api/errors.js';
-import type { Grammar } from '../api/grammar.js';
+import type { PlainGrammar } from '../api/grammar.js';
 import type { AccessOptions } from '../api/source.js';
 
 /** Where the bytes of a file are: an address (in Node a path too), or the bytes, or a port that
@@ -82,6 +82,7 @@ export interface WireSessionOptions extends SamplingOptions {
   tools?: readonly ToolDeclaration[] | undefined;
   templateArguments?: Readonly<Record<string, unknown>> | undefined;
   reasoning?: ReasoningMode | undefined;
+  reasoningBudget?: number | undefined;
 }
 
 /** What a chat template is told beside messages. */
@@ -96,12 +97,13 @@ export interface WireGenerateOptions {
   stop?: readonly string[] | undefined;
   logprobs?: number | undefined;
   /** A grammar that the worker goes by. */
-  grammar?: Grammar | undefined;
+  grammar?: PlainGrammar | undefined;
   /** The worker asks before each choice (notice `ask`) and is answered by `allowed`. */
   constrained?: boolean | undefined;
   tools?: readonly ToolDeclaration[] | undefined;
   toolChoice?: ToolChoice | undefined;
   parallelToolCalls?: boolean | undefined;
+  reasoningBudget?: number | undefined;
 }
 
 /** How a session stands. */
@@ -165,7 +167,7 @@ export interface Calls {
   detokenize: { args: { tokens: Int32Array; special: boolean }; result: string };
   vocabulary: { args: object; result: Vocabulary };
   /** Whether a grammar can be honoured and begin. */
-  constrain: { args: { grammar: Grammar }; result: undefined };
+  constrain: { args: { grammar: PlainGrammar }; result: undefined };
   classify: { args: Pixels; result: Classification };
   /** Notices: prefill. */
   createSession: { args: WireSessionOptions; result: SessionState };

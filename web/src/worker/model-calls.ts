@@ -215,8 +215,10 @@ export class ModelHost {
         const checked = checkTools(tools);
         const { opener = '' } = toolAnswerOf(model, checked, { toolChoice });
         const { chatTemplate } = model;
-        return encodeChat(model.tokenizer, chatTemplate.render(whole,
-          { tools: checked, templateArguments }) + chatTemplate.mark(prefix, 'assistant') + opener);
+        const text = chatTemplate.render(whole, { tools: checked, templateArguments }) +
+          chatTemplate.mark(prefix, 'assistant');
+        return encodeChat(model.tokenizer,
+          chatTemplate.endsInThoughts(text) ? text : text + opener);
       }
       if ('text' in input && typeof input.text === 'string') {
         return model.tokenizer.encode(input.text,

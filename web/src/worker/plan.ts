@@ -89,7 +89,7 @@ export function planInput(start: Start, input: WireInput, answers: boolean, aski
 function render({ model, settings }: Start, messages: readonly ChatMessage[],
   addGenerationPrompt: boolean): string {
   const { tools, templateArguments, reasoning, date } = settings;
-  const thinking = reasoning === 'off' ? { enable_thinking: false } : {};
+  const thinking = reasoning === 'off' ? { enable_thinking: false, thinking: false } : {};
   return model.chatTemplate.render(messages, { addGenerationPrompt, tools,
     templateArguments: { ...thinking, ...templateArguments }, date: new Date(date) });
 }
@@ -105,7 +105,9 @@ function planChat(start: Start, input: WireInput, answers: boolean, { opener = '
     throw invalidArgument('prefix', true, 'none: no answer follows');
   }
   const messages = [...before, ...whole];
-  const text = render(start, messages, answers) + chatTemplate.mark(prefix, 'assistant') + opener;
+  const said = render(start, messages, answers) + chatTemplate.mark(prefix, 'assistant');
+  // A call that is forced comes behind the thoughts.
+  const text = chatTemplate.endsInThoughts(said) ? said : said + opener;
   check(text);
   const append = (more: string): Plan => {
     const ids = encodeChat(tokenizer, more, true);

@@ -26,6 +26,7 @@ export interface Settings {
   tools: readonly ToolDeclaration[];
   templateArguments: Readonly<Record<string, unknown>>;
   reasoning: ReasoningMode;
+  reasoningBudget?: number | undefined;
   /** When the session began, in milliseconds since 1970: what a template says of the day stays
    * true to the tokens that are there. */
   date: number;
@@ -99,13 +100,15 @@ function checkPast(value: unknown): Past {
 
 function checkSettings(value: unknown): Settings {
   const { contextWindow, overflow, keep, sampling, tools = [], templateArguments = {},
-    date = Date.now(), reasoning = 'separate' } = value as Partial<Settings>;
+    date = Date.now(), reasoning = 'separate', reasoningBudget } = value as Partial<Settings>;
   const isPlain = isCount(contextWindow) && isCount(keep) && isCount(date) &&
     (overflow === 'error' || overflow === 'slide') && typeof templateArguments === 'object' &&
-    templateArguments !== null && reasoningModes.includes(reasoning);
+    templateArguments !== null && reasoningModes.includes(reasoning) &&
+    (reasoningBudget === undefined || isCount(reasoningBudget));
   if (!isPlain) throw new TypeError('the settings have other fields');
   return { contextWindow: contextWindow as number, overflow, keep: keep as number, date,
-    templateArguments, reasoning, tools: checkTools(tools), sampling: readSampling(sampling) };
+    templateArguments, reasoning, reasoningBudget, tools: checkTools(tools),
+    sampling: readSampling(sampling) };
 }
 
 /** Errors: SNAPSHOT_REFUSED. */

@@ -15,7 +15,8 @@ import type { AnswerPiece } from '../text/answer-reader.js';
 import { checkTools } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
 import { checkRoom, checkTextRoom } from '../engine/room.js';
-import type { Args, CallContext, Handlers, Result, SessionState } from '../wire/protocol.js';
+import type { Args, CallContext, Handlers, Result, SessionState, WireGenerateOptions } from
+  '../wire/protocol.js';
 import { emptyPast, emptyStart, planInput } from './plan.js';
 import type { Past, Plan } from './plan.js';
 import { sessionReport } from './reports.js';
@@ -23,8 +24,9 @@ import { pickSampling } from '../engine/sampling.js';
 import { readSaved, writeSaved } from './saved-session.js';
 import type { Settings } from './saved-session.js';
 import { Scheduler } from './scheduler.js';
-import { partsOf, readerOf, toolAnswerOf } from './tool-answers.js';
-import type { AnswerContent } from './tool-answers.js';
+import { budgetOf, checkBudget, grammarOfAnswer, partsOf, readingOf, toolAnswerOf } from
+  './tool-answers.js';
+import type { AnswerContent, Keeping, Reading } from './tool-answers.js';
 
 const sessionMost = 2 ** 31 - 1;
 
@@ -57,7 +59,7 @@ export class SessionHost {
       },
       measure: ({ session, input }) => this.#find(session).measure(input),
       constrain: async ({ grammar }, call) => {
-        (await this.#rule(grammar, call)).free();
+        (await this.#grammarsOf().rule(grammar, call.signal)).free();
         return undefined;
       },
       clone: ({ session }) => this.#add(this.#find(session).clone()),
@@ -152,14 +154,16 @@ export class SessionHost {
     const sampling = pickSampling(options);
     const chat = asked ?? model.hasChatTemplate;
     if (typeof chat !== 'boolean') throw invalidArgument('chat', chat, 'a boolean');
-    const { reasoning = 'separate', tools = [] } = options;
+    const { reasoning = 'separate', reasoningBudget, tools = [] } = options;
+    checkBudget(reasoningBudget);
     const templateArguments = plainObject('templateArguments', options.templateArguments ?? {});
     checkOneOf('reasoning', reasoning, reasoningModes);
     if (tools.length > 0 && !chat) {
       throw invalidArgument('tools', 'some', 'none: the session is not a chat');
     }
     const settings: Settings = { contextWindow: this.#windowOf(options), overflow, keep: 0,
-      sampling, templateArguments, reasoning, tools: checkTools(tools), date: Date.now() };
+      sampling, templateArguments, reasoning, reasoningBudget, tools: checkTools(tools),
+      date: Date.now() };
     const past = emptyPast(chat);
     if (initial === undefined) return this.#add(this.#openConversation(past, settings));
     const room = { model, slides: overflow === 'slide',
@@ -221,13 +225,17 @@ export class SessionHost {
     const tools = given ?? (chat ? settings.tools : []);
     const answer = toolAnswerOf(this.#model, tools, options ?? {});
     const plan = conversation.plan(input, true, answer);
-    const rule = await this.#constraintOf(
-      { ...options, grammar: options?.grammar ?? answer.grammar }, call);
+    const isChat = chat || given !== undefined;
+    const promptEnd = this.#endOf(conversation.session, plan);
+    const budget = budgetOf(options ?? {}, settings);
+    const rule = await this.#ruleOf(options ?? {},
+      isChat ? { answer, promptEnd, budget } : undefined, call);
     try {
-      const reader = chat || given !== undefined ? readerOf(this.#model, { tools, answer,
-        reasoning: settings.reasoning, promptEnd: this.#endOf(conversation.session, plan) })
-        : new AnswerReader({});
-      const result = await this.#answer(conversation, plan, options ?? {}, { rule, reader }, call);
+      const reading = isChat ? readingOf(this.#model, { tools, answer, promptEnd,
+        reasoning: settings.reasoning, prefix: plan.prefix })
+        : { reader: new AnswerReader({}), opening: '' };
+      const result = await this.#answer(conversation, plan, options ?? {}, { rule, ...reading },
+        call);
       return { ...result, state: this.state(session) as SessionState };
     } finally {
       rule?.free();
@@ -242,23 +250,27 @@ export class SessionHost {
     return this.#model.tokenizer.decode(last, { special: true });
   }
 
-  /** The rule of a grammar, or the one of the page's own. */
-  #constraintOf(options: Args<'generate'>['options'],
-    call: CallContext): Promise<Rule> | Rule | undefined {
-    const { grammar, constrained } = options ?? {};
-    if (grammar !== undefined) return this.#rule(grammar, call);
-    if (constrained !== true) return undefined;
-    return { isOver: false, allowed: () => call.ask(), accept: () => {}, free: () => {} };
+  /** What an answer keeps to: a page's own rule, which sees every token, or a grammar behind
+   * thoughts, or calls and thoughts. */
+  async #ruleOf({ grammar, constrained }: WireGenerateOptions, keeping: Keeping | undefined,
+    { ask, signal }: CallContext): Promise<Rule | undefined> {
+    if (constrained === true) {
+      return { isOver: false, allowed: () => ask(), accept: () => {}, free: () => {} };
+    }
+    const lazy = keeping === undefined ? undefined
+      : grammarOfAnswer(this.#model, { ...keeping, constraint: grammar });
+    if (lazy !== undefined) return this.#grammarsOf().lazyRule(lazy, signal);
+    return grammar === undefined ? undefined : this.#grammarsOf().rule(grammar, signal);
   }
 
-  async #rule(grammar: unknown, call: CallContext): Promise<Rule> {
+  #grammarsOf(): Grammars {
     const { tokenizer, description } = this.#model;
     this.#grammars ??= new Grammars(tokenizer, description.outputs, this.#wasmUrl);
-    return this.#grammars.rule(grammar, call.signal);
+    return this.#grammars;
   }
 
   async #answer(conversation: Conversation, plan: Plan, options: Args<'generate'>['options'],
-    { rule, reader }: { rule: Rule | undefined; reader: AnswerReader },
+    { rule, reader, opening }: Reading & { rule: Rule | undefined },
     call: CallContext): Promise<Omit<Result<'generate'>, 'state'>> {
     const { maxTokens, stop, logprobs } = options;
     const { tokenizer } = this.#model;
@@ -270,14 +282,14 @@ export class SessionHost {
       stepper: this.#scheduler,
       maxTokens, stop, logprobs, constraint: rule,
     });
-    const result = await this.#stream(conversation, plan, reader, parts, call);
+    const result = await this.#stream(conversation, plan, { reader, opening }, parts, call);
     const { promptTokens: _, ...rest } = result;
     return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
       cachedTokens: plan.keep };
   }
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
-  async #stream(conversation: Conversation, plan: Plan, reader: AnswerReader,
+  async #stream(conversation: Conversation, plan: Plan, { reader, opening }: Reading,
     parts: ReturnType<typeof generate>,
     call: CallContext): Promise<GenerateResult & AnswerContent> {
     conversation.beginAnswer(plan, reader);
@@ -290,6 +302,7 @@ export class SessionHost {
       }
     };
     try {
+      if (opening !== '') tell(conversation.growAnswer(opening, undefined), undefined);
       for (;;) {
         const { done, value } = await parts.next();
         if (done === true) {

@@ -1,22 +1,25 @@
-// How an answer with tools is written and read: the grammar that calls keep to, the opener that
-// forces one, the reader of what comes.
-import { invalidArgument } from '../api/errors.js';
-import type { LazyGrammar, PlainGrammar } from '../api/grammar.js';
+// How an answer with tools and thoughts is written and read: the grammar that calls keep to, the
+// opener that forces one, the end of thoughts, the reader of what comes.
+import { checkInteger, invalidArgument } from '../api/errors.js';
+import type { LazyGrammar, LazyPart, PlainGrammar } from '../api/grammar.js';
 import type { ToolCall, ToolChoice, ToolDeclaration } from '../api/tools.js';
 import { AnswerReader } from '../text/answer-reader.js';
 import type { AnswerPiece } from '../text/answer-reader.js';
 import type { Choice } from '../engine/step.js';
 import type { GeneratedPart } from '../api/session.js';
+import { encodeChat } from '../text/chat-template.js';
 import { formsOf } from '../text/tool-forms.js';
 import type { ToolForm } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
 import type { WireGenerateOptions } from '../wire/protocol.js';
+import type { Settings } from './saved-session.js';
 import type { ReasoningMode } from '../api/session.js';
 
 export interface ToolAnswer {
-  /** undefined: no tools, or a constraint of the whole answer. */
-  grammar: LazyGrammar | undefined;
-  /** What the prompt ends with so that a call follows. */
+  /** Calls and their grammars. None: no tools, or a constraint of the whole answer. */
+  parts: readonly LazyPart[];
+  once: boolean;
+  /** What comes so that a call follows: at the prompt's end, or behind thoughts. */
   opener: string | undefined;
   /** Whether calls are looked for. */
   reads: boolean;
@@ -49,17 +52,59 @@ export function toolAnswerOf(model: Model, declared: readonly ToolDeclaration[],
   const { kind, tools } = chosen(options.toolChoice, declared);
   const isConstrained = options.grammar !== undefined || options.constrained === true;
   if (tools.length === 0 || isConstrained) {
-    return { grammar: undefined, opener: undefined, reads: false };
+    return { parts: [], once: false, opener: undefined, reads: false };
   }
   const form = model.chatTemplate.toolForm;
   const once = options.parallelToolCalls === false;
   const parts = formsOf(form).map((one) => ({ trigger: one.opener, isFirst: one.isFirst,
     grammar: kind === 'none' ? undefined : grammarOf(model, one, tools, once) }));
-  return {
-    grammar: { kind: 'lazy', once, starts: kind === 'required', parts },
-    opener: kind === 'required' ? form.opener : undefined,
-    reads: kind !== 'none',
-  };
+  return { parts, once, opener: kind === 'required' ? form.opener : undefined,
+    reads: kind !== 'none' };
+}
+
+/** What an answer's tokens keep to. */
+export interface Keeping {
+  answer: ToolAnswer;
+  /** Of the whole answer; thoughts come before it. */
+  constraint?: PlainGrammar | undefined;
+  /** The prompt's end, as text. */
+  promptEnd: string;
+  /** Tokens for thoughts. */
+  budget: number | undefined;
+}
+
+/** Error: INVALID_ARGUMENT. */
+export function checkBudget(budget: number | undefined): void {
+  if (budget !== undefined) checkInteger('reasoningBudget', budget, 0, 2 ** 31 - 1);
+}
+
+/** Tokens for thoughts. Error: INVALID_ARGUMENT. */
+export function budgetOf({ reasoningBudget: own }: WireGenerateOptions,
+  { reasoning, reasoningBudget }: Settings): number | undefined {
+  checkBudget(own);
+  return own ?? reasoningBudget ?? (reasoning === 'off' ? 0 : undefined);
+}
+
+/** undefined: anything may come, or the constraint is all there is. */
+export function grammarOfAnswer({ tokenizer, chatTemplate }: Model,
+  { answer, constraint, promptEnd, budget }: Keeping): LazyGrammar | undefined {
+  const { thinkingForm: form } = chatTemplate;
+  const isInside = chatTemplate.endsInThoughts(promptEnd);
+  if (constraint !== undefined && !isInside) return undefined;
+  const parts = constraint === undefined ? answer.parts : [{ trigger: '', grammar: constraint }];
+  const isForced = constraint !== undefined || answer.opener !== undefined;
+  const once = answer.once || constraint !== undefined;
+  const needsThoughts = parts.length > 0 || budget !== undefined;
+  if (form === undefined || !needsThoughts) {
+    return parts.length === 0 ? undefined
+      : { kind: 'lazy', once, parts, starts: isForced ? [0] : [] };
+  }
+  const ending = encodeChat(tokenizer, form.ending, true);
+  const thoughts = { trigger: form.opener, isFirst: true,
+    thought: { closer: form.closer, ending, budget } };
+  return { kind: 'lazy', once, parts: [thoughts, ...parts],
+    starts: [...isInside ? [0] : [], ...isForced ? [1] : []],
+    opening: encodeChat(tokenizer, answer.opener ?? '', true) };
 }
 
 /** What an answer consisted of. */
@@ -86,21 +131,33 @@ export function partsOf(pieces: readonly AnswerPiece[], choice: Choice | undefin
   return [{ ...first, ...choice }, ...rest];
 }
 
-/** What reads an answer. */
+/** What reads an answer, and what comes before its tokens: the prompt opened the thoughts that are
+ * to be in the text. */
 export interface Reading {
+  reader: AnswerReader;
+  opening: string;
+}
+
+export interface ReadingOptions {
   tools: readonly ToolDeclaration[];
   reasoning: ReasoningMode;
   /** The prompt's end, as text. */
   promptEnd: string;
   answer: ToolAnswer;
+  /** The caller's beginning of the answer. */
+  prefix?: string | undefined;
 }
 
-export function readerOf(model: Model,
-  { tools, reasoning, promptEnd, answer }: Reading): AnswerReader {
+export function readingOf(model: Model,
+  { tools, reasoning, promptEnd, answer, prefix = '' }: ReadingOptions): Reading {
   const { toolForm, thinkingForm } = model.chatTemplate;
   const thinking = reasoning === 'include' ? undefined : thinkingForm;
-  const opens = thinking !== undefined && promptEnd.trimEnd().endsWith(thinking.opener.trim());
-  return new AnswerReader({ thinking,
+  const isInside = model.chatTemplate.endsInThoughts(promptEnd);
+  const reader = new AnswerReader({ thinking,
     tools: answer.reads ? { form: toolForm, declared: tools } : undefined,
-    state: answer.opener !== undefined ? 'call' : opens ? 'thinking' : 'text' });
+    state: !isInside ? answer.opener === undefined ? 'text' : 'call'
+      : thinking === undefined ? 'text' : 'thinking' });
+  const isOpened = isInside && thinking === undefined && prefix === '';
+  return { reader, opening: !isOpened ? ''
+    : promptEnd.slice(promptEnd.lastIndexOf(thinkingForm?.opener.trim() ?? '')) };
 }
