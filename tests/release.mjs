@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Stop, main, must, root, say } from '../wasm/toolchain/shell.mjs';
 import { choose } from './run.mjs';
+import { stages } from './stages.mjs';
 
 const read = (folder, file) => readFileSync(join(folder, file));
 const build = (folder, ...targets) =>
@@ -100,6 +101,13 @@ async function everything() {
   return 'all stages';
 }
 
+/** The stages that npm test leaves out. */
+async function slow() {
+  const names = stages.filter((stage) => stage.slow).map((stage) => stage.name).join(',');
+  await must(names, process.execPath, ['tests/run.mjs', '--only', names], { live: true });
+  return names;
+}
+
 const packed = join(root, 'build/package');
 const findTarball = () => (existsSync(packed) ? readdirSync(packed) : [])
   .find((name) => name.endsWith('.tgz'));
@@ -136,6 +144,7 @@ const steps = [
   { name: 'grammar', after: [], run: grammar },
   { name: 'schema-suite', after: [], run: schemaSuite },
   { name: 'everything', after: [], run: everything },
+  { name: 'slow', after: [], run: slow },
   { name: 'installed', after: [], run: installed },
   { name: 'hosts', after: [], run: hosts },
 ];

@@ -15,7 +15,7 @@ const help = `usage: node tests/run.mjs [options]
 
   --only NAME,…      only these stages and what they are built from
                      ("native" stands for every stage that starts with "native-")
-  --list             the stages, and nothing else
+  --list             the stages, and nothing else; those marked slow run only when named
   --fuzz-seconds N   search N seconds with each fuzz target instead of only replaying its inputs
   --help             this text`;
 
@@ -41,9 +41,10 @@ export function parseArguments(args) {
   return options;
 }
 
-/** The stages asked for and those whose products they use, in the table's order. */
+/** The stages asked for and those whose products they use, in the table's order; of no names,
+ * all that are not slow. */
 export function choose(table, only) {
-  if (only.length === 0) return table;
+  if (only.length === 0) return table.filter((stage) => !stage.slow);
   const wanted = new Set();
   const add = (stage) => {
     wanted.add(stage);
@@ -130,7 +131,9 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
     if (options.help) return say(help);
     const chosen = choose(stages, options.only);
     if (options.list) {
-      return chosen.forEach(({ name, what }) => console.log(`${name.padEnd(16)}${what}`));
+      const listed = options.only.length > 0 ? chosen : stages;
+      return listed.forEach(({ name, what, slow }) =>
+        console.log(`${name.padEnd(16)}${what}${slow ? ' (slow)' : ''}`));
     }
     const results = await runAll(chosen, options);
     const red = results.filter((result) => result.failed > 0).map((result) => result.name);

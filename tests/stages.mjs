@@ -4,6 +4,7 @@
 //   what    one line for the heading
 //   needs   what wasm/toolchain/setup.mjs must see to first
 //   after   stages whose products it uses; it is not run when one of them failed
+//   slow    true: only when --only names it, and in npm run release:check
 //   run     does it and gives { passed, failed, skipped, notes, output }
 //
 // output is shown only when something failed, notes always.
@@ -49,11 +50,15 @@ async function tidy() {
 
 const hasNativeTests = () => filesOf('tests/native', /^test_.*\.c$/).length > 0;
 
-async function native(preset) {
+async function native(preset, options) {
   await buildPreset(preset);
   if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
-  return runner(fromCtest, '', 'ctest', ['--preset', preset, '--verbose', '-j', String(jobs)]);
+  return runner(fromCtest, '', 'ctest', ['--preset', preset, '--verbose', '-j', String(jobs)],
+    options);
 }
+
+/** No cache folder, no large models: a test with one of those would take minutes to hours. */
+const withoutLargeModels = { env: { ONEKV_CACHE: join(root, 'build/no-cache') } };
 
 /** The native tests as WebAssembly: the kernels in the very instructions that will be shipped. */
 async function wasmNative() {
@@ -62,7 +67,7 @@ async function wasmNative() {
   for (const preset of ['wasm-simd128', 'wasm-relaxed']) {
     await buildPreset(preset);
     results.push(await runner(fromCtest, preset, wrapper,
-      ['ctest', '--preset', preset, '--verbose']));
+      ['ctest', '--preset', preset, '--verbose', '-j', String(jobs)]));
   }
   return together(results);
 }
@@ -89,7 +94,7 @@ async function node() {
   for (const program of nodePrograms()) {
     const version = (await run(program, ['--version'])).output.trim();
     const result = await runner(fromNodeTest, `Node ${version}`, program,
-      ['--test', '--test-reporter=spec', ...files]);
+      ['--test', '--test-reporter=spec', `--test-concurrency=${jobs}`, ...files]);
     result.notes.unshift(`Node ${version}: ${result.passed} passed`);
     results.push(result);
   }
@@ -159,16 +164,15 @@ async function fuzz({ fuzzSeconds }) {
   return together(await eachItem(targets, (target) => fuzzTarget(target, fuzzSeconds)));
 }
 
-/** What the sanitizers cannot see: reads of memory that nobody wrote. */
+/** A second opinion on memory, of the optimised code: it has no part in how that was compiled. */
 async function valgrind() {
   if (!hasNativeTests()) return nothing('no tests/native/test_*.c yet');
   const listed = await run('ctest', ['--preset', 'native-release', '--show-only=json-v1']);
   const { tests } = JSON.parse(listed.output.slice(listed.output.indexOf('{')));
   return together(await eachItem(tests, async ({ name, command }) => {
-    // No cache folder, no large models: with one of those a test would take hours here.
     const { status, output, seconds } = await run('valgrind', ['--quiet', '--error-exitcode=99',
       '--leak-check=full', '--errors-for-leak-kinds=definite', ...command, '--short'],
-    { timeoutSeconds, env: { ONEKV_CACHE: join(root, 'build/no-cache') } });
+    { timeoutSeconds, ...withoutLargeModels });
     const skipped = status === 77 ? 1 : 0;
     const failed = status === 0 || skipped ? 0 : 1;
     const notes = [`${name}: ${skipped ? 'large models are left out' : `${seconds.toFixed(1)} s`}`];
@@ -183,8 +187,10 @@ export const stages = [
     needs: ['native', 'models'], after: [], run: () => native('native-asan') },
   { name: 'native-release', what: 'C tests with optimisation, SIMD through SIMDe',
     needs: ['native', 'models'], after: [], run: () => native('native-release') },
+  { name: 'native-msan', what: 'C tests with MemorySanitizer', needs: ['native', 'fuzz'], after: [],
+    run: () => native('native-msan', withoutLargeModels) },
   { name: 'valgrind', what: 'C tests under valgrind', needs: ['native', 'valgrind'],
-    after: ['native-release'], run: valgrind },
+    after: ['native-release'], slow: true, run: valgrind },
   { name: 'fuzz', what: 'the kept inputs of the fuzz targets', needs: ['native', 'fuzz'], after: [],
     run: fuzz },
   { name: 'wasm', what: 'both modules', needs: ['toolchain'], after: [],

@@ -1,7 +1,7 @@
 // The page where things are missing: headers, a service worker, the network, WebAssembly.
 import assert from 'node:assert/strict';
 import { duetDone } from './looks.mjs';
-import { servePage, visit } from './visitor.mjs';
+import { browserEnded, servePage, visit } from './visitor.mjs';
 
 const paneError = "document.querySelector('.story .error')?.textContent";
 
@@ -9,16 +9,26 @@ const paneError = "document.querySelector('.story .error')?.textContent";
 const stories = (person) => person.evaluate(`['one', 'std'].map((side) =>
   onekvDemo.duet[side].pane.text)`);
 
-/** A person at a page that is served like this; both go away with the work. */
+/** A person at a page that is served like this; both go away with the work. WebKit's process
+ * was seen to end by itself, in a page that did nothing yet: the visit is made once more. */
 async function at(name, host, work, options) {
+  try {
+    await visitOnce(name, host, work, options);
+  } catch (error) {
+    if (!browserEnded(error)) throw error;
+    await visitOnce(name, host, work, options);
+  }
+}
+
+async function visitOnce(name, host, work, options) {
   const served = { page: await servePage(host) };
   const person = await visit(name, options);
   try {
     await person.come(served.page.address);
     await work(person, served);
   } finally {
-    await person.close();
     await served.page.close();
+    await person.close();
   }
 }
 

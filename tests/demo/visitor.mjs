@@ -12,6 +12,10 @@ import { policy } from '../../web/demo/build/page-texts.mjs';
 export const patience = 180_000;
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
+/** Whether an error says that the browser itself has ended: it has shown nothing, good or bad. */
+export const browserEnded = (error) => error.name === 'NoSuchSessionError' ||
+  /session (?:closed|deleted)|target closed|browser has been closed/i.test(error.message);
+
 /** Serves the page as npm start does; worker: false leaves the service worker out, framed: true
  * lets a page at /frame/ hold it. `asked` collects the paths that were asked for. */
 export async function servePage({
@@ -36,7 +40,9 @@ export async function visit(name, options) {
       const end = performance.now() + limit;
       for (;;) {
         // While a page goes and another comes there is nothing to ask.
-        const value = await driver.evaluate(expression).catch(() => undefined);
+        const value = await driver.evaluate(expression).catch((error) => {
+          if (browserEnded(error)) throw error;
+        });
         if (value) return value;
         if (performance.now() > end) {
           const errors = await driver.evaluate(

@@ -10,11 +10,12 @@ const names = (table) => table.map(({ name }) => name).join(' ');
 test('--only takes stages, groups of stages, and what they are built from', () => {
   const table = [
     { name: 'native-a', after: [] }, { name: 'native-b', after: [] }, { name: 'ts', after: [] },
-    { name: 'node', after: ['ts'] },
+    { name: 'node', after: ['ts'] }, { name: 'hours', after: ['ts'], slow: true },
   ];
   assert.equal(names(choose(table, [])), 'native-a native-b ts node');
   assert.equal(names(choose(table, ['native'])), 'native-a native-b');
   assert.equal(names(choose(table, ['node', 'native-b'])), 'native-b ts node');
+  assert.equal(names(choose(table, ['hours'])), 'ts hours');
   assert.throws(() => choose(table, ['nat']), /no such stage: nat/);
 });
 
