@@ -1,7 +1,7 @@
-/* The border to JavaScript: core's API in terms of numbers and addresses.
+/* The bindings to JavaScript: core's API in terms of numbers and addresses.
  *
  * js_* functions wrap what core does with structs; plain core functions with simple arguments are
- * exported as they are (wasm/exports.txt has the list). Structs cross the border as rows of
+ * exported as they are (wasm/exports.txt has the list). Structs cross over as rows of
  * doubles in one buffer, `numbers`, in the order that the X-macros below give; JavaScript has the
  * same order in web/src/engine/bindings.ts, and a test compares the names.
  *
@@ -71,7 +71,7 @@ const char *js_field_names(int which);
   X(vocabulary, c->n_vocabulary)                           \
   X(features, c->n_features)                               \
   X(projection, onekv_sharing_of(&c->kinds[0]))                             \
-  X(sharedRope, c->kinds[0].keys == KEYS_AND_BACK)                            \
+  X(keyTime, c->kinds[0].keys)                             \
   X(position, c->position)                                 \
   X(norm, c->norm)                                         \
   X(activation, c->activation)                             \
@@ -136,7 +136,7 @@ const char *js_field_names(int which);
 #define GET(name, field, type) s.field = read_##type(numbers[i++]);
 
 /* The field names of list `which`, separated by blanks: config, estimate, memory, session,
- * sampling, bytes; NULL beyond. For the test that compares them with border.ts. */
+ * sampling, bytes; NULL beyond. For the test that compares them with bindings.ts. */
 const char *js_field_names(int which) {
   switch (which) {
     case 0: return CONFIG_FIELDS(NAME);

@@ -4,8 +4,8 @@
 
 writes cards/NAME.md for every model file in models/; --check writes nothing and fails
 where a card is not what would be written. Invariants: every figure comes from the model file (its
-keys, tensors and bytes) or from study/results/losses.json, none is typed here; the same files give
-the same cards.
+keys, tensors and bytes; of the cache what `onekv inspect` says, so `npm run build` first) or from
+study/results/losses.json, none is typed here; the same files give the same cards.
 """
 import argparse
 import hashlib
@@ -15,6 +15,8 @@ import textwrap
 from pathlib import Path
 
 from gguf import GGUFReader
+
+from models.tools.onekv_cli import onekv
 
 FOLDER = Path(__file__).resolve().parents[1]
 TWINS = {"stories-q-mqa": "stories-qkv", "digits-keqv": "digits-qkv",
@@ -54,10 +56,8 @@ class ModelFile:
 
     @property
     def cache_bytes(self):
-        """Of a token in f16."""
-        tensors = 1 if self.projection.endswith("K=V") else 2
-        return (2 * tensors * self.shape("block_count") * self.shape("attention.head_count_kv")
-                * self.shape("attention.key_length"))
+        """Of a token in f16, as core says."""
+        return json.loads(onekv("inspect", self.path, "--json"))["cache"][0]["bytesPerToken"]["f16"]
 
 
 def paragraph(text):

@@ -123,7 +123,7 @@ async function testBudget(person) {
   assert.equal(await tokens('QKV'), Math.floor(500e6 / 81_920));
   assert.equal(await tokens('Q-K=V + MQA'), Math.floor(500e6 / 2_560));
   await person.click('#budget-weights');
-  assert.equal(await tokens('QKV'), Math.floor((500e6 - 305_534_976 * 34 / 32) / 81_920));
+  assert.equal(await tokens('QKV'), Math.floor((500e6 - 327_392_384) / 81_920));
   await person.click('#budget-weights');
   // The slider by its keys, the shapes by theirs.
   await person.evaluate("document.querySelector('#budget-bytes').focus()");

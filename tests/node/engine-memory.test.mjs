@@ -13,8 +13,8 @@ const program = `
   const once = async () => {
     const engine = await Engine.open({ threads: 2 });
     await loadModel(engine, '${join(root, 'models/stories-q-mqa.q8_0.gguf')}');
-    const at = engine.border.take(60e6);
-    engine.border.bytes.fill(1, at, at + 60e6);
+    const at = engine.bindings.take(60e6);
+    engine.bindings.bytes.fill(1, at, at + 60e6);
     engine.destroy();
   };
   const resident = [];

@@ -8,12 +8,12 @@ import { bytesFields, configFields, estimateFields, memoryFields, samplingFields
 import { distance, ggufHeader, goldenNames, goldenPath, levels, loadSync, readGolden, tinyLlama,
   tolerance, withEngine } from './support.mjs';
 
-test('border: field lists have the names and order of wasm/exports.c', () =>
-  withEngine({}, ({ border }) => {
+test('bindings: field lists have the names and order of wasm/exports.c', () =>
+  withEngine({}, ({ bindings }) => {
     const lists = [configFields, estimateFields, memoryFields, sessionFields, samplingFields,
       bytesFields];
-    lists.forEach((list, i) => assert.deepEqual(border.fieldNames(i), [...list]));
-    assert.deepEqual(border.fieldNames(lists.length), []);
+    lists.forEach((list, i) => assert.deepEqual(bindings.fieldNames(i), [...list]));
+    assert.deepEqual(bindings.fieldNames(lists.length), []);
   }));
 
 /** Token by token; then the same at once, where the last row must have the same bits. */

@@ -259,7 +259,7 @@ test('a module that traps is an error, the same from then on, and can still be d
     const model = loadSync(other, path);
     const session = model.openSession();
     const lost = { name: 'OneKVError', code: 'WASM_FAILED', message: /broke down: .*lost$/ };
-    assert.throws(() => other.border.exports._onekv_session_n_tokens(0xfffffff0), lost);
+    assert.throws(() => other.bindings.exports._onekv_session_n_tokens(0xfffffff0), lost);
     assert.throws(() => session.append([1, 2]), lost);
     assert.throws(() => other.openLoader(), lost);
     session.destroy();

@@ -39,7 +39,8 @@ async function readShipped(onekv, engine, path) {
       standard: Object.fromEntries(Object.entries(heads)
         .filter(([, standardHeads]) => standardHeads <= queryHeads)
         .map(([name, standardHeads]) => [name, cost({ cacheType, standardHeads })])) });
-    return { description, parameters: loader.estimate().parameters,
+    const { parameters, weightBytes } = loader.estimate();
+    return { description, parameters, weightBytes, sharesRow: loader.cache.bytes(1).shared > 0,
       cache: Object.fromEntries(cacheTypes.map((cacheType) => [cacheType, of(cacheType)])) };
   });
   return {
@@ -48,6 +49,40 @@ async function readShipped(onekv, engine, path) {
     sha256: createHash('sha256').update(readFileSync(file)).digest('hex'),
     ...facts,
   };
+}
+
+/** The paper's shapes in the variants that the budget compares: [name, shape, variants]. */
+const paperShapes = [['The paper’s 300M', 'paper-300M', 4], ['The paper’s 1.2B', 'paper-1.2B', 8]]
+  .map(([name, shape, group]) => [name, shape, [
+    ['QKV', {}], ['Q-K=V', { projection: 'Q-K=V' }],
+    [`GQA-${group}`, { kvHeads: group }],
+    [`Q-K=V + GQA-${group}`, { projection: 'Q-K=V', kvHeads: group }],
+    ['MQA', { kvHeads: 1 }], ['Q-K=V + MQA', { projection: 'Q-K=V', kvHeads: 1 }],
+  ]]);
+
+/** What core says of a file of each of those shapes, of which nothing but the header is made. */
+export async function readPaperShapes(onekv, engine) {
+  const { randomModel } = await import('../../../dist/src/bench/random-model.js');
+  const { shapedModel } = await import('../../../dist/src/bench/shapes.js');
+  const read = async (shape, variant) => onekv.readHeader(engine,
+    randomModel(shapedModel(shape, variant)), {}, (loader) => {
+      const { contextWindow } = loader.describe();
+      const cost = (cacheType) => ({ token: loader.cache.bytes(1, { cacheType }).total,
+        full: loader.cache.bytes(contextWindow, { cacheType }).total });
+      return { context: contextWindow, weightBytes: loader.estimate().weightBytes,
+        cache: Object.fromEntries(cacheTypes.map((type) => [type, cost(type)])) };
+    });
+  const shapes = [];
+  for (const [name, shape, variants] of paperShapes) {
+    const rows = [];
+    for (const [title, variant] of variants) {
+      rows.push({ name: title, ...await read(shape, variant) });
+    }
+    const [{ context }] = rows;
+    shapes.push({ name, context,
+      variants: rows.map(({ context: _, ...variant }) => variant) });
+  }
+  return shapes;
 }
 
 const readJson = (path) => (existsSync(join(root, path))
@@ -85,10 +120,12 @@ function readLosses() {
   });
 }
 
-/** Benchmarks that were run, each with what it ran in and when. */
+/** Benchmarks that were run, each with what it ran in and when. Results that are bytes alone do not
+ * depend on a machine and name none. */
 function readBenches() {
-  return resultFiles().filter((path) => path.startsWith('tests/bench')).map((path) => {
-    const { title, threads, options, engine, browser, date, machine, long } = readJson(path);
+  const results = resultFiles().filter((path) => path.startsWith('tests/bench'))
+    .map((path) => ({ path, ...readJson(path) })).filter(({ machine }) => machine !== undefined);
+  return results.map(({ path, title, threads, options, engine, browser, date, machine, long }) => {
     const beside = long ? 'with long prompts' : 'beside wllama';
     const what = title === undefined ? options.suites.join(', ')
       : `${title} ${beside}, ${threads} ${threads === 1 ? 'thread' : 'threads'}`;
@@ -139,7 +176,8 @@ export async function readFacts() {
     for (const [name, path] of Object.entries(shippedFiles)) {
       models[name] = await readShipped(onekv, engine, path);
     }
-    return { models, table: readTable(), tasks: readTasks(), memory: readMemory(),
+    return { models, paperShapes: await readPaperShapes(onekv, engine), table: readTable(),
+      tasks: readTasks(), memory: readMemory(),
       attention: await searchHeads(),
       losses: readLosses(), benches: readBenches(), peers: readPeers(),
       suggested: readSuggested(),

@@ -24,10 +24,8 @@ function describe({ description, parameters }) {
 
 /** What attention keeps of a token in a layer: a cell for each head's key and value; those that
  * the model does without are empty. And in words. */
-function cells({ description }, most) {
-  const { projection, kvHeads } = description;
-  const tensors = projection.endsWith('K=V') ? 1 : 2;
-  const kept = kvHeads * tensors;
+function cells({ description: { kvHeads }, sharesRow }, most) {
+  const kept = sharesRow ? kvHeads : 2 * kvHeads;
   const cell = (full) => (full ? '<i class="full"></i>' : '<i></i>');
   const drawn = Array.from({ length: most }, (_, i) => cell(i < kept)).join('');
   return `<p class="cells" aria-hidden="true">${drawn}</p>` +

@@ -1,12 +1,12 @@
 // "My tab may spend N MB": what each variant gets for it.
 import type { CacheType } from 'onekv';
 import facts from 'virtual:facts';
-import { budgets, buy, paperShapes, shippedShape } from './budget-math.js';
+import { budgets, buy, shippedShape } from './budget-math.js';
 import { find, h, setPart, setText } from './dom.js';
 import { bytes, count, exactBytes, roundBytes, short } from './format.js';
 
 const shapes = [
-  ...paperShapes, shippedShape(facts.models['stories-qkv'], facts.models['stories-q-mqa']),
+  ...facts.paperShapes, shippedShape(facts.models['stories-qkv'], facts.models['stories-q-mqa']),
 ];
 const first = budgets.indexOf(500e6);
 
@@ -14,10 +14,10 @@ const first = budgets.indexOf(500e6);
 function tableRows(shapeAt: number, type: CacheType, budget: number,
   withWeights: boolean): HTMLElement[] {
   const shape = shapes[shapeAt] as (typeof shapes)[number];
-  const bought = shape.variants.map((variant) => buy(shape, variant, type, budget, withWeights));
+  const bought = shape.variants.map((variant) => buy(variant, type, budget, withWeights));
   const most = Math.max(...bought.map(({ tokens }) => tokens));
   return shape.variants.map((variant, i) => {
-    const { bytesPerToken, tokens, conversations } = bought[i] as (typeof bought)[number];
+    const { token, tokens, conversations } = bought[i] as (typeof bought)[number];
     const isOne = variant.name.startsWith('Q-K=V');
     const bar = h('div', { class: `bar ${isOne ? 'one' : 'std'}` }, h('i'),
       h('span', {}, short(tokens)));
@@ -26,7 +26,7 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
       'data-conversations': conversations },
     h('th', { scope: 'row', role: 'rowheader', class: isOne ? 'one-ink' : 'std-ink' },
       variant.name),
-    h('td', { role: 'cell', class: 'num' }, exactBytes(bytesPerToken)),
+    h('td', { role: 'cell', class: 'num' }, exactBytes(token)),
     h('td', { role: 'cell', class: 'barred' }, bar),
     h('td', { role: 'cell', class: 'num' }, count(conversations)));
   });
@@ -56,10 +56,10 @@ export function startBudget(): void {
     body.replaceChildren(...tableRows(Number(shape.value), type.value as CacheType, budget,
       weights.checked));
     setText(says, weights.checked
-      ? `Weights in 8 bits are taken off first: ${chosen.variants.map(({ name, parameters }) =>
-        `${name} ${bytes(parameters * 34 / 32)}`).join(', ')}.`
-      : 'All of it for the cache. Arithmetic from the shapes; the meter above is what is ' +
-        'measured.');
+      ? `Weights in 8 bits are taken off first: ${chosen.variants.map(({ name, weightBytes }) =>
+        `${name} ${bytes(weightBytes)}`).join(', ')}.`
+      : 'All of it is for the cache. These figures are computed from the shapes; the meter ' +
+        'above measures.');
   };
   for (const control of [slider, shape, type, weights]) control.addEventListener('input', update);
   const field = (label: string, control: HTMLElement) => h('label', { class: 'field' }, label,

@@ -14,12 +14,24 @@ declare module 'virtual:facts' {
     sha256: string;
     description: ModelDescription;
     parameters: number;
+    /** As core holds them. */
+    weightBytes: number;
+    /** One row is key and value. */
+    sharesRow: boolean;
     cache: Record<CacheType, { own: CacheFacts;
       standard: Record<'MHA' | 'GQA-8' | 'GQA-3' | 'MQA', CacheFacts> }>;
   }
 
   export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'table-q-kv' | 'table-qk-v' |
     'digits-keqv' | 'digits-qkv';
+
+  /** A shape of the paper in some of its variants, with weights in q8_0. */
+  export interface ShapeFacts {
+    name: string;
+    /** Tokens of a full conversation. */
+    context: number;
+    variants: { name: string; weightBytes: number; cache: Record<CacheType, CacheFacts> }[];
+  }
 
   /** A row of our table of language models. */
   export interface TableRow {
@@ -94,6 +106,7 @@ declare module 'virtual:facts' {
 
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
+    paperShapes: ShapeFacts[];
     /** undefined until models/study/table.py has collected. */
     table: TableRow[] | undefined;
     attention: { sentence: string; asks: string; wanted: string; one: FoundHead;

@@ -4,6 +4,7 @@
 // other, again and again, every second time backwards, so that a machine that gets slower does so
 // for all of them alike. Batches are plain descriptions until they are opened: their number is
 // what progress is measured by.
+import { yieldToOthers } from '../util/event-loop.js';
 import { summarise } from './statistics.js';
 import type { Summary } from './statistics.js';
 
@@ -97,11 +98,6 @@ interface Taken {
   hashes: Set<string>;
 }
 
-/** Lets the event loop hear interrupts. */
-const turn = () => new Promise<void>((resolve) => {
-  setTimeout(resolve, 0);
-});
-
 /** Milliseconds of the same arithmetic each time. */
 function fixedWork(): number {
   const started = performance.now();
@@ -133,7 +129,7 @@ class Runner {
   /** Tells how far the run is, lets interrupts in, and works. */
   async #step(title: string, seconds: number, work: () => Promise<void>): Promise<void> {
     this.#options.onProgress?.(this.#done, this.#total, title);
-    await turn();
+    await yieldToOthers();
     this.#options.signal?.throwIfAborted();
     await work();
     this.#done += seconds;

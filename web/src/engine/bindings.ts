@@ -1,4 +1,4 @@
-// The border to C: the typed view of wasm/exports.c and of the module's memory.
+// The bindings to C: the typed view of wasm/exports.c and of the module's memory.
 //
 // Addresses are numbers below 2^32; wasm gives them as signed 32-bit integers, so everything that
 // is an address or a size goes through `address()`. Views of the memory are made anew when it has
@@ -72,7 +72,7 @@ export interface Exports {
 
 // Rows of doubles in the module's `numbers`, in the order of the X-macros of wasm/exports.c.
 export const configFields = ['layers', 'contextWindow', 'embedding', 'feedForward', 'queryHeads',
-  'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'sharedRope',
+  'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'keyTime',
   'position', 'norm', 'activation', 'gated', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
   'scoreMap', 'window', 'windowedLayers'] as const;
 export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;
@@ -91,7 +91,7 @@ export const biasesMax = 64;
 
 export type Row<Fields extends readonly string[]> = Record<Fields[number], number>;
 
-/** Bytes of the buffer that arguments and pieces of files go through. */
+/** Bytes of the buffer that arguments and bytes of files go through. */
 export const stagingBytes = 1 << 18;
 
 /** The functions, made to turn a trap into an error; after one the module's state is unknown, so
@@ -116,7 +116,7 @@ function guard(exports: Exports, onTrap: (error: OneKVError) => void,
   return Object.fromEntries(guarded) as Exports;
 }
 
-export class Border {
+export class Bindings {
   readonly exports: Exports;
   /** Address of a buffer of stagingBytes for arguments of one call. */
   readonly staging: number;

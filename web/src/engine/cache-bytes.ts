@@ -1,7 +1,7 @@
 // Bytes of caches, asked of core: nothing here multiplies. Bytes are those of a number of tokens,
 // not of one token times their number.
 import { bytesFields } from './bindings.js';
-import type { Border, Row } from './bindings.js';
+import type { Bindings, Row } from './bindings.js';
 import { cacheTypes } from './description.js';
 import type { CacheType } from '../api/description.js';
 import { checkInteger } from '../api/errors.js';
@@ -27,14 +27,14 @@ const questionNames: NamesOf<CacheQuestion> = {
 
 /** Answers for one file, by the address of its config. */
 export class CacheCounter {
-  readonly #border: Border;
+  readonly #bindings: Bindings;
   readonly #config: () => number;
   readonly #queryHeads: () => number;
   readonly #cacheType: CacheType;
 
-  constructor(border: Border, config: () => number, queryHeads: () => number,
+  constructor(bindings: Bindings, config: () => number, queryHeads: () => number,
     cacheType: CacheType) {
-    this.#border = border;
+    this.#bindings = bindings;
     this.#config = config;
     this.#queryHeads = queryHeads;
     this.#cacheType = cacheType;
@@ -51,9 +51,9 @@ export class CacheCounter {
   /** What that many tokens take. Error: INVALID_ARGUMENT. */
   bytes(tokens: number, question: CacheQuestion = {}): CacheBytes {
     checkInteger('tokens', tokens, 0, 2 ** 31 - 1);
-    const border = this.#border;
-    border.exports._js_cache_bytes(this.#config(), ...this.#plan(question), tokens);
-    return border.row(bytesFields);
+    const bindings = this.#bindings;
+    bindings.exports._js_cache_bytes(this.#config(), ...this.#plan(question), tokens);
+    return bindings.row(bytesFields);
   }
 
   /** Tokens that a page holds: pages are what is taken and given back. */
@@ -63,8 +63,8 @@ export class CacheCounter {
 
   /** The most tokens, up to the file's context, that take at most that many bytes. */
   tokens(bytes: number, question: CacheQuestion = {}): number {
-    const border = this.#border;
-    return border.address(
-      border.exports._js_cache_tokens(this.#config(), ...this.#plan(question), bytes));
+    const bindings = this.#bindings;
+    return bindings.address(
+      bindings.exports._js_cache_tokens(this.#config(), ...this.#plan(question), bytes));
   }
 }

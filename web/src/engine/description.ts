@@ -1,6 +1,6 @@
 // A model's description in the words of models/FORMAT.md and the paper, from core's numbers.
 import type { Arithmetic, CacheType, ModelDescription } from '../api/description.js';
-import type { Border, Row, configFields } from './bindings.js';
+import type { Bindings, Row, configFields } from './bindings.js';
 
 /** In the order of core/net/kv_cache.h. */
 export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
@@ -10,7 +10,7 @@ export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly 
 
 // In the order of the enums of core/net/config.h.
 export const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;
-const sharedRopes = ['rotate-at-read', 'rotate-unrotate'] as const;
+const keyTimes = [undefined, 'rotate-at-read', 'rotate-unrotate'] as const;
 const positions = ['none', 'learned', 'rope'] as const;
 const norms = ['LayerNorm', 'RMSNorm'] as const;
 const activations = ['gelu_erf', 'gelu_tanh', 'silu', 'relu_squared'] as const;
@@ -23,15 +23,12 @@ export function headsName(queryHeads: number, kvHeads: number): string {
 }
 
 function pick<T>(names: readonly T[], index: number): T {
-  const name = names[index];
-  if (name === undefined) throw new RangeError(`core's enum value ${index} has no name here`);
-  return name;
+  if (index in names) return names[index] as T;
+  throw new RangeError(`core's enum value ${index} has no name here`);
 }
 
 export function describe(config: Row<typeof configFields>, architecture: string): ModelDescription {
-  const projection = pick(projections, config.projection);
   const position = pick(positions, config.position);
-  const sharesUnderRope = position === 'rope' && projection.endsWith('K=V') && config.latent === 0;
   return {
     architecture,
     layers: config.layers,
@@ -45,9 +42,9 @@ export function describe(config: Row<typeof configFields>, architecture: string)
     outputs: config.outputs,
     vocabulary: config.vocabulary,
     features: config.features,
-    projection,
+    projection: pick(projections, config.projection),
     heads: headsName(config.queryHeads, config.kvHeads),
-    sharedRope: sharesUnderRope ? pick(sharedRopes, config.sharedRope) : undefined,
+    sharedRope: position === 'rope' ? pick(keyTimes, config.keyTime) : undefined,
     position,
     norm: pick(norms, config.norm),
     activation: config.gated !== 0 ? pick(gatedActivations, config.activation)
@@ -63,6 +60,6 @@ export function describe(config: Row<typeof configFields>, architecture: string)
 }
 
 /** The architecture's name behind a pointer to an onekv_config. */
-export function architectureOf(border: Border, config: number): string {
-  return border.text(border.exports._js_architecture(config));
+export function architectureOf(bindings: Bindings, config: number): string {
+  return bindings.text(bindings.exports._js_architecture(config));
 }

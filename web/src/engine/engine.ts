@@ -5,7 +5,7 @@
 // and refuses to be used after that.
 import { Loader, modelNames } from './loader.js';
 import type { ModelOptions } from './loader.js';
-import type { Border } from './bindings.js';
+import type { Bindings } from './bindings.js';
 import type { SimdLevel } from '../api/description.js';
 import { OneKVError } from '../api/errors.js';
 import { checkOptions } from '../api/options.js';
@@ -62,7 +62,7 @@ export class Engine {
 
   /** Bytes of the wasm memory. It grows and never shrinks. */
   get memoryBytes(): number {
-    return this.border.memoryBytes;
+    return this.bindings.memoryBytes;
   }
 
   /** What the wasm memory can grow to. */
@@ -72,13 +72,13 @@ export class Engine {
 
   /** The module trapped, or the engine was destroyed: nothing works any more. */
   get isBroken(): boolean {
-    return this.#destroyed || this.#module.border.isBroken;
+    return this.#destroyed || this.#module.bindings.isBroken;
   }
 
   /** The module, for the other classes. @internal */
-  get border(): Border {
+  get bindings(): Bindings {
     if (this.#destroyed) throw new OneKVError('DESTROYED', 'the engine was destroyed');
-    return this.#module.border;
+    return this.#module.bindings;
   }
 
   /** Takes the bytes of one file. The loader is the caller's to finish or destroy. */

@@ -1,7 +1,7 @@
-// A prompt becomes streamed text: prefill in pieces, then token by token.
+// A prompt becomes streamed text: prefill in steps, then token by token.
 //
 // The session ends up with the prompt and every token of the result, the closing one included, so
-// that a conversation can go on from it. Between pieces and tokens others get their turn, and an
+// that a conversation can go on from it. Between steps other tasks run, and an
 // abort is heard; the session then holds what was done so far.
 import { OneKVError, checkInteger } from '../api/errors.js';
 import type { FinishReason, TokenConstraint } from '../api/session.js';
@@ -12,12 +12,12 @@ import type { Session } from './session.js';
 import type { AdvanceOptions, Choice } from './step.js';
 import { StopStrings } from '../text/stop-strings.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { turnTaker } from '../util/event-loop.js';
+import { pacedYield } from '../util/event-loop.js';
 
-/** Moves sessions on, letting others have their turn: one session by itself, or (scheduler.ts)
+/** Moves sessions on, letting other tasks run: one session by itself, or (scheduler.ts)
  * together with others. */
 export interface Stepper {
-  /** Appends in pieces; `onDone` hears how many tokens are done. */
+  /** Appends in steps; `onDone` hears how many tokens are done. */
   append(session: Session, tokens: Int32Array, signal: AbortSignal | undefined,
     onDone: (done: number) => void): Promise<void>;
   next(session: Session, options: AdvanceOptions): Promise<Choice>;
@@ -37,7 +37,7 @@ export interface GenerateOptions {
   mask?: ((logits: Float32Array, session: Session) => void) | undefined;
   /** Asked before each choice and told what was chosen. */
   constraint?: TokenConstraint | undefined;
-  /** Default: this session alone, with turns of the event loop in between. */
+  /** Default: this session alone; other tasks run in between. */
   stepper?: Stepper | undefined;
 }
 
@@ -62,29 +62,29 @@ export interface GenerateResult {
   promptTokens: number;
   /** Of the session's random numbers. */
   seed: number | bigint;
-  /** Milliseconds, turns of the event loop included. */
+  /** Milliseconds, other tasks included. */
   prefillMs: number;
   decodeMs: number;
 }
 
-/** Tokens in one piece of prefill: a fraction of a second even where the engine is slow. */
-const prefillPiece = 64;
+/** Tokens in one step of prefill: a fraction of a second even where the engine is slow. */
+const prefillStep = 64;
 
 function stepAlone(): Stepper {
-  const takeTurn = turnTaker();
+  const yieldWhenDue = pacedYield();
   return {
     append: async (session, tokens, signal, onDone) => {
       for (let at = 0; at < tokens.length;) {
         signal?.throwIfAborted();
-        const end = Math.min(tokens.length, at + session.piece(prefillPiece));
+        const end = Math.min(tokens.length, at + session.stepLimit(prefillStep));
         session.append(tokens.subarray(at, end));
         at = end;
         onDone(at);
-        await takeTurn();
+        await yieldWhenDue();
       }
     },
     next: async (session, options) => {
-      await takeTurn();
+      await yieldWhenDue();
       return session.next(options);
     },
   };

@@ -10,7 +10,7 @@ import type { TokenConstraint } from '../api/session.js';
 import { translateRegExp } from '../text/regex.js';
 import { prepareSchema } from '../text/schema.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { turn } from '../util/event-loop.js';
+import { yieldToOthers } from '../util/event-loop.js';
 import { grammarFile } from '../wasm-files.js';
 import { GrammarInstance } from './grammar-module.js';
 import type { Matcher, TokenBytes } from './grammar-module.js';
@@ -99,12 +99,12 @@ export class Grammars {
     this.#module.catch(() => { this.#module = undefined; });
     const module = await this.#module;
     // An abort is heard before each step that keeps this thread.
-    await turn();
+    await yieldToOthers();
     signal?.throwIfAborted();
     if (this.#instance?.isBroken !== false) {
       this.#kept.clear();
       this.#instance = new GrammarInstance(module, this.tokens);
-      await turn();
+      await yieldToOthers();
       signal?.throwIfAborted();
     }
     return this.#instance;
@@ -125,7 +125,7 @@ export class Grammars {
       this.#kept.get(oldest)?.delete();
       this.#kept.delete(oldest);
     }
-    await turn();
+    await yieldToOthers();
     if (signal?.aborted === true) own.delete();
     signal?.throwIfAborted();
     return own;

@@ -53,7 +53,7 @@ export class Loader {
 
   /** @internal */
   constructor(engine: Engine, options: ModelOptions) {
-    const { border } = engine;
+    const { bindings } = engine;
     const type = checkOneOf('cacheType', options.cacheType ?? 'f16', cacheTypes);
     const arithmetic = checkOneOf('arithmetic', options.arithmetic ?? 'int8', arithmetics);
     const contextWindow =
@@ -63,7 +63,7 @@ export class Loader {
     this.#contextWindow = contextWindow;
     this.#headerOnly = options.headerOnly === true;
     this.#engine = engine;
-    this.#handle = border.checkHandle(border.exports._js_loader_open(
+    this.#handle = bindings.checkHandle(bindings.exports._js_loader_open(
       0, arithmetics.indexOf(arithmetic), cacheTypes.indexOf(type), contextWindow,
       this.#batch, options.headerOnly === true ? 1 : 0));
     engine.own(this);
@@ -75,18 +75,18 @@ export class Loader {
   }
 
   /**
-   * Takes the next bytes of the file, in pieces of any size. They are not kept: weights go where
+   * Takes the next bytes of the file, in chunks of any size. They are not kept: weights go where
    * they will stay. Errors: those of the file's format, OUT_OF_MEMORY, WRONG_STATE after an error.
    */
   feed(chunk: Uint8Array): void {
     if (!(chunk instanceof Uint8Array)) throw invalidArgument('chunk', chunk, 'a Uint8Array');
-    const { border } = this.#engine;
+    const { bindings } = this.#engine;
     const handle = this.#open();
     for (let at = 0; at < chunk.length; at += stagingBytes) {
-      const piece = chunk.subarray(at, at + stagingBytes);
-      border.bytes.set(piece, border.staging);
-      border.check(border.exports._js_loader_feed(handle, border.staging, piece.length));
-      this.#fed += piece.length;
+      const staged = chunk.subarray(at, at + stagingBytes);
+      bindings.bytes.set(staged, bindings.staging);
+      bindings.check(bindings.exports._js_loader_feed(handle, bindings.staging, staged.length));
+      this.#fed += staged.length;
     }
     // Now, while the next bytes are on their way.
     if (!this.#headerOnly && this.#parts === undefined && this.hasHeader) {
@@ -118,41 +118,41 @@ export class Loader {
 
   /** The header was read and describes a model that can be run. */
   get hasHeader(): boolean {
-    return this.#engine.border.exports._onekv_loader_has_header(this.#open()) !== 0;
+    return this.#engine.bindings.exports._onekv_loader_has_header(this.#open()) !== 0;
   }
 
   /** Bytes of the whole file; 0 before the header was read. */
   get fileBytes(): number {
-    const { border } = this.#engine;
-    return border.address(border.exports._onekv_loader_file_bytes(this.#open()));
+    const { bindings } = this.#engine;
+    return bindings.address(bindings.exports._onekv_loader_file_bytes(this.#open()));
   }
 
   /** The header's values; all missing before it was read. */
   get metadata(): Metadata {
-    return loaderMetadata(this.#engine.border, () => this.#open());
+    return loaderMetadata(this.#engine.bindings, () => this.#open());
   }
 
   /** Error: WRONG_STATE before the header was read. */
   describe(): ModelDescription {
-    const { border } = this.#engine;
+    const { bindings } = this.#engine;
     const handle = this.#open();
-    border.check(border.exports._js_loader_describe(handle));
-    const architecture = architectureOf(border, border.exports._onekv_loader_config(handle));
-    return describe(border.row(configFields), architecture);
+    bindings.check(bindings.exports._js_loader_describe(handle));
+    const architecture = architectureOf(bindings, bindings.exports._onekv_loader_config(handle));
+    return describe(bindings.row(configFields), architecture);
   }
 
   /** Error: WRONG_STATE before the header was read. */
   estimate(): ModelEstimate {
-    const { border } = this.#engine;
-    border.check(border.exports._js_loader_describe(this.#open()));
-    return border.row(estimateFields, configFields.length);
+    const { bindings } = this.#engine;
+    bindings.check(bindings.exports._js_loader_describe(this.#open()));
+    return bindings.row(estimateFields, configFields.length);
   }
 
   /** Bytes of the cache. Asked before the header was read: WRONG_STATE. */
   get cache(): CacheCounter {
-    const { border } = this.#engine;
-    const config = () => border.checkHandle(border.exports._onekv_loader_config(this.#open()));
-    return new CacheCounter(border, () => {
+    const { bindings } = this.#engine;
+    const config = () => bindings.checkHandle(bindings.exports._onekv_loader_config(this.#open()));
+    return new CacheCounter(bindings, () => {
       if (!this.hasHeader) throw new OneKVError('WRONG_STATE', 'the header was not read');
       return config();
     }, () => this.describe().queryHeads, this.#cacheType);
@@ -163,10 +163,10 @@ export class Loader {
    * WRONG_STATE; the loader stays.
    */
   finish(): Model {
-    const { border } = this.#engine;
+    const { bindings } = this.#engine;
     const handle = this.#open();
     const parts = this.#parts ?? (this.hasHeader ? this.#readParts() : undefined);
-    const model = border.checkHandle(border.exports._js_loader_finish(handle));
+    const model = bindings.checkHandle(bindings.exports._js_loader_finish(handle));
     this.#handle = 0;
     this.#engine.disown(this);
     if (parts === undefined) throw new OneKVError('WRONG_STATE', 'a model came without a header');
@@ -186,8 +186,8 @@ export class Loader {
   /** Gives up what was fed. A second call, or one after finish, does nothing. */
   destroy(): void {
     if (this.#handle === 0) return;
-    const { border } = this.#engine;
-    if (!border.isBroken) border.exports._onekv_loader_close(this.#handle);
+    const { bindings } = this.#engine;
+    if (!bindings.isBroken) bindings.exports._onekv_loader_close(this.#handle);
     this.#handle = 0;
     this.#engine.disown(this);
   }

@@ -4,7 +4,7 @@
 // are exact, else as bigint.
 import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError } from '../api/errors.js';
-import type { Border } from './bindings.js';
+import type { Bindings } from './bindings.js';
 
 export type MetadataScalar = number | bigint | boolean | string;
 export type MetadataValue = MetadataScalar | MetadataScalar[];
@@ -148,17 +148,17 @@ export class Metadata {
 }
 
 /** The metadata of a loader whose header is complete; `loader` gives its address. */
-export function loaderMetadata(border: Border, loader: () => number): Metadata {
+export function loaderMetadata(bindings: Bindings, loader: () => number): Metadata {
   return new Metadata((key) => {
     const handle = loader();
-    if (border.exports._js_loader_find(handle, border.stageText(key)) === 0) return undefined;
-    const [type, itemType, items, at, count] = border.numbers(5) as unknown as
+    if (bindings.exports._js_loader_find(handle, bindings.stageText(key)) === 0) return undefined;
+    const [type, itemType, items, at, count] = bindings.numbers(5) as unknown as
       [number, number, number, number, number];
     return {
       type: types[type] as Type,
       itemType: types[itemType] as Type,
       items,
-      bytes: new Uint8Array(border.bytes.subarray(at, at + count)),
+      bytes: new Uint8Array(bindings.bytes.subarray(at, at + count)),
     };
   });
 }

@@ -2,7 +2,7 @@
 // sessions: they share working memory.
 import type { Vocabulary } from '../api/model.js';
 import { memoryFields } from './bindings.js';
-import type { Border, Row } from './bindings.js';
+import type { Bindings, Row } from './bindings.js';
 import { ChatTemplate } from '../text/chat-template.js';
 import { CacheCounter } from './cache-bytes.js';
 import type { CacheType, ModelDescription } from '../api/description.js';
@@ -81,8 +81,8 @@ export class Model {
     this.image = parts.image;
     this.#textKeys = parts.textKeys;
     this.cacheType = parts.cacheType;
-    this.cache = new CacheCounter(engine.border,
-      () => this.border.exports._onekv_model_config(this.handle),
+    this.cache = new CacheCounter(engine.bindings,
+      () => this.bindings.exports._onekv_model_config(this.handle),
       () => this.description.queryHeads, parts.cacheType);
     this.#batch = parts.batch;
     this.contextWindow = parts.contextWindow;
@@ -90,8 +90,8 @@ export class Model {
   }
 
   /** @internal */
-  get border(): Border {
-    return this.engine.border;
+  get bindings(): Bindings {
+    return this.engine.bindings;
   }
 
   /** Its address; refuses when destroyed. @internal */
@@ -102,13 +102,13 @@ export class Model {
 
   /** A fingerprint of the file's bytes, 16 hexadecimal digits. Snapshots are bound to it. */
   get hash(): string {
-    const hash = this.border.exports._onekv_model_hash(this.handle);
+    const hash = this.bindings.exports._onekv_model_hash(this.handle);
     return BigInt.asUintN(64, hash).toString(16).padStart(16, '0');
   }
 
   /** Kernels in use: 'simd128' or 'relaxed'. */
   get level(): string {
-    return this.border.text(this.border.exports._onekv_model_level(this.handle));
+    return this.bindings.text(this.bindings.exports._onekv_model_level(this.handle));
   }
 
   /** Most threads that its steps use. With threads 'auto' loading measures which is fastest. */
@@ -119,7 +119,7 @@ export class Model {
   /** Error: INVALID_ARGUMENT when the engine has fewer. */
   useThreads(threads: number): void {
     this.#threads = checkInteger('threads', threads, 1, this.engine.threads);
-    this.border.exports._onekv_model_use_threads(this.handle, threads);
+    this.bindings.exports._onekv_model_use_threads(this.handle, threads);
   }
 
   /** Built at first use. Error: UNSUPPORTED_TOKENIZER. */
@@ -149,14 +149,14 @@ export class Model {
   }
 
   memory(): ModelMemory {
-    const { border } = this;
-    border.exports._js_model_memory(this.handle);
-    return { ...border.row(memoryFields), heap: border.memoryBytes };
+    const { bindings } = this;
+    bindings.exports._js_model_memory(this.handle);
+    return { ...bindings.row(memoryFields), heap: bindings.memoryBytes };
   }
 
   /** Gives cache pages that no session uses back to the engine's memory, for other models. */
   trim(): void {
-    this.border.exports._onekv_model_trim(this.handle);
+    this.bindings.exports._onekv_model_trim(this.handle);
   }
 
   /** Errors: INVALID_ARGUMENT, OUT_OF_MEMORY, WRONG_STATE (a bidirectional model). */
@@ -217,14 +217,14 @@ export class Model {
     }
     const values = isFeatures ? input : this.checkTokens(input);
     const rows = features > 0 ? values.length / features : values.length;
-    const { border } = this;
-    return border.withMemory(4 * values.length, (at) => {
-      if (values instanceof Float32Array) border.floats(at, values.length).set(values);
-      else border.ints(at, values.length).set(values);
-      const logits = border.checkHandle(border.exports._js_encode(this.handle,
+    const { bindings } = this;
+    return bindings.withMemory(4 * values.length, (at) => {
+      if (values instanceof Float32Array) bindings.floats(at, values.length).set(values);
+      else bindings.ints(at, values.length).set(values);
+      const logits = bindings.checkHandle(bindings.exports._js_encode(this.handle,
         isFeatures ? 0 : at, isFeatures ? at : 0, rows));
-      const outRows = border.numbers(1)[0] as number;
-      return { rows: outRows, outputs, logits: border.floats(logits, outRows * outputs).slice() };
+      const outRows = bindings.numbers(1)[0] as number;
+      return { rows: outRows, outputs, logits: bindings.floats(logits, outRows * outputs).slice() };
     });
   }
 
@@ -241,17 +241,17 @@ export class Model {
     checkInteger('tokens', ids.length, 1, mapTokensMax);
     checkInteger('layer', layer, 0, layers - 1);
     checkInteger('head', head, 0, queryHeads - 1);
-    const { border } = this;
+    const { bindings } = this;
     const count = ids.length;
     const square = count * count;
-    return border.withMemory(4 * (count + 2 * square), (at) => {
+    return bindings.withMemory(4 * (count + 2 * square), (at) => {
       const scoresAt = at + 4 * count;
-      border.ints(at, count).set(ids);
-      border.check(border.exports._js_attention_map(this.handle, at, count, layer, head,
+      bindings.ints(at, count).set(ids);
+      bindings.check(bindings.exports._js_attention_map(this.handle, at, count, layer, head,
         keysAsQueries ? 1 : 0, scoresAt));
       return {
-        scores: border.floats(scoresAt, square).slice(),
-        weights: border.floats(scoresAt + 4 * square, square).slice(),
+        scores: bindings.floats(scoresAt, square).slice(),
+        weights: bindings.floats(scoresAt + 4 * square, square).slice(),
       };
     });
   }
@@ -274,8 +274,8 @@ export class Model {
   destroy(): void {
     if (this.#handle === 0) return;
     for (const session of [...this.#sessions]) session.destroy();
-    const { border } = this;
-    if (!border.isBroken) border.check(border.exports._onekv_model_close(this.#handle));
+    const { bindings } = this;
+    if (!bindings.isBroken) bindings.check(bindings.exports._onekv_model_close(this.#handle));
     this.#handle = 0;
     this.engine.disown(this);
   }

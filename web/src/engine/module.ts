@@ -6,7 +6,7 @@
 // Threads are workers that come up only when this thread returns to its event loop, or never (no
 // cross-origin isolation, no shared memory): they are asked for, waited for with a deadline, and
 // the engine goes on without those that did not report.
-import { Border } from './bindings.js';
+import { Bindings } from './bindings.js';
 import type { Exports } from './bindings.js';
 import { OneKVError, checkInteger, checkOneOf, reasonOf } from '../api/errors.js';
 import type { NamesOf } from '../api/options.js';
@@ -46,7 +46,7 @@ interface InstanceOptions {
 }
 
 export interface WasmModule {
-  readonly border: Border;
+  readonly bindings: Bindings;
   readonly simd: SimdLevel;
   readonly threads: number;
   /** What the memory can grow to. */
@@ -137,9 +137,9 @@ async function instantiate(simd: SimdLevel, base: string | URL | undefined,
 }
 
 /** Asks for threads; false if they cannot be asked for. Threads must not be open yet. */
-function openThreads(border: Border, threads: number): boolean {
+function openThreads(bindings: Bindings, threads: number): boolean {
   try {
-    border.check(border.exports._js_threads_open(threads));
+    bindings.check(bindings.exports._js_threads_open(threads));
     return true;
   } catch (error) {
     if (error instanceof OneKVError) throw error;
@@ -170,25 +170,25 @@ function watchWorkers(workers: readonly Worker[]): { failed: number; restore(): 
 }
 
 /** Starts threads and gives the number that can be used. */
-async function startThreads(border: Border, { PThread }: Instance, asked: number,
+async function startThreads(bindings: Bindings, { PThread }: Instance, asked: number,
   deadline: number, notes: string[]): Promise<number> {
-  const { exports } = border;
+  const { exports } = bindings;
   if (asked > 1 && typeof SharedArrayBuffer === 'undefined') {
     notes.push(`1 thread: SharedArrayBuffer is not there ${globalThis.crossOriginIsolated
       ? '(this engine has none)'
       : '(the page must be cross-origin isolated: headers COOP and COEP)'}`);
     asked = 1;
   }
-  if (!openThreads(border, asked)) {
+  if (!openThreads(bindings, asked)) {
     notes.push('1 thread: the engine does not let workers share memory');
-    if (!openThreads(border, 1)) throw new OneKVError('WASM_FAILED', 'the thread pool failed');
+    if (!openThreads(bindings, 1)) throw new OneKVError('WASM_FAILED', 'the thread pool failed');
     asked = 1;
   }
   const watch = watchWorkers([...PThread.runningWorkers]);
   const end = performance.now() + deadline;
-  const alive = () => border.address(exports._js_threads_alive());
+  const alive = () => bindings.address(exports._js_threads_alive());
   while (alive() < asked - watch.failed && performance.now() < end) await pause(1);
-  const threads = border.address(exports._js_threads_use(asked));
+  const threads = bindings.address(exports._js_threads_use(asked));
   // A worker that is still on its way may fail later, and is not needed any more.
   if (threads === asked) watch.restore();
   else {
@@ -217,18 +217,19 @@ export async function startModule(options: EngineOptions, cores: number): Promis
   const worker = globals.Worker;
   try {
     const instance = await instantiate(simd, options.wasmUrl, memory);
-    const border = new Border(instance, memory);
-    const threads = await startThreads(border, instance, asked, deadline, notes);
+    const bindings = new Bindings(instance, memory);
+    const threads = await startThreads(bindings, instance, asked, deadline, notes);
     const terminate = () => {
       instance.PThread.terminateAllThreads();
       // A pending Atomics.waitAsync of the runtime would keep the memory: js_end says more.
-      if (border.isBroken) return;
-      Atomics.notify(new Int32Array(memory.buffer), border.address(border.exports._js_end()) >>> 2);
+      if (bindings.isBroken) return;
+      const end = bindings.address(bindings.exports._js_end());
+      Atomics.notify(new Int32Array(memory.buffer), end >>> 2);
       // V8 does not count shared memories when it decides whether to collect: an ordinary buffer of
       // the size, which is never touched and so takes no memory itself, makes it look.
       if (typeof process === 'object') void new ArrayBuffer(memory.buffer.byteLength);
     };
-    return { border, simd, threads, memoryBytesMax, notes, terminate };
+    return { bindings, simd, threads, memoryBytesMax, notes, terminate };
   } finally {
     if (had) globals.Worker = worker;
     else delete globals.Worker;

@@ -2,7 +2,7 @@
 import { samplingNames } from '../api/sampling.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { biasesMax, samplingFields } from './bindings.js';
-import type { Border } from './bindings.js';
+import type { Bindings } from './bindings.js';
 import { checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 
 /** In the order of core/net/sampler.h. */
@@ -57,13 +57,13 @@ export function pickSampling(options: object): SamplingOptions {
  * Writes the options into the module's numbers and its staging buffer, for the next call.
  * Types are checked here, ranges by core; both give INVALID_ARGUMENT.
  */
-export function stageSampling(border: Border, options: SamplingOptions): StagedSampling {
+export function stageSampling(bindings: Bindings, options: SamplingOptions): StagedSampling {
   // Without a temperature nothing is drawn, and equal sessions are to be equal.
   const seed = checkSeed(options.seed ?? (options.temperature ? randomSeed() : 0));
   const order = samplerOrders.indexOf(
     checkOneOf('samplerOrder', options.samplerOrder ?? 'temperature-first', samplerOrders));
   const biases = biasEntries(options.logitBias);
-  const numbers = border.numbers(samplingFields.length);
+  const numbers = bindings.numbers(samplingFields.length);
   samplingFields.forEach((name, i) => {
     const value = name === 'biases' ? biases.length
       : name === 'order' ? order : options[name] ?? 0;
@@ -73,11 +73,11 @@ export function stageSampling(border: Border, options: SamplingOptions): StagedS
     if (name === 'topK' || name === 'penaltyWindow') checkInteger(name, value, 0, 2 ** 32 - 1);
     numbers[i] = value;
   });
-  const ints = border.ints(border.staging, biases.length * 2);
-  const floats = border.floats(border.staging, biases.length * 2);
+  const ints = bindings.ints(bindings.staging, biases.length * 2);
+  const floats = bindings.floats(bindings.staging, biases.length * 2);
   biases.forEach(([token, value], i) => {
     ints[2 * i] = token;
     floats[2 * i + 1] = value;
   });
-  return { biases: border.staging, seed };
+  return { biases: bindings.staging, seed };
 }

@@ -2,7 +2,7 @@
 // logits (core/onekv.h).
 import type { OwnBytes } from '../api/bytes.js';
 import { sessionFields } from './bindings.js';
-import type { Border, Row } from './bindings.js';
+import type { Bindings, Row } from './bindings.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { Model } from './model.js';
 import { stageSampling } from './sampling.js';
@@ -47,7 +47,7 @@ export class Session {
 
   /** @internal */
   static open(model: Model, options: SessionOptions): Session {
-    const { border, handle } = model;
+    const { bindings, handle } = model;
     const { contextWindow = 0, overflow = 'error', keep = 0 } =
       checkOptions('openSession', options, sessionNames);
     checkInteger('contextWindow', contextWindow, 0, 2 ** 31 - 1);
@@ -55,24 +55,24 @@ export class Session {
     if (overflow !== 'error' && overflow !== 'slide') {
       throw invalidArgument('overflow', overflow, 'error, slide');
     }
-    const { biases, seed } = stageSampling(border, options);
-    return new Session(model, border.checkHandle(border.exports._js_session_open(
+    const { biases, seed } = stageSampling(bindings, options);
+    return new Session(model, bindings.checkHandle(bindings.exports._js_session_open(
       handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)));
   }
 
   /** @internal */
   static restore(model: Model, bytes: Uint8Array): Session {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
-    const { border, handle } = model;
-    const session = border.withMemory(bytes.length, (at) => {
-      border.bytes.set(bytes, at);
-      return border.checkHandle(border.exports._js_session_restore(handle, at, bytes.length));
+    const { bindings, handle } = model;
+    const session = bindings.withMemory(bytes.length, (at) => {
+      bindings.bytes.set(bytes, at);
+      return bindings.checkHandle(bindings.exports._js_session_restore(handle, at, bytes.length));
     });
     return new Session(model, session);
   }
 
-  get #border(): Border {
-    return this.model.border;
+  get #bindings(): Bindings {
+    return this.model.bindings;
   }
 
   /** Its address; refuses when destroyed. @internal */
@@ -83,17 +83,17 @@ export class Session {
 
   /** Tokens so far. The last one may be one more than the window holds. */
   get length(): number {
-    return this.#border.address(this.#border.exports._onekv_session_n_tokens(this.handle));
+    return this.#bindings.address(this.#bindings.exports._onekv_session_n_tokens(this.handle));
   }
 
   /** Window in tokens. */
   get contextWindow(): number {
-    return this.#border.address(this.#border.exports._onekv_session_n_context(this.handle));
+    return this.#bindings.address(this.#bindings.exports._onekv_session_n_context(this.handle));
   }
 
   /** A full window forgets its older half instead of being an error. */
   get slides(): boolean {
-    return this.#border.exports._onekv_session_slides(this.handle) !== 0;
+    return this.#bindings.exports._onekv_session_slides(this.handle) !== 0;
   }
 
   /** The tokens from position `first` on, all by default. */
@@ -101,10 +101,10 @@ export class Session {
     const { length } = this;
     checkInteger('first', first, 0, length);
     checkInteger('count', count, 0, length - first);
-    const border = this.#border;
-    return border.withMemory(4 * count, (at) => {
-      border.check(border.exports._onekv_session_tokens(this.handle, first, count, at));
-      return border.ints(at, count).slice();
+    const bindings = this.#bindings;
+    return bindings.withMemory(4 * count, (at) => {
+      bindings.check(bindings.exports._onekv_session_tokens(this.handle, first, count, at));
+      return bindings.ints(at, count).slice();
     });
   }
 
@@ -120,7 +120,7 @@ export class Session {
 
   /** How many of `most` tokens to append in one step: a window that slides makes room for what is
    * kept only, so what fits comes first, and then one token that makes it slide. */
-  piece(most: number): number {
+  stepLimit(most: number): number {
     if (!this.slides) return most;
     const room = this.contextWindow + 1 - this.length;
     return Math.min(most, Math.max(1, room));
@@ -135,7 +135,7 @@ export class Session {
   /** The logits of the last token: what the next choice is made from. [outputs], the caller's. */
   logits(): Float32Array {
     const [row] = runStep(this.model, [{ session: this.handle, tokens: noTokens, logits: 1 }]);
-    return this.#border.floats(row as number, this.model.description.outputs).slice();
+    return this.#bindings.floats(row as number, this.model.description.outputs).slice();
   }
 
   /**
@@ -146,11 +146,11 @@ export class Session {
     const ids = this.model.checkTokens(tokens);
     const count = ids.length;
     if (count === 0) return new Float32Array(0);
-    const border = this.#border;
-    return border.withMemory(8 * count, (at) => {
-      border.ints(at, count).set(ids);
-      border.check(border.exports._js_score(this.handle, at, count, at + 4 * count));
-      return border.floats(at + 4 * count, count).slice();
+    const bindings = this.#bindings;
+    return bindings.withMemory(8 * count, (at) => {
+      bindings.ints(at, count).set(ids);
+      bindings.check(bindings.exports._js_score(this.handle, at, count, at + 4 * count));
+      return bindings.floats(at + 4 * count, count).slice();
     });
   }
 
@@ -158,20 +158,20 @@ export class Session {
    * fewer. */
   truncate(count: number): void {
     checkInteger('count', count, 0, this.length);
-    this.#border.check(this.#border.exports._onekv_session_truncate(this.handle, count));
+    this.#bindings.check(this.#bindings.exports._onekv_session_truncate(this.handle, count));
   }
 
   /** An independent session with the same tokens, sampling and random numbers. The cache is
    * shared until one of the two writes. Error: OUT_OF_MEMORY. */
   clone(): Session {
-    const border = this.#border;
-    const handle = border.checkHandle(border.exports._js_session_clone(this.handle));
+    const bindings = this.#bindings;
+    const handle = bindings.checkHandle(bindings.exports._js_session_clone(this.handle));
     return new Session(this.model, handle);
   }
 
   /** Of its random numbers: the one given or, with a temperature, a random one. */
   get seed(): number | bigint {
-    const seed = BigInt.asUintN(64, this.#border.exports._onekv_session_seed(this.handle));
+    const seed = BigInt.asUintN(64, this.#bindings.exports._onekv_session_seed(this.handle));
     return seed <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(seed) : seed;
   }
 
@@ -179,18 +179,18 @@ export class Session {
   setSampling(options: SamplingOptions): void {
     const handle = this.handle;
     checkOptions('setSampling', options, samplingNames);
-    const { biases, seed } = stageSampling(this.#border, options);
-    this.#border.check(this.#border.exports._js_session_set_sampling(handle, biases, seed));
+    const { biases, seed } = stageSampling(this.#bindings, options);
+    this.#bindings.check(this.#bindings.exports._js_session_set_sampling(handle, biases, seed));
   }
 
   /** The session as bytes, for Model.restoreSession (core/api/snapshot.c has the layout). */
   save(): OwnBytes {
-    const border = this.#border;
+    const bindings = this.#bindings;
     const { handle } = this;
-    const count = border.address(border.exports._onekv_session_save_bytes(handle));
-    return border.withMemory(count, (at) => {
-      border.exports._onekv_session_save(handle, at);
-      return border.copy(at, count);
+    const count = bindings.address(bindings.exports._onekv_session_save_bytes(handle));
+    return bindings.withMemory(count, (at) => {
+      bindings.exports._onekv_session_save(handle, at);
+      return bindings.copy(at, count);
     });
   }
 
@@ -200,20 +200,20 @@ export class Session {
    */
   reserve(count: number): void {
     checkInteger('count', count, 0, 2 ** 31 - 1);
-    this.#border.check(this.#border.exports._js_session_reserve(this.handle, count));
+    this.#bindings.check(this.#bindings.exports._js_session_reserve(this.handle, count));
   }
 
   memory(): SessionMemory {
-    const border = this.#border;
-    border.exports._js_session_memory(this.handle);
-    return border.row(sessionFields);
+    const bindings = this.#bindings;
+    bindings.exports._js_session_memory(this.handle);
+    return bindings.row(sessionFields);
   }
 
   /** Gives its pages back. A second call does nothing. */
   destroy(): void {
     if (this.#handle === 0) return;
-    const border = this.#border;
-    if (!border.isBroken) border.exports._onekv_session_close(this.#handle);
+    const bindings = this.#bindings;
+    if (!bindings.isBroken) bindings.exports._onekv_session_close(this.#handle);
     this.#handle = 0;
     this.model.disown(this);
   }

@@ -51,20 +51,20 @@ const noTokens = new Int32Array(0);
 
 /** One step of core; addresses of the items' logits. Errors: those of onekv_step. */
 export function runStep(model: Model, items: readonly StepItem[]): number[] {
-  const { border, handle } = model;
+  const { bindings, handle } = model;
   const headInts = 4 * items.length;
   const count = items.reduce((sum, item) => sum + item.tokens.length, 0);
-  return border.withMemory(4 * (headInts + count), (at) => {
-    const ints = border.ints(at, headInts + count);
+  return bindings.withMemory(4 * (headInts + count), (at) => {
+    const ints = bindings.ints(at, headInts + count);
     let next = headInts;
     items.forEach(({ session, tokens, logits }, i) => {
       ints.set([session, tokens.length, logits, 0], 4 * i);
       ints.set(tokens, next);
       next += tokens.length;
     });
-    border.check(border.exports._js_step(handle, items.length, at, at + 4 * headInts));
-    const heads = border.ints(at, headInts);
-    return items.map((_, i) => border.address(heads[4 * i + 3] as number));
+    bindings.check(bindings.exports._js_step(handle, items.length, at, at + 4 * headInts));
+    const heads = bindings.ints(at, headInts);
+    return items.map((_, i) => bindings.address(heads[4 * i + 3] as number));
   });
 }
 
@@ -106,17 +106,17 @@ export function appendEach(model: Model, requests: readonly AppendRequest[]): un
 
 /** Chooses from the session's logits at that address, and appends. Error: NOT_FINITE. */
 function choose(model: Model, { session, options }: AdvanceRequest, logits: number): Choice {
-  const { border, description: { outputs } } = model;
-  options.mask?.(border.floats(logits, outputs), session);
-  const token = border.exports._js_choose(model.handle, session.handle, logits);
-  if (token < 0) throw border.error(border.exports._js_error_status());
+  const { bindings, description: { outputs } } = model;
+  options.mask?.(bindings.floats(logits, outputs), session);
+  const token = bindings.exports._js_choose(model.handle, session.handle, logits);
+  if (token < 0) throw bindings.error(bindings.exports._js_error_status());
   const count = options.logprobs ?? 0;
   if (count === 0) return { token };
   checkInteger('logprobs', count, 0, outputs);
-  const logprob = border.exports._onekv_logprob(logits, outputs, token);
-  const top = border.address(border.exports._onekv_model_top(model.handle, logits, count));
-  const floats = border.floats(top, 2 * count);
-  const ints = border.ints(top, 2 * count);
+  const logprob = bindings.exports._onekv_logprob(logits, outputs, token);
+  const top = bindings.address(bindings.exports._onekv_model_top(model.handle, logits, count));
+  const floats = bindings.floats(top, 2 * count);
+  const ints = bindings.ints(top, 2 * count);
   return {
     token,
     logprob,

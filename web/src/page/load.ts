@@ -72,7 +72,7 @@ function isPlainBlob(source: unknown): source is Blob {
     (typeof File === 'function' && kind === File.prototype));
 }
 
-/** Of what is asked for its pieces, for messages. */
+/** Of what is asked for its chunks, for messages. */
 function streamName(source: unknown): string {
   if (source instanceof Response) return source.url.split(/[?#]/)[0] || 'a response';
   const { name } = source as { name?: unknown };
@@ -90,7 +90,7 @@ function wireSource(platform: Platform, source: ModelSource,
   });
 }
 
-/** A file as it is sent. Streams stay here, and are asked for their pieces. */
+/** A file as it is sent. Streams stay here, and are asked for their chunks. */
 function wirePart(platform: Platform, source: ModelPart, transfer: Transferable[]): WirePart {
   if (typeof source === 'string') {
     return /^hf:/i.test(source) ? source : platform.resolve(source);

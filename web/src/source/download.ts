@@ -210,7 +210,7 @@ async function reconnect(access: Access, from: Beginning | undefined, offset: nu
   }
 }
 
-/** The pieces of an answer and, when it breaks off, of those that go on from there. */
+/** The chunks of an answer and, when it breaks off, of those that go on from there. */
 async function* persistent(access: Access, first: Answer, opened: Download):
 AsyncGenerator<Uint8Array> {
   const patience = new Patience(access);
@@ -274,12 +274,12 @@ export async function openDownload(access: Access, from?: Beginning): Promise<Do
   }
 }
 
-/** The first piece of a header, in bytes, and how many times as large each further one is. */
+/** The first range of a header, in bytes, and how many times as large each further one is. */
 const headBytes = 1 << 20;
 const headGrowth = 4;
 
 /** The ranges that follow the first one of a header. */
-async function* headerPieces(access: Access, first: Answer, validator: string | undefined,
+async function* headerChunks(access: Access, first: Answer, validator: string | undefined,
   totalBytes: number | undefined): AsyncGenerator<Uint8Array> {
   let answer = first;
   for (let at = 0, count = headBytes; ; count *= headGrowth) {
@@ -312,7 +312,7 @@ export async function openBeginning(access: Access): Promise<Download> {
     const total = /\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1];
     const totalBytes = total === undefined ? undefined : Number(total);
     return { ...common, totalBytes,
-      chunks: headerPieces(access, first, common.validator, totalBytes) };
+      chunks: headerChunks(access, first, common.validator, totalBytes) };
   } catch (error) {
     throw await explained(error);
   }

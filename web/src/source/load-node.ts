@@ -12,7 +12,7 @@ import { partNames } from './split.js';
 
 const pieceBytes = 1 << 20;
 
-/** The pieces of a file, in one buffer: a piece is valid until the next one is asked for. Each
+/** The chunks of a file, in one buffer: a chunk is valid until the next one is asked for. Each
  * reading begins anew. */
 const fileChunks = (path: string): AsyncIterable<Uint8Array> =>
   ({ [Symbol.asyncIterator]: () => readFile(path) });

@@ -1,4 +1,4 @@
-// A source's bytes become a model, piece by piece.
+// A source's bytes become a model, chunk by chunk.
 import type { Engine } from '../engine/engine.js';
 import { modelNames } from '../engine/loader.js';
 import type { Loader, ModelOptions } from '../engine/loader.js';

@@ -132,14 +132,14 @@ export class Answer {
     this.#release = release;
   }
 
-  /** The body's pieces; each is gone when the next one is asked for. Error: Unreachable. */
+  /** The body's chunks; each is gone when the next one is asked for. Error: Unreachable. */
   async* chunks(): AsyncGenerator<Uint8Array> {
     const { body } = this.#response;
-    const pieces = readStream(body ?? new ReadableStream({ start: (c) => c.close() }));
+    const chunks = readStream(body ?? new ReadableStream({ start: (c) => c.close() }));
     let isOver = false;
     try {
       for (;;) {
-        const { done, value } = await this.#watch.during(pieces.next());
+        const { done, value } = await this.#watch.during(chunks.next());
         isOver = done === true;
         if (done === true) return;
         yield value;
@@ -150,7 +150,7 @@ export class Answer {
     } finally {
       this.#release();
       // One that fell silent may never end: it is not waited for.
-      if (!isOver) await pieces.return(undefined).catch(() => {});
+      if (!isOver) await chunks.return(undefined).catch(() => {});
     }
   }
 

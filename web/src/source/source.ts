@@ -1,4 +1,4 @@
-// Where a model's bytes come from, as one kind of thing: an async iterable of pieces with a name
+// Where a model's bytes come from, as one kind of thing: an async iterable of chunks with a name
 // and, when it is known, the number of bytes. Nothing here collects a whole file.
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
@@ -8,7 +8,7 @@ import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { SharedFiles, StoreChoice } from '../api/store.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
 import { bareAddress } from '../store/names.js';
-import { pieces, readStream } from '../util/streams.js';
+import { chunksOf, readStream } from '../util/streams.js';
 import { accessOf, sharing } from './access.js';
 import type { Access } from './request.js';
 import { HubSource } from './hub-source.js';
@@ -90,7 +90,7 @@ function openBytes(source: Exclude<ModelPart, string | URL>): OpenedSource {
   }
   if (source instanceof ArrayBuffer || source instanceof Uint8Array) {
     const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
-    return { name: 'a buffer', chunks: pieces(bytes), totalBytes: bytes.length };
+    return { name: 'a buffer', chunks: chunksOf(bytes), totalBytes: bytes.length };
   }
   if (source instanceof ReadableStream) {
     return { name: 'a stream', chunks: readStream(source), totalBytes: undefined };

@@ -143,7 +143,7 @@ export class UrlSource implements Source {
     if (file !== undefined && file.isWhole && !isOther && isSame) return this.#stored(file);
     const shared = await this.#findShared();
     if (shared !== undefined) return shared;
-    // Without a validator only a digest can tell that two pieces are of one file.
+    // Without a validator only a digest can tell that two ranges are of one file.
     const validator = record?.validator ?? (sha256 === undefined ? undefined : 'any' as const);
     const isOfUse = file !== undefined && file.bytes > 0 && !isOther && validator !== undefined;
     if (!isOfUse) return this.#downloaded(await openDownload(access), store, undefined, file);

@@ -1,13 +1,13 @@
-// Turns of the event loop: long work lets others run, so that pages paint and aborts are heard.
+// Long work lets others run now and then, so that pages paint and aborts are heard.
 
-/** Milliseconds of work between two turns: half a frame. */
+/** Milliseconds of work at a stretch: half a frame. */
 const longest = 8;
 
 const waiting: (() => void)[] = [];
 let channel: MessageChannel | undefined;
 
-/** Resolves when others had their turn: messages that came in were heard. */
-export function turn(): Promise<void> {
+/** Resolves after other tasks have run: messages that came in were heard. */
+export function yieldToOthers(): Promise<void> {
   return new Promise((resolve) => {
     if (typeof setImmediate === 'function') {
       setImmediate(resolve);
@@ -23,12 +23,12 @@ export function turn(): Promise<void> {
   });
 }
 
-/** Gives a function that waits for a turn when the last one is long enough ago. */
-export function turnTaker(): () => Promise<void> {
+/** Gives a function that yields if the last time is long enough ago. */
+export function pacedYield(): () => Promise<void> {
   let last = performance.now();
   return async () => {
     if (performance.now() - last < longest) return;
-    await turn();
+    await yieldToOthers();
     last = performance.now();
   };
 }

@@ -1,10 +1,10 @@
 // Streams of bytes as async iterables.
 
-/** Room for the pieces of a stream that fills what it is given. */
+/** Room for the chunks of a stream that fills what it is given. */
 const roomBytes = 1 << 20;
 
-/** Reads pieces into the same memory again and again: a file of a hundred megabytes would leave as
- * much garbage behind. undefined for a stream that makes its own pieces. */
+/** Reads chunks into the same memory again and again: a file of a hundred megabytes would leave as
+ * much garbage behind. undefined for a stream that makes its own chunks. */
 function readerInto(stream: ReadableStream<Uint8Array>):
 { read(): Promise<{ done: boolean; value: Uint8Array | undefined }>; cancel(): Promise<void> }
 | undefined {
@@ -25,7 +25,7 @@ function readerInto(stream: ReadableStream<Uint8Array>):
   };
 }
 
-/** A stream's pieces; each is gone when the next one is asked for. Not all engines iterate streams
+/** A stream's chunks; each is gone when the next one is asked for. Not all engines iterate streams
  * by themselves. */
 export async function* readStream(
   stream: ReadableStream<Uint8Array>): AsyncGenerator<Uint8Array> {
@@ -44,9 +44,9 @@ export async function* readStream(
   }
 }
 
-/** Bytes in memory are fed in pieces, so that the event loop gets its turns. */
-const pieceBytes = 1 << 20;
+/** Bytes in memory are fed in chunks, so that other tasks run in between. */
+const chunkBytes = 1 << 20;
 
-export async function* pieces(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
-  for (let at = 0; at < bytes.length; at += pieceBytes) yield bytes.subarray(at, at + pieceBytes);
+export async function* chunksOf(bytes: Uint8Array): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += chunkBytes) yield bytes.subarray(at, at + chunkBytes);
 }

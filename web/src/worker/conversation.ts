@@ -61,7 +61,7 @@ export class Conversation {
     return past;
   }
 
-  /** An answer is on its way: between turns the session is whole. */
+  /** An answer is on its way: between steps the session is whole. */
   get isAnswering(): boolean {
     return this.#answer !== undefined;
   }

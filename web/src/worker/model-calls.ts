@@ -94,16 +94,16 @@ function holdLock(name: string): Promise<void> {
 export class ModelHost {
   readonly handlers: Handlers<Exclude<CallName, SessionCall>>;
   readonly #loading: Loading;
-  readonly #onTurn: () => void;
+  readonly #onRound: () => void;
   #engine: Engine | Promise<Engine> | undefined;
   #model: Model | Promise<Model> | undefined;
   #sessions: SessionHost | undefined;
   #wasmUrl: string | undefined;
 
-  /** onTurn is called after each turn of work on sessions. */
-  constructor(loading: Loading, onTurn: () => void) {
+  /** onRound is called after each round of work on sessions. */
+  constructor(loading: Loading, onRound: () => void) {
     this.#loading = loading;
-    this.#onTurn = onTurn;
+    this.#onRound = onRound;
     this.handlers = {
       open: (args) => this.#open(args),
       load: (args, call) => this.#load(args, call),
@@ -173,7 +173,7 @@ export class ModelHost {
       throw error;
     }
     const model = this.#model;
-    this.#sessions = new SessionHost(model, this.#onTurn, this.#wasmUrl);
+    this.#sessions = new SessionHost(model, this.#onRound, this.#wasmUrl);
     const { description, name, labels, hash, contextWindow, hasChatTemplate, threads } = model;
     const { cache, cacheType } = model;
     return {

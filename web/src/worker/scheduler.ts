@@ -1,13 +1,13 @@
-// Moves the sessions of a model on together: each turn of the loop appends a piece of the inputs
+// Moves the sessions of a model on together: each round appends some of the inputs
 // that wait, then chooses a token for every session that wants one, all in common steps. Between
-// turns the event loop runs, so that aborts are heard and what came out is sent.
+// rounds the event loop runs, so that aborts are heard and what came out is sent.
 //
 // A session is in here at most once: the caller ensures it (one call at a time per session).
 import type { Stepper } from '../engine/generate.js';
 import type { Model } from '../engine/model.js';
 import type { Session } from '../engine/session.js';
 import type { AdvanceOptions, AdvanceOutcome, Choice } from '../engine/step.js';
-import { turn } from '../util/event-loop.js';
+import { yieldToOthers } from '../util/event-loop.js';
 
 interface Append {
   session: Session;
@@ -26,23 +26,23 @@ interface Next {
   reject: (reason: unknown) => void;
 }
 
-/** Tokens of input in one turn: as many as take about this long, within limits. */
-const pieceMs = 30;
-const pieceLeast = 16;
-const pieceMost = 512;
+/** Tokens of input in one round: as many as take about this long, within limits. */
+const inputMs = 30;
+const inputLeast = 16;
+const inputMost = 512;
 
 export class Scheduler implements Stepper {
   readonly #model: Model;
-  readonly #onTurn: () => void;
+  readonly #onRound: () => void;
   #appends: Append[] = [];
   #nexts: Next[] = [];
-  #piece = 32;
+  #inputTokens = 32;
   #runs = false;
 
-  /** onTurn is called after each turn's work. */
-  constructor(model: Model, onTurn: () => void = () => {}) {
+  /** onRound is called after each round. */
+  constructor(model: Model, onRound: () => void = () => {}) {
     this.#model = model;
-    this.#onTurn = onTurn;
+    this.#onRound = onRound;
   }
 
   /** Aborting rejects with the signal's reason; the session then has a part of the tokens. */
@@ -70,13 +70,13 @@ export class Scheduler implements Stepper {
 
   async #run(): Promise<void> {
     // Those who ask at the same time come along.
-    await turn();
+    await yieldToOthers();
     while (this.#appends.length + this.#nexts.length > 0) {
       this.#dropAborted();
-      this.#appendPieces();
+      this.#appendSome();
       this.#choose();
-      this.#onTurn();
-      await turn();
+      this.#onRound();
+      await yieldToOthers();
     }
     this.#runs = false;
   }
@@ -87,9 +87,9 @@ export class Scheduler implements Stepper {
     for (const { reject, signal } of aborted) reject(signal?.reason);
   }
 
-  /** Whole inputs that fit in the turn's tokens, then a piece of the next one. */
-  #appendPieces(): void {
-    let room = this.#piece;
+  /** Whole inputs that fit in the round's tokens, then the beginning of the next one. */
+  #appendSome(): void {
+    let room = this.#inputTokens;
     const jobs: Append[] = [];
     for (const job of this.#appends) {
       if (room === 0) break;
@@ -97,9 +97,9 @@ export class Scheduler implements Stepper {
       room -= Math.min(room, job.tokens.length - job.done);
     }
     if (jobs.length === 0) return;
-    room = this.#piece;
+    room = this.#inputTokens;
     const requests = jobs.map(({ session, tokens, done }) => {
-      const count = session.piece(Math.min(room, tokens.length - done));
+      const count = session.stepLimit(Math.min(room, tokens.length - done));
       room -= count;
       return { session, tokens: tokens.subarray(done, done + count) };
     });
@@ -127,8 +127,8 @@ export class Scheduler implements Stepper {
   }
 
   #adjust(ms: number): void {
-    if (ms < pieceMs / 2) this.#piece = Math.min(pieceMost, this.#piece * 2);
-    else if (ms > pieceMs * 2) this.#piece = Math.max(pieceLeast, this.#piece / 2);
+    if (ms < inputMs / 2) this.#inputTokens = Math.min(inputMost, this.#inputTokens * 2);
+    else if (ms > inputMs * 2) this.#inputTokens = Math.max(inputLeast, this.#inputTokens / 2);
   }
 
   #choose(): void {

@@ -43,11 +43,11 @@ export class SessionHost {
   readonly #conversations = new Map<number, Conversation>();
   #nextSession = 1;
 
-  /** onTurn is called after each turn of work. wasmUrl: where the grammar module is. */
-  constructor(model: Model, onTurn: () => void, wasmUrl: string | undefined) {
+  /** onRound is called after each round of work. wasmUrl: where the grammar module is. */
+  constructor(model: Model, onRound: () => void, wasmUrl: string | undefined) {
     this.#model = model;
     this.#wasmUrl = wasmUrl;
-    this.#scheduler = new Scheduler(model, onTurn);
+    this.#scheduler = new Scheduler(model, onRound);
     this.handlers = {
       createSession: (args, call) => this.#createSession(args, call),
       restore: (args, call) => this.#restore(args, call),
@@ -89,7 +89,7 @@ export class SessionHost {
     };
   }
 
-  /** What a call does changes nothing and sees the session as it is between turns: it need not wait
+  /** What a call does changes nothing and sees the session as it is between steps: it need not wait
    * for an answer that is on its way. */
   canRunNow(name: string, session: unknown): boolean {
     if (name === 'sessionMemory') return true;
