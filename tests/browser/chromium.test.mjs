@@ -1,4 +1,5 @@
-// Chromium: everything there is.
+// Chromium: everything there is, and the large files that need its speed.
+import { realFiles } from '../node/recorded.mjs';
 import { testBrowser } from './suite.mjs';
 
-testBrowser('chromium', { relaxed: true, threads: true });
+testBrowser('chromium', { relaxed: true, threads: true }, realFiles);

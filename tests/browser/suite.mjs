@@ -8,8 +8,9 @@ import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Unavailable, fetchModel, modelFolder } from '../../models/fetch/fetch.mjs';
+import { modelFolder } from '../../models/fetch/fetch.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
+import { fetchOrSkip, judgedText } from '../node/recorded.mjs';
 import { makeSite } from './bundle.mjs';
 import { launch } from './drivers.mjs';
 import { chat, distance, golden, goldenLogits, inNode, smollm, story } from './jobs.mjs';
@@ -133,16 +134,26 @@ async function testRefused(visit) {
   }
 }
 
-/** Where the file is, or skips the test with the reason why it cannot be had. */
-async function fetchOrSkip(t) {
-  try {
-    await fetchModel(smollm);
-    return true;
-  } catch (error) {
-    if (!(error instanceof Unavailable)) throw error;
-    t.skip(error.message);
-    return false;
-  }
+/** Whether the file is there; else the test is skipped with the reason why it cannot be had. */
+async function isFetched(t, name) {
+  const { skip } = await fetchOrSkip(name);
+  if (skip) t.skip(skip);
+  return skip === undefined;
+}
+
+/** The page says what llama.cpp said: the longest of the recorded texts, and a perplexity. */
+async function testReal(visit, real) {
+  const { recorded } = real;
+  const one = recorded.prompts.at(-1);
+  const report = await visit({
+    model: `/fetched/${recorded.file}`, prompt: one.prompt, special: true, tokens: one.ids.length,
+    judged: judgedText(real), arithmetic: 'int16', contextWindow: 1280,
+  }, {});
+  assertClean(report);
+  assert.ok(report.ids.length >= 24);
+  assert.deepEqual(report.ids, one.ids.slice(0, report.ids.length));
+  const relative = Math.abs(report.perplexity / recorded.perplexity_exact - 1);
+  assert.ok(relative < 2e-3, `${report.perplexity}, llama.cpp ${recorded.perplexity_exact}`);
 }
 
 async function testChat(visit, abilities, site) {
@@ -212,9 +223,10 @@ function setUp(name) {
 
 /**
  * Defines the tests of one browser. Abilities: relaxed (relaxed SIMD), threads (on an isolated
- * page). What is expected of the engine follows from them.
+ * page). What is expected of the engine follows from them. realFiles: large ones that it is to read
+ * too (recorded.mjs).
  */
-export function testBrowser(name, abilities) {
+export function testBrowser(name, abilities, realFiles = []) {
   const { on, screenshot } = setUp(name);
   for (const [where, site] of Object.entries(sites)) {
     test(`${name}, ${where}: logits of a golden model`, limit, () =>
@@ -235,8 +247,13 @@ export function testBrowser(name, abilities) {
   test(`${name}: what is not a model is refused with a reason`, limit, () =>
     testRefused(on('isolated')));
   test(`${name}: SmolLM2 answers as in Node`, downloadLimit, async (t) => {
-    if (await fetchOrSkip(t)) await testChat(on('isolated'), abilities, sites.isolated);
+    if (await isFetched(t, smollm)) await testChat(on('isolated'), abilities, sites.isolated);
   });
+  for (const real of realFiles) {
+    test(`${name}: ${real.title} says what llama.cpp says`, downloadLimit, async (t) => {
+      if (await isFetched(t, real.model)) await testReal(on('isolated'), real);
+    });
+  }
   // A picture of the last page, to see what the browser showed.
   test(`${name}: the page can be looked at`, limit, async () => {
     mkdirSync(join(root, 'build/browser'), { recursive: true });

@@ -1,42 +1,13 @@
 // Published families against llama.cpp: greedy ids and the ten likeliest tokens behind them, with
-// the tiny golden files (tests/real/families.json) and with Gemma 3 270M (tests/real/gemma3.json).
+// the tiny golden files (tests/real/families.json).
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { modelFolder, named } from '../../models/fetch/fetch.mjs';
-import { Engine, loadModel } from '../../dist/src/engine-entry-node.js';
+import { test } from 'node:test';
+import { follow } from './recorded.mjs';
 import { goldenPath, loadSync, root, withEngine } from './support.mjs';
 
 const read = (file) => JSON.parse(readFileSync(join(root, file), 'utf8'));
-
-/**
- * Feeds the prompt and the recorded continuation; the session's own greedy choice must be the
- * recorded one wherever that stood further ahead than `tolerance` twice, and the logits of the last
- * ten must be within it. Gives the largest difference.
- */
-function follow(session, recorded, tolerance) {
-  const { prompt_ids: prompt, ids, exact: { margins, top10 } } = recorded;
-  session.append(prompt);
-  ids.forEach((id, i) => {
-    const logits = session.logits();
-    const chosen = logits.indexOf(maximum(logits));
-    assert.ok(chosen === id || margins[i] < 2 * tolerance,
-      `${recorded.name}, step ${i}: ${chosen} instead of ${id}, margin ${margins[i]}`);
-    session.append([id]);
-  });
-  const last = session.logits();
-  const off = Math.max(...top10.map(([id, logit]) => Math.abs(last[id] - logit)));
-  assert.ok(off <= tolerance, `${recorded.name}: top ten off by ${off}`);
-  return off;
-}
-
-/** Of a quarter of a million logits, too many for arguments of a call. */
-function maximum(logits) {
-  let most = Number.NEGATIVE_INFINITY;
-  for (const logit of logits) if (logit > most) most = logit;
-  return most;
-}
 
 test('tiny models of each family say what llama.cpp says', () => withEngine({}, (engine) => {
   const { prompts } = read('tests/real/families.json');
@@ -127,58 +98,3 @@ test('a latent is cached once, in one row of each layer', () => withEngine({}, (
     100 * layers * heads * (plain + rotated + value) * 2);
   model.destroy();
 }));
-
-const file = join(modelFolder, named['gemma-3-270m'].file);
-const skip = !existsSync(file) &&
-  'not in the cache folder: node models/fetch/fetch.mjs gemma-3-270m';
-
-describe('Gemma 3 270M says what llama.cpp says', { skip }, () => {
-  const recorded = read('tests/real/gemma3.json');
-  let engine;
-  let model;
-
-  before(async () => {
-    engine = await Engine.open({ threads: 2 });
-    model = await loadModel(engine, file, { contextWindow: 1280, arithmetic: 'int16' });
-  });
-  after(() => engine?.destroy());
-
-  test('the file is the recorded one', () => {
-    assert.equal(named['gemma-3-270m'].sha256, recorded.sha256);
-  });
-
-  test('its cache: all positions of 3 layers, of 15 the window and at most 64 more', () => {
-    const row = 2 * 256 * 2; // bytes of a position in a layer: a key and a value of 256 f16
-    for (const tokens of [4096, 32768]) {
-      const least = row * (3 * tokens + 15 * 511);
-      const used = model.cache.bytes(tokens, { cacheType: 'f16' }).total;
-      assert.ok(used >= least && used <= least + row * 15 * 64, `${tokens} tokens: ${used}`);
-    }
-  });
-
-  for (const one of recorded.prompts) {
-    test(`tokens and greedy text of "${one.name}"`, () => {
-      const { tokenizer } = model;
-      const found = tokenizer.encode(one.prompt, { special: true, begin: false });
-      assert.deepEqual([...found], one.prompt_ids);
-      assert.equal(tokenizer.decode(one.ids, { special: true }), one.text);
-      const session = model.openSession();
-      follow(session, one, 0.1);
-      session.destroy();
-    });
-  }
-
-  test('perplexity', () => {
-    const text = readFileSync(join(root, 'tests/golden/tokenizers/training.txt'), 'utf8')
-      .slice(0, recorded.perplexity_characters);
-    const ids = [...model.tokenizer.encode(`<bos>${text}`, { special: true, begin: false })];
-    assert.equal(ids.length, recorded.perplexity_tokens);
-    const session = model.openSession();
-    const logprobs = session.score(ids).subarray(1);
-    session.destroy();
-    const mean = logprobs.reduce((sum, logprob) => sum + logprob, 0) / logprobs.length;
-    const found = Math.exp(-mean);
-    const relative = Math.abs(found / recorded.perplexity_exact - 1);
-    assert.ok(relative < 2e-3, `${found}, llama.cpp ${recorded.perplexity_exact}`);
-  });
-});

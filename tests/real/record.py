@@ -4,6 +4,7 @@
     python -m tests.real.record expanded                                  writes expanded.json
     python -m tests.real.record twins                                     writes twins/
     python -m tests.real.record gemma3 gemma-3-270m-q4_k_m.gguf           writes gemma3.json
+    python -m tests.real.record qwen2 qwen2.5-coder-0.5b-instruct-q4_k_m.gguf
     python -m tests.real.record families [--prefix NAME]                  writes families.json
 
 Greedy decoding runs on the file converted to F32 with an F32 cache ("exact": then llama.cpp's
@@ -16,17 +17,19 @@ import argparse
 import hashlib
 import json
 import tempfile
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
 import jinja2
 import numpy as np
 import xxhash
-from gguf import GGMLQuantizationType, GGUFReader, GGUFWriter
+from gguf import GGMLQuantizationType as Type
+from gguf import GGUFReader
 from gguf.quants import dequantize
 from llama_cpp import Llama
 
-from models.format import expand
+from models.format import expand, gguf_out
 
 HERE = Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
@@ -96,10 +99,18 @@ GEMMA_PROMPTS = {
         f"Day {day}: the ship sailed {day} miles and the crew counted {day} birds.\n"
         for day in range(1, 41)) + "Day 41:", LENGTH),
 }
+SUM = "Write a Python function that returns the sum of the squares of a list. Only the code."
+QWEN_PROMPTS = {
+    "short": ("def fibonacci(n):\n", 4),
+    "code": (CODE, LENGTH),
+    "chat": ([{"role": "user", "content": SUM}], LENGTH),
+}
 ALICE = GOLDEN / "tokenizers" / "training.txt"
-PERPLEXITY_CHARACTERS = 2600
+PERPLEXITY_CHARACTERS = 4000
 LONG = 1280  # longest text of a long prompt or a perplexity, tokens
 FAMILY_PROMPT = 60
+
+REAL = {"gemma3": (GEMMA_PROMPTS, "<bos>"), "qwen2": (QWEN_PROMPTS, "")}
 
 # Golden models (tests/golden) whose twins are kept: each sharing, head count and architecture.
 TWINS = (
@@ -109,23 +120,22 @@ TWINS = (
 )
 
 
+def rows_of(reader, name):
+    return int(next(tensor for tensor in reader.tensors if tensor.name == name).shape[1])
+
+
 def as_f32(source, target, without_words=False):
     """The same model with every tensor as F32; without words where it has no tokenizer."""
     reader = GGUFReader(source)
     arch = reader.get_field("general.architecture").contents()
-    writer = GGUFWriter(str(target), arch)
-    expand.copy_keys(reader, writer)
+    keys = expand.copied_keys(reader)
     if without_words:
-        writer.add_tokenizer_model("no_vocab")
-        rows = next(t for t in reader.tensors if t.name == "token_embd.weight").shape[1]
-        writer.add_vocab_size(int(rows))
-    for tensor in reader.tensors:
-        values = dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
-        writer.add_tensor(tensor.name, values, raw_dtype=GGMLQuantizationType.F32)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        keys |= {"tokenizer.ggml.model": "no_vocab",
+                 f"{arch}.vocab_size": rows_of(reader, "token_embd.weight")}
+    tensors = {tensor.name: gguf_out.encoded(tuple(map(int, tensor.shape[::-1])), Type.F32,
+                                             partial(dequantize, tensor.data, tensor.tensor_type))
+               for tensor in reader.tensors}
+    gguf_out.write(target, arch, keys, tensors)
     return target
 
 
@@ -290,14 +300,14 @@ def perplexity(rows, ids):
     return float(np.exp(np.mean(log_sums[:-1] - chosen)))
 
 
-def gemma3(path, folder):
-    """Greedy text, one of the prompts longer than the window, and the perplexity of a text."""
+def real(name, prompts, start, path, folder):
+    """Greedy text of a real model's file, and the perplexity of a text behind `start`."""
     exact = Runtime(as_f32(path, folder / "f32.gguf"), exact=True, n_context=LONG)
     quantised = Runtime(path, exact=False, n_context=LONG)
-    prompts = [record(name, prompt, length, exact, quantised)
-               for name, (prompt, length) in GEMMA_PROMPTS.items()]
+    found = [record(one, render(path, prompt), length, exact, quantised)
+             for one, (prompt, length) in prompts.items()]
     text = ALICE.read_text()[:PERPLEXITY_CHARACTERS]
-    ids = exact.tokenize("<bos>" + text)
+    ids = exact.tokenize(start + text)
     head = {
         "file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "made_with": made_with(),
@@ -307,7 +317,7 @@ def gemma3(path, folder):
         "perplexity_quantised": round(perplexity(quantised.logits(ids), ids), DIGITS),
     }
     print(head)
-    write(HERE / "gemma3.json", head, prompts)
+    write(HERE / f"{name}.json", head, found)
 
 
 def families(prefix, folder):
@@ -339,13 +349,14 @@ def families(prefix, folder):
 
 def main():
     parser = argparse.ArgumentParser(description="Record what llama.cpp says.")
-    parser.add_argument("what", choices=["smollm2", "expanded", "twins", "gemma3", "families"])
+    parser.add_argument("what", choices=["smollm2", "expanded", "twins", *REAL, "families"])
     parser.add_argument("file", type=Path, nargs="?", default=MODELS / "stories-q-mqa.q8_0.gguf")
     parser.add_argument("--prefix", default="", help="families: names that begin so, not all")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        work = {"smollm2": smollm2, "expanded": expanded, "twins": twins, "gemma3": gemma3,
-                "families": lambda file, folder: families(args.prefix, folder)}[args.what]
+        work = {"smollm2": smollm2, "expanded": expanded, "twins": twins,
+                "families": lambda file, folder: families(args.prefix, folder),
+                **{name: partial(real, name, *how) for name, how in REAL.items()}}[args.what]
         work(args.file, Path(folder))
 
 

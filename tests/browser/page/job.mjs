@@ -6,6 +6,9 @@
 //   arithmetic  as in ModelOptions
 //   tokens    how many to generate, greedily
 //   prompt, messages or ids   what to continue: text, a chat, or tokens
+//   special   with a prompt: it names special tokens, and nothing is put before it
+//   judged    text of the same kind whose perplexity to report
+//   contextWindow  as in ModelOptions
 //   logits    with ids: report the logits at each of them
 //   trace     report the logits that each generated token was chosen from
 
@@ -17,8 +20,9 @@ function readLogits(session, ids) {
   });
 }
 
-function promptOf(model, { ids, prompt, messages }) {
+function promptOf(model, { ids, prompt, messages, special }) {
   if (ids) return ids;
+  if (special) return model.tokenizer.encode(prompt, { special, begin: false });
   if (!messages) return model.tokenizer.encode(prompt);
   return model.tokenizer.encode(model.chatTemplate.render(messages), { special: true });
 }
@@ -44,6 +48,15 @@ async function continueText(onekv, session, job, tell) {
   }
 }
 
+/** Of a text behind its first token. */
+function perplexityOf(model, text) {
+  const session = model.openSession();
+  const ids = model.tokenizer.encode(text, { special: true, begin: false });
+  const logprobs = session.score(ids).subarray(1);
+  session.destroy();
+  return Math.exp(-logprobs.reduce((sum, logprob) => sum + logprob, 0) / logprobs.length);
+}
+
 async function useEngine(onekv, engine, job, tell) {
   const { simd, threads, notes } = engine;
   tell('engine', [`${simd}, ${threads} threads`, ...notes].join('; '));
@@ -52,6 +65,7 @@ async function useEngine(onekv, engine, job, tell) {
   const model = await onekv.loadModel(engine, job.model, {
     cacheType: job.logits ? 'f32' : 'f16',
     ...(job.arithmetic ? { arithmetic: job.arithmetic } : {}),
+    ...(job.contextWindow ? { contextWindow: job.contextWindow } : {}),
     onProgress: ({ loaded, total }) => tell('state', `loaded ${loaded} of ${total} bytes`),
   });
   const loaded = performance.now();
@@ -61,6 +75,7 @@ async function useEngine(onekv, engine, job, tell) {
     : await continueText(onekv, session, job, tell);
   return {
     simd, threads, notes, ...result,
+    ...(job.judged ? { perplexity: perplexityOf(model, job.judged) } : {}),
     loadMs: loaded - started, workMs: performance.now() - loaded,
   };
 }
