@@ -324,13 +324,14 @@ for (const browser of ['chromium', 'firefox', 'webkit']) {
   });
 }
 
-test('the example of a server: OpenAI\'s protocol in Node', limit, async () => {
+test('onekv serve: OpenAI\'s protocol in Node', limit, async () => {
   writeFileSync(join(packed.project, 'chat.gguf'), Buffer.from(chatFile()));
-  const child = spawn(process.execPath, ['examples/server.mjs', 'chat.gguf'],
-    { cwd: packed.project, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(process.execPath, ['node_modules/onekv/dist/cli/onekv.js', 'serve',
+    'chat.gguf', '--port', '0', '--quiet'],
+  { cwd: packed.project, stdio: ['ignore', 'pipe', 'inherit'] });
   try {
     const [line] = await once(child.stdout, 'data');
-    const ask = (body) => fetch(String(line).trim(),
+    const ask = (body) => fetch(`${String(line).trim()}/chat/completions`,
       { method: 'POST', body: JSON.stringify(body) });
     const messages = [{ role: 'user', content: 'Tim had a' }];
     const whole = await (await ask({ messages, temperature: 0, max_tokens: 8 })).json();

@@ -14,9 +14,11 @@ import { meant } from '../src/util/nearest.js';
 import { packageVersion, runWithRelaxedSimd } from './bench/host.js';
 import { knownNames } from './model-file.js';
 import { list, pull, remove } from './pull.js';
+import { serve } from './serve.js';
 import { interrupted } from './signals.js';
 
-const commands: readonly Command[] = [generateText, inspect, evaluate, bench, pull, list, remove];
+const commands: readonly Command[] = [generateText, serve, inspect, evaluate, bench, pull, list,
+  remove];
 
 function help(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2;

@@ -46,6 +46,7 @@ async function runIn(newer: string | undefined): Promise<number | undefined> {
   process.on('SIGINT', () => {
     if (!process.stdin.isTTY) child.kill('SIGINT');
   });
+  process.on('SIGTERM', () => child.kill('SIGTERM'));
   return new Promise((resolve) => {
     child.once('error', () => resolve(undefined));
     child.once('exit', (status, signal) => {

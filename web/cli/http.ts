@@ -1,0 +1,157 @@
+// A function from Request to Response behind Node's http server, with the rules of one that is
+// meant for this machine alone.
+//
+// A page anywhere in the web can send requests to this machine. So one that says which page it
+// comes from (Origin) is refused, unless that page is allowed; and on a loopback address one that
+// is not sent to it by a loopback name (a name that somebody points at 127.0.0.1).
+import { timingSafeEqual } from 'node:crypto';
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { ReadableStream as NodeStream } from 'node:stream/web';
+
+export interface Rules {
+  /** Origins of pages that may ask, '*' for all. */
+  origins: readonly string[];
+  /** What `authorization: Bearer` must have; undefined: nothing. */
+  key: string | undefined;
+  /** Only loopback names as Host. */
+  isLocal: boolean;
+  /** Answers at the same time; more are status 503. */
+  most: number;
+}
+
+/** A request that was answered, or left. */
+export interface Served {
+  method: string;
+  path: string;
+  status: number;
+  ms: number;
+}
+
+export interface Door {
+  listener: RequestListener;
+  /** Ends when no answer is on its way any more. */
+  idle(): Promise<void>;
+  /** Ends all answers. */
+  abort(): void;
+}
+
+const loopback = /^(localhost|.*\.localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
+
+export const isLoopback = (host: string): boolean =>
+  loopback.test(host.includes(':') ? `[${host}]` : host);
+
+function same(found: string, expected: string): boolean {
+  const [a, b] = [found, expected].map((text) => new TextEncoder().encode(text)) as
+    [Uint8Array, Uint8Array];
+  return a.length === b.length && timingSafeEqual(a, b);
+}
+
+const refusal = (status: number, code: string, message: string, headers = {}): Response =>
+  Response.json({ error: { message, type: 'invalid_request_error', code, param: null } },
+    { status, headers });
+
+/** Why a request is not answered; undefined: it is. */
+function refused({ headers }: IncomingMessage, { origins, key, isLocal }: Rules):
+Response | undefined {
+  const { host = '', origin, authorization = '' } = headers;
+  if (isLocal && !loopback.test(host)) {
+    return refusal(403, 'host_refused', `Host: found ${host.slice(0, 80)}, expected localhost`);
+  }
+  if (origin !== undefined && !origins.includes('*') && !origins.includes(origin)) {
+    return refusal(403, 'origin_refused',
+      `pages of ${origin.slice(0, 80)} may not ask here; onekv serve --cors lets them`);
+  }
+  if (key !== undefined && !same(authorization, `Bearer ${key}`)) {
+    return refusal(401, 'invalid_api_key', 'the API key is missing or wrong',
+      { 'www-authenticate': 'Bearer' });
+  }
+  return undefined;
+}
+
+function corsHeaders({ headers }: IncomingMessage, { origins }: Rules): Record<string, string> {
+  const { origin } = headers;
+  if (origin === undefined || !(origins.includes('*') || origins.includes(origin))) return {};
+  return { 'access-control-allow-origin': origin, vary: 'Origin' };
+}
+
+/** What a browser asks before it sends a request of a page. It has no API key. */
+function preflight(request: IncomingMessage, rules: Rules): Response {
+  const why = refused(request, { ...rules, key: undefined });
+  if (why !== undefined) return why;
+  return new Response(null, { status: 204, headers: {
+    'access-control-allow-methods': 'GET, POST',
+    'access-control-allow-headers':
+      String(request.headers['access-control-request-headers'] ?? 'authorization, content-type'),
+    'access-control-max-age': '600',
+  } });
+}
+
+function requestOf(request: IncomingMessage, signal: AbortSignal): Request {
+  const { method = 'GET', url = '/' } = request;
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers)) {
+    if (value !== undefined && !name.startsWith(':')) headers.set(name, String(value));
+  }
+  const hasBody = method !== 'GET' && method !== 'HEAD';
+  const init = { method, headers, signal, duplex: 'half' as const,
+    ...(hasBody ? { body: Readable.toWeb(request) as ReadableStream<Uint8Array> } : {}) };
+  return new Request(new URL(url, 'http://localhost'), init);
+}
+
+async function send(response: ServerResponse, answer: Response,
+  more: Record<string, string>): Promise<void> {
+  response.writeHead(answer.status, { ...Object.fromEntries(answer.headers), ...more });
+  if (answer.body === null) response.end();
+  else await pipeline(Readable.fromWeb(answer.body as NodeStream<Uint8Array>), response);
+}
+
+/** `onServed` hears of each request after its end. */
+export function doorOf(handle: (request: Request) => Promise<Response>, rules: Rules,
+  onServed: (served: Served) => void): Door {
+  const running = new Set<AbortController>();
+  let onIdle = () => {};
+
+  const answerTo = (request: IncomingMessage, signal: AbortSignal) => {
+    if (request.method === 'OPTIONS') return preflight(request, rules);
+    const why = refused(request, rules);
+    if (why !== undefined) return why;
+    if (running.size > rules.most) {
+      return refusal(503, 'busy', `${rules.most} requests are being answered already`,
+        { 'retry-after': '1' });
+    }
+    return handle(requestOf(request, signal));
+  };
+
+  const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
+    const controller = new AbortController();
+    const { method = '', url = '' } = request;
+    const started = performance.now();
+    running.add(controller);
+    response.on('close', () => controller.abort(new Error('the client has left')));
+    try {
+      await send(response, await answerTo(request, controller.signal),
+        corsHeaders(request, rules));
+    } catch {
+      // The client has left, or the server ends: there is nobody to tell.
+      response.destroy();
+    } finally {
+      running.delete(controller);
+      onServed({ method, path: url, status: response.statusCode,
+        ms: performance.now() - started });
+      if (running.size === 0) onIdle();
+    }
+  };
+
+  return {
+    listener: (request, response) => void serve(request, response),
+    idle: () => new Promise((resolve) => {
+      onIdle = resolve;
+      if (running.size === 0) resolve();
+    }),
+    abort: () => {
+      for (const controller of running) controller.abort(new Error('the server ends'));
+    },
+  };
+}

@@ -1,0 +1,155 @@
+// onekv serve: OpenAI's HTTP interface to a model on this machine.
+//
+// The first Ctrl-C (or SIGTERM) takes no more requests and lets those that run end; after the time
+// of --grace they are ended. The second one ends the program at once.
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { basename } from 'node:path';
+import { createHandler } from '../src/facades/handler.js';
+import { OneKV } from '../src/onekv-node.js';
+import type { Model } from '../src/onekv-node.js';
+import { UsageError } from './arguments.js';
+import type { Command, Values } from './arguments.js';
+import { accessTo } from './downloads.js';
+import { doorOf, isLoopback } from './http.js';
+import type { Door, Served } from './http.js';
+import { findModel } from './model-file.js';
+import { Progress } from './progress.js';
+import { arithmetics, cacheTypes, engineOptions, modelOptions, note, readEngineOptions, write }
+  from './shared.js';
+import { interrupted } from './signals.js';
+import { bytes, digits, parseBytes } from './units.js';
+
+async function load(values: Values, path: string): Promise<Model> {
+  const progress = new Progress('loading');
+  const { store, hub, token } = accessTo(path, note);
+  try {
+    return await OneKV.load(path, {
+      store, hub, token, ...readEngineOptions(values), signal: interrupted,
+      monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded, total }) =>
+        progress.show(loaded, total)),
+      cacheType: values.choice('cache-type', cacheTypes),
+      arithmetic: values.choice('arithmetic', arithmetics),
+      contextWindow: values.integer('context', 1, 2 ** 31 - 1),
+    });
+  } finally {
+    progress.clear();
+  }
+}
+
+/** What requests call the model: a file's name without .gguf, a hub's name without hf:. */
+const nameOf = (file: string): string => (/^hf:/i.test(file) ? file.slice(3)
+  : basename(file.replace(/[?#].*$/, '')).replace(/\.gguf$/i, ''));
+
+function readLimits(values: Values) {
+  const text = values.text('max-bytes');
+  const maxBytes = text === undefined ? undefined : parseBytes(text);
+  if (text !== undefined && (maxBytes === undefined || maxBytes < 1 || maxBytes >= 2 ** 31)) {
+    throw new UsageError(`--max-bytes: found ${JSON.stringify(text)}, expected 1 to 2GB`);
+  }
+  for (const origin of values.texts('cors')) {
+    if (origin === '*' || (URL.canParse(origin) && new URL(origin).origin === origin)) continue;
+    throw new UsageError(`--cors: found ${JSON.stringify(origin)}, expected an origin such as ` +
+      'http://localhost:5173, or *');
+  }
+  return {
+    host: values.text('host') ?? '127.0.0.1',
+    port: values.integer('port', 0, 65535) ?? 8080,
+    maxBytes,
+    sessions: values.integer('sessions', 1, 1024),
+    most: values.integer('max-requests', 1, 1024) ?? 8,
+    grace: values.number('grace', 0, 3600) ?? 10,
+    origins: values.texts('cors'),
+    key: process.env['ONEKV_API_KEY'] || undefined,
+  };
+}
+
+async function listen(server: Server, port: number, host: string): Promise<string> {
+  server.listen(port, host);
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+  const { address, family, port: taken } = server.address() as AddressInfo;
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}/v1`;
+}
+
+const asked = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
+  signal.addEventListener('abort', () => resolve(), { once: true });
+  process.once('SIGTERM', () => resolve());
+});
+
+/** Takes no more, and ends what runs within so many seconds. */
+async function end(server: Server, door: Door, grace: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    server.close(() => resolve());
+  });
+  server.closeIdleConnections();
+  const timer = setTimeout(door.abort, grace * 1000);
+  await door.idle();
+  clearTimeout(timer);
+  server.closeAllConnections();
+  await closed;
+}
+
+async function run(values: Values): Promise<number> {
+  const limits = readLimits(values);
+  const path = findModel(values.file());
+  const name = values.text('name') ?? nameOf(values.file());
+  const isQuiet = values.flag('quiet');
+  const model = await load(values, path);
+  const handle = createHandler({ [name]: model },
+    { maxBytes: limits.maxBytes, sessions: limits.sessions });
+  const log = ({ method, path: at, status, ms }: Served) => {
+    if (!isQuiet) note(`${method} ${at.slice(0, 80)} ${status} ${digits(ms / 1000)} s`);
+  };
+  const door = doorOf(handle, { ...limits, isLocal: isLoopback(limits.host) }, log);
+  const server = createServer({ requestTimeout: 60_000 }, door.listener);
+  try {
+    const address = await listen(server, limits.port, limits.host);
+    await write(`${address}\n`);
+    if (!isQuiet) {
+      note(`${name}: ${bytes(model.bytesPerToken)} of cache per token, ${model.engine.simd}, ` +
+        `${model.engine.threads} thread${model.engine.threads === 1 ? '' : 's'}; Ctrl-C ends`);
+      if (!model.hasChatTemplate) note('the file has no chat template: /v1/completions only');
+      if (!isLoopback(limits.host) && limits.key === undefined) {
+        note('others in the network can ask, too: ONEKV_API_KEY sets a key');
+      }
+    }
+    await asked(interrupted);
+    await end(server, door, limits.grace);
+    return 0;
+  } finally {
+    server.close();
+    await model.unload();
+  }
+}
+
+export const serve: Command = {
+  name: 'serve',
+  summary: "answers OpenAI's HTTP interface on this machine",
+  usage: 'FILE [options]',
+  details: 'Answers /v1/models, /v1/chat/completions, /v1/completions and /v1/responses, and ' +
+    'writes its address to stdout. With ONEKV_API_KEY in the environment a request needs that ' +
+    'key. Ctrl-C ends it when the answers that are on their way are done.',
+  options: [
+    { name: 'port', short: 'p', value: 'N', help: 'default 8080; 0: a free one' },
+    { name: 'host', value: 'ADDRESS', help: 'where to listen (default 127.0.0.1: this machine ' +
+      'alone)' },
+    { name: 'cors', value: 'ORIGIN', multiple: true, help: 'pages of this origin may ask, of ' +
+      'any with *; may come several times (default: none)' },
+    { name: 'name', value: 'NAME', help: "the model's name in /v1/models (default: the file's)" },
+    { name: 'sessions', value: 'N', help: 'conversations whose cache is kept (default 4)' },
+    { name: 'max-requests', value: 'N', help: 'answers at the same time; more are status 503 ' +
+      '(default 8)' },
+    { name: 'max-bytes', value: 'SIZE', help: 'of a request; more is status 413 (default 16 MiB)' },
+    { name: 'grace', value: 'SECONDS', help: 'for running answers after Ctrl-C (default 10)' },
+    ...modelOptions, ...engineOptions,
+    { name: 'quiet', short: 'q', help: 'no heading, no line for each request' },
+  ],
+  computes: true,
+  run,
+};
