@@ -1,0 +1,113 @@
+// The pages of web/docs: every block of JavaScript runs as it stands, with the shipped story model
+// and stand-ins for what a page or a host has.
+//
+// A block is a function body of its own; what it declares is not seen by the next one, but for the
+// names that a page's row in `pages` hands on. Blocks of bundlers.md are run by the hosts' tests.
+import assert from 'node:assert/strict';
+import { readFileSync, readdirSync } from 'node:fs';
+import { after, before, test } from 'node:test';
+import { OneKV } from '../../dist/src/onekv-node.js';
+import { startHub } from './hub-stand-in.mjs';
+import { MapStore, root, withKeys } from './support.mjs';
+
+const limit = { timeout: 300_000 };
+const path = `${root}models/stories-q-mqa.q8_0.gguf`;
+const template = `{% for m in messages %}{{ '<' + m.role + '> ' + m.content + '\\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<assistant> ' }}{% endif %}`;
+const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
+
+let hub;
+let model;
+before(async () => {
+  hub = await startHub();
+  const file = readFileSync(path);
+  hub.site.files = { 'm-Q4_K_M.gguf': file, 'm-Q5_K_M.gguf': file, 'folder/file.gguf': file };
+  model = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string', template]]),
+    { threads: 1 });
+});
+after(async () => {
+  hub.close();
+  await model.unload();
+});
+
+const textual = () => model.createSession({ chat: false });
+
+/** The library as the page about sources sees it: its hub, its address and its store are the
+ * test's, and what was loaded is unloaded. */
+function ofHub() {
+  const store = new MapStore();
+  const load = async (source, options = {}) => {
+    const named = String(source).replace('org/repo', 'org/model');
+    const loaded = await OneKV.load(named, { hub: hub.origin, store, threads: 1, ...options });
+    assert.equal(loaded.description.projection, 'Q-K=V');
+    await loaded.unload();
+  };
+  return { load };
+}
+
+/** Names that a page's blocks use, names that its blocks hand on, and what they say. */
+const pages = {
+  'chat.md': { handsOn: ['chat'],
+    check: (said) => {
+      assert.ok(said.includes('5'), said.join('\n'));
+      assert.match(said.at(-1), /^true \d+$/);
+      assert.ok(said.some((line) => /^\w+: \d+ tokens, read in \d+ ms, .* seed \d+$/.test(line)));
+    } },
+  'constraints.md': { names: async () => ({ session: await textual() }), handsOn: ['child'],
+    check: (_, { child }) => assert.ok(['Tim', 'Lily'].includes(child.name)) },
+  'memory.md': { names: async () => ({ url: path, show: (...bytes) => bytes,
+    OneKV: { estimate: OneKV.estimate, models: { list: async () => [{ key: 'a' }],
+      delete: async (key) => assert.equal(key, 'a') } } }), handsOn: ['estimate'],
+  check: (_, { estimate }) => assert.ok(estimate.fullContext.used > 0) },
+  'snapshots.md': { names: async () => {
+    const files = new Map();
+    return { session: await textual(), prompt: 'Once upon a time', Buffer,
+      document: { visibilityState: 'hidden', addEventListener: (_, save) => save() },
+      keep: (name, blob) => assert.ok(name === 'talk' && blob.size > 0),
+      writeFile: async (name, bytes) => files.set(name, bytes),
+      fetch: async (name) => new Response(files.get(name)) };
+  }, handsOn: ['again', 'base'],
+  check: (_, { again, base }) => assert.ok(again.contextUsage >= 0 && base.contextUsage > 0) },
+  'sources.md': { names: () => {
+    const signedUrl = `${hub.origin}/org/model/resolve/main/m-Q4_K_M.gguf?signature=1`;
+    return { OneKV: ofHub(), signedUrl, token: 'secret', newSignedUrl: () => signedUrl };
+  }, check: () => assert.ok(hub.site.asked.length > 3) },
+  'thinking.md': { check: (said) => assert.ok(said.length >= 2, said.join('\n')) },
+  'threads-and-headers.md': { without: /onekv\/engine/, handsOn: ['threads'],
+    check: (_, { threads }) => assert.ok(threads.value >= 1) },
+  'tools.md': { check: (said) => assert.equal(said.length, 1) },
+};
+const elsewhere = ['bundlers.md', 'converting.md'];
+
+const blocksOf = (page) => [...readFileSync(`${root}web/docs/${page}`, 'utf8')
+  .matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
+
+/** Runs a page's blocks one after the other; gives lines that they logged and what they hand on. */
+async function read(page, { names = () => ({}), handsOn = [], without }) {
+  const said = [];
+  const log = (...values) => said.push(values.map((value) =>
+    (typeof value === 'object' ? JSON.stringify(value) : String(value))).join(' '));
+  const scope = { OneKV, model, console: { log }, ...(await names()) };
+  for (const code of blocksOf(page)) {
+    if (without?.test(code)) continue;
+    const declared = handsOn.filter((name) => new RegExp(`const.*\\b${name}\\b`).test(code));
+    const given = Object.keys(scope).filter((name) =>
+      !new RegExp(`^const .*\\b${name}\\b.*=`, 'm').test(code));
+    const work = new AsyncFunction(...given, `${code}\nreturn { ${declared.join(', ')} };`);
+    Object.assign(scope, await work(...given.map((name) => scope[name])));
+  }
+  return { said, scope };
+}
+
+for (const [page, row] of Object.entries(pages)) {
+  test(`${page}: its code runs`, limit, async () => {
+    const { said, scope } = await read(page, row);
+    row.check(said, scope);
+  });
+}
+
+test('no page is left out', () => {
+  const names = readdirSync(`${root}web/docs`).filter((name) => name.endsWith('.md'));
+  const code = names.filter((name) => blocksOf(name).length > 0);
+  assert.deepEqual(code.filter((name) => !(name in pages) && !elsewhere.includes(name)), []);
+});
