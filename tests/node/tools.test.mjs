@@ -16,13 +16,14 @@ const weather = { name: 'get_weather', description: 'The weather of a city.', in
 const now = { name: 'now' };
 const declared = [weather, now];
 const call = { name: 'get_weather', arguments: { city: 'Z"ü\\', unit: 'C' } };
+const given = { tools: declared, mark: JSON.stringify, closes: false, once: false };
 const between = (form, text) => text.slice(form.opener.length,
   form.closer === '' ? undefined : -form.closer.length);
 
 test('each form takes what it writes, refuses other arguments, and reads it back', limit,
   async () => {
     for (const form of toolForms) {
-      const grammar = { kind: 'lark', text: form.grammar(declared) };
+      const grammar = { kind: 'lark', text: form.grammar(given) };
       for (const one of [call, { name: 'now', arguments: {} }]) {
         const text = between(form, form.write([one]));
         assert.equal(await accepts(grammar, text), true, `${form.name}: ${text}`);
@@ -48,6 +49,11 @@ test('the template says which form it is', () => {
   assert.equal(isOf('<|tool_call|>'), 'granite');
   assert.equal(isOf('<|tool_list_start|>'), 'python');
   assert.equal(isOf('"parameters": ipython'), 'llama');
+  assert.equal(isOf('<|tool_call>call:'), 'gemma');
+  assert.equal(isOf('<start_function_call>call:'), 'function');
+  assert.equal(isOf('<function name="'), 'parameters');
+  assert.equal(isOf('<｜tool▁calls▁begin｜>```json'), 'deepseek');
+  assert.equal(toolFormOf('{% if xml_tools %}<tool_call>').isKnown, true);
   assert.deepEqual(toolFormOf('{{ messages }}').isKnown, false);
 });
 
@@ -80,7 +86,7 @@ test('an answer is read the same however it is cut', () => {
       assert.deepEqual(read(options, [written.slice(0, at), written.slice(at)]), expected);
     }
   }
-  const [, hermes] = toolForms;
+  const hermes = toolForms.find(({ name }) => name === 'hermes');
   const options = { tools: { form: hermes, declared }, thinking };
   assert.deepEqual(read(options, [...'a < b <tool b> \n c\n']),
     [{ type: 'text', text: 'a < b <tool b> \n c\n' }]);

@@ -47,7 +47,8 @@ function pushResult(list: TemplateMessage[], content: string): void {
  * told of tools is told by the user.
  */
 export function templateItems(source: string, messages: readonly ChatMessage[],
-  tools: readonly ToolDeclaration[], hasSystem: boolean): { messages: object[]; tools?: object[] } {
+  tools: readonly ToolDeclaration[], hasSystem: boolean):
+{ messages: object[]; tools?: object[]; xml_tools?: object[] } {
   const { form, isKnown } = toolFormOf(source);
   const knowsCalls = isKnown && source.includes('tool_calls');
   const knowsResults = isKnown && /['"]tool['"]/.test(source);
@@ -71,6 +72,8 @@ export function templateItems(source: string, messages: readonly ChatMessage[],
   }
   const clean = list.map(({ isResult: _, ...message }) => message as TemplateMessage);
   if (tools.length === 0) return { messages: clean };
-  return isKnown ? { messages: clean, tools: tools.map(templateTool) }
+  const listed = tools.map(templateTool);
+  // SmolLM3's name for them.
+  return isKnown ? { messages: clean, tools: listed, xml_tools: listed }
     : { messages: withSystem(clean, explained(tools), hasSystem ? 'system' : 'user') };
 }

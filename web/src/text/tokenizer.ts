@@ -18,6 +18,7 @@ import { escapeForPattern, unmarkedEnd, withoutMarks } from './plain-marks.js';
 /** How models write the end of a text or turn; files often name only one of those they have. */
 const endings = ['<|im_end|>', '<|eot_id|>', '<|end_of_text|>', '<|endoftext|>', '<|end|>',
   '<|eom_id|>', '<end_of_turn>', '<turn|>', '<eos>', '<EOT>',
+  '<|tool_response>', '<start_function_response>',
   '<\uff5cend\u2581of\u2581sentence\uff5c>'];
 
 export interface EncodeOptions {

@@ -8,6 +8,7 @@ import type { AnswerPiece } from '../text/answer-reader.js';
 import type { Choice } from '../engine/step.js';
 import type { GeneratedPart } from '../api/session.js';
 import { encodeChat } from '../text/chat-template.js';
+import { quoted } from '../text/tool-grammar.js';
 import { formsOf } from '../text/tool-forms.js';
 import type { ToolForm } from '../text/tool-forms.js';
 import type { Model } from '../engine/model.js';
@@ -40,10 +41,12 @@ function chosen(choice: unknown, tools: readonly ToolDeclaration[]): {
 
 function grammarOf({ tokenizer }: Model, form: ToolForm, tools: readonly ToolDeclaration[],
   once: boolean): PlainGrammar {
-  const closer = tokenizer.idOf(form.closer);
-  // A control token has no text that a grammar could ask for; the model writes it by itself.
-  const end = closer !== undefined && tokenizer.isControl(closer) ? '' : form.closer;
-  return { kind: 'lark', text: form.grammar(tools, end, once) };
+  // A control token has no text: a grammar asks for it by its number.
+  const mark = (text: string) => {
+    const id = tokenizer.idOf(text);
+    return id !== undefined && tokenizer.isControl(id) ? `<[${id}]>` : quoted(text);
+  };
+  return { kind: 'lark', text: form.grammar({ tools, mark, closes: form.closer !== '', once }) };
 }
 
 /** What an answer's options come to. Errors: INVALID_ARGUMENT. */
