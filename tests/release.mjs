@@ -137,6 +137,11 @@ async function hosts() {
   return 'every host of web/docs/bundlers.md';
 }
 
+async function clients() {
+  await must('npm run test:clients', 'npm', ['run', 'test:clients'], { live: true });
+  return 'the client libraries of tests/package/clients';
+}
+
 const steps = [
   { name: 'committed', after: [], run: committed },
   { name: 'figures', after: [], run: figures },
@@ -147,6 +152,7 @@ const steps = [
   { name: 'slow', after: [], run: slow },
   { name: 'installed', after: [], run: installed },
   { name: 'hosts', after: [], run: hosts },
+  { name: 'clients', after: [], run: clients },
 ];
 
 await main(async () => {

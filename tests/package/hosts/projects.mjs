@@ -5,7 +5,8 @@
 // beside it.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Stop, must, root, run } from '../../../wasm/toolchain/shell.mjs';
+import { Stop, root, run } from '../../../wasm/toolchain/shell.mjs';
+import { install } from '../installed.mjs';
 
 export const folder = join(root, 'build/hosts');
 const guide = readFileSync(join(root, 'web/docs/bundlers.md'), 'utf8');
@@ -20,26 +21,8 @@ function linesOf(heading, language) {
   return block;
 }
 
-/** Installs the tools, where they are not the ones of the lock file, and the packed package. */
-export async function prepare() {
-  const own = join(root, 'tests/package/hosts');
-  const stamp = join(folder, 'installed.json');
-  const lock = readFileSync(join(own, 'package-lock.json'), 'utf8');
-  mkdirSync(folder, { recursive: true });
-  if (!existsSync(stamp) || readFileSync(stamp, 'utf8') !== lock) {
-    for (const name of ['package.json', 'package-lock.json']) {
-      cpSync(join(own, name), join(folder, name));
-    }
-    await must('npm ci', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund',
-      '--prefer-offline'], { cwd: folder });
-    writeFileSync(stamp, lock);
-  }
-  const { output } = await must('npm pack', 'npm',
-    ['pack', '--json', '--pack-destination', folder]);
-  const [{ filename }] = JSON.parse(output.slice(output.indexOf('[')));
-  await must('npm install', 'npm', ['install', '--no-save', '--ignore-scripts', '--no-audit',
-    '--no-fund', '--prefer-offline', join(folder, filename)], { cwd: folder });
-}
+/** The tools and the packed package. */
+export const prepare = () => install(join(root, 'tests/package/hosts'), folder);
 
 /** Runs lines of the guide, which stops at the first that fails. */
 async function sh(target, lines) {

@@ -1,0 +1,25 @@
+// The model of these trials: a story model with a template that knows tools and thoughts. A model
+// of stories calls nothing by itself; a choice of tools makes it, and grammars keep it to schemas.
+import { OneKV } from 'onekv';
+import { root, withKeys } from '../../tests/node/support.mjs';
+
+const template = `{% for m in messages %}[{{ m.role }}] {% if m.reasoning_content
+%}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}{% for c in m.tool_calls %}
+<tool_call>
+{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
+</tool_call>{% endfor %}
+{% endfor %}{% if tools %}<tool_call>{% endif
+%}{% if add_generation_prompt %}[assistant] {% if enable_thinking %}<think>
+{% endif %}{% endif %}`;
+
+export const loadModel = () => OneKV.load(withKeys(`${root}models/stories-q-mqa.q8_0.gguf`,
+  [['tokenizer.chat_template', 'string', template]]), { threads: 1 });
+
+export const citySchema = { type: 'object', required: ['city'], additionalProperties: false,
+  properties: { city: { type: 'string', enum: ['Rome', 'Paris'] } } };
+
+export const numberSchema = { type: 'object', required: ['n'], additionalProperties: false,
+  properties: { n: { type: 'integer', minimum: 1, maximum: 9 } } };
+
+/** The options of a client's fetch. */
+export const fetchOf = (handle) => (input, init) => handle(new Request(input, init));
