@@ -31,7 +31,7 @@ typedef struct onekv_model_options {
   onekv_level level;          /* default: the best of this build */
   onekv_arithmetic arithmetic; /* default: INT8 */
   onekv_cache_type cache_type; /* default: f16 */
-  size_t n_context;           /* longest session; default and maximum: the file's */
+  size_t context_window;      /* longest session; default and maximum: the file's */
   size_t n_logits_max;        /* rows of logits of one step; default 8 */
   bool header_only;           /* weights are dropped: for description and estimate only */
 } onekv_model_options;
@@ -97,7 +97,7 @@ typedef struct onekv_shape {
   const char *architecture; /* general.architecture; lives as long as the description */
   bool is_causal;           /* sessions; else onekv_encode */
   size_t n_layers;
-  size_t n_context;    /* the file's: the longest sequence */
+  size_t context_window; /* the file's: the longest sequence */
   size_t n_vocabulary; /* input tokens are 0 to n_vocabulary - 1; 0: the input is features */
   size_t n_features;   /* numbers in an input row; 0: the input is tokens */
   size_t n_outputs;    /* numbers in a row of logits: the vocabulary, or classes */
@@ -157,7 +157,7 @@ void onekv_model_trim(onekv_model *model);
  * be one more than the window holds. */
 
 typedef struct onekv_session_options {
-  size_t n_context;        /* window; default: the model's */
+  size_t context_window;   /* in tokens; default and maximum: the model's */
   bool slides;             /* full window: forget the older half instead of CONTEXT_FULL */
   size_t n_keep;           /* sliding never forgets the first n_keep tokens */
   onekv_sampling sampling; /* zero: greedy */
@@ -173,7 +173,7 @@ void onekv_session_close(onekv_session *session);
 onekv_status onekv_session_clone(const onekv_session *session, onekv_session **out);
 
 size_t onekv_session_n_tokens(const onekv_session *session); /* with one that waits */
-size_t onekv_session_n_context(const onekv_session *session); /* window, tokens */
+size_t onekv_session_context_window(const onekv_session *session);
 bool onekv_session_slides(const onekv_session *session);      /* when the window is full */
 /* tokens [n] of positions [first, first + n). Error: INVALID_ARGUMENT. */
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,

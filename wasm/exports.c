@@ -28,7 +28,7 @@ int js_threads_open(size_t n_threads);
 size_t js_threads_alive(void);
 uintptr_t js_end(void);
 size_t js_threads_use(size_t n_threads);
-onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t n_context,
+onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t context_window,
                              size_t n_logits_max, int header_only);
 int js_loader_feed(onekv_loader *loader, const uint8_t *bytes, size_t n_bytes);
 int js_loader_describe(const onekv_loader *loader);
@@ -40,7 +40,7 @@ void js_cache_bytes(const onekv_config *config, int type, size_t standard_heads,
 size_t js_cache_tokens(const onekv_config *config, int type, size_t standard_heads,
                        int whole_pages, double n_bytes);
 const char *js_architecture(const onekv_config *config);
-onekv_session *js_session_open(onekv_model *model, size_t n_context, int slides, size_t n_keep,
+onekv_session *js_session_open(onekv_model *model, size_t context_window, int slides, size_t n_keep,
                                const onekv_logit_bias *biases, uint64_t seed);
 int js_session_set_sampling(onekv_session *session, const onekv_logit_bias *biases,
                             uint64_t seed);
@@ -60,7 +60,7 @@ const char *js_field_names(int which);
 /* Field lists: X(name, value). Their order is the protocol. */
 #define CONFIG_FIELDS(X)                                   \
   X(layers, c->n_layers)                                   \
-  X(contextWindow, c->n_context)                           \
+  X(contextWindow, c->context_window)                           \
   X(embedding, c->n_embedding)                             \
   X(feedForward, c->kinds[0].n_feed_forward)                        \
   X(queryHeads, c->kinds[0].n_heads)                                \
@@ -185,14 +185,14 @@ size_t js_threads_alive(void) { return onekv_pool_n_alive(threads); }
 size_t js_threads_use(size_t n_threads) { return onekv_pool_activate(threads, n_threads); }
 
 /* NULL on failure, here and below: js_error_message has the reason. */
-onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t n_context,
+onekv_loader *js_loader_open(int level, int arithmetic, int cache_type, size_t context_window,
                              size_t n_logits_max, int header_only) {
   onekv_model_options options = {
       .pool = threads,
       .level = (onekv_level)level,
       .arithmetic = (onekv_arithmetic)arithmetic,
       .cache_type = (onekv_cache_type)cache_type,
-      .n_context = n_context,
+      .context_window = context_window,
       .n_logits_max = n_logits_max,
       .header_only = header_only != 0,
   };
@@ -290,10 +290,10 @@ static onekv_sampling get_sampling(const onekv_logit_bias *biases, uint64_t seed
 }
 
 /* Sampling comes in numbers; biases [numbers' "biases"]. */
-onekv_session *js_session_open(onekv_model *model, size_t n_context, int slides, size_t n_keep,
+onekv_session *js_session_open(onekv_model *model, size_t context_window, int slides, size_t n_keep,
                                const onekv_logit_bias *biases, uint64_t seed) {
   onekv_session_options options = {
-      .n_context = n_context,
+      .context_window = context_window,
       .slides = slides != 0,
       .n_keep = n_keep,
       .sampling = get_sampling(biases, seed),

@@ -36,7 +36,7 @@ static bool all_fit(const onekv_config *config, const onekv_cache_plan *plan, si
 size_t onekv_cache_tokens(const onekv_config *config, const onekv_cache_plan *plan,
                           uint64_t n_bytes) {
   size_t least = 0;
-  size_t most = config->n_context;
+  size_t most = config->context_window;
   while (least < most) {
     size_t middle = most - (most - least) / 2;
     if (all_fit(config, plan, middle, n_bytes)) least = middle;

@@ -14,9 +14,9 @@ onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float
     return error_set(error, ONEKV_INVALID_ARGUMENT, "the input is empty or of the wrong kind");
   }
   size_t n_class_rows = config->has_class_row ? 1 : 0;
-  if (n_rows > model->n_context - n_class_rows) {
+  if (n_rows > model->context_window - n_class_rows) {
     return error_set(error, ONEKV_CONTEXT_FULL, "rows of input: found %zu, expected at most %zu",
-                     n_rows, model->n_context - n_class_rows);
+                     n_rows, model->context_window - n_class_rows);
   }
   for (size_t i = 0; takes_tokens && i < n_rows; i++) {
     if (tokens[i] >= 0 && (size_t)tokens[i] < config->n_vocabulary) continue;

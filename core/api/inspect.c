@@ -153,9 +153,9 @@ onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, s
                      "layer %zu, head %zu: expected less than %zu and %zu", layer, head,
                      config->n_layers, n_heads);
   }
-  if (n == 0 || n > model->n_context) {
+  if (n == 0 || n > model->context_window) {
     return error_set(error, ONEKV_INVALID_ARGUMENT, "tokens: found %zu, expected 1 to %zu", n,
-                     model->n_context);
+                     model->context_window);
   }
   for (size_t i = 0; i < n; i++) {
     if (tokens[i] >= 0 && (size_t)tokens[i] < config->n_vocabulary) continue;

@@ -80,15 +80,15 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   onekv_config *config = &model->config;
   const onekv_model_options *options = &loader->options;
   /* Learned positions are a table of the file's length, so only its view gets shorter. */
-  size_t n_context = config->n_context;
-  if (options->n_context > 0 && config->causal && options->n_context < n_context) {
-    n_context = options->n_context;
+  size_t context_window = config->context_window;
+  if (options->context_window > 0 && config->causal && options->context_window < context_window) {
+    context_window = options->context_window;
   }
-  model->n_context = n_context;
+  model->context_window = context_window;
   size_t n_logits = options->n_logits_max > 0 ? options->n_logits_max : LOGITS_DEFAULT;
-  if (!config->causal) n_logits = config->pools_first ? 1 : n_context;
+  if (!config->causal) n_logits = config->pools_first ? 1 : context_window;
   model->scratch.n_logits_max = n_logits;
-  model->scratch.n_rows_max = config->causal ? ROWS_OF_PREFILL : n_context;
+  model->scratch.n_rows_max = config->causal ? ROWS_OF_PREFILL : context_window;
   model->scratch.n_threads_max = pool_n_most(model->pool);
   model->scratch.matmul.packed.rows_per_token = options->arithmetic == ONEKV_INT8 ? 1 : 2;
   onekv_status status = kv_pool_open(&model->pages, &model->memory, &model->kernels, config,

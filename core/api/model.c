@@ -2,7 +2,7 @@
 #include "core/api/model.h"
 
 void model_scratch_make(onekv_model *model, memory_arena *arena) {
-  forward_scratch_make(&model->config, &model->plan.weights, model->n_context, arena,
+  forward_scratch_make(&model->config, &model->plan.weights, model->context_window, arena,
                        &model->scratch);
   model->candidates =
       arena_take(arena, model->config.n_outputs, sizeof *model->candidates);
@@ -33,7 +33,7 @@ void onekv_describe(const onekv_config *config, onekv_shape *out) {
       .architecture = config->architecture,
       .is_causal = config->causal,
       .n_layers = config->n_layers,
-      .n_context = config->n_context,
+      .context_window = config->context_window,
       .n_vocabulary = config->n_vocabulary,
       .n_features = config->n_features,
       .n_outputs = config->n_outputs,

@@ -12,7 +12,7 @@ struct onekv_model {
   kernel_table kernels;
   onekv_pool *pool;
   size_t n_threads; /* most threads of its steps; 0: all active ones */
-  size_t n_context; /* longest session: the file's or less */
+  size_t context_window; /* longest session: the file's or less */
   weights_plan plan;
   forward_scratch scratch;
   uint8_t *scratch_block;
@@ -29,7 +29,7 @@ struct onekv_session {
   kv_cache cache;
   size_t n_pending; /* 0 or 1 tokens that follow those of the cache and have not run */
   int32_t pending;  /* that token: the next choice needs its logits */
-  size_t n_context;
+  size_t context_window;
   bool slides;
   size_t n_keep;
   sampler_state sampler;

@@ -9,7 +9,7 @@
 /* Room for the rows that will run: all pages first, so that nothing fails half-way. */
 static onekv_status reserve(onekv_session *session, size_t n, onekv_error *error) {
   size_t n_before = onekv_session_n_tokens(session);
-  if (n_before + n - 1 > session->n_context) {
+  if (n_before + n - 1 > session->context_window) {
     return error_set(error, ONEKV_CONTEXT_FULL, "scoring does not slide the window");
   }
   if (session_take_back(session) != ONEKV_OK) {

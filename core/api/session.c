@@ -10,14 +10,15 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
   if (!model->config.causal) {
     return error_set(error, ONEKV_WRONG_STATE, "a bidirectional model has no sessions");
   }
-  size_t n_context = options->n_context > 0 ? options->n_context : model->n_context;
-  if (n_context > model->n_context) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "n_context: found %zu, expected at most %zu",
-                     n_context, model->n_context);
+  size_t most = model->context_window;
+  size_t context_window = options->context_window > 0 ? options->context_window : most;
+  if (context_window > most) {
+    return error_set(error, ONEKV_INVALID_ARGUMENT,
+                     "context_window: found %zu, expected at most %zu", context_window, most);
   }
-  if (options->n_keep >= n_context) {
+  if (options->n_keep >= context_window) {
     return error_set(error, ONEKV_INVALID_ARGUMENT, "n_keep: found %zu, expected less than %zu",
-                     options->n_keep, n_context);
+                     options->n_keep, context_window);
   }
   sampler_state sampler;
   onekv_status status =
@@ -25,7 +26,9 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
   if (status != ONEKV_OK) return status;
   onekv_session *session = memory_take(&model->memory, MEMORY_SESSIONS, sizeof *session);
   bool has_memory = session != NULL;
-  if (has_memory) has_memory = kv_cache_open(&model->pages, n_context, &session->cache) == ONEKV_OK;
+  if (has_memory) {
+    has_memory = kv_cache_open(&model->pages, context_window, &session->cache) == ONEKV_OK;
+  }
   if (!has_memory) {
     memory_give_back(&model->memory, MEMORY_SESSIONS, session, sizeof *session);
     return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a session");
@@ -33,7 +36,7 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
   session->model = model;
   session->n_pending = 0;
   session->pending = 0;
-  session->n_context = n_context;
+  session->context_window = context_window;
   session->slides = options->slides;
   session->n_keep = options->n_keep;
   session->sampler = sampler;
@@ -52,7 +55,7 @@ void onekv_session_close(onekv_session *session) {
 
 onekv_status onekv_session_clone(const onekv_session *session, onekv_session **out) {
   onekv_session_options options = {
-      .n_context = session->n_context,
+      .context_window = session->context_window,
       .slides = session->slides,
       .n_keep = session->n_keep,
       .sampling = session->sampler.sampling,
@@ -72,7 +75,9 @@ size_t onekv_session_n_tokens(const onekv_session *session) {
   return session->cache.n_positions + session->n_pending;
 }
 
-size_t onekv_session_n_context(const onekv_session *session) { return session->n_context; }
+size_t onekv_session_context_window(const onekv_session *session) {
+  return session->context_window;
+}
 
 bool onekv_session_slides(const onekv_session *session) { return session->slides; }
 
@@ -89,11 +94,11 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
 
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error) {
   if (n == 0) return ONEKV_OK;
-  size_t n_left = session->n_context - session->cache.n_positions;
+  size_t n_left = session->context_window - session->cache.n_positions;
   if (n_left < session->n_pending || n > n_left - session->n_pending) {
     return error_set(error, ONEKV_CONTEXT_FULL,
                      "%zu more tokens do not fit in a window of %zu that holds %zu", n,
-                     session->n_context, onekv_session_n_tokens(session));
+                     session->context_window, onekv_session_n_tokens(session));
   }
   onekv_status status = kv_cache_reserve(&session->cache, n + session->n_pending);
   if (status == ONEKV_OK) return ONEKV_OK;

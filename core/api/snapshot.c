@@ -3,7 +3,7 @@
  *
  *   "OKVS", u32 version
  *   u64 model hash, u32 cache type   refused when they differ
- *   u32 slides, u64 n_tokens, u32 n_pending, u64 n_context, u64 n_keep
+ *   u32 slides, u64 n_tokens, u32 n_pending, u64 context_window, u64 n_keep
  *   u64 random state, u64 seed, the sampling fields in their order (4 bytes each), u32 n_biases
  *   biases [n_biases]: i32 token, f32 bias
  *   i32 tokens [n_tokens]
@@ -39,7 +39,7 @@ typedef struct snapshot_head {
   uint32_t slides;
   uint64_t n_tokens;
   uint32_t n_pending;
-  uint64_t n_context;
+  uint64_t context_window;
   uint64_t n_keep;
   uint64_t random_state;
   onekv_sampling sampling; /* its biases stand behind the head */
@@ -113,7 +113,7 @@ void onekv_session_save(const onekv_session *session, uint8_t *out) {
   put_u32(&cursor, session->slides ? 1 : 0);
   put_u64(&cursor, n_tokens);
   put_u32(&cursor, (uint32_t)session->n_pending);
-  put_u64(&cursor, session->n_context);
+  put_u64(&cursor, session->context_window);
   put_u64(&cursor, session->n_keep);
   put_u64(&cursor, session->sampler.random_state);
   put_sampling(&cursor, sampling);
@@ -142,7 +142,7 @@ static snapshot_head get_head(const uint8_t *bytes) {
   head.slides = get_u32(&cursor);
   head.n_tokens = get_u64(&cursor);
   head.n_pending = get_u32(&cursor);
-  head.n_context = get_u64(&cursor);
+  head.context_window = get_u64(&cursor);
   head.n_keep = get_u64(&cursor);
   head.random_state = get_u64(&cursor);
   get_sampling(&cursor, &head.sampling);
@@ -170,10 +170,10 @@ static const char *reason_to_refuse(const onekv_model *model, const snapshot_hea
   if (head->cache_type != (uint32_t)layout->type) return "its cache has another element type";
   if (head->slides > 1) return "its window is damaged";
   if (head->n_pending > 1 || head->n_pending > head->n_tokens) return "its last token is damaged";
-  if (head->n_context == 0 || head->n_tokens - head->n_pending > head->n_context) {
+  if (head->context_window == 0 || head->n_tokens - head->n_pending > head->context_window) {
     return "it holds more tokens than its window";
   }
-  if (head->n_context > model->n_context) return "its window is larger than the model's";
+  if (head->context_window > model->context_window) return "its window is larger than the model's";
   if (head->sampling.n_biases > ONEKV_BIASES_MAX) return "it has too many biases";
   if (!has_length(layout, head, n_bytes - HEAD_BYTES - HASH_BYTES)) {
     return "its length does not fit its number of tokens";
@@ -224,10 +224,11 @@ onekv_status onekv_session_restore(onekv_model *model, const uint8_t *bytes, siz
     head.sampling.biases[i].token = (int32_t)get_u32(&cursor);
     head.sampling.biases[i].bias = f32_from_bits(get_u32(&cursor));
   }
+  uint64_t n_keep = head.n_keep < head.context_window ? head.n_keep : head.context_window;
   onekv_session_options options = {
-      .n_context = (size_t)head.n_context,
+      .context_window = (size_t)head.context_window,
       .slides = head.slides != 0,
-      .n_keep = head.n_keep < head.n_context ? (size_t)head.n_keep : (size_t)head.n_context,
+      .n_keep = (size_t)n_keep,
       .sampling = head.sampling,
   };
   onekv_session *session = NULL;

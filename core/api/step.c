@@ -48,7 +48,7 @@ static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail
   size_t n_bytes = (n_new > 0 ? n_new : 1) * sizeof(int32_t);
   int32_t *tokens = memory_take(&model->memory, MEMORY_SESSIONS, n_bytes);
   onekv_status status = tokens == NULL ? ONEKV_OUT_OF_MEMORY : ONEKV_OK;
-  if (status == ONEKV_OK) status = kv_cache_open(&model->pages, session->n_context, &made);
+  if (status == ONEKV_OK) status = kv_cache_open(&model->pages, session->context_window, &made);
   if (status == ONEKV_OK) {
     kv_cache_tokens(cache, n_shared, n_keep - n_shared, tokens);
     kv_cache_tokens(cache, cache->n_positions - n_tail, n_tail, tokens + (n_keep - n_shared));
@@ -72,7 +72,7 @@ static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail
 static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *error) {
   size_t n_keep = n_kept(session);
   size_t n_tail = (session->cache.n_positions - n_keep) / 2;
-  size_t n_room = session->n_context - n_keep - n_more;
+  size_t n_room = session->context_window - n_keep - n_more;
   if (n_tail > n_room) n_tail = n_room;
   onekv_status status = rebuild(session, n_keep, n_tail);
   if (status == ONEKV_OK) return ONEKV_OK;
@@ -144,10 +144,10 @@ static onekv_status check_item(const onekv_model *model, const onekv_item *item,
   /* A full window that slides has room for all but what it keeps. */
   size_t n_before = session->slides ? n_kept(session) : session->cache.n_positions;
   size_t n_rows = n_rows_of(item);
-  if (n_rows <= session->n_context - n_before) return ONEKV_OK;
+  if (n_rows <= session->context_window - n_before) return ONEKV_OK;
   return error_set(error, ONEKV_CONTEXT_FULL, "%zu tokens after %zu%s do not fit in a window of "
                    "%zu", n_rows, n_before, session->slides ? " kept ones" : "",
-                   session->n_context);
+                   session->context_window);
 }
 
 onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
@@ -180,7 +180,7 @@ static onekv_status reserve(onekv_item *items, size_t n_items, onekv_error *erro
     if (repeats_last(&items[i])) status = session_take_back(session);
     if (status != ONEKV_OK) error_set(error, status, "no memory to run the last token again");
     size_t n_rows = n_rows_of(&items[i]);
-    if (status == ONEKV_OK && n_rows > session->n_context - cache->n_positions) {
+    if (status == ONEKV_OK && n_rows > session->context_window - cache->n_positions) {
       status = slide(session, n_rows, error);
     }
     if (status == ONEKV_OK) {

@@ -107,6 +107,7 @@ void kernels_select(kernel_table *table, onekv_level level);
 void kernels_fill_scalar(kernel_table *table);
 void kernels_fill_scalar_dequantize(kernel_table *table);  /* dequantize_scalar.c */
 void kernels_fill_scalar_packed(kernel_table *table);      /* packed_scalar.c */
+void kernels_fill_scalar_convert(kernel_table *table);     /* convert_scalar.c */
 void kernels_fill_simd128(kernel_table *table);
 void kernels_fill_simd128_exact(kernel_table *table);      /* convert_simd128.c */
 void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */

@@ -1,66 +1,9 @@
-/* Attention as a tile product: blocks of queries, ranges and tiles of the cache, online softmax. */
-#include "core/net/attention_scratch.h"
+/* Attention as a tile product: a block of queries meets ranges and tiles of the cache, with online
+ * softmax. How blocks and ranges are shared out among threads: attention_share.c. */
+#include "core/net/attention_block.h"
 
 #include <math.h>
-#include <stdatomic.h>
 #include <string.h>
-
-enum {
-  RESULTS_MAX = 32,     /* results of ranges that wait to be merged */
-  BLOCKS_SPLIT_MAX = 4, /* most blocks whose ranges are shared out */
-  QUERIES_SPLIT_MAX = 32
-};
-
-/* Queries that share a KV head: rows [first_row, +n_rows) × heads [first_head, +n_heads). */
-typedef struct query_block {
-  const sequence_slice *slice;
-  size_t kv_head;
-  size_t first_row; /* in the slice */
-  size_t n_rows;
-  size_t first_head;
-  size_t n_heads;
-  size_t first_seen;  /* position that its first row sees */
-  size_t n_positions; /* end of those that its last row sees */
-} query_block;
-
-/* What the threads share. Blocks are numbered slice by slice, in each by head, then by row. */
-typedef struct attention_job {
-  const attention_call *call;
-  size_t heads_max; /* of a block */
-  size_t rows_max;
-  size_t n_blocks;
-  size_t n_ranges;    /* of one round when split by range, else 0: a task is a whole block */
-  size_t first_range; /* of the round */
-  float *results;     /* [RESULTS_MAX] range results */
-  atomic_size_t n_claimed;
-} attention_job;
-
-size_t attention_scratch_floats(const onekv_config *config, size_t n_threads) {
-  size_t most = 0;
-  for (size_t i = 0; i < config->n_kinds; i++) {
-    const layer_kind *kind = &config->kinds[i];
-    size_t n = n_threads * thread_floats(kind) +
-               RESULTS_MAX * result_floats(kind->value_width, QUERIES_SPLIT_MAX);
-    if (n > most) most = n;
-  }
-  return most;
-}
-
-/* End of the positions that a row of the slice sees. */
-static size_t n_visible(const attention_call *call, const sequence_slice *slice, size_t row) {
-  return slice->first_position + (call->config->causal ? row + 1 : slice->n_rows);
-}
-
-/* First position that a row of the slice sees. */
-static size_t first_visible(const attention_call *call, const sequence_slice *slice, size_t row) {
-  size_t window = call->kind->window;
-  size_t end = slice->first_position + row + 1;
-  return window == 0 || end <= window ? 0 : end - window;
-}
-
-static size_t n_ranges(size_t n_positions) {
-  return (n_positions + ATTENTION_RANGE - 1) / ATTENTION_RANGE;
-}
 
 const float *attention_make_keys(const attention_call *call, const float *rows, size_t n,
                                  float *keys) {
@@ -165,8 +108,7 @@ static void attend_tile(const attention_call *call, const query_block *block, si
                             read.value_stride, n, v, scratch->factors, range->out, v);
 }
 
-/* The block's queries times σ α, gathered so that they lie one behind the other. */
-static void gather_queries(const attention_call *call, const query_block *block,
+void attention_gather(const attention_call *call, const query_block *block,
                            tile_scratch *scratch) {
   size_t k = call->kind->key_width;
   size_t row_floats = call->kind->n_heads * k;
@@ -183,7 +125,7 @@ static void gather_queries(const attention_call *call, const query_block *block,
   }
 }
 
-static void clear_result(size_t n_queries, size_t v, const range_result *result) {
+void attention_clear(size_t n_queries, size_t v, const range_result *result) {
   memset(result->out, 0, n_queries * v * sizeof *result->out);
   for (size_t q = 0; q < n_queries; q++) {
     result->maxima[q] = -INFINITY;
@@ -191,12 +133,11 @@ static void clear_result(size_t n_queries, size_t v, const range_result *result)
   }
 }
 
-/* Attends the part of a range that the block sees, from a cleared result. */
-static void attend_range(const attention_call *call, const query_block *block, size_t index,
+void attention_attend_range(const attention_call *call, const query_block *block, size_t index,
                          const range_result *range, tile_scratch *scratch) {
   size_t end = (index + 1) * ATTENTION_RANGE;
   if (end > block->n_positions) end = block->n_positions;
-  clear_result(block->n_rows * block->n_heads, call->kind->value_width, range);
+  attention_clear(block->n_rows * block->n_heads, call->kind->value_width, range);
   size_t first = index * ATTENTION_RANGE;
   if (first < block->first_seen) {
     first = block->first_seen / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
@@ -208,9 +149,7 @@ static void attend_range(const attention_call *call, const query_block *block, s
   }
 }
 
-/* total += range, both brought to the larger maximum. A query that sees nothing of the range, or
- * only masked positions, stays as it is. */
-static void merge(size_t n_queries, size_t v, const range_result *range,
+void attention_merge(size_t n_queries, size_t v, const range_result *range,
                   const range_result *total) {
   for (size_t q = 0; q < n_queries; q++) {
     float before = total->maxima[q];
@@ -227,7 +166,7 @@ static void merge(size_t n_queries, size_t v, const range_result *range,
   }
 }
 
-static void scatter_out(const attention_call *call, const query_block *block,
+void attention_scatter(const attention_call *call, const query_block *block,
                         const range_result *total) {
   size_t v = call->kind->value_width;
   size_t row_floats = call->kind->n_heads * v;
@@ -241,137 +180,15 @@ static void scatter_out(const attention_call *call, const query_block *block,
   }
 }
 
-static size_t blocks_of_slice(const attention_job *job, const sequence_slice *slice) {
-  const layer_kind *kind = job->call->kind;
-  size_t group = kind->n_heads / kind->n_kv_heads;
-  size_t n_parts = (group + job->heads_max - 1) / job->heads_max;
-  size_t n_runs = (slice->n_rows + job->rows_max - 1) / job->rows_max;
-  return kind->n_kv_heads * n_parts * n_runs;
-}
-
-static query_block find_block(const attention_job *job, size_t index) {
-  const attention_call *call = job->call;
-  const sequence_slice *slice = call->slices;
-  while (index >= blocks_of_slice(job, slice)) index -= blocks_of_slice(job, slice++);
-  size_t group = call->kind->n_heads / call->kind->n_kv_heads;
-  size_t n_parts = (group + job->heads_max - 1) / job->heads_max;
-  size_t n_runs = (slice->n_rows + job->rows_max - 1) / job->rows_max;
-  size_t part = index / n_runs % n_parts;
-  query_block block = {.slice = slice, .kv_head = index / n_runs / n_parts};
-  size_t n_heads_left = group - part * job->heads_max;
-  block.first_head = block.kv_head * group + part * job->heads_max;
-  block.n_heads = n_heads_left < job->heads_max ? n_heads_left : job->heads_max;
-  block.first_row = index % n_runs * job->rows_max;
-  size_t n_rows_left = slice->n_rows - block.first_row;
-  block.n_rows = n_rows_left < job->rows_max ? n_rows_left : job->rows_max;
-  block.first_seen = first_visible(call, slice, block.first_row);
-  block.n_positions = n_visible(call, slice, block.first_row + block.n_rows - 1);
-  return block;
-}
-
-static void attend_block(const attention_call *call, const query_block *block,
+void attention_attend_block(const attention_call *call, const query_block *block,
                          tile_scratch *scratch) {
   size_t v = call->kind->value_width;
   size_t n_queries = block->n_rows * block->n_heads;
-  gather_queries(call, block, scratch);
-  clear_result(n_queries, v, &scratch->total);
+  attention_gather(call, block, scratch);
+  attention_clear(n_queries, v, &scratch->total);
   for (size_t i = block->first_seen / ATTENTION_RANGE; i < n_ranges(block->n_positions); i++) {
-    attend_range(call, block, i, &scratch->range, scratch);
-    merge(n_queries, v, &scratch->range, &scratch->total);
+    attention_attend_range(call, block, i, &scratch->range, scratch);
+    attention_merge(n_queries, v, &scratch->range, &scratch->total);
   }
-  scatter_out(call, block, &scratch->total);
-}
-
-/* Where the result of a task of the round waits; the first n_blocks hold the blocks' totals. */
-static range_result result_at(const attention_job *job, size_t index) {
-  size_t v = job->call->kind->value_width;
-  return carve_result(job->results + index * result_floats(v, QUERIES_SPLIT_MAX),
-                      QUERIES_SPLIT_MAX, v);
-}
-
-static bool has_range(const query_block *block, size_t index) {
-  return index >= block->first_seen / ATTENTION_RANGE && index < n_ranges(block->n_positions);
-}
-
-/* Threads claim tasks one by one, so that one which has lost its core for a while holds up nobody
- * but itself. The last blocks come first: of a prefill they see most. */
-static void attention_share(void *context, size_t thread_index, size_t n_threads) {
-  attention_job *job = context;
-  tile_scratch scratch = carve_scratch(job->call, thread_index);
-  size_t n_tasks = job->n_blocks * (job->n_ranges > 0 ? job->n_ranges : 1);
-  (void)n_threads;
-  for (;;) {
-    size_t task = atomic_fetch_add_explicit(&job->n_claimed, 1, memory_order_relaxed);
-    if (task >= n_tasks) return;
-    query_block block = find_block(job, job->n_blocks - 1 - task % job->n_blocks);
-    if (job->n_ranges == 0) {
-      attend_block(job->call, &block, &scratch);
-      continue;
-    }
-    size_t index = job->first_range + task / job->n_blocks;
-    if (!has_range(&block, index)) continue;
-    range_result range = result_at(job, job->n_blocks + task);
-    gather_queries(job->call, &block, &scratch);
-    attend_range(job->call, &block, index, &range, &scratch);
-  }
-}
-
-/* Rounds of as many ranges as there is room for; between them the caller merges. */
-static void attend_by_range(onekv_pool *pool, attention_job *job, size_t first_all,
-                            size_t n_all) {
-  const attention_call *call = job->call;
-  size_t v = call->kind->value_width;
-  size_t n_round = (RESULTS_MAX - job->n_blocks) / job->n_blocks;
-  for (size_t first = first_all; first < n_all; first += n_round) {
-    job->first_range = first;
-    job->n_ranges = n_all - first < n_round ? n_all - first : n_round;
-    atomic_store_explicit(&job->n_claimed, 0, memory_order_relaxed);
-    pool_run(pool, attention_share, job);
-    for (size_t task = 0; task < job->n_blocks * job->n_ranges; task++) {
-      size_t index = job->n_blocks - 1 - task % job->n_blocks;
-      query_block block = find_block(job, index);
-      range_result total = result_at(job, index);
-      range_result range = result_at(job, job->n_blocks + task);
-      size_t n_queries = block.n_rows * block.n_heads;
-      size_t i = first + task / job->n_blocks;
-      if (i == first_all) clear_result(n_queries, v, &total);
-      if (has_range(&block, i)) merge(n_queries, v, &range, &total);
-    }
-  }
-  for (size_t i = 0; i < job->n_blocks; i++) {
-    query_block block = find_block(job, i);
-    range_result total = result_at(job, i);
-    scatter_out(call, &block, &total);
-  }
-}
-
-void attention(onekv_pool *pool, const attention_call *call) {
-  const layer_kind *kind = call->kind;
-  size_t n_threads = pool_n_active(pool);
-  size_t group = kind->n_heads / kind->n_kv_heads;
-  attention_job job = {.call = call};
-  job.heads_max = group < QUERIES_SPLIT_MAX ? group : QUERIES_SPLIT_MAX;
-  job.rows_max = ATTENTION_QUERIES / job.heads_max;
-  job.results = call->scratch + pool_n_most(pool) * thread_floats(kind);
-  size_t first_all = SIZE_MAX; /* ranges [first_all, n_most) are seen */
-  size_t n_most = 0;
-  size_t n_rows = 0;
-  for (size_t s = 0; s < call->n_slices; s++) {
-    const sequence_slice *slice = &call->slices[s];
-    size_t n = n_ranges(n_visible(call, slice, slice->n_rows - 1));
-    size_t first = first_visible(call, slice, 0) / ATTENTION_RANGE;
-    job.n_blocks += blocks_of_slice(&job, slice);
-    if (first < first_all) first_all = first;
-    if (n > n_most) n_most = n;
-    if (slice->n_rows > n_rows) n_rows = slice->n_rows;
-  }
-  bool is_split = n_most - first_all > 1 && n_threads > 1 && job.n_blocks < 2 * n_threads &&
-                  job.n_blocks <= BLOCKS_SPLIT_MAX && n_rows * job.heads_max <= QUERIES_SPLIT_MAX;
-  if (is_split) {
-    attend_by_range(pool, &job, first_all, n_most);
-  } else if (job.n_blocks == 1) {
-    attention_share(&job, 0, 1); /* nothing to share: no other thread is woken */
-  } else {
-    pool_run(pool, attention_share, &job);
-  }
+  attention_scatter(call, block, &scratch->total);
 }

@@ -41,7 +41,7 @@ typedef struct attention_call {
   size_t n_slices;
   size_t layer;              /* whose cache is read */
   float score_scale;         /* σ α */
-  const float *key_bias;     /* κ [n_context] or NULL */
+  const float *key_bias;     /* κ [context_window] or NULL */
   const float *key_gain;     /* [k] or NULL: factors of keys that are made at read */
   const float *key_norm;     /* [k] or NULL: RMSNorm of keys that are made at read */
   const float *queries;      /* [n_rows][H][k] */

@@ -67,7 +67,7 @@ static onekv_status read_architecture(const gguf *file, const architecture_row *
 
 static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *kind) {
   read_size(reader, "block_count", true, 1, ONEKV_LAYERS_MAX, &config->n_layers);
-  read_size(reader, "context_length", true, 1, WIDTH_MAX * 16, &config->n_context);
+  read_size(reader, "context_length", true, 1, WIDTH_MAX * 16, &config->context_window);
   read_size(reader, "embedding_length", true, 1, WIDTH_MAX, &config->n_embedding);
   read_size(reader, "attention.head_count", true, 1, WIDTH_MAX, &kind->n_heads);
   if (reader->status != ONEKV_OK) return;
@@ -141,7 +141,7 @@ static void read_rope(key_reader *reader, const onekv_config *config, layer_kind
   rope->factor = 1.0f;
   rope->attention_factor = 1.0f;
   read_number(reader, "rope.scaling.attn_factor", false, 1e-3f, 1e3f, &rope->attention_factor);
-  rope->n_context_original = config->n_context;
+  rope->n_context_original = config->context_window;
   read_size(reader, "rope.scaling.original_context_length", false, 1, WIDTH_MAX * 16,
             &rope->n_context_original);
   if (scaling == ONEKV_ROPE_UNSCALED || scaling == ONEKV_ROPE_LONG) return;
@@ -285,7 +285,7 @@ static void read_extras(key_reader *reader, const architecture_row *row, onekv_c
   if (row->has_multipliers) read_multipliers(reader, config, kind);
   if (row->has_temperature) {
     size_t original = kind->rope.n_context_original; /* 0 without RoPE */
-    config->temperature_length = original > 0 ? original : config->n_context;
+    config->temperature_length = original > 0 ? original : config->context_window;
     read_number(reader, "attention.temperature_scale", false, 0.0f, 1e3f,
                 &config->temperature_scale);
   }

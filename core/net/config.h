@@ -99,7 +99,7 @@ enum { ONEKV_ARCHITECTURE_MAX = 16, ONEKV_KINDS_MAX = 8, ONEKV_LAYERS_MAX = 1024
 typedef struct onekv_config {
   char architecture[ONEKV_ARCHITECTURE_MAX]; /* general.architecture */
   size_t n_layers;
-  size_t n_context;   /* longest sequence, class row included */
+  size_t context_window; /* longest sequence, class row included */
   size_t n_embedding; /* width d */
   size_t n_outputs;   /* vocabulary (always, when causal), or classes; from the head's shape */
   size_t n_vocabulary; /* input tokens; 0 when the input is features */

@@ -116,10 +116,10 @@ static uint8_t find_kind(key_reader *reader, onekv_config *config, const layer_k
 
 /* Positions that a query sees in layers with a window; 0: no layer has one. A window as long as the
  * longest text hides nothing: it counts only where its layers differ in other things too. */
-static size_t read_window(key_reader *reader, const architecture_row *row, size_t n_context) {
+static size_t read_window(key_reader *reader, const architecture_row *row, size_t context_window) {
   size_t window = 0;
   read_size(reader, "attention.sliding_window", false, 0, (size_t)WIDTH_MAX * 16, &window);
-  if (window >= n_context && row->window_rope_base == 0.0f) return 0;
+  if (window >= context_window && row->window_rope_base == 0.0f) return 0;
   if (reader->status != ONEKV_OK || window == 0 || row->has_windows) return window;
   reader->status = error_set(reader->error, ONEKV_UNSUPPORTED_MODEL,
                              "key %s.attention.sliding_window: found %zu, expected none: layers "
@@ -133,7 +133,7 @@ void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *c
   if (reader->status != ONEKV_OK) return;
   layer_kind base[2] = {config->kinds[0], config->kinds[0]}; /* without and with a window */
   read_lists(reader, config, &lists);
-  size_t window = read_window(reader, row, config->n_context);
+  size_t window = read_window(reader, row, config->context_window);
   if (window > 0) {
     read_pattern(reader, row, config->n_layers, lists.has_window);
     read_windowed_kind(reader, row, window, &base[1]);

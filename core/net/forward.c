@@ -18,74 +18,6 @@
 
 #include "core/net/latent.h"
 #include "core/net/per_layer.h"
-#include "core/net/tensors.h"
-
-static size_t largest(size_t a, size_t b) { return a > b ? a : b; }
-
-/* The most floats that one row of any layer takes of an extent. */
-static size_t widest(const onekv_config *config, slot_extent extent) {
-  size_t most = 0;
-  for (size_t i = 0; i < config->n_kinds; i++) {
-    most = largest(most, slot_extent_of(extent, config, &config->kinds[i]));
-  }
-  return most;
-}
-
-static float *take_rows(memory_arena *arena, size_t n, size_t width) {
-  return arena_take(arena, n, width * sizeof(float));
-}
-
-/* Of the pairs' frequencies, for a model that is opened for positions below n_context; or NULL. */
-static const float *rope_divisors(const onekv_rope *rope, const model_weights *weights,
-                                  size_t n_context) {
-  if (weights->rope_frequencies != NULL) return weights->rope_frequencies;
-  return n_context > rope->n_context_original ? weights->rope_factors_long
-                                              : weights->rope_factors_short;
-}
-
-void forward_scratch_make(const onekv_config *config, const model_weights *weights,
-                          size_t n_context, memory_arena *arena, forward_scratch *scratch) {
-  size_t n = scratch->n_rows_max;
-  size_t d = config->n_embedding;
-  size_t n_mlp = largest(widest(config, EXTENT_MLP), config->n_per_layer);
-  size_t n_per_layer = widest(config, EXTENT_ALL_LAYERS);
-  size_t n_ones = config->kinds[0].norms_values ? widest(config, EXTENT_VALUES) : 0;
-  size_t n_query_rank = widest(config, EXTENT_QUERY_RANK);
-  size_t n_sums = widest(config, EXTENT_SUMS);
-  size_t n_expanded = largest(widest(config, EXTENT_QUERIES), widest(config, EXTENT_HEADS));
-  size_t columns = largest(largest(largest(d, n_query_rank), largest(n_expanded, n_sums)),
-                           largest(n_mlp, config->n_features));
-  scratch->x = take_rows(arena, n, d);
-  scratch->normed = take_rows(arena, n, d);
-  scratch->branch = take_rows(arena, n, d);
-  scratch->query_latents = take_rows(arena, n, n_query_rank);
-  scratch->expanded = take_rows(arena, n, widest(config, EXTENT_RANK) > 0 ? n_expanded : 0);
-  scratch->queries = take_rows(arena, n, widest(config, EXTENT_MEETING));
-  scratch->rows = take_rows(arena, n, widest(config, EXTENT_KEYS));
-  scratch->values = take_rows(arena, n, widest(config, EXTENT_VALUES));
-  scratch->heads = take_rows(arena, n, n_sums);
-  scratch->gate = take_rows(arena, n, n_mlp);
-  scratch->up = take_rows(arena, n, n_mlp);
-  scratch->per_layer = take_rows(arena, n, n_per_layer);
-  scratch->per_layer_row = take_rows(arena, 1, n_per_layer);
-  scratch->ones = take_rows(arena, 1, n_ones);
-  for (size_t c = 0; c < n_ones && scratch->ones != NULL; c++) scratch->ones[c] = 1.0f;
-  scratch->temperatures = take_rows(arena, n, config->temperature_scale > 0.0f ? 1 : 0);
-  scratch->picked = take_rows(arena, scratch->n_logits_max, d);
-  scratch->logits = take_rows(arena, scratch->n_logits_max, config->n_outputs);
-  scratch->tiles = arena_take(arena, attention_scratch_floats(config, scratch->n_threads_max),
-                              sizeof(float));
-  matmul_scratch_make(largest(n, scratch->n_logits_max), columns, scratch->n_threads_max, arena,
-                      &scratch->matmul);
-  for (size_t i = 0; i < config->n_kinds; i++) {
-    const onekv_rope *rope = &config->kinds[i].rope;
-    scratch->cosines[i] = take_rows(arena, n, rope->n_rotated / 2);
-    scratch->sines[i] = take_rows(arena, n, rope->n_rotated / 2);
-    if (rope->n_rotated == 0) continue;
-    const float *divisors = rope->has_divisors ? rope_divisors(rope, weights, n_context) : NULL;
-    rope_tables_make(rope, n_context, divisors, arena, &scratch->rope[i]);
-  }
-}
 
 static void product(const forward_model *model, forward_scratch *scratch, const matrix *w,
                     const float *x, size_t n_rows, float *y) {
@@ -127,59 +59,6 @@ static void add_branch(const forward_model *model, forward_scratch *scratch,
   if (norm->gain != NULL) normalise(model, norm, branch, n_rows, branch);
   scale(branch, n, model->config->residual_scale);
   model->kernels->f32_add(scratch->x, branch, n);
-}
-
-/* The angles of a position, for each kind of layer that rotates. */
-static void find_angles(const onekv_config *config, forward_scratch *scratch, size_t row,
-                        size_t position) {
-  for (size_t i = 0; i < config->n_kinds; i++) {
-    size_t n_pairs = config->kinds[i].rope.n_rotated / 2;
-    if (n_pairs == 0) continue;
-    rope_angles(&scratch->rope[i], position, scratch->cosines[i] + row * n_pairs,
-                scratch->sines[i] + row * n_pairs);
-  }
-}
-
-/* Queries of long texts are scaled up, so that attention stays sharp (Llama 4's temperature). */
-static void find_temperature(const onekv_config *config, forward_scratch *scratch, size_t row,
-                             size_t position) {
-  float beta = config->temperature_scale;
-  if (beta == 0.0f) return;
-  float lengths = (float)(position / config->temperature_length);
-  scratch->temperatures[row] = 1.0f + beta * logf(1.0f + lengths);
-}
-
-/* x = embedding (or projected features) + position embedding; the angles of every row. */
-static void embed(const forward_model *model, forward_scratch *scratch,
-                  const forward_batch *batch) {
-  const onekv_config *config = model->config;
-  const model_weights *weights = model->weights;
-  size_t d = config->n_embedding;
-  if (batch->tokens == NULL) {
-    size_t n_class_rows = weights->class_row != NULL ? 1 : 0;
-    product(model, scratch, &weights->input_projection, batch->features,
-            batch->n_rows - n_class_rows, scratch->x + n_class_rows * d);
-  }
-  for (size_t s = 0; s < batch->n_slices; s++) {
-    const sequence_slice *slice = &batch->slices[s];
-    for (size_t i = 0; i < slice->n_rows; i++) {
-      size_t row = slice->first_row + i;
-      size_t position = slice->first_position + i;
-      float *x = scratch->x + row * d;
-      if (batch->tokens != NULL) {
-        matrix_row(model->kernels, &weights->token_embedding, (size_t)batch->tokens[row], x);
-        scale(x, d, config->embedding_scale);
-      } else if (weights->class_row != NULL && position == 0) {
-        memcpy(x, weights->class_row, d * sizeof *x);
-      }
-      if (config->position == ONEKV_LEARNED) {
-        matrix_row(model->kernels, &weights->position_embedding, position, scratch->branch);
-        model->kernels->f32_add(x, scratch->branch, d);
-      }
-      find_angles(config, scratch, row, position);
-      find_temperature(config, scratch, row, position);
-    }
-  }
 }
 
 static void normalise_heads(const forward_model *model, float *heads, size_t n_heads, size_t width,
@@ -373,7 +252,7 @@ static bool is_seen(const forward_batch *batch, size_t n, const float *queries) 
 
 void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch) {
   size_t n_rows = batch->n_rows;
-  embed(model, scratch, batch);
+  forward_embed(model, scratch, batch);
   if (model->config->n_per_layer > 0) per_layer_embed(model, scratch, batch);
   for (size_t n = 0; n < model->config->n_layers; n++) {
     const layer_weights *layer = &model->weights->layers[n];

@@ -37,9 +37,9 @@ typedef struct forward_scratch {
 } forward_scratch;
 
 /* Carves all buffers from the arena (counting when it has no base), for positions below
- * n_context; the sizes in *scratch are set before. */
+ * context_window; the sizes in *scratch are set before. */
 void forward_scratch_make(const onekv_config *config, const model_weights *weights,
-                          size_t n_context, memory_arena *arena, forward_scratch *scratch);
+                          size_t context_window, memory_arena *arena, forward_scratch *scratch);
 
 /* Sees a layer's queries when its rows are in the caches, before they are attended; false ends the
  * batch there. */
@@ -70,6 +70,11 @@ typedef struct forward_model {
 /* How layer n of the model attends, but for slices, queries and buffers, which stay NULL. */
 attention_call forward_attention(const forward_model *model, const forward_scratch *scratch,
                                  size_t n);
+
+/* scratch->x = embedding (or projected features) + position embedding, and the angles and the
+ * temperature of each row's position. */
+void forward_embed(const forward_model *model, forward_scratch *scratch,
+                   const forward_batch *batch);
 
 /* Runs the batch: the caches get the rows' keys and values (not yet counted as present), and
  * scratch->logits, from row first_logit on, the logits [n_logits][n_outputs]. */

@@ -8,8 +8,8 @@ static const double PI = 3.14159265358979323846;
 /* The pair index whose wavelength makes `rotations` turns over the original context (YaRN,
  * eq. 20 solved for the index). */
 static double yarn_pair(const onekv_rope *rope, double rotations) {
-  double n_context = (double)rope->n_context_original;
-  return (double)rope->n_rotated * log(n_context / (rotations * 2.0 * PI)) /
+  double length = (double)rope->n_context_original;
+  return (double)rope->n_rotated * log(length / (rotations * 2.0 * PI)) /
          (2.0 * log((double)rope->base));
 }
 
@@ -35,10 +35,10 @@ static double pair_frequency(const onekv_rope *rope, const float *frequencies, s
   return f * share + f / (double)rope->factor * (1.0 - share);
 }
 
-void rope_tables_make(const onekv_rope *rope, size_t n_context, const float *frequencies,
+void rope_tables_make(const onekv_rope *rope, size_t context_window, const float *frequencies,
                       memory_arena *arena, rope_tables *tables) {
   size_t n_pairs = rope->n_rotated / 2;
-  size_t n_coarse = n_context / ROPE_STEP + 1;
+  size_t n_coarse = context_window / ROPE_STEP + 1;
   float *coarse = arena_take(arena, n_coarse, 2 * n_pairs * sizeof *coarse);
   float *fine = arena_take(arena, ROPE_STEP, 2 * n_pairs * sizeof *fine);
   *tables = (rope_tables){rope->first, n_pairs, rope->halves, coarse, fine};

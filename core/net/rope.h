@@ -3,7 +3,7 @@
  *
  * Pair i turns by position · f_i, f_i = base^(-2i/n_rotated), changed by the file's scaling. A
  * position is p = 32·a + b, and cos, sin of the sum come from two small tables by the addition
- * theorem, so the tables take n_context/32 + 32 rows. */
+ * theorem, so the tables take context_window/32 + 32 rows. */
 #ifndef ONEKV_ROPE_H
 #define ONEKV_ROPE_H
 
@@ -16,17 +16,17 @@ typedef struct rope_tables {
   size_t first;   /* element of a head at which the rotated ones begin */
   size_t n_pairs; /* n_rotated / 2; 0: nothing is rotated */
   bool halves;
-  const float *coarse; /* [n_context/32 + 1][2][n_pairs]: cosines, sines of 32·a */
+  const float *coarse; /* [context_window/32 + 1][2][n_pairs]: cosines, sines of 32·a */
   const float *fine;   /* [32][2][n_pairs] of b */
 } rope_tables;
 
 /* Carves and, if the arena has a base, fills the tables. frequencies [n_pairs] divides each f_i
  * (rope_freqs.weight) or is NULL. Linear scaling divides f_i by the factor; YaRN (Peng et al.
  * 2023, eq. 17 to 23) blends the two by the pair's wavelength. */
-void rope_tables_make(const onekv_rope *rope, size_t n_context, const float *frequencies,
+void rope_tables_make(const onekv_rope *rope, size_t context_window, const float *frequencies,
                       memory_arena *arena, rope_tables *tables);
 
-/* cosines [n_pairs], sines [n_pairs] of a position < n_context. */
+/* cosines [n_pairs], sines [n_pairs] of a position < context_window. */
 void rope_angles(const rope_tables *tables, size_t position, float *cosines, float *sines);
 
 /* Rotates 2·n_pairs elements, from `first` on, of each of n heads [head_width]; `inverse` rotates

@@ -86,7 +86,7 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
     case EXTENT_PLAIN: return kind->latent.plain;
     case EXTENT_LATENT_KEYS: return kind->n_heads * kind->latent.rank;
     case EXTENT_LATENT_ALL: return kind->n_heads * (kind->latent.plain + kind->latent.value);
-    case EXTENT_CONTEXT: return config->n_context;
+    case EXTENT_CONTEXT: return config->context_window;
     case EXTENT_VOCABULARY: return config->n_vocabulary;
     case EXTENT_FEATURES: return config->n_features;
     case EXTENT_OUTPUTS: return config->n_outputs;

@@ -55,14 +55,14 @@ typedef struct layer_weights {
   norm_weights per_layer_norm; /* [d] */
   const float *output_scale;   /* [1] or NULL: of x at the layer's end */
   const float *score_scale;    /* σ of (X)+ [1], else NULL: 1 */
-  const float *key_bias;       /* κ of (X)+ [n_context], else NULL */
+  const float *key_bias;       /* κ of (X)+ [context_window], else NULL */
 } layer_weights;
 
 typedef struct model_weights {
   matrix token_embedding;         /* [vocabulary, d]; input tokens */
   matrix input_projection;        /* [d, features]; input features */
   const float *class_row;         /* [d] or NULL */
-  matrix position_embedding;      /* [n_context, d]; learned positions */
+  matrix position_embedding;      /* [context_window, d]; learned positions */
   const float *rope_frequencies;  /* [n_rotated/2] divisors or NULL (Llama-3 scaling) */
   const float *rope_factors_long, *rope_factors_short; /* the same (LongRoPE): of contexts longer
                                                           than the original one, and of others */

@@ -117,7 +117,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
       .allocator = {NULL, take, give_back},
       .level = how & 64 ? ONEKV_LEVEL_SCALAR : ONEKV_LEVEL_BEST,
       .cache_type = (onekv_cache_type)(how / 4 % ONEKV_CACHE_TYPE_COUNT),
-      .n_context = 48,
+      .context_window = 48,
   };
   onekv_loader *loader = NULL;
   onekv_model *model = NULL;

@@ -41,18 +41,18 @@ static void write_models(void) {
     const char *name;
     tiny_shape shape;
   } SEEDS[] = {
-      {"llama-qkv", {.n_context = 16}},
-      {"llama-keqv", {.n_context = 16, .projection = "Q-K=V"}},
-      {"llama-qeqk-learned", {.n_context = 8, .projection = "Q=K-V", .position = "learned"}},
-      {"qwen3-keqv-gqa", {.n_context = 16, .projection = "Q-K=V", .architecture = "qwen3"}},
+      {"llama-qkv", {.context_window = 16}},
+      {"llama-keqv", {.context_window = 16, .projection = "Q-K=V"}},
+      {"llama-qeqk-learned", {.context_window = 8, .projection = "Q=K-V", .position = "learned"}},
+      {"qwen3-keqv-gqa", {.context_window = 16, .projection = "Q-K=V", .architecture = "qwen3"}},
       {"qwen3-none", {.projection = "Q=K=V", .architecture = "qwen3", .position = "none"}},
-      {"gpt2-qkv", {.n_context = 8, .architecture = "gpt2", .n_kv_heads = 2}},
-      {"encoder", {.n_context = 8, .architecture = "onekv-encoder", .projection = "Q=K=V"}},
-      {"vit", {.n_context = 8, .architecture = "onekv-vit", .projection = "Q-K=V"}},
-      {"llama-f16", {.n_context = 16, .type = TENSOR_F16}},
-      {"llama-q8", {.n_context = 16, .type = TENSOR_Q8_0, .head_width = 32, .n_heads = 1}},
-      {"llama-q4", {.n_context = 16, .type = TENSOR_Q4_0, .head_width = 16}},
-      {"llama-q5", {.n_context = 16, .type = TENSOR_Q5_1, .head_width = 16}},
+      {"gpt2-qkv", {.context_window = 8, .architecture = "gpt2", .n_kv_heads = 2}},
+      {"encoder", {.context_window = 8, .architecture = "onekv-encoder", .projection = "Q=K=V"}},
+      {"vit", {.context_window = 8, .architecture = "onekv-vit", .projection = "Q-K=V"}},
+      {"llama-f16", {.context_window = 16, .type = TENSOR_F16}},
+      {"llama-q8", {.context_window = 16, .type = TENSOR_Q8_0, .head_width = 32, .n_heads = 1}},
+      {"llama-q4", {.context_window = 16, .type = TENSOR_Q4_0, .head_width = 16}},
+      {"llama-q5", {.context_window = 16, .type = TENSOR_Q5_1, .head_width = 16}},
   };
   for (size_t i = 0; i < sizeof SEEDS / sizeof SEEDS[0]; i++) {
     gguf_draft draft = tiny_draft(&SEEDS[i].shape);
@@ -71,7 +71,7 @@ static void write_models(void) {
     gguf_draft draft = latent_draft(&LATENT_SEEDS[i].shape);
     write_model(LATENT_SEEDS[i].name, &draft, (uint8_t)(i * 7));
   }
-  gguf_draft yarn = tiny_draft(&(tiny_shape){.n_context = 16, .projection = "Q-K=V"});
+  gguf_draft yarn = tiny_draft(&(tiny_shape){.context_window = 16, .projection = "Q-K=V"});
   draft_set_string(&yarn, "onekv.attention.shared_rope", "rotate-unrotate");
   draft_set_string(&yarn, "llama.rope.scaling.type", "yarn");
   draft_set_f32(&yarn, "llama.rope.scaling.factor", 4.0f);
@@ -80,7 +80,7 @@ static void write_models(void) {
   draft_add_tensor(&yarn, "output.weight", TENSOR_BF16, 8, TINY_VOCABULARY);
   draft_add_tensor(&yarn, "output.bias", TENSOR_F16, TINY_VOCABULARY, 0);
   write_model("llama-yarn", &yarn, 8);
-  gguf_draft plus = tiny_draft(&(tiny_shape){.n_context = 8, .architecture = "onekv-encoder"});
+  gguf_draft plus = tiny_draft(&(tiny_shape){.context_window = 8, .architecture = "onekv-encoder"});
   draft_add_tensor(&plus, "blk.0.attn_score_scale.weight", TENSOR_F32, 1, 0);
   draft_add_tensor(&plus, "blk.0.attn_key_bias.weight", TENSOR_F32, 8, 0);
   write_model("encoder-plus", &plus, 1);
@@ -90,7 +90,7 @@ static void write_snapshot(onekv_model *model, unsigned type, size_t n_tokens) {
   char name[64];
   int32_t tokens[40];
   onekv_session *session = NULL;
-  onekv_session_options options = {.slides = type == 1, .n_keep = 2, .n_context = 64};
+  onekv_session_options options = {.slides = type == 1, .n_keep = 2, .context_window = 64};
   options.sampling = (onekv_sampling){.temperature = 0.5f, .top_k = 7, .seed = 5, .n_biases = type};
   for (uint32_t i = 0; i < type; i++) options.sampling.biases[i] = (onekv_logit_bias){3, -1.0f};
   require(onekv_session_open(model, &options, &session, NULL) == ONEKV_OK, "session");

@@ -56,7 +56,7 @@ static void fill_cache(bench *b) {
 static void bench_open(bench *b, bool shares_row, onekv_cache_type type) {
   size_t n_kv_heads = shares_row ? 1 : HEADS;
   *b = (bench){.config = {.n_layers = LAYERS,
-                          .n_context = DEPTH_MAX,
+                          .context_window = DEPTH_MAX,
                           .position = ONEKV_ROPE,
                           .causal = true,
                           .n_kinds = 1}};

@@ -122,7 +122,7 @@ static void add_keys(gguf_draft *draft, const tiny_shape *shape, bool is_llama) 
   draft_set_string(draft, "general.architecture", shape->architecture);
   draft_set_u32(draft, "general.alignment", draft->alignment);
   draft_set_u32(draft, KEY("block_count"), (uint32_t)shape->n_layers);
-  draft_set_u32(draft, KEY("context_length"), (uint32_t)shape->n_context);
+  draft_set_u32(draft, KEY("context_length"), (uint32_t)shape->context_window);
   draft_set_u32(draft, KEY("embedding_length"), (uint32_t)(shape->n_heads * shape->head_width));
   draft_set_u32(draft, KEY("feed_forward_length"), TINY_FEED_FORWARD);
   draft_set_u32(draft, KEY("attention.head_count"), (uint32_t)shape->n_heads);
@@ -147,7 +147,7 @@ gguf_draft tiny_draft(const tiny_shape *given) {
   shape.n_layers = or_default(shape.n_layers, 1);
   shape.n_kv_heads = or_default(shape.n_kv_heads, 1);
   shape.n_heads = or_default(shape.n_heads, 2);
-  shape.n_context = or_default(shape.n_context, 96);
+  shape.context_window = or_default(shape.context_window, 96);
   shape.head_width = or_default(shape.head_width, 4);
   bool is_causal = strncmp(shape.architecture, "onekv-", 6) != 0;
   bool is_vit = strcmp(shape.architecture, "onekv-vit") == 0;
@@ -165,7 +165,7 @@ gguf_draft tiny_draft(const tiny_shape *given) {
     draft_add_tensor(&draft, "token_embd.weight", shape.type, d, TINY_VOCABULARY);
   }
   if (is_learned) {
-    draft_add_tensor(&draft, "position_embd.weight", TENSOR_F32, d, shape.n_context);
+    draft_add_tensor(&draft, "position_embd.weight", TENSOR_F32, d, shape.context_window);
   }
   for (size_t n = 0; n < shape.n_layers; n++) add_layer(&draft, &shape, n, is_llama);
   draft_add_tensor(&draft, "output_norm.weight", TENSOR_F32, d, 0);

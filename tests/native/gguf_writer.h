@@ -43,7 +43,7 @@ typedef struct tiny_shape {
   size_t n_layers;          /* [1] */
   size_t n_kv_heads;        /* [1] */
   size_t n_heads;           /* [2] */
-  size_t n_context;         /* [96] */
+  size_t context_window;    /* [96] */
   size_t head_width;        /* [4] */
   uint32_t type;            /* of matrices [F32]; head_width and widths must fit its blocks */
   uint32_t window;          /* of gemma3's [0: none] */

@@ -105,7 +105,7 @@ static void fixture_open(fixture *f, const variant *v, onekv_level level, onekv_
   bool shares_row = v->sharing == ONEKV_SHARE_KV || v->sharing == ONEKV_SHARE_ALL;
   bool at_read = shares_row && !v->unrotates && (v->n_rotated > 0 || v->has_norm);
   *f = (fixture){.config = {.n_layers = LAYERS,
-                            .n_context = POSITIONS,
+                            .context_window = POSITIONS,
                             .position = v->position,
                             .norm_epsilon = 1e-5f,
                             .causal = v->causal,

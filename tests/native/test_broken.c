@@ -200,7 +200,7 @@ static void check_flips(const tiny_shape *shape) {
     counted_memory memory = {.n_bytes_max = 1 << 18};
     onekv_model_options options = plain_options();
     options.allocator = counted_allocator(&memory);
-    options.n_context = 16;
+    options.context_window = 16;
     onekv_model *model = NULL;
     onekv_error error = {ONEKV_OK, ""};
     file.bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
@@ -263,8 +263,8 @@ static void check_value_types(void) {
   onekv_shape shape;
   onekv_describe(onekv_loader_config(loader), &shape);
   CHECK(strcmp(shape.architecture, "llama") == 0 && shape.is_causal && shape.n_layers == 1 &&
-        shape.n_context == 96 && shape.n_vocabulary == TINY_VOCABULARY && shape.n_features == 0 &&
-        shape.n_outputs == TINY_VOCABULARY);
+        shape.context_window == 96 && shape.n_vocabulary == TINY_VOCABULARY &&
+        shape.n_features == 0 && shape.n_outputs == TINY_VOCABULARY);
   onekv_loader_close(loader);
   free(file.bytes);
   draft_set_u32(&draft, "llama.attention.layer_norm_rms_epsilon", 0);
@@ -343,7 +343,7 @@ int main(void) {
   check_value_types();
   check_error_untouched();
   check_prefixes(&(tiny_shape){.projection = "Q-K=V"});
-  check_prefixes(&(tiny_shape){.architecture = "onekv-vit", .n_context = 8});
+  check_prefixes(&(tiny_shape){.architecture = "onekv-vit", .context_window = 8});
   check_flips(&(tiny_shape){.architecture = "qwen3"});
   check_flips(&(tiny_shape){.projection = "Q-K=V"});
   onekv_pool_close(pool);

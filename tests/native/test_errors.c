@@ -20,7 +20,7 @@ typedef struct open_model {
 
 static open_model open_causal(void) {
   onekv_model_options options = plain_options();
-  open_model out = {open_tiny(&(tiny_shape){.n_context = 8}, &options), NULL};
+  open_model out = {open_tiny(&(tiny_shape){.context_window = 8}, &options), NULL};
   out.session = open_session(out.model, NULL);
   return out;
 }
@@ -232,7 +232,8 @@ static void check_calls(void) {
   int32_t copy[4];
   onekv_session *other = NULL;
   CHECK(onekv_model_close(open.model) == ONEKV_WRONG_STATE);
-  CHECK(onekv_session_open(open.model, &(onekv_session_options){.n_context = 9}, &other, NULL) ==
+  onekv_session_options longer = {.context_window = 9};
+  CHECK(onekv_session_open(open.model, &longer, &other, NULL) ==
         ONEKV_INVALID_ARGUMENT);
   CHECK(onekv_session_open(open.model, &(onekv_session_options){.n_keep = 8}, &other, NULL) ==
         ONEKV_INVALID_ARGUMENT && other == NULL);
@@ -273,7 +274,7 @@ static void check_calls(void) {
 
 static void check_bidirectional(void) {
   onekv_model_options options = plain_options();
-  tiny_shape shape = {.architecture = "onekv-encoder", .n_context = 4};
+  tiny_shape shape = {.architecture = "onekv-encoder", .context_window = 4};
   onekv_model *model = open_tiny(&shape, &options);
   onekv_session *session = NULL;
   uint8_t bytes[200] = {0};

@@ -143,7 +143,7 @@ static void check_shape(onekv_pool *pool, const tiny_shape *shape) {
 }
 
 static void check_refusals(onekv_pool *pool) {
-  onekv_model_options options = {.pool = pool, .n_context = 8};
+  onekv_model_options options = {.pool = pool, .context_window = 8};
   onekv_model *model = open_tiny(&SHAPES[1], &options);
   float map[16];
   int32_t tokens[9] = {0, 1, 2, 3};

@@ -64,7 +64,7 @@ static size_t bytes_of(const onekv_model *model, onekv_cache_type type, size_t n
 /* onekv_cache_tokens is the other way round: the most that fits, and one byte less holds less. */
 static void check_tokens_for(const onekv_model *model, onekv_cache_type type) {
   const onekv_config *config = onekv_model_config(model);
-  for (size_t n = 0; n <= config->n_context; n++) {
+  for (size_t n = 0; n <= config->context_window; n++) {
     onekv_cache_plan plan = {.type = type};
     size_t bytes = bytes_of(model, type, n, false);
     CHECK(onekv_cache_tokens(config, &plan, bytes) == n);
@@ -74,10 +74,10 @@ static void check_tokens_for(const onekv_model *model, onekv_cache_type type) {
   size_t page = bytes_of(model, type, 1, true);
   CHECK(page == bytes_of(model, type, KV_PAGE_POSITIONS, false));
   CHECK(onekv_cache_tokens(config, &pages, page - 1) == 0);
-  if (config->n_context >= KV_PAGE_POSITIONS) {
+  if (config->context_window >= KV_PAGE_POSITIONS) {
     CHECK(onekv_cache_tokens(config, &pages, page) == KV_PAGE_POSITIONS);
   }
-  CHECK(onekv_cache_tokens(config, &pages, UINT64_MAX) == config->n_context);
+  CHECK(onekv_cache_tokens(config, &pages, UINT64_MAX) == config->context_window);
 }
 
 static void close_counted(onekv_model *model, const counted_memory *counted) {
@@ -90,7 +90,7 @@ static void close_counted(onekv_model *model, const counted_memory *counted) {
 static void check_steps(onekv_model *model, counted_memory *counted, onekv_session *session,
                         onekv_cache_type type) {
   const onekv_config *config = onekv_model_config(model);
-  size_t n_most = config->n_context < 70 ? config->n_context : 70;
+  size_t n_most = config->context_window < 70 ? config->context_window : 70;
   for (size_t i = onekv_session_n_tokens(session); i < n_most; i++) {
     int32_t token = (int32_t)(i % config->n_vocabulary);
     size_t n_calls = counted->n_calls;
@@ -141,19 +141,19 @@ static void check_clones(onekv_model *model, counted_memory *counted, onekv_sess
 /* Reserved pages are there before the tokens, which then allocate nothing. */
 static void check_reserve(onekv_model *model, counted_memory *counted, onekv_cache_type type) {
   size_t page_bytes = bytes_of(model, type, 1, true);
-  size_t n_context = onekv_model_config(model)->n_context;
-  size_t n_pages = (n_context + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
+  size_t context_window = onekv_model_config(model)->context_window;
+  size_t n_pages = (context_window + KV_PAGE_POSITIONS - 1) / KV_PAGE_POSITIONS;
   onekv_memory before = check_report(model, counted);
   onekv_session *session = open_session(model, NULL);
-  CHECK(onekv_session_reserve(session, n_context + 1, NULL) == ONEKV_CONTEXT_FULL);
+  CHECK(onekv_session_reserve(session, context_window + 1, NULL) == ONEKV_CONTEXT_FULL);
   CHECK(check_report(model, counted).cache_used == before.cache_used);
-  CHECK(onekv_session_reserve(session, n_context, NULL) == ONEKV_OK);
+  CHECK(onekv_session_reserve(session, context_window, NULL) == ONEKV_OK);
   CHECK(check_report(model, counted).cache_used == before.cache_used + n_pages * page_bytes);
   onekv_session_memory_report own;
   onekv_session_memory(session, &own);
   CHECK(own.n_cached == 0 && own.cached.total == 0 && own.cache_pages == n_pages * page_bytes);
   size_t n_calls = counted->n_calls;
-  for (size_t i = 0; i < n_context; i++) feed_tokens(session, model, (const int32_t[1]){1}, 1);
+  for (size_t i = 0; i < context_window; i++) feed_tokens(session, model, (const int32_t[1]){1}, 1);
   CHECK(counted->n_calls == n_calls);
   CHECK(onekv_session_truncate(session, 0) == ONEKV_OK);
   CHECK(check_report(model, counted).cache_used == before.cache_used);
@@ -161,7 +161,7 @@ static void check_reserve(onekv_model *model, counted_memory *counted, onekv_cac
 }
 
 static void check_slides_and_snapshots(onekv_model *model, counted_memory *counted) {
-  onekv_session_options options = {.n_context = 6, .slides = true, .n_keep = 1};
+  onekv_session_options options = {.context_window = 6, .slides = true, .n_keep = 1};
   onekv_memory before = check_report(model, counted);
   onekv_session *session = open_session(model, &options);
   for (int32_t i = 0; i < 20; i++) {
@@ -264,8 +264,8 @@ static void check_ratio(onekv_cache_type type) {
     onekv_model *model = load_counted(PATHS[i], &counted, type);
     onekv_session *session = open_session(model, NULL);
     int32_t tokens[40] = {0};
-    size_t n_context = onekv_model_config(model)->n_context;
-    size_t n = n_context < 40 ? n_context : 40;
+    size_t context_window = onekv_model_config(model)->context_window;
+    size_t n = context_window < 40 ? context_window : 40;
     feed_tokens(session, model, tokens, n);
     onekv_session_memory(session, &reports[i]);
     onekv_cache_plan plan = {

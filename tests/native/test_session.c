@@ -137,7 +137,7 @@ static void slide_list(token_list *list, size_t n_window, size_t n_keep, size_t 
 }
 
 static void check_slides(onekv_model *model, size_t n_window, size_t n_keep) {
-  onekv_session_options options = {.n_context = n_window, .slides = true, .n_keep = n_keep};
+  onekv_session_options options = {.context_window = n_window, .slides = true, .n_keep = n_keep};
   onekv_session *session = open_session(model, &options);
   token_list list = {.n = 0};
   for (size_t i = 0; i < 24; i++) {
@@ -169,7 +169,7 @@ static void check_unchanged(const onekv_session *session, const uint8_t *before,
 /* A full window without sliding, and with more tokens than sliding makes room for. In a batch no
  * session changes when one of them is refused, not even by sliding. */
 static void check_full(onekv_model *model) {
-  onekv_session_options options = {.n_context = 40, .n_keep = 10};
+  onekv_session_options options = {.context_window = 40, .n_keep = 10};
   onekv_session *full = open_session(model, &options);
   options.slides = true;
   onekv_session *slides = open_session(model, &options);
@@ -216,7 +216,7 @@ static void check_batches(onekv_model *model) {
   static token_list more[SESSIONS];
   static size_t n_pending[SESSIONS];
   float expected[TINY_VOCABULARY];
-  onekv_session_options options = {.n_context = 48, .slides = true, .n_keep = 3};
+  onekv_session_options options = {.context_window = 48, .slides = true, .n_keep = 3};
   for (size_t i = 0; i < SESSIONS; i++) {
     sessions[i] = open_session(model, &options);
     lists[i] = random_tokens(i % 49);

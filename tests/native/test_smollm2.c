@@ -69,7 +69,7 @@ static subject open_subject(const char *path, onekv_pool *pool, onekv_level leve
                             onekv_arithmetic arithmetic, onekv_cache_type cache_type,
                             double tolerance) {
   onekv_model_options options = {.pool = pool, .level = level, .arithmetic = arithmetic,
-                                 .cache_type = cache_type, .n_context = N_CONTEXT,
+                                 .cache_type = cache_type, .context_window = N_CONTEXT,
                                  .n_logits_max = N_ROWS_MAX};
   return (subject){load_file(path, &options), tolerance};
 }

@@ -12,15 +12,16 @@ enum { N_CONTINUED = 20, HEAD_BYTES = 108 };
 
 static onekv_pool *pool;
 
-static onekv_model *open_typed(onekv_cache_type type, const char *projection, size_t n_context,
+static onekv_model *open_typed(onekv_cache_type type, const char *projection, size_t context_window,
                                counted_memory *memory) {
-  onekv_model_options options = {.pool = pool, .cache_type = type, .n_context = n_context};
+  onekv_model_options options = {
+      .pool = pool, .cache_type = type, .context_window = context_window};
   if (memory != NULL) options.allocator = counted_allocator(memory);
   return open_tiny(&(tiny_shape){.projection = projection, .n_layers = 2}, &options);
 }
 
 static onekv_session_options sampled_options(void) {
-  onekv_session_options options = {.n_context = 80, .slides = true, .n_keep = 2};
+  onekv_session_options options = {.context_window = 80, .slides = true, .n_keep = 2};
   options.sampling = (onekv_sampling){.temperature = 0.9f, .top_p = 0.95f, .seed = 11,
                                       .presence_penalty = 0.5f, .n_biases = 2};
   options.sampling.biases[0] = (onekv_logit_bias){4, -INFINITY};
@@ -131,7 +132,7 @@ static void check_equal_bytes(void) {
   onekv_session_options clean = sampled_options();
   onekv_session_options dirty;
   memset(&dirty, 0xee, sizeof dirty);
-  dirty.n_context = clean.n_context;
+  dirty.context_window = clean.context_window;
   dirty.slides = clean.slides;
   dirty.n_keep = clean.n_keep;
   onekv_sampling *to = &dirty.sampling;

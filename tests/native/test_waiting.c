@@ -127,7 +127,7 @@ static void check_waiting_cut(onekv_model *model) {
 /* A full window takes one token more, which waits and cannot run; a window that slides makes room
  * when it does. */
 static void check_waiting_full(onekv_model *model) {
-  onekv_session_options options = {.n_context = 40};
+  onekv_session_options options = {.context_window = 40};
   onekv_session *full = open_session(model, &options);
   options.slides = true;
   options.n_keep = 5;

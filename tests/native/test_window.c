@@ -29,7 +29,7 @@ static onekv_pool *pool;
 
 static tiny_shape shape_at(size_t i) {
   tiny_shape shape = SHAPES[i];
-  shape.n_context = CONTEXT;
+  shape.context_window = CONTEXT;
   return shape;
 }
 
@@ -154,7 +154,7 @@ static void check_last_again(onekv_model *model) {
 
 /* The session's own window slides over those of the layers. */
 static void check_slides(onekv_model *model, size_t n_keep) {
-  onekv_session_options options = {.n_context = 130, .slides = true, .n_keep = n_keep};
+  onekv_session_options options = {.context_window = 130, .slides = true, .n_keep = n_keep};
   onekv_session *session = open_session(model, &options);
   for (size_t i = 0; i < 30; i++) feed_random(model, session, 1 + check_random_below(30));
   CHECK(onekv_session_n_tokens(session) <= 130);
@@ -282,7 +282,7 @@ static void check_standard(onekv_model *model) {
 
 /* A window as long as the context is none: the same bits as of the file without the key. */
 static void check_wide_window(void) {
-  tiny_shape shape = {.architecture = "gemma3", .n_layers = 2, .n_context = 128};
+  tiny_shape shape = {.architecture = "gemma3", .n_layers = 2, .context_window = 128};
   onekv_model_options options = {.pool = pool};
   gguf_draft plain = tiny_draft(&shape);
   gguf_draft wide = plain;

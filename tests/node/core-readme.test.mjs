@@ -37,6 +37,18 @@ test('core/README.md: the compile line makes a program that writes the tokens of
   }
 });
 
+test('what a newcomer to core reads first stays near a thousand lines', () => {
+  const page = readFileSync(join(root, 'core/README.md'), 'utf8');
+  const [, path] = /in this order: ([^]*?)\.\n\n/.exec(page);
+  const files = [...path.matchAll(/`([a-z_/]+\.[ch])`/g)].map(([, file]) => `core/${file}`);
+  assert.deepEqual(files, ['core/onekv.h', 'core/net/forward.c', 'core/net/attention.c',
+    'core/kernels/floats_scalar.c']);
+  const lines = ['core/README.md', ...files].map((file) =>
+    readFileSync(join(root, file), 'utf8').trimEnd().split('\n').length);
+  const sum = lines.reduce((a, b) => a + b);
+  assert.ok(sum <= 1150, `${sum} lines: ${lines}`);
+});
+
 test('core/example.c is a whole program of at most 40 lines', () => {
   const text = readFileSync(join(root, 'core/example.c'), 'utf8');
   assert.ok(text.trimEnd().split('\n').length <= 40);

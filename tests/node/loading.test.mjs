@@ -181,7 +181,7 @@ test('arguments are checked before core sees them', async () => {
   const session = model.openSession();
   const wrong = (use, message) => assert.throws(use, { code: 'INVALID_ARGUMENT', message });
   wrong(() => model.openSession({ contextWindow: -1 }), /^contextWindow: found -1, expected an/);
-  wrong(() => model.openSession({ contextWindow: 1e6 }), /n_context: found 1000000/);
+  wrong(() => model.openSession({ contextWindow: 1e6 }), /context_window: found 1000000/);
   wrong(() => model.openSession({ overflow: 'explode' }), /^overflow: found "explode"/);
   wrong(() => model.openSession({ temperature: Number.NaN }), /^temperature: found NaN/);
   wrong(() => model.openSession({ temperature: -1 }), /temperature/);

@@ -53,7 +53,7 @@ export interface Exports {
   _js_session_reserve(session: number, count: number): I32;
   _onekv_session_close(session: number): void;
   _onekv_session_n_tokens(session: number): I32;
-  _onekv_session_n_context(session: number): I32;
+  _onekv_session_context_window(session: number): I32;
   _onekv_session_seed(session: number): bigint;
   _onekv_session_slides(session: number): I32;
   _onekv_session_tokens(session: number, first: number, count: number, tokens: number): I32;

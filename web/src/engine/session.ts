@@ -88,7 +88,8 @@ export class Session {
 
   /** Window in tokens. */
   get contextWindow(): number {
-    return this.#bindings.address(this.#bindings.exports._onekv_session_n_context(this.handle));
+    const { exports } = this.#bindings;
+    return this.#bindings.address(exports._onekv_session_context_window(this.handle));
   }
 
   /** A full window forgets its older half instead of being an error. */
