@@ -56,10 +56,6 @@ onekv_status session_take_back(onekv_session *session);
  * what the next token must see, all n are computed anew. Error: OUT_OF_MEMORY; nothing changed. */
 onekv_status session_cut(onekv_session *session, size_t n);
 
-/* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
- * without logits, and counts them as present. */
-void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n);
-
 onekv_bytes bytes_by_kind(kv_bytes bytes);
 
 #endif

@@ -19,7 +19,9 @@ void model_run(onekv_model *model, const forward_batch *batch) {
   }
 }
 
-void model_prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n) {
+/* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
+ * without logits, and counts them as present. */
+static void prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n) {
   for (size_t done = 0; done < n;) {
     size_t n_left = n - done;
     size_t n_rows = n_left < model->scratch.n_rows_max ? n_left : model->scratch.n_rows_max;
@@ -55,7 +57,7 @@ static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail
     kv_cache_share(cache, n_shared, &made);
     status = kv_cache_reserve(&made, n_new);
     if (status == ONEKV_OK) {
-      model_prefill(model, &made, tokens, n_new);
+      prefill(model, &made, tokens, n_new);
       kv_cache_close(cache);
       *cache = made;
     } else {

@@ -161,10 +161,6 @@ static const architecture_row ROWS[] = {
 
 enum { ROWS_COUNT = sizeof ROWS / sizeof ROWS[0] };
 
-const architecture_row *architecture_at(size_t index) {
-  return index < ROWS_COUNT ? &ROWS[index] : NULL;
-}
-
 const architecture_row *architecture_find(gguf_string name) {
   for (size_t i = 0; i < ROWS_COUNT; i++) {
     bool has_length = strlen(ROWS[i].name) == name.n_bytes;

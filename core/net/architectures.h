@@ -46,7 +46,4 @@ const architecture_row *architecture_find(gguf_string name);
 /* "gpt2, llama, … or onekv-vit", for messages. Returns out. */
 const char *architecture_list(char *out, size_t n_max);
 
-/* Row `index`, NULL behind the last: for tests and tables. */
-const architecture_row *architecture_at(size_t index);
-
 #endif

@@ -61,9 +61,6 @@ typedef struct kv_layout {
   kv_span spans[KV_SPANS_MAX];
 } kv_layout;
 
-/* Bytes of a head's row of that many elements and parts. */
-size_t kv_row_bytes(onekv_cache_type type, size_t width, size_t n_parts);
-
 /* Fills *layout, whose `layers` [n_layers] the caller provides. False when a size overflows. */
 bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout *layout);
 

@@ -3,7 +3,8 @@
 
 #include "core/net/kv_cache.h"
 
-size_t kv_row_bytes(onekv_cache_type type, size_t width, size_t n_parts) {
+/* Of a head's row of that many elements and parts. */
+static size_t bytes_of_row(onekv_cache_type type, size_t width, size_t n_parts) {
   static const size_t ELEMENT_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1};
   return width * ELEMENT_BYTES[type] + (type == ONEKV_CACHE_I8 ? n_parts * sizeof(float) : 0);
 }
@@ -26,7 +27,7 @@ static bool add_stream(const kv_layout *layout, kv_span *span, size_t n_kv_heads
   stream->width = width;
   stream->first_part = first_part;
   stream->n_parts = first_part < width ? 2 : 1;
-  stream->row_bytes = kv_row_bytes(layout->type, width, stream->n_parts);
+  stream->row_bytes = bytes_of_row(layout->type, width, stream->n_parts);
   return size_multiply(stream->row_bytes, KV_PAGE_POSITIONS, &stream->tile_bytes) &&
          size_multiply(stream->tile_bytes, n_kv_heads, &n_bytes) &&
          size_add(span->page_bytes, n_bytes, &span->page_bytes);
@@ -82,10 +83,10 @@ static void add_rows(const layer_kind *kind, onekv_cache_type type, bool shares_
                      uint64_t n_rows, kv_bytes *sums) {
   if (shares_row) {
     size_t n_parts = kind->latent.rank > 0 ? 2 : 1;
-    sums->shared += n_rows * kv_row_bytes(type, kind->key_width, n_parts);
+    sums->shared += n_rows * bytes_of_row(type, kind->key_width, n_parts);
   } else {
-    sums->keys += n_rows * kv_row_bytes(type, kind_query_width(kind), 1);
-    sums->values += n_rows * kv_row_bytes(type, kind_output_width(kind), 1);
+    sums->keys += n_rows * bytes_of_row(type, kind_query_width(kind), 1);
+    sums->values += n_rows * bytes_of_row(type, kind_output_width(kind), 1);
   }
 }
 

@@ -10,7 +10,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream as NodeStream } from 'node:stream/web';
 
-export interface Rules {
+interface Rules {
   /** Origins of pages that may ask, '*' for all. */
   origins: readonly string[];
   /** What `authorization: Bearer` must have; undefined: nothing. */

@@ -4,9 +4,9 @@ import { table } from '../units.js';
 import type { Report } from './report.js';
 import { show } from './report.js';
 
-export type Verdict = 'better' | 'worse' | 'other' | 'same' | 'new' | 'gone';
+type Verdict = 'better' | 'worse' | 'other' | 'same' | 'new' | 'gone';
 
-export interface Change {
+interface Change {
   name: string;
   before: Row | undefined;
   after: Row | undefined;

@@ -5,7 +5,7 @@ import { makePlan, runBatches } from 'onekv/bench';
 import type { SuiteName } from 'onekv/bench';
 import { Engine, hasRelaxedSimd, threadsFromPage } from 'onekv/engine';
 
-export interface BenchJob {
+interface BenchJob {
   suites: SuiteName[];
   repeat: number;
 }

@@ -7,7 +7,7 @@ import type { CacheFacts, ShapeFacts, ShippedFacts } from 'virtual:facts';
 /** One way to attend in a shape. */
 type Variant = ShapeFacts['variants'][number];
 
-export interface Bought extends CacheFacts {
+interface Bought extends CacheFacts {
   /** Tokens of context, all of it one conversation's. */
   tokens: number;
   /** Conversations of the shape's whole context. */

@@ -17,7 +17,7 @@ const box = 20;
 const canvasSize = 280;
 
 /** Grey values, 0 paper to 1 ink, [28][28]; undefined when nothing is drawn. */
-export function normalise(drawn: HTMLCanvasElement): Float32Array | undefined {
+function normalise(drawn: HTMLCanvasElement): Float32Array | undefined {
   const { width, height } = drawn;
   const alpha = drawn.getContext('2d')?.getImageData(0, 0, width, height).data;
   if (alpha === undefined) return undefined;

@@ -30,7 +30,7 @@ const entries = new Map<string, Entry>();
 
 /** Threads for each of two models that run at once: half of the cores, so that neither waits for
  * the other. */
-export const fairThreads = () =>
+const fairThreads = () =>
   Math.min(4, Math.max(1, Math.floor((navigator.hardwareConcurrency || 2) / 2)));
 
 function start(name: ShippedName, cacheType: CacheType, key: string): Entry {

@@ -15,7 +15,7 @@ export interface Reading {
   full: number;
 }
 
-export interface MeterState {
+interface MeterState {
   one: Reading;
   std: Reading;
   /** 'header': from the files; 'measured': from two allocators; 'computed': one is counted, and the

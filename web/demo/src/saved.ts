@@ -1,6 +1,6 @@
 // One conversation, kept in this browser. As bytes: WebKit keeps no Blob in a private window.
 
-export interface Kept {
+interface Kept {
   bytes: ArrayBuffer;
   /** The prompt, and each token's text after it. */
   prompt: string;

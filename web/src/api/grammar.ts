@@ -11,7 +11,7 @@ export interface PlainGrammar {
 }
 
 /** What a model thinks between two tags. */
-export interface Thought {
+interface Thought {
   closer: string;
   /** Tokens that close them where they are ended. */
   ending: readonly number[];

@@ -5,7 +5,7 @@ import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError } from '../api/errors.js';
 import { aligned } from './gguf-writer.js';
 
-export interface TensorView {
+interface TensorView {
   name: string;
   /** Columns first, as the format has them. */
   dimensions: number[];
@@ -17,7 +17,7 @@ export interface TensorView {
   typeAt: number;
 }
 
-export interface GgufTable {
+interface GgufTable {
   tensors: TensorView[];
   /** Bytes before the first tensor's. */
   headerBytes: number;

@@ -11,7 +11,7 @@ export type KeyValue =
 const kindNumbers = { u32: 4, f32: 6, bool: 7, string: 8, strings: 8, f32s: 6, i32s: 5 } as const;
 const ARRAY = 9;
 
-export interface TensorEntry {
+interface TensorEntry {
   name: string;
   /** As the format has them: columns first. */
   dimensions: readonly number[];
@@ -21,7 +21,7 @@ export interface TensorEntry {
 }
 
 /** The tensors' data begin at multiples of this, the format's default. */
-export const alignment = 32;
+const alignment = 32;
 
 export const aligned = (bytes: number) => Math.ceil(bytes / alignment) * alignment;
 

@@ -11,7 +11,7 @@ import type { Batch, Case, Labels } from './runner.js';
 import { Stable, labelsOf } from './subjects.js';
 import type { Contender } from './subjects.js';
 
-export const memoryPositions = [2048, 32768] as const;
+const memoryPositions = [2048, 32768] as const;
 
 /** Bytes of the cache with that many positions. Error: OUT_OF_MEMORY. */
 function measureCache(model: Model, positions: number): number {

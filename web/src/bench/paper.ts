@@ -6,7 +6,7 @@
 // elements × layers once that is set right.
 import type { Projection } from '../api/description.js';
 
-export interface PaperCache {
+interface PaperCache {
   shape: string;
   /** The paper's name of the variant. */
   name: string;

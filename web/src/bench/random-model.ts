@@ -34,7 +34,7 @@ const text = (value: string): KeyValue => ({ kind: 'string', value });
 const flag = (value: boolean): KeyValue => ({ kind: 'bool', value: Number(value) });
 
 /** Ids below this are the special tokens and the bytes. */
-export const firstCharacter = 259;
+const firstCharacter = 259;
 const firstCodePoint = 0x20000;
 
 /**

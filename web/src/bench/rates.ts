@@ -7,7 +7,7 @@ import type { Session } from '../engine/session.js';
 import { randomIds } from './random-model.js';
 import { hashBits } from './statistics.js';
 
-export interface Rate {
+interface Rate {
   /** Tokens per second. */
   value: number;
   /** Of the logits after the last token, and of the tokens that were chosen. */

@@ -57,7 +57,7 @@ export interface Row extends Labels, Summary {
 }
 
 /** What a batch took, and what was expected of it. */
-export interface Timing {
+interface Timing {
   title: string;
   seconds: number;
   expected: number;
@@ -85,7 +85,7 @@ export interface RunOptions {
 const roundsOf = (one: Case, repeat: number) => (one.exact === true ? 1 : repeat + 1);
 
 /** Seconds that a batch will take, about. */
-export const batchSeconds = ({ cases, seconds = 1 }: Batch, repeat: number) => seconds +
+const batchSeconds = ({ cases, seconds = 1 }: Batch, repeat: number) => seconds +
   cases.reduce((sum, one) => sum + roundsOf(one, repeat) * (one.seconds ?? 1), 0);
 
 /** Seconds that a run will take, about. */

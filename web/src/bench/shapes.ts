@@ -12,7 +12,7 @@ export type ShapeType = (typeof shapeTypes)[number];
 
 const architectures = ['llama', 'gpt2'] as const;
 
-export interface Shape {
+interface Shape {
   /** llama: RMSNorm, RoPE, SwiGLU. gpt2: the paper's: LayerNorm, learned positions, GELU erf,
    * biases. */
   architecture: (typeof architectures)[number];

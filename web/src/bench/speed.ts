@@ -11,7 +11,7 @@ import { hashBits } from './statistics.js';
 import { Stable, labelsOf } from './subjects.js';
 import type { Contender, Subject } from './subjects.js';
 
-export interface SpeedOptions {
+interface SpeedOptions {
   /** Tokens of a prompt that is read into a new session. */
   prefill: number;
   /** Tokens before those that are read or chosen, in rising order. */

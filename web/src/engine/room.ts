@@ -3,7 +3,7 @@ import { OneKVError } from '../api/errors.js';
 import type { Session } from './session.js';
 
 /** A session, or one that is not open yet. */
-export type Room = Pick<Session, 'contextWindow' | 'slides' | 'model'>;
+type Room = Pick<Session, 'contextWindow' | 'slides' | 'model'>;
 
 /** That many tokens fit after the first `kept`, or the window slides. Error: CONTEXT_FULL. */
 export function checkRoom({ contextWindow, slides }: Room, kept: number, count: number): void {

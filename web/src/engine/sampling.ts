@@ -8,7 +8,7 @@ import { checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 /** In the order of core/net/sampler.h. */
 const samplerOrders = ['temperature-first', 'temperature-last'] as const;
 
-export interface StagedSampling {
+interface StagedSampling {
   /** Address of the biases, in the staging buffer. */
   biases: number;
   /** As the signed 64-bit integer that wasm takes. */

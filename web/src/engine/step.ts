@@ -41,7 +41,7 @@ export interface AdvanceRequest {
 export type AdvanceOutcome = { choice: Choice } | { error: unknown };
 
 /** One item of a step: an onekv_item of core/onekv.h. */
-export interface StepItem {
+interface StepItem {
   session: number;
   tokens: Int32Array;
   logits: number;

@@ -5,7 +5,7 @@ import { endIn, progress } from './lazy-rule.js';
 import type { TokenBytes } from './grammar-module.js';
 import type { Rule } from './grammar.js';
 
-export interface ThoughtOptions {
+interface ThoughtOptions {
   /** The closing tag. */
   closer: string;
   /** Tokens that end the thoughts when there have been enough. */

@@ -109,7 +109,7 @@ export function toolsOf({ tools }: ChatRequest): Tool[] {
   });
 }
 
-export function toolChoiceOf({ tool_choice: choice, tools }: ChatRequest): ToolChoice | undefined {
+function toolChoiceOf({ tool_choice: choice, tools }: ChatRequest): ToolChoice | undefined {
   if (isNothing(choice) || isNothing(tools)) return undefined;
   if (typeof choice === 'object' && choice !== null) {
     checkOneOf('tool_choice.type', choice.type, ['function']);
@@ -145,7 +145,7 @@ export function samplingOf(body: SamplingFields): SamplingOptions {
   };
 }
 
-export function constraintOf({ response_format: format }: ChatRequest):
+function constraintOf({ response_format: format }: ChatRequest):
 ResponseConstraint | undefined {
   if (format === undefined || format === null) return undefined;
   const type = checkOneOf('response_format.type', format.type,

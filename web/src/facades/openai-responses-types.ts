@@ -2,7 +2,7 @@
 // that a local model can honour.
 import type { ChatRequest, JsonSchemaFormat, LogprobEntry } from './openai-types.js';
 
-export interface InputTextPart {
+interface InputTextPart {
   type: 'input_text' | 'output_text' | 'text' | 'reasoning_text' | 'summary_text';
   text: string;
 }
@@ -31,10 +31,10 @@ export interface FunctionTool {
   strict?: boolean | null | undefined;
 }
 
-export type TextFormat = { type: 'text' } | { type: 'json_object' } |
+type TextFormat = { type: 'text' } | { type: 'json_object' } |
   ({ type: 'json_schema' } & JsonSchemaFormat);
 
-export type FunctionToolChoice = 'none' | 'auto' | 'required' | { type: 'function'; name: string };
+type FunctionToolChoice = 'none' | 'auto' | 'required' | { type: 'function'; name: string };
 
 /** The last line of names is not of the specification, as other local servers have them. */
 export interface ResponseRequest extends Pick<ChatRequest,

@@ -3,20 +3,20 @@ import { checkOneOf } from '../api/errors.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { ResponseConstraint } from '../api/session.js';
 
-export interface LanguageModelToolCall {
+interface LanguageModelToolCall {
   callID: string;
   name: string;
   arguments: Record<string, unknown>;
 }
 
-export interface LanguageModelToolResponse {
+interface LanguageModelToolResponse {
   callID: string;
   name: string;
   result: string | readonly { type: 'text'; value: string }[];
 }
 
 /** 'tool-call': of the role 'assistant'. 'tool-response': of the role 'user'. */
-export type LanguageModelContent = { type: 'text'; value: string } |
+type LanguageModelContent = { type: 'text'; value: string } |
   { type: 'tool-call'; value: LanguageModelToolCall } |
   { type: 'tool-response'; value: LanguageModelToolResponse };
 

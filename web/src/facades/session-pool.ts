@@ -11,7 +11,7 @@ interface Entry {
   busy: boolean;
 }
 
-export interface Taken {
+interface Taken {
   session: Session;
   /** Tokens of the prompt that it holds. */
   cached: number;

@@ -2,7 +2,7 @@
 import type { GeneratedPart, Generation, GenerationResult } from '../api/session.js';
 import { onAbort } from '../util/on-abort.js';
 
-export type StartAnswer = (signal: AbortSignal,
+type StartAnswer = (signal: AbortSignal,
   onPart: (part: GeneratedPart) => void) => Promise<GenerationResult>;
 
 export class Answer implements Generation {

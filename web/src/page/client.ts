@@ -8,14 +8,14 @@ import type { Args, CallMessage, CallName, FromWorker, Notice, Result, SessionSt
 import type { MemoryReport } from '../api/memory.js';
 
 /** A worker of the platform. */
-export interface WorkerHandle {
+interface WorkerHandle {
   post(message: ToWorker, transfer: Transferable[]): void;
   /** Node only: keeps the process alive while calls are pending. */
   keepAlive(on: boolean): void;
   end(): Promise<void>;
 }
 
-export interface WorkerListener {
+interface WorkerListener {
   message(messages: FromWorker[]): void;
   /** The worker ended, or could not be started, without being asked to end. */
   lost(reason: string): void;

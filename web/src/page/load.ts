@@ -23,7 +23,7 @@ import { IdleClient } from './idle-client.js';
 import type { StartWorker } from './client.js';
 
 /** What differs between a page and Node. */
-export interface Platform {
+interface Platform {
   startWorker: StartWorker;
   /** What has to be waited for before a worker may be started; undefined if nothing. */
   workerComing?: () => Promise<void> | undefined;

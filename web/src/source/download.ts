@@ -21,7 +21,7 @@ export interface Download {
 }
 
 /** Where to begin, if the file is still the one of the validator. 'any': the caller checks. */
-export interface Beginning {
+interface Beginning {
   offset: number;
   totalBytes: number | undefined;
   validator: string | 'any';

@@ -7,7 +7,7 @@ import { OneKVError } from '../api/errors.js';
 const entriesMost = 1 << 16;
 export const headerBytesMost = 1 << 28;
 
-export interface TensorInfo {
+interface TensorInfo {
   /** Name, dimensions and type, as they stand in the file: all but the offset. */
   bytes: Uint8Array;
   /** From the beginning of the data. */

@@ -10,7 +10,7 @@ import { pause } from '../util/pause.js';
 import { readStream } from '../util/streams.js';
 
 /** As much of a Response as is used: a page's own fetch is called through a port (wire/access). */
-export type AnyResponse = Pick<Response, 'status' | 'type' | 'headers' | 'body'>;
+type AnyResponse = Pick<Response, 'status' | 'type' | 'headers' | 'body'>;
 
 /** Where a file is: a signed address may change while it is downloaded. */
 export interface Address {

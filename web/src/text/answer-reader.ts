@@ -29,7 +29,7 @@ export function thinkingFormOf(template: string): ThinkingForm | undefined {
   return thinkingForms.find(({ closer }) => template.includes(closer));
 }
 
-export interface ReaderOptions {
+interface ReaderOptions {
   tools?: { form: ToolForm; declared: readonly ToolDeclaration[] } | undefined;
   thinking?: ThinkingForm | undefined;
   /** Where the answer begins: the prompt ended inside of thoughts, or of a call. */
@@ -39,7 +39,7 @@ export interface ReaderOptions {
 const letters = '0123456789abcdefghijklmnopqrstuvwxyz';
 
 /** Nine letters and digits, as Mistral's templates want them. */
-export function makeCallId(): string {
+function makeCallId(): string {
   return [...crypto.getRandomValues(new Uint8Array(9))]
     .map((byte) => letters[byte % letters.length]).join('');
 }

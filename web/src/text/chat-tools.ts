@@ -4,14 +4,14 @@ import type { ChatMessage } from '../api/messages.js';
 import type { ToolDeclaration } from '../api/tools.js';
 import { toolFormOf } from './tool-forms.js';
 
-export interface TemplateMessage {
+interface TemplateMessage {
   role: string;
   content: string;
   [field: string]: unknown;
 }
 
 /** A tool in OpenAI's words. */
-export function templateTool({ name, description, inputSchema }: ToolDeclaration): object {
+function templateTool({ name, description, inputSchema }: ToolDeclaration): object {
   return { type: 'function', function: { name, description: description ?? '',
     parameters: { type: 'object', properties: {}, ...inputSchema } } };
 }

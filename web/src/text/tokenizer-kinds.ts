@@ -8,7 +8,7 @@ import { type PreTokenizer, preTokenizers } from './pre-tokenizers.js';
 export const SPACE_MARK = '\u2581';
 
 /** A tokenizer.json and its configuration, for @huggingface/tokenizers. */
-export interface PipelineFile {
+interface PipelineFile {
   tokenizer: object;
   config: object;
 }
@@ -176,7 +176,7 @@ function sentencePiece(keys: TextKeys): PipelineFile {
 }
 
 /** What a tokenizer is set up with. */
-export interface TokenizerKind {
+interface TokenizerKind {
   pipeline: PipelineFile;
   /** Tokens are text with ▁ for a space (and <0x0A> for a byte), not characters for bytes. */
   isMarked: boolean;

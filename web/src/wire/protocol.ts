@@ -73,7 +73,7 @@ export interface WireModelOptions {
   shared?: MessagePort | undefined;
 }
 
-export interface WireSessionOptions extends SamplingOptions {
+interface WireSessionOptions extends SamplingOptions {
   initial?: WireInput | undefined;
   chat?: boolean | undefined;
   contextWindow?: number | undefined;
@@ -86,7 +86,7 @@ export interface WireSessionOptions extends SamplingOptions {
 }
 
 /** What a chat template is told beside messages. */
-export interface WireChatOptions {
+interface WireChatOptions {
   tools?: readonly ToolDeclaration[] | undefined;
   toolChoice?: ToolChoice | undefined;
   templateArguments?: Readonly<Record<string, unknown>> | undefined;
@@ -141,7 +141,7 @@ export interface LoadedModel {
 type OfSession<Args = object> = { session: number } & Args;
 
 /** Every call: what goes in and what comes out. */
-export interface Calls {
+interface Calls {
   /** First of all: starts the module. */
   open: {
     args: { simd?: 'auto' | SimdLevel | undefined; threads?: 'auto' | number | undefined;

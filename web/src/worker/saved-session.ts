@@ -32,7 +32,7 @@ export interface Settings {
   date: number;
 }
 
-export interface Saved {
+interface Saved {
   format: 'cache' | 'tokens';
   /** Model.hash. */
   model: string;

@@ -16,7 +16,7 @@ import type { WireGenerateOptions } from '../wire/protocol.js';
 import type { Settings } from './saved-session.js';
 import type { ReasoningMode } from '../api/session.js';
 
-export interface ToolAnswer {
+interface ToolAnswer {
   /** Calls and their grammars. None: no tools, or a constraint of the whole answer. */
   parts: readonly LazyPart[];
   once: boolean;
@@ -141,7 +141,7 @@ export interface Reading {
   opening: string;
 }
 
-export interface ReadingOptions {
+interface ReadingOptions {
   tools: readonly ToolDeclaration[];
   reasoning: ReasoningMode;
   /** The prompt's end, as text. */
