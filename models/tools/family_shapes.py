@@ -57,17 +57,95 @@ def latent(arch, *, layers, width, mlp, heads, query_rank, rank, plain, rotated,
     return arch, keys, tensors
 
 
+def grouped(arch, *, layers, width, mlp, heads, kv_heads, head, vocabulary, context, base,
+            tied=True, norms=("attn_norm", "ffn_norm"), head_norms=(), biased=False, fused=False,
+            keys=(), epsilon=1e-6):  # fmt: skip
+    """The same of a model whose KV heads have a key and a value; head_norms are widths of the norms
+    of queries and of keys."""
+    queries, cached = heads * head, kv_heads * head
+    all_keys = {
+        "block_count": layers, "context_length": context, "embedding_length": width,
+        "feed_forward_length": mlp, "attention.head_count": heads,
+        "attention.head_count_kv": kv_heads, "attention.layer_norm_rms_epsilon": epsilon,
+        "attention.key_length": head, "attention.value_length": head,
+        "rope.dimension_count": head, "rope.freq_base": base, "vocab_size": vocabulary,
+    } | dict(keys)  # fmt: skip
+    layer = {name: (width,) for name in norms}
+    layer |= dict(zip(("attn_q_norm", "attn_k_norm"), ((n,) for n in head_norms)))
+    if fused:
+        layer |= {"attn_qkv": (queries + 2 * cached, width), "ffn_up": (2 * mlp, width)}
+    else:
+        layer |= {"attn_q": (queries, width), "attn_k": (cached, width), "attn_v": (cached, width),
+                  "ffn_gate": (mlp, width), "ffn_up": (mlp, width)}  # fmt: skip
+    layer |= {"attn_output": (width, queries), "ffn_down": (width, mlp)}
+    if biased:
+        layer |= {"attn_q.bias": (queries,), "attn_k.bias": (cached,), "attn_v.bias": (cached,)}
+    tensors = {"token_embd": (vocabulary, width), "output_norm": (width,)}
+    if not tied:
+        tensors["output"] = (vocabulary, width)
+    for n in range(layers):
+        tensors |= {f"blk.{n}.{name}": shape for name, shape in layer.items()}
+    return arch, all_keys, tensors
+
+
+SANDWICH = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
+BEHIND = ("post_attention_norm", "post_ffw_norm")
+GRANITE = {"embedding_scale": 12.0, "residual_scale": 0.22, "attention.scale": 0.015625,
+           "logit_scale": 8.0}  # fmt: skip
+
+# Of the published configurations: what makes the cache, the matrices and the vocabulary.
 SHAPES = {
-    "youtu-llm-2b": lambda layers=32: latent(
-        "deepseek2", layers=layers, width=2048, mlp=6144, heads=16, query_rank=1536, rank=512,
-        plain=128, rotated=64, value=128, vocabulary=128256, context=131072, base=1.6e6,
-        joined=False,
-    ),
-    "minicpm3-4b": lambda layers=62: latent(
-        "minicpm3", layers=layers, width=2560, mlp=6400, heads=40, query_rank=768, rank=256,
-        plain=64, rotated=32, value=64, vocabulary=73448, context=32768, base=1e4, joined=True,
-    ),
+    "youtu-llm-2b": (latent, "deepseek2", dict(
+        layers=32, width=2048, mlp=6144, heads=16, query_rank=1536, rank=512, plain=128,
+        rotated=64, value=128, vocabulary=128256, context=131072, base=1.6e6, joined=False)),
+    "minicpm3-4b": (latent, "minicpm3", dict(
+        layers=62, width=2560, mlp=6400, heads=40, query_rank=768, rank=256, plain=64, rotated=32,
+        value=64, vocabulary=73448, context=32768, base=1e4, joined=True)),
+    "gemma-3-270m": (grouped, "gemma3", dict(
+        layers=18, width=640, mlp=2048, heads=4, kv_heads=1, head=256, vocabulary=262144,
+        context=32768, base=1e6, norms=SANDWICH, head_norms=(256, 256),
+        keys={"attention.sliding_window": 512})),
+    "gemma-3-1b": (grouped, "gemma3", dict(
+        layers=26, width=1152, mlp=6912, heads=4, kv_heads=1, head=256, vocabulary=262144,
+        context=32768, base=1e6, norms=SANDWICH, head_norms=(256, 256),
+        keys={"attention.sliding_window": 512})),
+    "smollm2-135m": (grouped, "llama", dict(
+        layers=30, width=576, mlp=1536, heads=9, kv_heads=3, head=64, vocabulary=49152,
+        context=8192, base=1e5)),
+    "llama-3.2-1b": (grouped, "llama", dict(
+        layers=16, width=2048, mlp=8192, heads=32, kv_heads=8, head=64, vocabulary=128256,
+        context=131072, base=5e5)),
+    "qwen2.5-coder-0.5b": (grouped, "qwen2", dict(
+        layers=24, width=896, mlp=4864, heads=14, kv_heads=2, head=64, vocabulary=151936,
+        context=32768, base=1e6, biased=True)),
+    "qwen3-0.6b": (grouped, "qwen3", dict(
+        layers=28, width=1024, mlp=3072, heads=16, kv_heads=8, head=128, vocabulary=151936,
+        context=40960, base=1e6, head_norms=(128, 128))),
+    "smollm3-3b": (grouped, "smollm3", dict(
+        layers=36, width=2048, mlp=11008, heads=16, kv_heads=4, head=128, vocabulary=128256,
+        context=65536, base=5e6)),
+    "granite-3.3-2b": (grouped, "granite", dict(
+        layers=40, width=2048, mlp=8192, heads=32, kv_heads=8, head=64, vocabulary=49159,
+        context=131072, base=1e7, keys=GRANITE)),
+    "olmo-2-1b": (grouped, "olmo2", dict(
+        layers=16, width=2048, mlp=8192, heads=16, kv_heads=16, head=128, vocabulary=100352,
+        context=4096, base=5e5, tied=False, norms=BEHIND, head_norms=(2048, 2048))),
+    "ministral-3-3b": (grouped, "mistral3", dict(
+        layers=26, width=3072, mlp=9216, heads=32, kv_heads=8, head=128, vocabulary=131072,
+        context=262144, base=1e6)),
+    "phi-4-mini": (grouped, "phi3", dict(
+        layers=32, width=3072, mlp=8192, heads=24, kv_heads=8, head=128, vocabulary=200064,
+        context=131072, base=1e4, fused=True, keys={"rope.dimension_count": 96})),
+    "hunyuan-0.5b": (grouped, "hunyuan-dense", dict(
+        layers=24, width=1024, mlp=3584, heads=16, kv_heads=8, head=128, vocabulary=120818,
+        context=262144, base=1e4, head_norms=(128, 128))),
 }  # fmt: skip
+
+
+def shape_of(name, **changes):
+    """Architecture, keys and tensors {name: shape} of a row of SHAPES."""
+    make, arch, fields = SHAPES[name]
+    return make(arch, **(fields | changes))
 
 
 def element_type(shape):
@@ -104,10 +182,11 @@ def write(path, arch, keys, tensors, *, header_only=False, without_words=False):
     for name, shape in tensors.items():
         kind = element_type(shape)
         bytes_shape = (*shape[:-1], row_bytes(kind, shape[-1]))
+        whole = name if name.endswith(".bias") else f"{name}.weight"
         if len(shape) == 1:
-            writer.add_tensor_info(f"{name}.weight", shape, np.float32, 4 * shape[0])
+            writer.add_tensor_info(whole, shape, np.float32, 4 * shape[0])
         else:
-            writer.add_tensor_info(f"{name}.weight", bytes_shape, np.uint8,
+            writer.add_tensor_info(whole, bytes_shape, np.uint8,
                                    int(np.prod(bytes_shape)), kind)  # fmt: skip
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -121,7 +200,7 @@ def write(path, arch, keys, tensors, *, header_only=False, without_words=False):
 def main():
     if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
         raise SystemExit(f"{__doc__}\n{', '.join(SHAPES)}")
-    write(sys.argv[2], *SHAPES[sys.argv[1]]())
+    write(sys.argv[2], *shape_of(sys.argv[1]))
 
 
 if __name__ == "__main__":

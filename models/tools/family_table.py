@@ -1,9 +1,9 @@
-"""Writes tests/bench/results/families.json: what a token's cache takes in published models' shapes.
+"""Writes tests/bench/results/families.json: what caches take in published models' shapes, in f16.
 
 Here: `onekv inspect` of a file that is all header (family_shapes.py). llama.cpp: what it says that
-it allocates for a file of two layers of that shape, times layers / 2. Oracles: what
-tests/real/families.json has of the family's tiny files. Build first; README.md's table is then
-written by node tests/bench/readme.mjs.
+it allocates for a file with as many layers, heads and windows and a narrow MLP, for 2048 and
+4096 tokens; from 2048 on its bytes grow evenly. Oracles: what tests/real/families.json has of the
+family's tiny files. Build first; README.md's table is then written by node tests/bench/readme.mjs.
 
     python -m models.tools.family_table
 """
@@ -21,33 +21,40 @@ from models.tools import family_shapes
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests/bench/results/families.json"
-CONTEXT = 1024
+CONTEXTS = (4096, 32768)
 MIB = 1 << 20
+# How the tiny files of a family are called where not like its architecture.
+TINY = {"mistral3": "ministral3", "hunyuan-dense": "hunyuan"}
+
+
+def inspect(path, name, **changes):
+    family_shapes.write(path, *family_shapes.shape_of(name, **changes), header_only=True)
+    command = ["node", ROOT / "dist/cli/onekv.js", "inspect", path, "--json"]
+    return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
 
 def bytes_here(name, folder):
-    """Of a token's cache in f16: this model's, and that of its heads' keys and values."""
+    """Of a token, and of contexts: this model's cache, and its heads' keys and values."""
     path = folder / "header.gguf"
-    family_shapes.write(path, *family_shapes.SHAPES[name](), header_only=True)
-    command = ["node", ROOT / "dist/cli/onekv.js", "inspect", path, "--json"]
-    report = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    report = inspect(path, name)
     own, standard = report["cache"][:2]
-    return {
+    row = {
         "architecture": report["description"]["architecture"],
         "parameters": report["parameters"],
         "here": own["bytesPerToken"]["f16"],
         "here_i8": own["bytesPerToken"]["i8"],
         "expanded": standard["bytesPerToken"]["f16"],
+        "contexts": {},
     }
+    for n in CONTEXTS:
+        cache = inspect(path, name, context=n)["cache"]
+        row["contexts"][n] = {"here": cache[0]["contextBytes"]["f16"],
+                              "expanded": cache[1]["contextBytes"]["f16"]}  # fmt: skip
+    return row
 
 
-def bytes_in_llama(name, folder):
-    """The same in llama.cpp, from what it logs of its buffers."""
-    arch, keys, tensors = family_shapes.SHAPES[name](layers=2)
-    path = folder / "two.gguf"
-    family_shapes.write(path, arch, keys | {"vocab_size": 512},
-                        tensors | {"token_embd": (512, *tensors["token_embd"][1:])},
-                        without_words=True)  # fmt: skip
+def llama_allocates(path, n_tokens):
+    """Bytes of the caches, from what llama.cpp logs of its buffers."""
     lines = []
 
     @llama_cpp.llama_log_callback
@@ -55,12 +62,21 @@ def bytes_in_llama(name, folder):
         lines.append(text.decode())
 
     llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
-    llama = llama_cpp.Llama(str(path), n_ctx=CONTEXT, n_threads=1, verbose=True)
+    llama = llama_cpp.Llama(str(path), n_ctx=n_tokens, n_threads=1, swa_full=False, verbose=True)
     llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
     del llama
-    found = re.search(r"llama_kv_cache: size = +([\d.]+) MiB", "".join(lines))
-    layers = family_shapes.SHAPES[name]()[1]["block_count"]
-    return round(float(found.group(1)) * MIB / CONTEXT * layers / 2)
+    found = re.findall(r"llama_kv_cache: size = +([\d.]+) MiB", "".join(lines))
+    return round(sum(map(float, found)) * MIB)
+
+
+def bytes_in_llama(name, folder):
+    """Of a further token, and of contexts."""
+    path = folder / "narrow.gguf"
+    changes = {"mlp": 256, "vocabulary": 512, "context": max(CONTEXTS)}
+    family_shapes.write(path, *family_shapes.shape_of(name, **changes), without_words=True)
+    at_2048, at_4096 = (llama_allocates(path, n) for n in (2048, 4096))
+    per_token = (at_4096 - at_2048) / 2048
+    return round(per_token), {n: round(at_4096 + per_token * (n - 4096)) for n in CONTEXTS}
 
 
 def main():
@@ -71,8 +87,11 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         for name in family_shapes.SHAPES:
             row = bytes_here(name, Path(folder))
-            row["llama_cpp"] = bytes_in_llama(name, Path(folder))
-            row["distance_llama_cpp"] = max(oracles[row["architecture"]])
+            row["llama_cpp"], at = bytes_in_llama(name, Path(folder))
+            for n, found in at.items():
+                row["contexts"][n]["llama_cpp"] = found
+            tiny = TINY.get(row["architecture"], row["architecture"])
+            row["distance_llama_cpp"] = max(oracles[tiny]) if tiny in oracles else None
             rows[name] = row
             print(name, row, flush=True)
     RESULTS.write_text(json.dumps({"llama-cpp-python": llama_cpp.__version__, "models": rows},

@@ -82,12 +82,14 @@ function memory() {
 /** A token's cache in published models' shapes. */
 function families() {
   const { models } = readJson(`${results}/families.json`);
-  return table(['shape, f16', 'here', 'llama.cpp', 'keys and values of all heads',
+  // Windows are full by then: what a token more takes.
+  const further = (contexts, of) => Math.round((contexts[32768][of] - contexts[4096][of]) / 28672);
+  const cell = (contexts, of) => `${bytes(further(contexts, of))}, ${bytes(contexts[32768][of])}`;
+  return table(['a further token, and 32 Ki', 'here', 'llama.cpp', 'keys and values of all heads',
     'off llama.cpp’s logits'], Object.entries(models).map(([name, row]) => [
-    `${name} (\`${row.architecture}\`)`, bytes(row.here),
-    `${bytes(row.llama_cpp)}, ${times(row.llama_cpp / row.here)}`,
-    `${bytes(row.expanded)}, ${times(row.expanded / row.here)}`,
-    row.distance_llama_cpp.toExponential(0)]));
+    `${name} (\`${row.architecture}\`)`,
+    ...['here', 'llama_cpp', 'expanded'].map((of) => cell(row.contexts, of)),
+    row.distance_llama_cpp === null ? '' : row.distance_llama_cpp.toExponential(0)]));
 }
 
 const headsOf = (shape) => shapes[shape].heads;
@@ -109,34 +111,7 @@ function peers() {
     `${(100 * busy.others).toFixed(0)} %`]));
 }
 
-const speeds = ['prefill 128', 'prefill after 1024', 'prefill after 16384', 'decode after 128',
-  'decode after 1024', 'decode after 16384'];
-const isTwin = (row) => /^S (QKV MHA|Q-K=V MQA) /.test(row.model);
-
-/** Speed of the smaller pair in each engine: f16 cache, most threads, highest SIMD level. */
-function speed() {
-  // all.json is what `npx onekv bench all --save tests/bench/results/all` writes.
-  const reports = jsonFiles(results, /^(browser-.*|all)\.json$/).map((report) =>
-    ({ ...report, rows: report.rows.filter((row) => row.suite === 'speed' && isTwin(row)) }))
-    .filter(({ rows }) => rows.length > 0);
-  const names = speeds.filter((name) => reports.some(({ rows }) =>
-    rows.some((row) => row.name === name)));
-  const rows = reports.flatMap((report) => {
-    const most = Math.max(...report.rows.map(({ threads }) => threads));
-    const level = report.rows.some(({ simd }) => simd === 'relaxed') ? 'relaxed' : 'simd128';
-    const kept = report.rows.filter(({ threads, simd, cacheType }) =>
-      threads === most && simd === level && cacheType === 'f16');
-    return [...new Set(kept.map(({ model }) => model))].map((model) => [
-      `${report.engine.split(/[/,]| \w+\//)[0]}, ${most}t, ${level}: ${model}`,
-      ...names.map((name) => {
-        const found = kept.find((row) => row.model === model && row.name === name);
-        return found ? `${rate(found.median)} ±${(100 * found.spread).toFixed(0)} %` : '';
-      })]);
-  });
-  return table(['tokens/s', ...names], rows);
-}
-
-const tables = { quality, variants, memory, families, peers, speed };
+const tables = { quality, variants, memory, families, peers };
 
 /** The text with every table as it should be. */
 function withTables(text) {
