@@ -184,10 +184,11 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
  * Errors: CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was. */
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error);
 
-/* Keeps the first n tokens, and no reserved page. Layers with a window have let go of rows that
- * were behind it: where the next token would see them again, the first n tokens are computed anew,
- * which is exact, as sliding is, and costs their prefill. A session that was not cut or restored
- * before can lose its last 32 tokens without that, any model without windows all.
+/* Keeps the first n tokens, and no reserved page. Layers with a window, and convolutions, have let
+ * go of rows that were behind it: where the next token would see them again, the first n tokens
+ * are computed anew, which is exact, as sliding is, and costs their prefill. A session that was not
+ * cut or restored before can lose its last 32 tokens without that, any model without such layers
+ * all.
  * Errors: INVALID_ARGUMENT if there are fewer; OUT_OF_MEMORY: the session stays as it was. */
 onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 

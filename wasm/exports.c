@@ -82,7 +82,8 @@ const char *js_field_names(int which);
   X(qkNorm, c->has_qk_norm)                                \
   X(scoreMap, c->has_score_map)                            \
   X(window, onekv_window(c))                               \
-  X(windowedLayers, onekv_n_windowed(c))
+  X(windowedLayers, onekv_n_windowed(c))                    \
+  X(convolutions, onekv_n_convolutions(c))
 
 #define ESTIMATE_FIELDS(X)                                 \
   X(parameters, e->n_parameters)                           \

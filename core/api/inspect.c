@@ -148,6 +148,10 @@ onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, s
     return error_set(error, ONEKV_WRONG_STATE, "attention is shown of causal models only");
   }
   size_t n_heads = layer < config->n_layers ? config_kind(config, layer)->n_heads : 0;
+  if (n_heads > 0 && config_kind(config, layer)->n_taps > 0) {
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "layer %zu is a convolution: it does not attend",
+                     layer);
+  }
   if (head >= n_heads) {
     return error_set(error, ONEKV_INVALID_ARGUMENT,
                      "layer %zu, head %zu: expected less than %zu and %zu", layer, head,

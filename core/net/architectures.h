@@ -38,6 +38,8 @@ typedef struct architecture_row {
   bool has_layer_scales;  /* layer_output_scale, where the file has it */
   bool has_per_layer;     /* embedding_length_per_layer_input is looked at */
   bool has_softcap;       /* final_logit_softcapping is looked at */
+  bool has_convolutions;  /* layers without KV heads are gated short convolutions */
+  bool misnames_norm;     /* the last norm is token_embd_norm */
 } architecture_row;
 
 /* The row of that name; NULL when there is none. */

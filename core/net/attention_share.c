@@ -26,6 +26,7 @@ size_t attention_scratch_floats(const onekv_config *config, size_t n_threads) {
   size_t most = 0;
   for (size_t i = 0; i < config->n_kinds; i++) {
     const layer_kind *kind = &config->kinds[i];
+    if (kind->n_taps > 0) continue;
     size_t n = n_threads * thread_floats(kind) +
                RESULTS_MAX * result_floats(kind->value_width, QUERIES_SPLIT_MAX);
     if (n > most) most = n;

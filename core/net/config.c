@@ -14,6 +14,7 @@ size_t onekv_window(const onekv_config *config) {
   size_t least = 0;
   for (size_t i = 0; i < config->n_kinds; i++) {
     size_t window = config->kinds[i].window;
+    if (config->kinds[i].n_taps > 0) continue;
     if (window > 0 && (least == 0 || window < least)) least = window;
   }
   return least;
@@ -21,7 +22,16 @@ size_t onekv_window(const onekv_config *config) {
 
 size_t onekv_n_windowed(const onekv_config *config) {
   size_t sum = 0;
-  for (size_t n = 0; n < config->n_layers; n++) sum += config_kind(config, n)->window > 0;
+  for (size_t n = 0; n < config->n_layers; n++) {
+    const layer_kind *kind = config_kind(config, n);
+    sum += kind->window > 0 && kind->n_taps == 0;
+  }
+  return sum;
+}
+
+size_t onekv_n_convolutions(const onekv_config *config) {
+  size_t sum = 0;
+  for (size_t n = 0; n < config->n_layers; n++) sum += config_kind(config, n)->n_taps > 0;
   return sum;
 }
 
@@ -65,15 +75,17 @@ static onekv_status read_architecture(const gguf *file, const architecture_row *
                    architecture_list(list, sizeof list));
 }
 
-static void read_shapes(key_reader *reader, onekv_config *config, layer_kind *kind) {
+static void read_shapes(key_reader *reader, const architecture_row *row, onekv_config *config,
+                        layer_kind *kind) {
   read_size(reader, "block_count", true, 1, ONEKV_LAYERS_MAX, &config->n_layers);
   read_size(reader, "context_length", true, 1, WIDTH_MAX * 16, &config->context_window);
   read_size(reader, "embedding_length", true, 1, WIDTH_MAX, &config->n_embedding);
   read_size(reader, "attention.head_count", true, 1, WIDTH_MAX, &kind->n_heads);
   if (reader->status != ONEKV_OK) return;
   kind->n_kv_heads = kind->n_heads;
-  read_first(reader, "attention.head_count_kv", 1, kind->n_heads, config->n_layers,
-             &kind->n_kv_heads);
+  read_first(reader, "attention.head_count_kv", row->has_convolutions ? 0 : 1, kind->n_heads,
+             config->n_layers, &kind->n_kv_heads);
+  require(reader, kind->n_kv_heads > 0, "attention.head_count_kv leaves no layer that attends");
   kind->key_width = config->n_embedding / kind->n_heads;
   read_size(reader, "attention.key_length", false, 1, WIDTH_MAX, &kind->key_width);
   kind->value_width = kind->key_width;
@@ -192,6 +204,16 @@ static void read_key_time(key_reader *reader, const onekv_config *config, layer_
   }
 }
 
+static bool any_layer_has(const key_reader *reader, const onekv_config *config,
+                          const char *stem) {
+  char name[GGUF_NAME_MAX];
+  for (size_t n = 0; n < config->n_layers; n++) {
+    text_format(name, sizeof name, "blk.%zu.%s.weight", n, stem);
+    if (gguf_find_tensor(reader->file, name) != NULL) return true;
+  }
+  return false;
+}
+
 /* Sizes that only the tensors tell: vocabulary, feature width, outputs. */
 static void read_tensors(key_reader *reader, onekv_config *config, bool takes_features) {
   if (reader->status != ONEKV_OK) return;
@@ -211,8 +233,8 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
   config->n_outputs = head->n_rows;
   config->has_class_row = gguf_find_tensor(file, "cls_embd.weight") != NULL;
   config->has_score_map = gguf_find_tensor(file, "blk.0.attn_score_scale.weight") != NULL;
-  config->has_qk_norm = config->latent_epsilon == 0.0f &&
-                        gguf_find_tensor(file, "blk.0.attn_k_norm.weight") != NULL;
+  config->has_qk_norm = config->latent_epsilon == 0.0f && any_layer_has(reader, config,
+                                                                        "attn_k_norm");
   config->has_joined_latent = gguf_find_tensor(file, "blk.0.attn_kv_b.weight") != NULL;
   const size_t n_max = (size_t)WIDTH_MAX * 16;
   bool sizes_fit = input->n_rows <= n_max && head->n_rows <= n_max;
@@ -240,6 +262,7 @@ static void set_defaults(const architecture_row *row, onekv_config *config) {
   config->causal = row->causal;
   config->norms_rows = row->norms_rows;
   config->norms_rotated = row->norms_rotated;
+  config->misnames_norm = row->misnames_norm;
   config->latent_epsilon = row->latent_epsilon;
   config->embedding_scale = row->embedding_scale > 0.0f ? row->embedding_scale : 1.0f;
   config->residual_scale = 1.0f;
@@ -312,7 +335,7 @@ onekv_status config_read(const gguf *file, onekv_config *config, onekv_error *er
   layer_kind *kind = &config->kinds[0];
   bool takes_features = false;
   set_defaults(row, config);
-  read_shapes(&reader, config, kind);
+  read_shapes(&reader, row, config, kind);
   read_names(&reader, config, kind, &takes_features);
   if (row->latent_epsilon > 0.0f) read_latent(&reader, config, kind);
   require(&reader, !kind->shares_row || kind->latent.rank > 0 ||

@@ -92,6 +92,8 @@ typedef struct layer_kind {
   size_t window;       /* positions that a query sees, its own included; 0: all before it */
   float score_divisor; /* 1/α: scores are q·k divided by it; √k unless the file says otherwise */
   size_t n_feed_forward; /* I */
+  size_t n_taps; /* L of a gated short convolution in attention's place (short_conv.h); 0: none. Its
+                    one cached row is of width d, and its window L */
 } layer_kind;
 
 enum { ONEKV_ARCHITECTURE_MAX = 16, ONEKV_KINDS_MAX = 8, ONEKV_LAYERS_MAX = 1024 };
@@ -123,13 +125,14 @@ typedef struct onekv_config {
   bool norms_rotated;   /* they are normed after the rotation */
   float temperature_scale;   /* β: queries of position p are multiplied by 1 + β ln(1 + ⌊p/n⌋); 0 */
   size_t temperature_length; /* n */
+  bool misnames_norm;        /* the last norm is token_embd_norm */
   bool has_joined_latent; /* attn_kv_b holds what else attn_k_b and attn_v_b hold */
   bool has_layer_scale;   /* each layer's x is multiplied by a number at its end */
   float logit_softcap;    /* c: logits become c·tanh(logit / c); 0: they stay */
   size_t n_per_layer;     /* width of the inputs that each layer has of its own; 0: none */
   bool has_score_map; /* (X)+: temperature and key bias per layer */
   size_t n_kinds;
-  layer_kind kinds[ONEKV_KINDS_MAX];    /* the first is that of layers without a window */
+  layer_kind kinds[ONEKV_KINDS_MAX];    /* the first attends, without a window if any does */
   uint8_t kind_of[ONEKV_LAYERS_MAX];    /* [n_layers] */
   uint16_t cached_by[ONEKV_LAYERS_MAX]; /* [n_layers]: whose cache it reads, its own or that of an
                                            earlier layer with rows of the same shape */
@@ -144,9 +147,11 @@ static inline const layer_kind *config_kind(const onekv_config *config, size_t l
   return &config->kinds[config->kind_of[layer]];
 }
 
-/* The shortest window of its layers, 0 where none has one; and how many layers have one. */
+/* The shortest window of layers that attend, 0 where none has one; how many of these layers have
+ * one; and how many layers are convolutions. */
 size_t onekv_window(const onekv_config *config);
 size_t onekv_n_windowed(const onekv_config *config);
+size_t onekv_n_convolutions(const onekv_config *config);
 
 /* Elements of a query head as it is projected, and of a head's output as attn_output reads it. */
 static inline size_t kind_query_width(const layer_kind *kind) {

@@ -70,6 +70,7 @@ void read_first(key_reader *reader, const char *suffix, size_t minimum, size_t m
   uint32_t values[ONEKV_LAYERS_MAX] = {(uint32_t)*out};
   for (size_t i = 1; i < n; i++) values[i] = values[0];
   read_per_layer(reader, suffix, false, (uint32_t)minimum, (uint32_t)maximum, n, values);
+  for (size_t i = 1; i < n && values[0] == 0; i++) values[0] = values[i];
   *out = values[0];
 }
 

@@ -35,7 +35,7 @@ void read_size(key_reader *reader, const char *suffix, bool required, size_t min
 void read_per_layer(key_reader *reader, const char *suffix, bool required, uint32_t minimum,
                     uint32_t maximum, size_t n, uint32_t *values);
 
-/* The same, of which only the first layer's is wanted; may be missing. */
+/* The same, of which only the first that is not 0 is wanted; may be missing. */
 void read_first(key_reader *reader, const char *suffix, size_t minimum, size_t maximum, size_t n,
                 size_t *out);
 

@@ -3,6 +3,8 @@
 
 #include <math.h>
 
+enum { TAPS_MAX = 32 /* of a short convolution */ };
+
 /* What a file says of each layer. */
 typedef struct layer_lists {
   uint32_t has_window[ONEKV_LAYERS_MAX];
@@ -53,7 +55,8 @@ static void read_windowed_kind(key_reader *reader, const architecture_row *row, 
   read_number(reader, "rope.freq_base_swa", false, 1.0f, 1e12f, &rope->base);
 }
 
-static void read_lists(key_reader *reader, const onekv_config *config, layer_lists *lists) {
+static void read_lists(key_reader *reader, const architecture_row *row,
+                       const onekv_config *config, layer_lists *lists) {
   size_t n_layers = config->n_layers;
   const layer_kind *base = &config->kinds[0];
   for (size_t n = 0; n < n_layers; n++) {
@@ -63,11 +66,11 @@ static void read_lists(key_reader *reader, const onekv_config *config, layer_lis
   read_per_layer(reader, "feed_forward_length", true, 1, WIDTH_MAX, n_layers,
                  lists->n_feed_forward);
   if (base->latent.rank == 0) { /* else one row is the only KV head, whatever the key says */
-    read_per_layer(reader, "attention.head_count_kv", false, 1, (uint32_t)base->n_heads, n_layers,
-                   lists->n_kv_heads);
+    read_per_layer(reader, "attention.head_count_kv", false, row->has_convolutions ? 0 : 1,
+                   (uint32_t)base->n_heads, n_layers, lists->n_kv_heads);
   }
   for (size_t n = 0; n < n_layers && reader->status == ONEKV_OK; n++) {
-    require(reader, base->n_heads % lists->n_kv_heads[n] == 0,
+    require(reader, lists->n_kv_heads[n] == 0 || base->n_heads % lists->n_kv_heads[n] == 0,
             "attention.head_count is no multiple of attention.head_count_kv");
   }
 }
@@ -104,6 +107,7 @@ static uint8_t find_kind(key_reader *reader, onekv_config *config, const layer_k
     const layer_kind *known = &config->kinds[i];
     if (known->window == kind->window && known->n_kv_heads == kind->n_kv_heads &&
         known->n_feed_forward == kind->n_feed_forward && known->shares_row == kind->shares_row &&
+        known->n_taps == kind->n_taps &&
         known->rope.n_rotated == kind->rope.n_rotated) {
       return (uint8_t)i;
     }
@@ -128,11 +132,45 @@ static size_t read_window(key_reader *reader, const architecture_row *row, size_
   return 0;
 }
 
+/* A layer without KV heads: a convolution, whose window are its taps. */
+static layer_kind convolution(key_reader *reader, const onekv_config *config) {
+  layer_kind kind = {.n_heads = 1,
+                     .n_kv_heads = 1,
+                     .key_width = config->n_embedding,
+                     .value_width = config->n_embedding,
+                     .shares_row = true,
+                     .keys = KEYS_AT_WRITE,
+                     .score_divisor = 1.0f};
+  read_size(reader, "shortconv.l_cache", true, 2, TAPS_MAX, &kind.n_taps);
+  kind.window = kind.n_taps;
+  return kind;
+}
+
+/* The kind of layer n; attending: what layers that attend, and have a window as it does, have in
+ * common. */
+static layer_kind kind_of_layer(key_reader *reader, const architecture_row *row,
+                                const onekv_config *config, const layer_lists *lists, size_t n,
+                                const layer_kind *attending) {
+  layer_kind kind = *attending;
+  kind.n_kv_heads = lists->n_kv_heads[n];
+  if (kind.n_kv_heads == 0) kind = convolution(reader, config);
+  kind.n_feed_forward = lists->n_feed_forward[n];
+  bool is_plain = row->plain_period > 0 && (n + 1) % row->plain_period == 0;
+  if (is_plain) kind.rope.n_rotated = 0;
+  if (row->values_may_be_keys && has_no_values(reader, config->cached_by[n])) {
+    require(reader, kind.value_width == kind.key_width,
+            "attention.value_length differs from attention.key_length, and K=V");
+    kind.shares_row = true;
+    kind.keys = KEYS_AT_READ;
+  }
+  return kind;
+}
+
 void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *config) {
   layer_lists lists;
   if (reader->status != ONEKV_OK) return;
   layer_kind base[2] = {config->kinds[0], config->kinds[0]}; /* without and with a window */
-  read_lists(reader, config, &lists);
+  read_lists(reader, row, config, &lists);
   size_t window = read_window(reader, row, config->context_window);
   if (window > 0) {
     read_pattern(reader, row, config->n_layers, lists.has_window);
@@ -140,20 +178,12 @@ void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *c
   }
   read_sources(reader, &lists, config);
   config->n_kinds = 0;
-  for (uint32_t windowed = 0; windowed < 2; windowed++) {
+  for (uint32_t pass = 0; pass < 3; pass++) { /* without a window, with one, convolutions */
     for (size_t n = 0; n < config->n_layers && reader->status == ONEKV_OK; n++) {
-      if (lists.has_window[n] != windowed) continue;
-      layer_kind kind = base[windowed];
-      kind.n_kv_heads = lists.n_kv_heads[n];
-      kind.n_feed_forward = lists.n_feed_forward[n];
-      bool is_plain = row->plain_period > 0 && (n + 1) % row->plain_period == 0;
-      if (is_plain) kind.rope.n_rotated = 0;
-      if (row->values_may_be_keys && has_no_values(reader, config->cached_by[n])) {
-        require(reader, kind.value_width == kind.key_width,
-                "attention.value_length differs from attention.key_length, and K=V");
-        kind.shares_row = true;
-        kind.keys = KEYS_AT_READ;
-      }
+      bool convolves = lists.n_kv_heads[n] == 0;
+      if ((convolves ? 2 : lists.has_window[n]) != pass) continue;
+      const layer_kind *attending = &base[lists.has_window[n]];
+      layer_kind kind = kind_of_layer(reader, row, config, &lists, n, attending);
       config->kind_of[n] = find_kind(reader, config, &kind);
     }
   }

@@ -5,7 +5,7 @@
  *     n = norm(x)
  *     Q = n Wq    C = n Wk    V = n Wv     (Q-K=V: no V;  Q=K-V: Q is C;  Q=K=V: C alone)
  *     append C (and V) to the cache
- *     x = x + softmax(α Q Cᵀ) V Wo         (K=V: V is C)
+ *     x = x + softmax(α Q Cᵀ) V Wo         (K=V: V is C; or a convolution, short_conv.h)
  *     x = x + mlp(norm(x))                  (a branch may be normed before, after, or both)
  *   logits = norm(x) W_head
  *
@@ -18,6 +18,7 @@
 
 #include "core/net/latent.h"
 #include "core/net/per_layer.h"
+#include "core/net/short_conv.h"
 
 static void product(const forward_model *model, forward_scratch *scratch, const matrix *w,
                     const float *x, size_t n_rows, float *y) {
@@ -257,10 +258,13 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
   for (size_t n = 0; n < model->config->n_layers; n++) {
     const layer_weights *layer = &model->weights->layers[n];
     const float *x = read_branch(model, scratch, &layer->attention_norm, n_rows);
-    project(model, scratch, n, x, n_rows);
+    bool convolves = config_kind(model->config, n)->n_taps > 0;
+    if (convolves) short_conv_project(model, scratch, n, x, n_rows);
+    else project(model, scratch, n, x, n_rows);
     append(model, scratch, batch, n);
-    if (!is_seen(batch, n, scratch->queries)) return;
-    attend(model, scratch, batch, n);
+    if (!convolves && !is_seen(batch, n, scratch->queries)) return;
+    if (convolves) short_conv_mix(model, scratch, batch, n);
+    else attend(model, scratch, batch, n);
     bool has_latent = config_kind(model->config, n)->latent.rank > 0;
     const float *heads = has_latent ? scratch->expanded : scratch->heads;
     product(model, scratch, &layer->output, heads, n_rows, scratch->branch);

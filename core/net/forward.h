@@ -17,9 +17,10 @@ typedef struct forward_scratch {
   float *normed;  /* [rows][d]: what a branch reads */
   float *branch;  /* [rows][d]: what a branch adds to x; a position's row while embedding */
   float *query_latents; /* [rows][query rank] */
-  float *expanded; /* [rows][H·…]: with a latent, queries as projected, and later heads' outputs */
+  float *expanded; /* [rows][H·…]: with a latent, queries as projected, and later heads' outputs;
+                      [rows][3·d] of a convolution */
   float *queries; /* [rows][H·k] */
-  float *rows;    /* [rows][g·k]: keys, or what is key and value (K=V) */
+  float *rows;    /* [rows][g·k]: keys, or what is key and value (K=V), or a convolution's */
   float *values;  /* [rows][g·v] */
   float *heads;   /* [rows][H·v]: attention's output */
   float *gate;    /* [rows][I] */

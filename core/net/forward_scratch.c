@@ -35,14 +35,16 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
   size_t n_ones = config->kinds[0].norms_values ? widest(config, EXTENT_VALUES) : 0;
   size_t n_query_rank = widest(config, EXTENT_QUERY_RANK);
   size_t n_sums = widest(config, EXTENT_SUMS);
-  size_t n_expanded = largest(widest(config, EXTENT_QUERIES), widest(config, EXTENT_HEADS));
-  size_t columns = largest(largest(largest(d, n_query_rank), largest(n_expanded, n_sums)),
+  size_t n_heads = largest(widest(config, EXTENT_QUERIES), widest(config, EXTENT_HEADS));
+  size_t columns = largest(largest(largest(d, n_query_rank), largest(n_heads, n_sums)),
                            largest(n_mlp, config->n_features));
+  size_t n_expanded = widest(config, EXTENT_CONVOLUTION);
+  if (widest(config, EXTENT_RANK) > 0) n_expanded = largest(n_expanded, n_heads);
   scratch->x = take_rows(arena, n, d);
   scratch->normed = take_rows(arena, n, d);
   scratch->branch = take_rows(arena, n, d);
   scratch->query_latents = take_rows(arena, n, n_query_rank);
-  scratch->expanded = take_rows(arena, n, widest(config, EXTENT_RANK) > 0 ? n_expanded : 0);
+  scratch->expanded = take_rows(arena, n, n_expanded);
   scratch->queries = take_rows(arena, n, widest(config, EXTENT_MEETING));
   scratch->rows = take_rows(arena, n, widest(config, EXTENT_KEYS));
   scratch->values = take_rows(arena, n, widest(config, EXTENT_VALUES));

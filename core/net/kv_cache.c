@@ -206,14 +206,13 @@ static uint8_t *tile_at(const kv_cache *cache, size_t page, const kv_layer *laye
 }
 
 /* Row of a tile: without the scales, which stand behind all rows of an i8 tile. */
-static void *row_at(const kv_stream_layout *rows, onekv_cache_type type, uint8_t *tile,
-                    size_t row) {
-  size_t scale_bytes = type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
+static void *row_at(const kv_stream_layout *rows, uint8_t *tile, size_t row) {
+  size_t scale_bytes = rows->type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
   return tile + row * (rows->row_bytes - scale_bytes);
 }
 
 static float *scales_of(const kv_stream_layout *rows, uint8_t *tile, size_t row) {
-  float *scales = row_at(rows, ONEKV_CACHE_I8, tile, KV_PAGE_POSITIONS);
+  float *scales = row_at(rows, tile, KV_PAGE_POSITIONS);
   return scales + row * rows->n_parts;
 }
 
@@ -236,13 +235,12 @@ void kv_cache_write(kv_cache *cache, size_t layer_index, kv_stream stream, size_
   const kernel_table *kernels = cache->pool->kernels;
   const kv_layer *layer = &cache->pool->layout.layers[layer_index];
   const kv_stream_layout *rows = &layer->streams[stream];
-  onekv_cache_type type = cache->pool->layout.type;
   size_t index = position % KV_PAGE_POSITIONS;
   for (size_t head = 0; head < layer->n_kv_heads; head++) {
     uint8_t *tile = tile_at(cache, position / KV_PAGE_POSITIONS, layer, stream, head);
-    void *out = row_at(rows, type, tile, index);
+    void *out = row_at(rows, tile, index);
     const float *x = row + head * rows->width;
-    switch (type) {
+    switch (rows->type) {
       case ONEKV_CACHE_F16:
         kernels->f16_encode(x, rows->width, out);
         break;
@@ -326,24 +324,37 @@ void kv_cache_share(const kv_cache *cache, size_t n_positions, kv_cache *clone) 
   clone->n_reserved = n_positions;
 }
 
+/* n rows of a tile, from `first`, as f32 [n][width]. */
+static void decode_rows(const kv_cache *cache, const kv_stream_layout *rows, uint8_t *tile,
+                        size_t first, size_t n, float *out) {
+  const kernel_table *kernels = cache->pool->kernels;
+  const void *from = row_at(rows, tile, first);
+  if (rows->type == ONEKV_CACHE_F32) {
+    memcpy(out, from, n * rows->width * sizeof *out);
+  } else if (rows->type == ONEKV_CACHE_F16) {
+    kernels->f16_decode(from, n * rows->width, out);
+  } else {
+    for (size_t i = first; i < first + n; i++, out += rows->width) {
+      decode_i8(kernels, rows, row_at(rows, tile, i), scales_of(rows, tile, i), out);
+    }
+  }
+}
+
 const float *kv_cache_read(const kv_cache *cache, size_t layer_index, kv_stream stream,
                            size_t head, size_t page, size_t n, float *scratch) {
-  const kernel_table *kernels = cache->pool->kernels;
   const kv_layer *layer = &cache->pool->layout.layers[layer_index];
   const kv_stream_layout *rows = &layer->streams[stream];
-  onekv_cache_type type = cache->pool->layout.type;
   uint8_t *tile = tile_at(cache, page, layer, stream, head);
-  size_t width = rows->width;
-  if (type == ONEKV_CACHE_F32) return row_at(rows, type, tile, 0);
-  if (type == ONEKV_CACHE_F16) {
-    kernels->f16_decode(row_at(rows, type, tile, 0), n * width, scratch);
-    return scratch;
-  }
-  for (size_t i = 0; i < n; i++) {
-    decode_i8(kernels, rows, row_at(rows, type, tile, i), scales_of(rows, tile, i),
-              scratch + i * width);
-  }
+  if (rows->type == ONEKV_CACHE_F32) return row_at(rows, tile, 0);
+  decode_rows(cache, rows, tile, 0, n, scratch);
   return scratch;
+}
+
+void kv_cache_row(const kv_cache *cache, size_t layer_index, kv_stream stream, size_t head,
+                  size_t position, float *out) {
+  const kv_layer *layer = &cache->pool->layout.layers[layer_index];
+  uint8_t *tile = tile_at(cache, position / KV_PAGE_POSITIONS, layer, stream, head);
+  decode_rows(cache, &layer->streams[stream], tile, position % KV_PAGE_POSITIONS, 1, out);
 }
 
 void kv_cache_touch(const kv_cache *cache, size_t layer_index, kv_stream stream, size_t head,

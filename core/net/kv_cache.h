@@ -7,8 +7,9 @@
  * A page holds KV_PAGE_POSITIONS positions for all layers of its span. Inside it, one tile after
  * the other, [layer][stream][KV head], each tile [position][width] in the cache's element type; an
  * i8 tile is followed by its f32 scales [position][parts]: a row with a latent, whose two parts
- * differ in size, has a scale for each, any other row one. A layer has one stream when the value is
- * a part of the key's row (K=V), else two (keys, values), and none when it reads another layer's.
+ * differ in size, has a scale for each, any other row one. A convolution's rows are f16 at least.
+ * A layer has one stream when the value is a part of the key's row (K=V), else two (keys, values),
+ * and none when it reads another layer's.
  *
  * Pages come from a pool that several sessions share, and are counted by reference: a clone
  * shares all pages with its origin, and a session that writes into a shared page gets a copy first.
@@ -32,6 +33,7 @@ enum {
 typedef enum kv_stream { KV_ROW, KV_VALUE, KV_STREAM_COUNT } kv_stream;
 
 typedef struct kv_stream_layout {
+  onekv_cache_type type;
   size_t offset;     /* of KV head 0's tile in a page */
   size_t width;      /* elements of a row */
   size_t first_part; /* of these, those with a scale of their own; the rest, if any, has another */
@@ -70,15 +72,15 @@ size_t kv_first_kept(size_t window, size_t n_positions);
 /* Cached bytes by kind of tensor. */
 typedef struct kv_bytes {
   uint64_t keys;   /* rows that are keys alone */
-  uint64_t values;
+  uint64_t values; /* also a convolution's rows */
   uint64_t shared; /* rows that are key and value */
 } kv_bytes;
 
 /* What a sequence of n_positions keeps, or, with n_standard_heads > 0, what it keeps in the model's
- * standard counterpart: the same layers, widths and windows, but every layer caches keys and values
- * of its own, of that many KV heads, and those that a latent stands for. whole_pages: of the pages
- * that hold these positions. With a window it is less after a page was given back than before, by
- * 32 positions at most. */
+ * standard counterpart: the same layers, widths and windows, but every layer that attends caches
+ * keys and values of its own, of that many KV heads, and those that a latent stands for.
+ * whole_pages: of the pages that hold these positions. With a window it is less after a page was
+ * given back than before, by 32 positions at most. */
 kv_bytes kv_cache_bytes(const onekv_config *config, onekv_cache_type type,
                         size_t n_standard_heads, bool whole_pages, size_t n_positions);
 
@@ -173,6 +175,10 @@ void kv_cache_share(const kv_cache *cache, size_t n_positions, kv_cache *clone);
  * scratch [KV_PAGE_POSITIONS][width]. */
 const float *kv_cache_read(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
                            size_t page, size_t n, float *scratch);
+
+/* One head's row of a position that is written, as f32: out [width]. */
+void kv_cache_row(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
+                  size_t position, float *out);
 
 /* Brings a tile into the processor's cache, as far as it has one: tiles of a head lie a whole page
  * apart, where no prefetcher finds the next one, and WebAssembly has no instruction that asks. */

@@ -3,6 +3,12 @@
 
 #include "core/net/kv_cache.h"
 
+/* Of that kind's rows in a cache of that type: a convolution's are f16 at least, because its sums
+ * of few rows average nothing out. */
+static onekv_cache_type type_of_row(onekv_cache_type type, const layer_kind *kind) {
+  return kind->n_taps > 0 && type == ONEKV_CACHE_I8 ? ONEKV_CACHE_F16 : type;
+}
+
 /* Of a head's row of that many elements and parts. */
 static size_t bytes_of_row(onekv_cache_type type, size_t width, size_t n_parts) {
   static const size_t ELEMENT_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1};
@@ -20,14 +26,15 @@ static uint8_t span_of(kv_layout *layout, size_t window) {
 }
 
 /* A stream of rows at the end of the span's page; first_part as in kv_stream_layout. */
-static bool add_stream(const kv_layout *layout, kv_span *span, size_t n_kv_heads, size_t width,
+static bool add_stream(onekv_cache_type type, kv_span *span, size_t n_kv_heads, size_t width,
                        size_t first_part, kv_stream_layout *stream) {
   size_t n_bytes = 0;
+  stream->type = type;
   stream->offset = span->page_bytes;
   stream->width = width;
   stream->first_part = first_part;
   stream->n_parts = first_part < width ? 2 : 1;
-  stream->row_bytes = bytes_of_row(layout->type, width, stream->n_parts);
+  stream->row_bytes = bytes_of_row(type, width, stream->n_parts);
   return size_multiply(stream->row_bytes, KV_PAGE_POSITIONS, &stream->tile_bytes) &&
          size_multiply(stream->tile_bytes, n_kv_heads, &n_bytes) &&
          size_add(span->page_bytes, n_bytes, &span->page_bytes);
@@ -50,13 +57,14 @@ bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout
                         .n_streams = kind->shares_row ? 1 : 2,
                         .n_kv_heads = kind->n_kv_heads};
     kv_span *span = &layout->spans[layer->span];
+    onekv_cache_type row_type = type_of_row(type, kind);
     size_t first_part = kind->latent.rank > 0 ? kind->latent.rank : kind->key_width;
-    if (!add_stream(layout, span, kind->n_kv_heads, kind->key_width, first_part,
+    if (!add_stream(row_type, span, kind->n_kv_heads, kind->key_width, first_part,
                     &layer->streams[KV_ROW])) {
       return false;
     }
     if (kind->shares_row) continue;
-    if (!add_stream(layout, span, kind->n_kv_heads, kind->value_width, kind->value_width,
+    if (!add_stream(row_type, span, kind->n_kv_heads, kind->value_width, kind->value_width,
                     &layer->streams[KV_VALUE])) {
       return false;
     }
@@ -81,7 +89,9 @@ size_t kv_first_needed(const kv_span *span, size_t n_positions) {
 /* n_rows of one KV head each, of a layer of that kind. */
 static void add_rows(const layer_kind *kind, onekv_cache_type type, bool shares_row,
                      uint64_t n_rows, kv_bytes *sums) {
-  if (shares_row) {
+  if (kind->n_taps > 0) {
+    sums->values += n_rows * bytes_of_row(type_of_row(type, kind), kind->key_width, 1);
+  } else if (shares_row) {
     size_t n_parts = kind->latent.rank > 0 ? 2 : 1;
     sums->shared += n_rows * bytes_of_row(type, kind->key_width, n_parts);
   } else {
@@ -100,7 +110,7 @@ kv_bytes kv_cache_bytes(const onekv_config *config, onekv_cache_type type,
     const layer_kind *kind = config_kind(config, n);
     if (!is_standard && config->cached_by[n] != n) continue;
     uint64_t n_rows = end - kv_first_kept(kind->window, n_positions);
-    n_rows *= is_standard ? n_standard_heads : kind->n_kv_heads;
+    n_rows *= is_standard && kind->n_taps == 0 ? n_standard_heads : kind->n_kv_heads;
     add_rows(kind, type, kind->shares_row && !is_standard, n_rows, &sums);
   }
   return sums;

@@ -29,9 +29,9 @@ uint64_t kv_saved_bytes(const kv_layout *layout, size_t n_positions) {
 
 /* Copies the first n_rows rows of a tile, and their scales, between it and the block; gives the
  * end of what they take there. */
-static uint8_t *copy_tile(const kv_stream_layout *rows, onekv_cache_type type, uint8_t *tile,
-                          size_t n_rows, uint8_t *block, bool saving) {
-  size_t scale_bytes = type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
+static uint8_t *copy_tile(const kv_stream_layout *rows, uint8_t *tile, size_t n_rows,
+                          uint8_t *block, bool saving) {
+  size_t scale_bytes = rows->type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
   size_t values_bytes = rows->row_bytes - scale_bytes;
   uint8_t *parts[2] = {tile, tile + KV_PAGE_POSITIONS * values_bytes};
   size_t n_bytes[2] = {n_rows * values_bytes, n_rows * scale_bytes};
@@ -56,7 +56,7 @@ static uint8_t *copy_page(const kv_cache *cache, size_t span, size_t page, size_
       if (rows->offset < done) continue;
       for (size_t head = 0; head < layer->n_kv_heads; head++) {
         uint8_t *tile = tiles + rows->offset + head * rows->tile_bytes;
-        block = copy_tile(rows, layout->type, tile, n_rows, block, saving);
+        block = copy_tile(rows, tile, n_rows, block, saving);
       }
       done = rows->offset + layer->n_kv_heads * rows->tile_bytes;
     }

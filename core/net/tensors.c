@@ -24,7 +24,9 @@ static const tensor_slot MODEL[] = {
      WHEN_PER_LAYER},
     {"per_layer_proj_norm", FIELD(per_layer_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_PER_LAYER,
      WHEN_PER_LAYER},
-    {"output_norm", FIELD(output_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_ALWAYS},
+    {"output_norm", FIELD(output_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_LAST_NORM},
+    {"token_embd_norm", FIELD(output_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D,
+     WHEN_LAST_NORM_MISNAMED},
     {"output", FIELD(head), SLOT_MATRIX, EXTENT_OUTPUTS, EXTENT_D, WHEN_HEAD_APART},
 };
 #undef FIELD
@@ -50,7 +52,11 @@ static const tensor_slot LAYER[] = {
     {"attn_k_norm", FIELD(key_norm), SLOT_VECTOR, EXTENT_ONE, EXTENT_KEY_NORM, WHEN_KEY_NORM},
     {"attn_score_scale", FIELD(score_scale), SLOT_VECTOR, EXTENT_ONE, EXTENT_ONE, WHEN_SCORE_MAP},
     {"attn_key_bias", FIELD(key_bias), SLOT_VECTOR, EXTENT_ONE, EXTENT_CONTEXT, WHEN_SCORE_MAP},
-    {"attn_output", FIELD(output), SLOT_MATRIX, EXTENT_D, EXTENT_HEADS, WHEN_ALWAYS},
+    {"attn_output", FIELD(output), SLOT_MATRIX, EXTENT_D, EXTENT_HEADS, WHEN_ATTENTION},
+    {"shortconv.in_proj", FIELD(convolution), SLOT_FACTOR, EXTENT_CONVOLUTION, EXTENT_D,
+     WHEN_CONVOLUTION},
+    {"shortconv.conv", FIELD(taps), SLOT_VECTOR, EXTENT_D, EXTENT_TAPS, WHEN_CONVOLUTION},
+    {"shortconv.out_proj", FIELD(output), SLOT_FACTOR, EXTENT_D, EXTENT_HEADS, WHEN_CONVOLUTION},
     {"post_attention_norm", FIELD(attention_post_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D,
      WHEN_NORM_AFTER},
     {"ffn_norm", FIELD(mlp_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_BEFORE},
@@ -92,6 +98,8 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
     case EXTENT_OUTPUTS: return config->n_outputs;
     case EXTENT_PER_LAYER: return config->n_per_layer;
     case EXTENT_ALL_LAYERS: return config->n_per_layer * config->n_layers;
+    case EXTENT_CONVOLUTION: return kind->n_taps > 0 ? 3 * config->n_embedding : 0;
+    case EXTENT_TAPS: return kind->n_taps;
     case EXTENT_PAIRS: return kind->rope.n_rotated / 2;
     case EXTENT_ONE: return 1;
   }
@@ -100,9 +108,14 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
 
 bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
   const layer_kind *kind = config_kind(config, layer);
+  bool attends = kind->n_taps == 0;
   bool has_own_cache = config->cached_by[layer] == layer;
   switch (when) {
     case WHEN_ALWAYS: return true;
+    case WHEN_ATTENTION: return attends;
+    case WHEN_CONVOLUTION: return !attends;
+    case WHEN_LAST_NORM: return !config->misnames_norm;
+    case WHEN_LAST_NORM_MISNAMED: return config->misnames_norm;
     case WHEN_TOKENS_TIED: return config->n_vocabulary > 0 && !config->has_separate_head;
     case WHEN_TOKENS_APART: return config->n_vocabulary > 0 && config->has_separate_head;
     case WHEN_FEATURES: return config->n_vocabulary == 0;
@@ -112,18 +125,18 @@ bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
     case WHEN_HEAD_APART: return config->has_separate_head;
     case WHEN_NORM_BEFORE: return (config->norm_places & ONEKV_NORM_BEFORE) != 0;
     case WHEN_NORM_AFTER: return (config->norm_places & ONEKV_NORM_AFTER) != 0;
-    case WHEN_OWN_QUERY: return !kind->query_is_key && kind->latent.query_rank == 0;
+    case WHEN_OWN_QUERY: return attends && !kind->query_is_key && kind->latent.query_rank == 0;
     case WHEN_QUERY_RANK: return kind->latent.query_rank > 0;
-    case WHEN_OWN_CACHE: return has_own_cache && kind->latent.rank == 0;
+    case WHEN_OWN_CACHE: return attends && has_own_cache && kind->latent.rank == 0;
     case WHEN_OWN_VALUE: return has_own_cache && !kind->shares_row;
     case WHEN_LATENT: return kind->latent.rank > 0;
     case WHEN_LATENT_SPLIT: return kind->latent.rank > 0 && !config->has_joined_latent;
     case WHEN_LATENT_JOINED: return kind->latent.rank > 0 && config->has_joined_latent;
-    case WHEN_QK_NORM: return config->has_qk_norm;
-    case WHEN_KEY_NORM: return config->has_qk_norm && has_own_cache;
+    case WHEN_QK_NORM: return attends && config->has_qk_norm;
+    case WHEN_KEY_NORM: return attends && config->has_qk_norm && has_own_cache;
     case WHEN_LAYER_SCALE: return config->has_layer_scale;
     case WHEN_PER_LAYER: return config->n_per_layer > 0;
-    case WHEN_SCORE_MAP: return config->has_score_map;
+    case WHEN_SCORE_MAP: return attends && config->has_score_map;
     case WHEN_GATED: return config->is_gated;
   }
   return false;

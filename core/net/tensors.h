@@ -14,7 +14,7 @@ typedef enum slot_holds {
   SLOT_HEADS,  /* the same, of which each head multiplies some rows (matmul_heads) */
   SLOT_TABLE,  /* rows that are looked up */
   SLOT_NORM,   /* a gain, and with LayerNorm a bias */
-  SLOT_VECTOR
+  SLOT_VECTOR  /* numbers as f32, of one row as a rule */
 } slot_holds;
 
 /* Rows and columns of a tensor, in terms of the description and the layer's kind. */
@@ -41,11 +41,15 @@ typedef enum slot_extent {
   EXTENT_OUTPUTS,
   EXTENT_PER_LAYER, /* P: width of a layer's own input */
   EXTENT_ALL_LAYERS, /* P times the number of layers */
+  EXTENT_CONVOLUTION, /* 3·d: what a convolution's layer projects x to; 0 in others */
+  EXTENT_TAPS,
   EXTENT_PAIRS /* rotated elements / 2, of layers without a window */
 } slot_extent;
 
 typedef enum slot_when {
   WHEN_ALWAYS,
+  WHEN_ATTENTION,   /* the layer attends */
+  WHEN_CONVOLUTION, /* or is a convolution */
   WHEN_TOKENS_TIED,  /* input is tokens, and their embedding is the head */
   WHEN_TOKENS_APART, /* input is tokens, and there is another head */
   WHEN_FEATURES,     /* input is features */
@@ -53,6 +57,8 @@ typedef enum slot_when {
   WHEN_LEARNED, /* learned positions */
   WHEN_ROPE,    /* may be there under RoPE */
   WHEN_HEAD_APART,
+  WHEN_LAST_NORM,
+  WHEN_LAST_NORM_MISNAMED,
   WHEN_NORM_BEFORE, /* branches are normed before */
   WHEN_NORM_AFTER,  /* branches are normed after */
   WHEN_OWN_QUERY,   /* not Q=K, and from x */
@@ -74,7 +80,7 @@ typedef struct tensor_slot {
   const char *stem; /* without "blk.N." and ".weight" */
   uint16_t field;   /* offset in layer_weights or model_weights */
   slot_holds holds;
-  slot_extent rows, columns; /* of a norm or vector: columns */
+  slot_extent rows, columns; /* of a norm: columns */
   slot_when when;
 } tensor_slot;
 

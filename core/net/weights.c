@@ -77,12 +77,17 @@ static float *bind_part(tensor_binder *binder, const gguf_tensor *tensor, size_t
   return out;
 }
 
-static const float *bind_vector(tensor_binder *binder, const char *name, size_t n,
-                                bool required) {
+static const float *bind_floats(tensor_binder *binder, const char *name, size_t n_rows,
+                                size_t n_columns, bool required) {
   const gguf_tensor *tensor = find(binder, name, required);
   if (tensor == NULL) return NULL;
-  check_shape(binder, tensor, 1, n);
-  return binder->status == ONEKV_OK ? bind_part(binder, tensor, 0, n) : NULL;
+  check_shape(binder, tensor, n_rows, n_columns);
+  return binder->status == ONEKV_OK ? bind_part(binder, tensor, 0, n_rows * n_columns) : NULL;
+}
+
+static const float *bind_vector(tensor_binder *binder, const char *name, size_t n,
+                                bool required) {
+  return bind_floats(binder, name, 1, n, required);
 }
 
 static norm_weights bind_norm(tensor_binder *binder, const char *stem, size_t n) {
@@ -176,7 +181,7 @@ static void bind_slot(tensor_binder *binder, const tensor_slot *slot, const char
     case SLOT_VECTOR:
       text_format(name.text, sizeof name.text, "%s.weight", stem.text);
       *(const float **)field =
-          bind_vector(binder, name.text, n_columns, !slot_is_optional(slot->when));
+          bind_floats(binder, name.text, n_rows, n_columns, !slot_is_optional(slot->when));
       break;
     case SLOT_TABLE:
     case SLOT_FACTOR:

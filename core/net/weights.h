@@ -43,7 +43,9 @@ typedef struct layer_weights {
   matrix latent_key;           /* [H·rank, plain]: W_kᵀ of one head after the other; and */
   matrix latent_value;         /* [H·value, rank]: W_v; or both as */
   matrix latent_both;          /* [H·(plain + value), rank]: of each head W_k, then W_v */
-  matrix output;               /* [d, H·v], v as a head gives it */
+  matrix output;               /* [d, H·v], v as a head gives it; of a convolution [d, d] */
+  matrix convolution;          /* [3·d, d] */
+  const float *taps;           /* [d][L] */
   norm_weights attention_post_norm; /* [d], or a NULL gain */
   norm_weights mlp_norm;       /* [d], or a NULL gain */
   matrix gate;                 /* [I, d]; gated MLPs only */

@@ -85,6 +85,10 @@ void draft_drop_tensor(gguf_draft *draft, const char *name) {
 
 static size_t or_default(size_t value, size_t fallback) { return value > 0 ? value : fallback; }
 
+static bool is_convolution(const tiny_shape *shape, size_t layer) {
+  return shape->n_taps > 0 && layer % 2 == 0;
+}
+
 static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool is_llama) {
   size_t h = shape->head_width;
   size_t d = shape->n_heads * h;
@@ -96,6 +100,16 @@ static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool
     draft_add_tensor(draft, name, type, columns, rows);        \
   } while (0)
   ADD("attn_norm.weight", TENSOR_F32, d, 0);
+  ADD("ffn_norm.weight", TENSOR_F32, d, 0);
+  if (is_llama) ADD("ffn_gate.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
+  ADD("ffn_up.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
+  ADD("ffn_down.weight", TENSOR_F32, TINY_FEED_FORWARD, d);
+  if (is_convolution(shape, n)) {
+    ADD("shortconv.in_proj.weight", shape->type, d, 3 * d);
+    ADD("shortconv.conv.weight", TENSOR_F32, shape->n_taps, d);
+    ADD("shortconv.out_proj.weight", shape->type, d, d);
+    return;
+  }
   if (strncmp(shape->projection, "Q=K", 3) != 0) ADD("attn_q.weight", shape->type, d, d);
   ADD("attn_k.weight", shape->type, d, d_key);
   if (strstr(shape->projection, "=V") == NULL) ADD("attn_v.weight", shape->type, d, d_key);
@@ -104,16 +118,27 @@ static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool
     ADD("post_attention_norm.weight", TENSOR_F32, d, 0);
     ADD("post_ffw_norm.weight", TENSOR_F32, d, 0);
   }
-  if (is_gemma || strcmp(shape->architecture, "qwen3") == 0) {
+  if (is_gemma || shape->n_taps > 0 || strcmp(shape->architecture, "qwen3") == 0) {
     ADD("attn_q_norm.weight", TENSOR_F32, h, 0);
     ADD("attn_k_norm.weight", TENSOR_F32, h, 0);
   }
   ADD("attn_output.weight", shape->type, d, d);
-  ADD("ffn_norm.weight", TENSOR_F32, d, 0);
-  if (is_llama) ADD("ffn_gate.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
-  ADD("ffn_up.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
-  ADD("ffn_down.weight", TENSOR_F32, TINY_FEED_FORWARD, d);
 #undef ADD
+}
+
+/* KV heads of each layer, as an array: none of a convolution. */
+static void set_kv_heads(gguf_draft *draft, const tiny_shape *shape, const char *key) {
+  uint8_t value[DRAFT_VALUE_MAX];
+  uint32_t type = GGUF_U32;
+  uint64_t n_layers = shape->n_layers;
+  if (12 + 4 * n_layers > sizeof value) give_up("an array too long");
+  memcpy(value, &type, 4);
+  memcpy(value + 4, &n_layers, 8);
+  for (size_t n = 0; n < n_layers; n++) {
+    uint32_t n_heads = is_convolution(shape, n) ? 0 : (uint32_t)shape->n_kv_heads;
+    memcpy(value + 12 + 4 * n, &n_heads, 4);
+  }
+  draft_set(draft, key, GGUF_ARRAY, value, 12 + 4 * n_layers);
 }
 
 static void add_keys(gguf_draft *draft, const tiny_shape *shape, bool is_llama) {
@@ -136,6 +161,10 @@ static void add_keys(gguf_draft *draft, const tiny_shape *shape, bool is_llama) 
   if (shape->window > 0) draft_set_u32(draft, KEY("attention.sliding_window"), shape->window);
   if (shape->window_period > 0) {
     draft_set_u32(draft, KEY("attention.sliding_window_pattern"), shape->window_period);
+  }
+  if (shape->n_taps > 0) {
+    draft_set_u32(draft, KEY("shortconv.l_cache"), shape->n_taps);
+    set_kv_heads(draft, shape, KEY("attention.head_count_kv"));
   }
 #undef KEY
 }
@@ -168,7 +197,8 @@ gguf_draft tiny_draft(const tiny_shape *given) {
     draft_add_tensor(&draft, "position_embd.weight", TENSOR_F32, d, shape.context_window);
   }
   for (size_t n = 0; n < shape.n_layers; n++) add_layer(&draft, &shape, n, is_llama);
-  draft_add_tensor(&draft, "output_norm.weight", TENSOR_F32, d, 0);
+  draft_add_tensor(&draft, shape.n_taps > 0 ? "token_embd_norm.weight" : "output_norm.weight",
+                   TENSOR_F32, d, 0);
   if (!is_causal) draft_add_tensor(&draft, "output.weight", TENSOR_F32, d, TINY_CLASSES);
   return draft;
 }

@@ -46,8 +46,9 @@ typedef struct tiny_shape {
   size_t context_window;    /* [96] */
   size_t head_width;        /* [4] */
   uint32_t type;            /* of matrices [F32]; head_width and widths must fit its blocks */
-  uint32_t window;          /* of gemma3's [0: none] */
+  uint32_t window;          /* of gemma3's, lfm2's [0: none] */
   uint32_t window_period;   /* every n-th layer has none [the architecture's] */
+  uint32_t n_taps;          /* of lfm2's first layer, third, …, which are convolutions */
 } tiny_shape;
 
 enum { TINY_VOCABULARY = 24, TINY_CLASSES = 3, TINY_FEATURES = 8, TINY_FEED_FORWARD = 12 };

@@ -69,6 +69,37 @@ test('a window where the architecture has none is refused; one of the whole cont
     }
   }));
 
+/** A golden file in which other numbers stand for a key, an integer or an array of them. */
+function withNumbers(name, key, numbers) {
+  const file = readFileSync(goldenPath(name));
+  const at = file.indexOf(key) + key.length;
+  const isArray = file.readUInt32LE(at) === 9;
+  numbers.forEach((number, i) => file.writeUInt32LE(number, at + (isArray ? 16 : 4) + 4 * i));
+  return file;
+}
+
+test('convolutions: their taps, and some layer that attends', () => withEngine({}, (engine) => {
+  const refused = (key, numbers, code, message) => {
+    const file = withNumbers('lfm2-tied', `lfm2.${key}`, numbers);
+    assert.throws(() => engine.openLoader({}).feed(file), { code, message });
+  };
+  for (const taps of [0, 1, 33]) {
+    refused('shortconv.l_cache', [taps], 'BAD_KEY',
+      new RegExp(`shortconv\\.l_cache: found ${taps}, expected 2 to 32`));
+  }
+  refused('shortconv.l_cache', [4], 'BAD_TENSOR',
+    /blk\.0\.shortconv\.conv\.weight: found shape \[32, 3\], expected \[32, 4\]/);
+  const heads = 'attention.head_count_kv';
+  refused(heads, [0, 0, 0, 0, 0], 'BAD_KEY', /leaves no layer that attends/);
+  refused(heads, [0, 0, 2, 0, 3], 'BAD_KEY', /no multiple of attention\.head_count_kv/);
+  refused(heads, [0, 2, 2, 0, 2], 'MISSING_TENSOR', /blk\.1\.attn_q/);
+  refused(heads, [0, 0, 2, 0, 0], 'MISSING_TENSOR', /blk\.4\.shortconv\.in_proj/);
+  // Elsewhere a layer without KV heads is none.
+  assert.throws(() => engine.openLoader({}).feed(
+    withNumbers('olmo2-gqa', 'olmo2.attention.head_count_kv', [0])),
+  { code: 'BAD_KEY', message: /head_count_kv.*found 0, expected 1 to 4/ });
+}));
+
 test('a temperature of long texts without RoPE counts lengths of the context', () =>
   withEngine({}, (engine) => {
     const file = withKeys(goldenPath('ministral3-short'),
@@ -95,7 +126,7 @@ for (const name of names) {
     for (const tensor of tensors) {
       // Of a matrix that stands for several, the first of these is said to be missing.
       refused(changed(bytes, tensor, renamed), /^(MISSING_TENSOR|UNKNOWN_TENSOR|BAD_KEY)$/,
-        /tensor (x?\w+|[bx]lk\.0\.\w+)\.weight is (missing|not used)/);
+        /tensor (x?\w+|[bx]lk\.0\.[\w.]+)\.weight is (missing|not used)/);
       refused(changed(bytes, tensor, narrower), /^BAD_TENSOR$/, new RegExp(tensor.name));
     }
     refused(withTensor(bytes, 'blk.0.attn_sinks.weight'), /^UNKNOWN_TENSOR$/, /blk\.0\.attn_sinks/);

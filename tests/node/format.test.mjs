@@ -77,11 +77,11 @@ const extents = {
   FEATURES: ['F'], OUTPUTS: ['V or C'], PAIRS: ['rotated/2'], ONE: ['1'],
   QUERY_NORM: ['h'], KEY_NORM: ['h'],
   RANK: ['R'], QUERY_RANK: ['q'], PLAIN: ['n'], LATENT_KEYS: ['H·R'], LATENT_ALL: ['H·(n+v)'],
-  PER_LAYER: ['p'], ALL_LAYERS: ['L·p'],
+  PER_LAYER: ['p'], ALL_LAYERS: ['L·p'], CONVOLUTION: ['3·d'], TAPS: ['T'],
 };
 
 function slots() {
-  const row = /\{"([a-z_]+)", FIELD\(\w+\),\s*SLOT_(\w+),\s*EXTENT_(\w+),\s*EXTENT_(\w+)/g;
+  const row = /\{"([a-z_.]+)", FIELD\(\w+\),\s*SLOT_(\w+),\s*EXTENT_(\w+),\s*EXTENT_(\w+)/g;
   const found = [...read('core/net/tensors.c').matchAll(row)].map(
     ([, stem, holds, rows, columns]) => ({ stem, holds, rows, columns }));
   assert.ok(found.length >= 23, `${found.length} slots`);
@@ -103,7 +103,7 @@ test('tensors: each slot is documented with its shape, and each documented one i
     assert.ok(shapes.has(stem) || table.flat().some((cell) => quoted(cell).includes(stem)),
       `${stem} is not in the table of models/FORMAT.md`);
     if (!shapes.has(stem)) continue;
-    const isVector = ['NORM', 'VECTOR'].includes(holds);
+    const isVector = holds === 'NORM' || (holds === 'VECTOR' && rows === 'ONE');
     const expected = extents[columns].flatMap((column) =>
       isVector ? [column] : extents[rows].map((row) => `${row}, ${column}`));
     assert.ok(expected.includes(shapes.get(stem)),

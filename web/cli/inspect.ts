@@ -105,6 +105,8 @@ function shapeLines(r: Report): string[] {
       `context ${d.contextWindow}`,
     ...(d.windowedLayers === 0 ? [] : [`  ${d.windowedLayers} of ${d.layers} layers see and ` +
       `cache the last ${d.window} positions only`]),
+    ...(d.convolutions === 0 ? [] : [`  ${d.convolutions} of ${d.layers} layers are short ` +
+      `convolutions, which cache a few positions only`]),
     `  ${count(r.parameters)} parameters, file ${bytes(r.fileBytes)}, ` +
       `weights in memory ${bytes(r.weightBytes)}, working memory ${bytes(r.scratchBytes)}`,
     `  tokenizer: ${r.tokenizer === undefined ? 'none' : tokenizerLine(r.tokenizer)}` +

@@ -58,4 +58,6 @@ export interface ModelDescription {
    * see everything. What is behind the window is not cached there. */
   window: number;
   windowedLayers: number;
+  /** Layers with a short convolution in attention's place, which cache a few positions only. */
+  convolutions: number;
 }

@@ -74,7 +74,7 @@ export interface Exports {
 export const configFields = ['layers', 'contextWindow', 'embedding', 'feedForward', 'queryHeads',
   'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'keyTime',
   'position', 'norm', 'activation', 'gated', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
-  'scoreMap', 'window', 'windowedLayers'] as const;
+  'scoreMap', 'window', 'windowedLayers', 'convolutions'] as const;
 export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;
 export const memoryFields = ['weights', 'cache', 'scratch', 'sessions', 'tables', 'total',
   'peak', 'cacheUsed', 'cachePooled', 'openSessions'] as const;

@@ -56,6 +56,7 @@ export function describe(config: Row<typeof configFields>, architecture: string)
     scoreMap: config.scoreMap !== 0,
     window: config.window,
     windowedLayers: config.windowedLayers,
+    convolutions: config.convolutions,
   };
 }
 
