@@ -149,8 +149,8 @@ onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, s
   }
   size_t n_heads = layer < config->n_layers ? config_kind(config, layer)->n_heads : 0;
   if (n_heads > 0 && config_kind(config, layer)->n_taps > 0) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "layer %zu is a convolution: it does not attend",
-                     layer);
+    return error_set(error, ONEKV_INVALID_ARGUMENT,
+                     "layer %zu is a convolution: it does not attend", layer);
   }
   if (head >= n_heads) {
     return error_set(error, ONEKV_INVALID_ARGUMENT,

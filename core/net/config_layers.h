@@ -7,10 +7,10 @@
 
 /* The kinds of the layers, from the first, which holds what they have in common: those without a
  * window come first, convolutions last. Layers without positions are of kinds of their own. Also
- * whose cache each layer reads. A window is refused where the architecture has none. Keys: feed_forward_length and
- * attention.head_count_kv as arrays, attention.sliding_window, .sliding_window_pattern,
- * .key_length_swa, .value_length_swa and .shared_kv_layers, rope.dimension_count_swa and
- * .freq_base_swa, shortconv.l_cache. */
+ * whose cache each layer reads. A window is refused where the architecture has none. Keys:
+ * feed_forward_length and attention.head_count_kv as arrays, attention.sliding_window,
+ * .sliding_window_pattern, .key_length_swa, .value_length_swa and .shared_kv_layers,
+ * rope.dimension_count_swa and .freq_base_swa, shortconv.l_cache. */
 void read_kinds(key_reader *reader, const architecture_row *row, onekv_config *config);
 
 /* Latent attention: turns a kind whose widths are those of the expanded heads into one of a cached
