@@ -28,7 +28,7 @@ export interface Question {
   sampling: SamplingOptions;
 }
 
-interface Started {
+export interface Started {
   generation: Generation;
   usage(result: GenerationResult): Usage;
   /** The session is the pool's again. */
