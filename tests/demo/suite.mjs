@@ -140,6 +140,15 @@ async function testBudget(person) {
   }
 }
 
+/** Latents and windows keep less here than in llama.cpp; all others are as large. */
+async function testPublished(person) {
+  const says = (model) => person.text(`#published li[data-model="${model}"]`);
+  assert.match(await says('minicpm3-4b'), /1\.17 GB.*22\.2× in llama\.cpp, 22\.2× for all heads/);
+  assert.match(await says('gemma-3-1b'), /146 MB.*1\.07× in llama\.cpp, 4× for all heads/);
+  assert.match(await says('llama-3.2-1b'), /1\.07 GB.*the same in llama\.cpp, 4× for all heads/);
+  assert.match(await person.text('#published .note'), /computed/);
+}
+
 async function testMany(person) {
   await person.click('#many-run');
   await person.until("document.querySelector('#many-stop').disabled === false");
@@ -334,6 +343,7 @@ export function testDemo(name, more = () => {}) {
     'the cache type can be switched, and a run stopped': testCacheTypes,
     'a layer is drawn in each variant': testLayer,
     'a budget buys what arithmetic says': testBudget,
+    'published models have their bytes': testPublished,
     'sixty-four stories share their prompt': testMany,
     'a word cuts the story, or branches it': testTravel,
     'a story is restored after a reload': testSave,

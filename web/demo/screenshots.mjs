@@ -28,6 +28,7 @@ const states = {
   },
   layer: { part: '#layer', act: async () => {} },
   budget: { part: '#budget', act: async () => {} },
+  published: { part: '#published', act: async () => {} },
   many: {
     part: '#many',
     act: async (page) => {

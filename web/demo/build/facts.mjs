@@ -160,6 +160,15 @@ function readTasks() {
   })).filter(({ rows }) => rows.length > 0);
 }
 
+/** Published models' shapes: bytes of the cache of 32 Ki tokens in f16. */
+function readPublished() {
+  const { models } = readJson('tests/bench/results/families.json');
+  return Object.entries(models).map(([name, { architecture, parameters, contexts }]) => {
+    const { here, llama_cpp: llamaCpp, expanded } = contexts[32768];
+    return { name, architecture, parameters, here, llamaCpp, expanded };
+  });
+}
+
 /** The model that a visitor without one may try. */
 function readSuggested() {
   const { file, bytes, sha256, sources } = readJson('models/named.json')['smollm2-135m-instruct'];
@@ -180,7 +189,7 @@ export async function readFacts() {
       tasks: readTasks(), memory: readMemory(),
       attention: await searchHeads(),
       losses: readLosses(), benches: readBenches(), peers: readPeers(),
-      suggested: readSuggested(),
+      suggested: readSuggested(), published: readPublished(),
       version: packageVersion(), commit: commit() };
   } finally {
     engine.destroy();

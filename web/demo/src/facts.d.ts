@@ -104,6 +104,17 @@ declare module 'virtual:facts' {
     engines: { engine: string; version: string | undefined; median: number }[];
   }
 
+  /** A published model's shape: bytes of 32 Ki tokens in f16, here, in llama.cpp, and as keys and
+   * values of all heads. */
+  export interface PublishedModel {
+    name: string;
+    architecture: string;
+    parameters: number;
+    here: number;
+    llamaCpp: number;
+    expanded: number;
+  }
+
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
     paperShapes: ShapeFacts[];
@@ -119,6 +130,7 @@ declare module 'virtual:facts' {
     /** Of the package, and of the checkout that the page was built from. */
     version: string;
     commit: string | null;
+    published: PublishedModel[];
     suggested: { file: string; bytes: number; sha256: string; url: string };
   };
   export default facts;
