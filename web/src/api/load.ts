@@ -52,6 +52,10 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
    * as snapshots in the page, and the next call loads the model again, for which the source must be
    * one that can be read twice: no stream and no Response. */
   unloadAfter?: number | undefined;
+  /** All tabs of the origin that load the same source with the same options have one loaded model,
+   * in the tab that came first; when that goes away, another one loads it and the sessions go on
+   * (web/docs/memory.md). For sources that are addresses. Default false. */
+  share?: boolean | undefined;
   /** Asks the browser not to evict what is stored (navigator.storage.persist); default false. */
   persist?: boolean | undefined;
   /** Element type of the cache; default 'f16'. */
@@ -68,8 +72,8 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
 /** @internal */
 export const loadNames: NamesOf<LoadOptions> = {
   ...workerNames, ...accessNames, monitor: true, integrity: true, store: true, key: true,
-  persist: true, unloadAfter: true, cacheType: true, arithmetic: true, contextWindow: true,
-  batch: true,
+  persist: true, unloadAfter: true, share: true, cacheType: true, arithmetic: true,
+  contextWindow: true, batch: true,
 };
 
 export interface EstimateOptions extends WorkerOptions, AccessOptions {

@@ -45,6 +45,8 @@ export interface Client {
   onMemory: ((memory: MemoryReport) => void) | undefined;
   onLost: (() => void) | undefined;
   readonly isLoaded: boolean;
+  /** Why no call can be made any more. */
+  readonly over: OneKVError | undefined;
   call<N extends CallName>(name: N, args: Args<N>, options?: CallOptions): Promise<Result<N>>;
   allow(id: number, mask: Uint32Array | undefined): void;
   refuse(id: number, error: string): void;
@@ -67,7 +69,6 @@ export class WorkerClient implements Client {
     });
   }
 
-  /** Why no call can be made any more. */
   get over(): OneKVError | undefined {
     return this.#over;
   }

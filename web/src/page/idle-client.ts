@@ -39,6 +39,10 @@ export class IdleClient implements Client {
     return this.#client !== undefined;
   }
 
+  get over(): OneKVError | undefined {
+    return this.#over;
+  }
+
   call<N extends CallName>(name: N, args: Args<N>, options: CallOptions = {}): Promise<Result<N>> {
     if (this.#over !== undefined) return Promise.reject(this.#over);
     if (this.#client === undefined) {

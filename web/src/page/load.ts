@@ -20,7 +20,10 @@ import type { StoreChoice } from '../api/store.js';
 import { readStream } from '../util/streams.js';
 import { WorkerClient } from './client.js';
 import { IdleClient } from './idle-client.js';
-import type { StartWorker } from './client.js';
+import { shareName, whyNotShare } from './share-name.js';
+import { SharedClient } from './shared-client.js';
+import type { SharedModel } from './share-host.js';
+import type { Client, StartWorker } from './client.js';
 
 /** What differs between a page and Node. */
 interface Platform {
@@ -169,6 +172,8 @@ async function withWorker<T>(platform: Platform, options: WorkerOptions,
   }
 }
 
+const firstSession = () => 1 + (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) % 2 ** 30;
+
 type Loaded = { client: WorkerClient; loaded: Result<'load'>; opened: Opened };
 
 /** A worker with the model. */
@@ -181,7 +186,9 @@ async function openModel(platform: Platform, source: ModelSource, options: LoadO
     source: wireSource(platform, source, transfer),
     options: { cacheType, arithmetic, contextWindow, batch, integrity, key,
       store: wireStore(store, transfer), access: wireAccess(options, transfer),
-      shared: wireShared(transfer) },
+      shared: wireShared(transfer),
+      // Sessions of several tabs and workers never have the same.
+      firstSession: options.share === true ? firstSession() : undefined },
   };
   return withWorker(platform, options, async (client, opening) => {
     const loading = client.call('load', args, {
@@ -206,9 +213,48 @@ function isRepeatable(source: ModelSource): boolean {
     source instanceof ArrayBuffer || source instanceof Uint8Array;
 }
 
+/** A worker with the model, which is unloaded and loaded anew if that is asked for. */
+async function openLasting(platform: Platform, source: ModelSource, options: LoadOptions,
+  target: EventTarget): Promise<SharedModel & { client: Client }> {
+  const { unloadAfter, signal: _, ...rest } = options;
+  const { client, opened, loaded } = await openModel(platform, source, options, target);
+  warnOfOneThread(opened, options.threads);
+  const { memoryBytesMax: __, ...engine } = opened;
+  if (unloadAfter === undefined) return { client, loaded, engine };
+  const reopen = async () => {
+    const again = await openModel(platform, source, rest, target);
+    if (again.loaded.hash === loaded.hash) return again.client;
+    const changed = new OneKVError('SOURCE_FAILED', 'the source gives another model by now');
+    await again.client.end(changed);
+    throw changed;
+  };
+  return { client: new IdleClient(client, reopen, unloadAfter), loaded, engine };
+}
+
+/** One that other tabs may have loaded already. */
+async function loadShared(platform: Platform, source: ModelSource, options: LoadOptions,
+  target: EventTarget): Promise<RemoteModel> {
+  const { signal, ...rest } = options;
+  const name = shareName(source, options, platform.resolve);
+  signal?.throwIfAborted();
+  const client = new SharedClient(name, (own) =>
+    openLasting(platform, source, { ...rest, signal: own }, target), target);
+  const release = onAbort(signal, () =>
+    void client.end(new OneKVError('WORKER_LOST', 'the call was aborted')));
+  try {
+    const { loaded, engine } = await client.ready;
+    return new RemoteModel(client, loaded, engine);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw error;
+  } finally {
+    release();
+  }
+}
+
 async function load(platform: Platform, source: ModelSource,
   options: LoadOptions): Promise<RemoteModel> {
-  const { monitor, persist, unloadAfter, signal: _, ...rest } = options;
+  const { monitor, persist, unloadAfter, share = false } = options;
   const target = new EventTarget();
   monitor?.(target as Parameters<typeof monitor>[0]);
   if (unloadAfter !== undefined) {
@@ -217,20 +263,14 @@ async function load(platform: Platform, source: ModelSource,
       throw invalidArgument('source', source, 'one that can be read twice, for unloadAfter');
     }
   }
+  if (typeof share !== 'boolean') throw invalidArgument('share', share, 'a boolean');
   // Not waited for: the browser may ask the user, who may take long.
   if (persist === true) void persistStorage().catch(() => {});
-  const { client, opened, loaded } = await openModel(platform, source, options, target);
-  warnOfOneThread(opened, options.threads);
-  const { memoryBytesMax: __, ...engine } = opened;
-  if (unloadAfter === undefined) return new RemoteModel(client, loaded, engine);
-  const reopen = async () => {
-    const again = await openModel(platform, source, rest, target);
-    if (again.loaded.hash === loaded.hash) return again.client;
-    const changed = new OneKVError('SOURCE_FAILED', 'the source gives another model by now');
-    await again.client.end(changed);
-    throw changed;
-  };
-  return new RemoteModel(new IdleClient(client, reopen, unloadAfter), loaded, engine);
+  const alone = share ? whyNotShare(platform.watchesLock) : undefined;
+  if (share && alone === undefined) return loadShared(platform, source, options, target);
+  const { client, loaded, engine } = await openLasting(platform, source, options, target);
+  const notes = [...engine.notes, ...(alone === undefined ? [] : [alone])];
+  return new RemoteModel(client, loaded, { ...engine, notes });
 }
 
 /** Uses a worker for one thing. */

@@ -71,6 +71,8 @@ export interface WireModelOptions {
   access?: WireAccess | undefined;
   /** Of the page's SharedFiles (wire/shared.ts). */
   shared?: MessagePort | undefined;
+  /** The number of the first session; default 1. */
+  firstSession?: number | undefined;
 }
 
 interface WireSessionOptions extends SamplingOptions {

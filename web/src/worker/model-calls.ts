@@ -9,7 +9,7 @@ import { encodeChat } from '../text/chat-template.js';
 import { checkTools } from '../text/tool-forms.js';
 import { toolAnswerOf } from './tool-answers.js';
 import { Engine } from '../engine/engine.js';
-import { OneKVError, invalidArgument } from '../api/errors.js';
+import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import { plainObject } from '../api/json.js';
 import { imageRows } from '../engine/image.js';
 import type { LoadOptions } from '../source/load.js';
@@ -163,6 +163,7 @@ export class ModelHost {
   async #load({ source, options }: Args<'load'>, call: CallContext): Promise<Result<'load'>> {
     const engine = this.#started;
     if (this.#model !== undefined) throw new OneKVError('WRONG_STATE', 'a worker has one model');
+    const first = checkInteger('firstSession', options?.firstSession ?? 1, 1, 2 ** 30);
     const notes: string[] = [];
     try {
       this.#model = this.#loading.loadModel(engine, openWireSource(source),
@@ -173,7 +174,7 @@ export class ModelHost {
       throw error;
     }
     const model = this.#model;
-    this.#sessions = new SessionHost(model, this.#onRound, this.#wasmUrl);
+    this.#sessions = new SessionHost(model, this.#onRound, this.#wasmUrl, first);
     const { description, name, labels, hash, contextWindow, hasChatTemplate, threads } = model;
     const { cache, cacheType } = model;
     return {

@@ -41,11 +41,13 @@ export class SessionHost {
   readonly #wasmUrl: string | undefined;
   #grammars: Grammars | undefined;
   readonly #conversations = new Map<number, Conversation>();
-  #nextSession = 1;
+  #nextSession: number;
 
-  /** onRound is called after each round of work. wasmUrl: where the grammar module is. */
-  constructor(model: Model, onRound: () => void, wasmUrl: string | undefined) {
+  /** onRound is called after each round of work. wasmUrl: where the grammar module is. first: the
+   * number of the first session. */
+  constructor(model: Model, onRound: () => void, wasmUrl: string | undefined, first = 1) {
     this.#model = model;
+    this.#nextSession = first;
     this.#wasmUrl = wasmUrl;
     this.#scheduler = new Scheduler(model, onRound);
     this.handlers = {
