@@ -54,10 +54,25 @@ static const uint32_t EACH_BIT = 0x01010101u;
 static const uint32_t EACH_PAIR = 0x03030303u;
 static const uint32_t EACH_HALF = 0x0f0f0f0fu;
 
+/* The four bits, lowest first, of four codes that are 0 or 2, and back. */
+static uint32_t bits_of_group(uint32_t group) {
+  return (group >> 1 & EACH_BIT) * 0x10204080u >> 28;
+}
+
+static uint32_t group_of_bits(uint32_t bits) {
+  return (bits * 0x00204081u & EACH_BIT) << 1;
+}
+
 /* 16 columns of a row into a unit's planes. */
 static void put_unit(size_t bits, const uint8_t *codes, size_t row, uint8_t *unit) {
   uint32_t groups[GROUPS];
   for (size_t k = 0; k < GROUPS; k++) groups[k] = load_group(codes + k * GROUP);
+  if (bits == 1) {
+    for (size_t k = 0; k < GROUPS; k += 2, unit += PACKED_ROWS) {
+      unit[row] = (uint8_t)(bits_of_group(groups[k]) | bits_of_group(groups[k + 1]) << 4);
+    }
+    return;
+  }
   if (bits & 8) {
     for (size_t k = 0; k < GROUPS; k++, unit += GROUP_BYTES) {
       store_group(unit + row * GROUP, groups[k]);
@@ -78,9 +93,6 @@ static void put_unit(size_t bits, const uint8_t *codes, size_t row, uint8_t *uni
     unit += GROUP_BYTES;
     for (size_t k = 0; k < GROUPS; k++) groups[k] = groups[k] >> 2 & EACH_HALF;
   }
-  if (bits == 1) {
-    for (size_t k = 0; k < GROUPS; k++) groups[k] >>= 1;
-  }
   if (bits & 1) {
     uint8_t *place = unit + row % 8 * GROUP;
     uint32_t all = 0;
@@ -93,6 +105,13 @@ static void put_unit(size_t bits, const uint8_t *codes, size_t row, uint8_t *uni
 static void get_unit(size_t bits, const uint8_t *unit, size_t row, uint8_t *codes) {
   uint32_t groups[GROUPS] = {0};
   size_t shift = 0; /* of the next plane's bits */
+  if (bits == 1) {
+    for (size_t k = 0; k < GROUPS; k++) {
+      store_group(codes + k * GROUP,
+                  group_of_bits((uint32_t)unit[k / 2 * PACKED_ROWS + row] >> (k % 2 * 4) & 15u));
+    }
+    return;
+  }
   if (bits & 8) {
     for (size_t k = 0; k < GROUPS; k++, unit += GROUP_BYTES) {
       groups[k] = load_group(unit + row * GROUP);
@@ -113,7 +132,6 @@ static void get_unit(size_t bits, const uint8_t *unit, size_t row, uint8_t *code
     shift += 2;
   }
   if (bits & 1) {
-    if (bits == 1) shift = 1;
     uint32_t all = load_group(unit + row % 8 * GROUP) >> (row < 8 ? 0 : 4);
     for (size_t k = 0; k < GROUPS; k++) groups[k] |= (all >> k & EACH_BIT) << shift;
   }

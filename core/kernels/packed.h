@@ -16,7 +16,12 @@
  *   2 bits    [16][4]           bits 2k, 2k + 1: group k
  *   1 bit     [8][4]            bit k: group k of rows 0 to 7; bit 4 + k: of rows 8 to 15
  *
- * so a vector of a plane is 4 rows x 4 columns and a unit has 32 b bytes. A weight is
+ * so a vector of a plane is 4 rows x 4 columns and a unit has 32 b bytes. A code that has one bit
+ * in all stands as the tables of sums look it up (packed_tables):
+ *
+ *   1 of 1    [2][16 rows]      bit k of the first byte: column k; of the second: column 8 + k
+ *
+ * A weight is
  *
  *   (value - middle) · (d · scale)  [+ m · minimum]
  *
@@ -162,6 +167,12 @@ void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_b
  * x = value · scale, scale = max|x| / limit. With 7 bits and a sign (limit 127) a token is one row,
  * as in 8-bit runtimes. With 14 bits and a sign it is two, the high part and the low one,
  * 128 · high + low, 2^-7 of the error; the sum of their products is the token's. */
+/* One-bit weights meet the first few rows by way of tables: four values make 16 sums, of those
+ * whose bits are set, and a lookup gives the sums of 16 rows of weights at once. A sum, by 512
+ * more, is 10 bits: the low 6 and the high 4 stand apart, so that sums of a few add up in bytes.
+ * Tables are made where blocks have PACKED_TABLE_COLUMNS, which only one-bit weights have. */
+enum { PACKED_TABLE_ROWS = 2, PACKED_TABLE_COLUMNS = 128, PACKED_TABLE_BYTES = 8 /* a column */ };
+
 enum { PACKED_LIMIT_ONE_ROW = 127, PACKED_LIMIT_TWO_ROWS = 127 * 128 };
 
 static inline int packed_limit(size_t rows_per_token) {
@@ -179,6 +190,7 @@ typedef struct packed_activations {
   int16_t *pairs; /* [rows][n_columns / 16][2]: of a unit's groups the sums of columns 0 and 1, and
                      of columns 2 and 3 */
   int16_t *sums;  /* [rows][n_columns / 32]: of 32 columns */
+  uint8_t *tables; /* [PACKED_TABLE_ROWS][n_columns / 4][2][16], the SIMD variants' own; or NULL */
 } packed_activations;
 
 #endif

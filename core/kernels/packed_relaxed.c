@@ -43,12 +43,13 @@ SIMD_INLINE v128_t packed_dot_shorts(v128_t x, v128_t w) {
 #endif
 #endif
 #define PACKED_HAS_DOT 1
+#include "core/kernels/packed_tables.h"
 #include "core/kernels/packed_tile.h"
 
 #define MATMUL(name, way, type, flip)                                                           \
   static void name(const uint8_t *strip, const packed_activations *x, size_t n_rows, float *y,  \
                    size_t y_stride) {                                                           \
-    size_t t = 0;                                                                               \
+    size_t t = packed_tables_tried(PACKED_##type, strip, x, n_rows, y, y_stride);               \
     t = packed_tiles(way, PACKED_##type, flip, 6, 2, strip, x, t, n_rows, y, y_stride);         \
     t = packed_tiles(way, PACKED_##type, flip, 2, 4, strip, x, t, n_rows, y, y_stride);         \
     packed_tiles(way, PACKED_##type, flip, 1, 4, strip, x, t, n_rows, y, y_stride);             \
@@ -91,7 +92,7 @@ static bool is_exact(const kernel_table *table, packed_form form, matmul_functio
   int16_t sums[ROWS];
   float scales[ROWS];
   float y[2][ROWS * PACKED_ROWS];
-  packed_activations x = {C, C, 1, values, wide, scales, pairs, sums};
+  packed_activations x = {C, C, 1, values, wide, scales, pairs, sums, NULL};
   for (int i = 0; i < STRIP_BYTES; i++) strip[i] = (uint8_t)(i * 91 % 256);
   for (size_t r = 0; r < PACKED_ROWS; r++) store_u16(strip + 2 * r, 0x3c00);
   for (size_t t = 0; t < ROWS; t++) {

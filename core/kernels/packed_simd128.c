@@ -2,6 +2,7 @@
  * serves simd128 and, where bytes have no exact instruction, relaxed. */
 #include <math.h>
 
+#include "core/kernels/packed_tables.h"
 #include "core/kernels/packed_tile.h"
 
 /* --- activations --------------------------------------------------------------------------- */
@@ -71,6 +72,7 @@ static void packed_encode_simd128(const float *x, size_t token, const packed_act
                wasm_i16x8_sub(second, wasm_i16x8_shl(high[1], 7)));
     }
   }
+  for (size_t i = 0; i < out->rows_per_token; i++) packed_tables_make(out, row + i);
 }
 
 /* --- products ------------------------------------------------------------------------------ */
@@ -87,7 +89,7 @@ enum { SHORTS_ARE_BESIDE = 0 };
 #define X(type, ...)                                                                            \
   static void packed_matmul_##type(const uint8_t *strip, const packed_activations *x,           \
                                    size_t n_rows, float *y, size_t y_stride) {                  \
-    size_t t = 0;                                                                               \
+    size_t t = packed_tables_tried(PACKED_##type, strip, x, n_rows, y, y_stride);               \
     if (!SHORTS_ARE_BESIDE || packed_is_signed(PACKED_GEOMETRY[PACKED_##type])) {               \
       t = packed_tiles(WAY_PAIRS, PACKED_##type, 0, 6, 2, strip, x, t, n_rows, y, y_stride);    \
       t = packed_tiles(WAY_PAIRS, PACKED_##type, 0, 2, 4, strip, x, t, n_rows, y, y_stride);    \

@@ -19,125 +19,14 @@
 #define ONEKV_PACKED_TILE_H
 
 #include "core/kernels/kernels.h"
-#include "core/kernels/simd128_convert.h"
-
-enum {
-  VECTORS = PACKED_ROWS / 4, /* of a column group */
-  GROUPS = 4,                /* of a unit */
-  GROUP_BYTES = 16 * VECTORS,
-  TILE_ROWS_MAX = 6
-};
-
-typedef enum packed_way { WAY_PAIRS, WAY_SHORTS, WAY_DOT } packed_way;
-
-/* Constants at every call: what a tile's loops are built for. */
-typedef struct tile_shape {
-  packed_way way;
-  packed_geometry g;
-  size_t n_rows;    /* of activations */
-  size_t n_vectors; /* of 4 rows of weights */
-  int flip;         /* DOT: 128 if bytes are taken as unsigned; 8-bit codes get it added */
-} tile_shape;
+#include "core/kernels/packed_codes.h"
 
 typedef v128_t tile_sums[TILE_ROWS_MAX][VECTORS];
-
-/* Numbers that a tile's loops need, kept from the compiler: V8 builds a v128.const anew, by three
- * or four instructions, every time it comes by. */
-typedef struct tile_numbers {
-  v128_t half, pair, bit; /* masks of the planes */
-  v128_t flip;            /* DOT: 128 or 0 in each byte */
-  v128_t start;           /* i16: -middle */
-  v128_t one;             /* i16 */
-  v128_t half_bits, half_scale; /* load_halves */
-} tile_numbers;
-
-SIMD_INLINE v128_t hidden_splat(int32_t value) {
-  __asm__("" : "+r"(value));
-  return wasm_i32x4_splat(value);
-}
-
-SIMD_INLINE tile_numbers tile_numbers_of(const tile_shape tile) {
-  const size_t shift = tile.g.bits & 4 ? 4 : 0; /* of the plane of pairs */
-  const size_t bit = tile.g.bits == 1 ? 1 : shift + (tile.g.bits & 2);
-  const int middle = packed_is_signed(tile.g) ? tile.flip : tile.g.middle;
-  const uint32_t start = (uint32_t)-middle & 0xffffu;
-  return (tile_numbers){
-      .half = hidden_splat(0x0f0f0f0f),
-      .pair = hidden_splat(0x03030303 << shift),
-      .bit = hidden_splat(0x01010101 << bit),
-      .flip = hidden_splat((int32_t)0x80808080),
-      .start = hidden_splat((int32_t)(start | start << 16)),
-      .one = hidden_splat(0x00010001),
-      .half_bits = hidden_splat((int32_t)0x8fffe000),
-      .half_scale = hidden_splat(0x77800000)}; /* 2^112 */
-}
 
 #ifndef PACKED_HAS_DOT
 #define packed_dot_shorts(x, w) (x)
 #define packed_dot_add(x, w, sum) (sum)
 #endif
-
-/* Indices are below 16. */
-#if defined(__wasm_relaxed_simd__)
-#define table_lookup(table, indices) wasm_i8x16_relaxed_swizzle(table, indices)
-#else
-#define table_lookup(table, indices) wasm_i8x16_swizzle(table, indices)
-#endif
-
-/* --- codes --------------------------------------------------------------------------------- */
-
-/* Groups that a rolled loop goes through, a plane's vectors each time: the other groups of a unit
- * stand in the same bytes. With planes that hold all groups nothing is rolled. */
-SIMD_INLINE size_t groups_rolled(const packed_geometry g) {
-  return g.bits == 8 ? 4 : g.bits == 4 ? 2 : 1;
-}
-
-/* Group k of vector `first` + v of a unit, or as many groups behind it as `unit` is planes' vectors
- * (groups_rolled) behind the unit's start. */
-SIMD_INLINE v128_t unit_codes(const tile_shape tile, const tile_numbers *numbers,
-                              const uint8_t *unit, size_t first, const size_t k, const size_t v) {
-  const size_t bits = tile.g.bits;
-  const uint8_t *plane = unit + 16 * (first + v);
-  if (bits & 8) {
-    v128_t codes = wasm_v128_load(plane);
-    return tile.flip != 0 ? wasm_v128_xor(codes, numbers->flip) : codes;
-  }
-  v128_t codes = wasm_i8x16_splat(0);
-  size_t shift = 0; /* of the next plane's bits */
-  if (bits & 4) {
-    v128_t both = wasm_v128_load(plane + k % 2 * GROUP_BYTES);
-    codes = wasm_v128_and(k >= 2 ? wasm_u16x8_shr(both, 4) : both, numbers->half);
-    plane += 2 * GROUP_BYTES;
-    shift = 4;
-  }
-  if (bits & 2) {
-    v128_t all = wasm_v128_load(plane);
-    if (shift > 2 * k) all = wasm_i16x8_shl(all, (uint32_t)(shift - 2 * k));
-    if (shift < 2 * k) all = wasm_u16x8_shr(all, (uint32_t)(2 * k - shift));
-    all = wasm_v128_and(all, numbers->pair);
-    codes = bits & 4 ? wasm_v128_or(codes, all) : all;
-    plane += GROUP_BYTES;
-    shift += 2;
-  }
-  if (bits & 1) {
-    if (bits == 1) shift = 1; /* a code of one bit is 0 or 2 */
-    const uint8_t *place = plane - 16 * (first + v) + 16 * (v % 2);
-    /* Kept from the compiler, which would make of two shifts one by different amounts, lane by
-     * lane: a tenth of the speed. */
-    uint32_t down = (uint32_t)(2 * first + v / 2 * 4);
-    __asm__("" : "+r"(down));
-    v128_t all = wasm_u16x8_shr(wasm_v128_load(place), down);
-    if (shift > k) all = wasm_i16x8_shl(all, (uint32_t)(shift - k));
-    if (shift < k) all = wasm_u16x8_shr(all, (uint32_t)(k - shift));
-    all = wasm_v128_and(all, numbers->bit);
-    codes = bits & 6 ? wasm_v128_or(codes, all) : all;
-  }
-  if (tile.g.values != VALUES_CODES) {
-    codes = table_lookup(wasm_v128_load(PACKED_VALUES[tile.g.values]), codes);
-    if (tile.flip != 0) codes = wasm_v128_xor(codes, numbers->flip);
-  }
-  return codes;
-}
 
 /* --- products ------------------------------------------------------------------------------ */
 

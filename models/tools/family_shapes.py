@@ -1,4 +1,4 @@
-"""Writes a file of a published model's shape with random weights in Q4_K.
+"""Writes a file of a published model's shape with random weights, in Q4_K or in one bit (Q1_0).
 
 Only its size, its cache and its speed are those of the model; what it says is noise. Rows that are
 no multiple of 256 are Q5_0, as common quantisers have it. There is no tokenizer: prompts are ids.
@@ -14,7 +14,7 @@ from gguf.quants import quantize
 
 from tests.golden.make.golden_quants import random_rows
 
-Q4_K, Q5_0 = GGMLQuantizationType.Q4_K, GGMLQuantizationType.Q5_0
+Q4_K, Q5_0, Q1_0 = (GGMLQuantizationType[name] for name in ("Q4_K", "Q5_0", "Q1_0"))
 ROWS = 64  # of random blocks that a matrix repeats
 
 
@@ -142,16 +142,26 @@ SHAPES = {
 }  # fmt: skip
 
 
+ONE_BIT_SHAPES = {
+    "qwen3-1.7b-q1_0": (grouped, "qwen3", dict(
+        layers=28, width=2048, mlp=6144, heads=16, kv_heads=8, head=128, vocabulary=151936,
+        context=40960, base=1e6, head_norms=(128, 128))),
+    "qwen3-8b-q1_0": (grouped, "qwen3", dict(
+        layers=36, width=4096, mlp=12288, heads=32, kv_heads=8, head=128, vocabulary=151936,
+        context=40960, base=1e6, tied=False, head_norms=(128, 128))),
+}  # fmt: skip
+
+
 def shape_of(name, **changes):
-    """Architecture, keys and tensors {name: shape} of a row of SHAPES."""
-    make, arch, fields = SHAPES[name]
+    """Architecture, keys and tensors {name: shape} of a row of SHAPES or ONE_BIT_SHAPES."""
+    make, arch, fields = (SHAPES | ONE_BIT_SHAPES)[name]
     return make(arch, **(fields | changes))
 
 
-def element_type(shape):
+def element_type(shape, wanted):
     if len(shape) == 1:
         return GGMLQuantizationType.F32
-    return Q5_0 if shape[-1] % GGML_QUANT_SIZES[Q4_K][0] else Q4_K
+    return Q5_0 if shape[-1] % GGML_QUANT_SIZES[wanted][0] else wanted
 
 
 def row_bytes(kind, columns):
@@ -159,20 +169,22 @@ def row_bytes(kind, columns):
     return columns // per_block * size
 
 
-def values_of(random, shape):
+def values_of(random, shape, wanted):
     """A tensor's bytes; a matrix is ROWS random rows, again and again."""
     if len(shape) == 1:
         return np.ones(shape, np.float32)
-    kind, columns = element_type(shape), shape[-1]
+    kind, columns = element_type(shape, wanted), shape[-1]
     drawn = np.float32(random.standard_normal((ROWS, columns)) / np.sqrt(columns))
-    raw = random_rows(random, Q4_K, drawn) if kind == Q4_K else quantize(drawn, kind)
+    raw = quantize(drawn, kind) if kind == Q5_0 else random_rows(random, kind, drawn)
     n_rows = int(np.prod(shape[:-1]))
     raw = raw.reshape(ROWS, row_bytes(kind, columns))
     return np.concatenate([raw] * (-(-n_rows // ROWS)))[:n_rows]
 
 
-def write(path, arch, keys, tensors, *, header_only=False, without_words=False):
-    """without_words: says that there is no tokenizer, as llama.cpp wants to be told."""
+def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False,
+          without_words=False):  # fmt: skip
+    """wanted: the matrices' element type; without_words: says that there is no tokenizer, as
+    llama.cpp wants to be told."""
     writer = GGUFWriter(path, arch)
     if without_words:
         writer.add_tokenizer_model("no_vocab")
@@ -180,7 +192,7 @@ def write(path, arch, keys, tensors, *, header_only=False, without_words=False):
     for key, value in keys.items():
         add[type(value)](f"{arch}.{key}", value)
     for name, shape in tensors.items():
-        kind = element_type(shape)
+        kind = element_type(shape, wanted)
         bytes_shape = (*shape[:-1], row_bytes(kind, shape[-1]))
         whole = name if name.endswith(".bias") else f"{name}.weight"
         if len(shape) == 1:
@@ -193,14 +205,15 @@ def write(path, arch, keys, tensors, *, header_only=False, without_words=False):
     writer.write_ti_data_to_file()
     random = np.random.default_rng(1)
     for shape in [] if header_only else tensors.values():
-        writer.write_tensor_data(values_of(random, shape))
+        writer.write_tensor_data(values_of(random, shape, wanted))
     writer.close()
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES:
-        raise SystemExit(f"{__doc__}\n{', '.join(SHAPES)}")
-    write(sys.argv[2], *shape_of(sys.argv[1]))
+    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES | ONE_BIT_SHAPES:
+        raise SystemExit(f"{__doc__}\n{', '.join(SHAPES | ONE_BIT_SHAPES)}")
+    shape, is_one_bit = shape_of(sys.argv[1]), sys.argv[1] in ONE_BIT_SHAPES
+    write(sys.argv[2], *shape, wanted=Q1_0 if is_one_bit else Q4_K, without_words=is_one_bit)
 
 
 if __name__ == "__main__":

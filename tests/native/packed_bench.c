@@ -101,10 +101,11 @@ void bench_packed(const kernel_table *table, const char *wanted) {
   bench.x.scales = malloc(n_x / 32 * sizeof(float));
   bench.x.pairs = malloc(n_x / 8 * sizeof(int16_t));
   bench.x.sums = malloc(n_x / 32 * sizeof(int16_t));
+  bench.x.tables = malloc((size_t)PACKED_TABLE_ROWS * PACKED_TABLE_BYTES * COLUMNS);
   bench.y = malloc((size_t)TOKENS_MAX * PACKED_ROWS * sizeof(float));
   bool has_all = bench.strips != NULL && bench.x.values != NULL && bench.x.scales != NULL &&
                  bench.x.sums != NULL && bench.x.wide != NULL && bench.x.pairs != NULL &&
-                 bench.y != NULL && x != NULL;
+                 bench.x.tables != NULL && bench.y != NULL && x != NULL;
   if (has_all) {
     /* As halves these bytes are small ordinary numbers. */
     for (size_t i = 0; i < STREAM_BYTES; i++) bench.strips[i] = 0x2d;
@@ -126,6 +127,7 @@ void bench_packed(const kernel_table *table, const char *wanted) {
   free(bench.x.scales);
   free(bench.x.pairs);
   free(bench.x.sums);
+  free(bench.x.tables);
   free(bench.y);
 }
 

@@ -128,6 +128,7 @@ static input input_make(const kernel_table *table, size_t n_columns, size_t bloc
   out.packed.scales = check_allocate(n_all / block_columns * sizeof(float));
   out.packed.pairs = check_allocate(n_all / 8 * sizeof(int16_t));
   out.packed.sums = check_allocate(n_all / 32 * sizeof(int16_t));
+  out.packed.tables = check_allocate(PACKED_TABLE_ROWS * PACKED_TABLE_BYTES * n_columns);
   for (size_t i = 0; i < n; i++) out.x[i] = given != NULL ? given[i] : check_random_float(3.0f);
   for (size_t t = 0; t < TOKENS_MAX; t++) {
     table->packed_encode(out.x + t * n_columns, t, &out.packed);
@@ -142,6 +143,7 @@ static void input_free(input *made) {
   free(made->packed.scales);
   free(made->packed.pairs);
   free(made->packed.sums);
+  free(made->packed.tables);
 }
 
 /* The scalar product against the exact one, as bounded above. */
@@ -185,7 +187,7 @@ static void test_accuracy(const strip *made, const input *in, const float *y) {
 static void test_products(const kernel_table *table, const strip *made, size_t rows_per_token) {
   size_t block_columns = made->n_columns / made->n_blocks;
   size_t n_all = TOKENS_MAX * rows_per_token;
-  input in = input_make(&scalar, made->n_columns, block_columns, rows_per_token, NULL);
+  input in = input_make(table, made->n_columns, block_columns, rows_per_token, NULL);
   float *expected = check_allocate(n_all * ROWS * sizeof *expected);
   scalar.packed_matmul[made->form](made->packed, &in.packed, n_all, expected, ROWS);
   if (table->name[0] == 's' && table->name[1] == 'c') test_accuracy(made, &in, expected);
@@ -294,16 +296,17 @@ static void test_encoding(const kernel_table *table, size_t block_columns, size_
 }
 
 static void test_table(const kernel_table *table) {
-  static const size_t COLUMNS[] = {256, 768};
+  static const size_t SHORTEST[] = {[32] = 96, [128] = 384, [256] = 256}; /* columns by block */
   for (size_t rows_per_token = 1; rows_per_token <= 2; rows_per_token++) {
     test_encoding(table, 32, rows_per_token);
+    test_encoding(table, 128, rows_per_token);
     test_encoding(table, 256, rows_per_token);
   }
   for (size_t i = 0; i < N_TYPES; i++) {
     check_state.context = tensor_type_describe(TYPES[i]).name;
     for (size_t k = 0; k < 2; k++) {
-      size_t n_columns = tensor_type_describe(TYPES[i]).block_elements == 32 && k == 0
-                             ? 96 : COLUMNS[k];
+      size_t block = tensor_type_describe(TYPES[i]).block_elements;
+      size_t n_columns = k == 0 ? SHORTEST[block] : 768;
       strip made = strip_make(TYPES[i], n_columns);
       test_reading(&made);
       for (size_t rows_per_token = 1; rows_per_token <= 2; rows_per_token++) {
