@@ -125,7 +125,8 @@ void attention_gather(const attention_call *call, const query_block *block,
   }
 }
 
-void attention_clear(size_t n_queries, size_t v, const range_result *result) {
+/* A result of no positions. */
+static void clear(size_t n_queries, size_t v, const range_result *result) {
   memset(result->out, 0, n_queries * v * sizeof *result->out);
   for (size_t q = 0; q < n_queries; q++) {
     result->maxima[q] = -INFINITY;
@@ -133,11 +134,21 @@ void attention_clear(size_t n_queries, size_t v, const range_result *result) {
   }
 }
 
+void attention_begin(const attention_call *call, const query_block *block,
+                     const range_result *total) {
+  size_t n_queries = block->n_rows * block->n_heads;
+  clear(n_queries, call->kind->value_width, total);
+  for (size_t q = 0; q < n_queries && call->sinks != NULL; q++) {
+    total->maxima[q] = call->sinks[block->first_head + q % block->n_heads];
+    total->sums[q] = 1.0f; /* of exp(sink - maximum) */
+  }
+}
+
 void attention_attend_range(const attention_call *call, const query_block *block, size_t index,
                          const range_result *range, tile_scratch *scratch) {
   size_t end = (index + 1) * ATTENTION_RANGE;
   if (end > block->n_positions) end = block->n_positions;
-  attention_clear(block->n_rows * block->n_heads, call->kind->value_width, range);
+  clear(block->n_rows * block->n_heads, call->kind->value_width, range);
   size_t first = index * ATTENTION_RANGE;
   if (first < block->first_seen) {
     first = block->first_seen / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
@@ -185,7 +196,7 @@ void attention_attend_block(const attention_call *call, const query_block *block
   size_t v = call->kind->value_width;
   size_t n_queries = block->n_rows * block->n_heads;
   attention_gather(call, block, scratch);
-  attention_clear(n_queries, v, &scratch->total);
+  attention_begin(call, block, &scratch->total);
   for (size_t i = block->first_seen / ATTENTION_RANGE; i < n_ranges(block->n_positions); i++) {
     attention_attend_range(call, block, i, &scratch->range, scratch);
     attention_merge(n_queries, v, &scratch->range, &scratch->total);

@@ -42,6 +42,8 @@ typedef struct attention_call {
   size_t layer;              /* whose cache is read */
   float score_scale;         /* σ α */
   const float *key_bias;     /* κ [context_window] or NULL */
+  const float *sinks;        /* [H] or NULL: a logit of each head that takes part in the softmax and
+                                has no value (DeepSeek-V4) */
   const float *key_gain;     /* [k] or NULL: factors of keys that are made at read */
   const float *key_norm;     /* [k] or NULL: RMSNorm of keys that are made at read */
   const float *queries;      /* [n_rows][H][k] */

@@ -94,8 +94,9 @@ static inline size_t n_ranges(size_t n_positions) {
 void attention_gather(const attention_call *call, const query_block *block,
                       tile_scratch *scratch);
 
-/* A result of no positions. */
-void attention_clear(size_t n_queries, size_t v, const range_result *result);
+/* The result that ranges are merged into: of no positions, but for the heads' sinks. */
+void attention_begin(const attention_call *call, const query_block *block,
+                     const range_result *total);
 
 /* Attends the part of a range that the block sees, from a cleared result. */
 void attention_attend_range(const attention_call *call, const query_block *block, size_t index,

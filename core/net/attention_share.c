@@ -114,7 +114,7 @@ static void attend_by_range(onekv_pool *pool, attention_job *job, size_t first_a
       range_result range = result_at(job, job->n_blocks + task);
       size_t n_queries = block.n_rows * block.n_heads;
       size_t i = first + task / job->n_blocks;
-      if (i == first_all) attention_clear(n_queries, v, &total);
+      if (i == first_all) attention_begin(call, &block, &total);
       if (has_range(&block, i)) attention_merge(n_queries, v, &range, &total);
     }
   }

@@ -170,9 +170,19 @@ static void run(fixture *f, onekv_pool *pool, const sequence_slice *slices, size
   float *scratch = check_allocate(n_floats * sizeof *scratch);
   memset(scratch, 0xff, n_floats * sizeof *scratch); /* NaN: nothing is read before it is set */
   size_t row = f->kind->n_heads * f->kind->key_width;
-  attention_call call = {&f->config, &f->kernels, f->kind, rotates_at_read(f) ? &f->rope : NULL,
-                         slices, n_slices, LAYER, 0.2f, f->bias, NULL, f->norm,
-                         f->queries + first * row, out, scratch};
+  attention_call call = {.config = &f->config,
+                         .kernels = &f->kernels,
+                         .kind = f->kind,
+                         .rope = rotates_at_read(f) ? &f->rope : NULL,
+                         .slices = slices,
+                         .n_slices = n_slices,
+                         .layer = LAYER,
+                         .score_scale = 0.2f,
+                         .key_bias = f->bias,
+                         .key_norm = f->norm,
+                         .queries = f->queries + first * row,
+                         .out = out,
+                         .scratch = scratch};
   attention(pool, &call);
   free(scratch);
 }
