@@ -88,6 +88,58 @@ def grouped(arch, *, layers, width, mlp, heads, kv_heads, head, vocabulary, cont
     return arch, all_keys, tensors
 
 
+def convolving(arch, *, layers, attends, taps, **fields):
+    """A grouped model whose other layers are short convolutions of so many taps."""
+    arch, keys, tensors = grouped(arch, layers=layers, **fields)
+    kv_heads, width = keys["attention.head_count_kv"], keys["embedding_length"]
+    keys |= {"shortconv.l_cache": taps,
+             "attention.head_count_kv": [kv_heads if n in attends else 0 for n in range(layers)]}
+    own = {"shortconv.in_proj": (3 * width, width), "shortconv.conv": (width, taps),
+           "shortconv.out_proj": (width, width)}  # fmt: skip
+    tensors["token_embd_norm"] = tensors.pop("output_norm")
+    for n in set(range(layers)) - set(attends):
+        for name in [name for name in tensors if name.startswith(f"blk.{n}.attn_")]:
+            if not name.endswith(".attn_norm"):
+                del tensors[name]
+        tensors |= {f"blk.{n}.{name}": shape for name, shape in own.items()}
+    return arch, keys, tensors
+
+
+def shared(arch, *, layers, own, period, width, mlp, wide_mlp, heads, kv_heads, head, wide_head,
+           window, per_layer, vocabulary, context):  # fmt: skip
+    """Gemma 4: every layer but each `period`-th has a window, those from `own` on read another's
+    cache and have wide_mlp, and each has an input of its own."""
+    windowed = [(n + 1) % period != 0 for n in range(layers)]
+    keys = {
+        "block_count": layers, "context_length": context, "embedding_length": width,
+        "feed_forward_length": [mlp if n < own else wide_mlp for n in range(layers)],
+        "attention.head_count": heads, "attention.head_count_kv": kv_heads,
+        "attention.layer_norm_rms_epsilon": 1e-6, "attention.key_length": wide_head,
+        "attention.value_length": wide_head, "attention.key_length_swa": head,
+        "attention.value_length_swa": head, "attention.sliding_window": window,
+        "attention.sliding_window_pattern": windowed, "attention.shared_kv_layers": layers - own,
+        "rope.dimension_count": wide_head, "rope.dimension_count_swa": head,
+        "rope.freq_base": 1e6, "rope.freq_base_swa": 1e4, "final_logit_softcapping": 30.0,
+        "embedding_length_per_layer_input": per_layer, "vocab_size": vocabulary,
+    }  # fmt: skip
+    tensors = {"token_embd": (vocabulary, width), "output_norm": (width,),
+               "rope_freqs": (wide_head // 2,), "per_layer_proj_norm": (per_layer,),
+               "per_layer_token_embd": (vocabulary, layers * per_layer),
+               "per_layer_model_proj": (layers * per_layer, width)}  # fmt: skip
+    for n in range(layers):
+        h, ff = (head if windowed[n] else wide_head), keys["feed_forward_length"][n]
+        layer = {name: (width,) for name in (*SANDWICH, "post_norm")}
+        layer |= {"attn_q": (heads * h, width), "attn_q_norm": (h,), "layer_output_scale": (1,),
+                  "attn_output": (width, heads * h), "inp_gate": (per_layer, width),
+                  "proj": (width, per_layer), "ffn_gate": (ff, width), "ffn_up": (ff, width),
+                  "ffn_down": (width, ff)}  # fmt: skip
+        if n < own:
+            cached = (kv_heads * h, width)
+            layer |= {"attn_k": cached, "attn_v": cached, "attn_k_norm": (h,)}
+        tensors |= {f"blk.{n}.{name}": shape for name, shape in layer.items()}
+    return arch, keys, tensors
+
+
 SANDWICH = ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm")
 BEHIND = ("post_attention_norm", "post_ffw_norm")
 GRANITE = {"embedding_scale": 12.0, "residual_scale": 0.22, "attention.scale": 0.015625,
@@ -139,6 +191,12 @@ SHAPES = {
     "hunyuan-0.5b": (grouped, "hunyuan-dense", dict(
         layers=24, width=1024, mlp=3584, heads=16, kv_heads=8, head=128, vocabulary=120818,
         context=262144, base=1e4, head_norms=(128, 128))),
+    "lfm2-1.2b": (convolving, "lfm2", dict(
+        layers=16, attends=(2, 5, 8, 10, 12, 14), taps=3, width=2048, mlp=8192, heads=32,
+        kv_heads=8, head=64, vocabulary=65536, context=128000, base=1e6, head_norms=(64, 64))),
+    "gemma-4-e2b": (shared, "gemma4", dict(
+        layers=35, own=15, period=5, width=1536, mlp=6144, wide_mlp=12288, heads=8, kv_heads=1,
+        head=256, wide_head=512, window=512, per_layer=256, vocabulary=262144, context=131072)),
 }  # fmt: skip
 
 
@@ -159,7 +217,7 @@ def shape_of(name, **changes):
 
 
 def element_type(shape, wanted):
-    if len(shape) == 1:
+    if len(shape) == 1 or shape[-1] % 32:
         return GGMLQuantizationType.F32
     return Q5_0 if shape[-1] % GGML_QUANT_SIZES[wanted][0] else wanted
 
@@ -174,6 +232,8 @@ def values_of(random, shape, wanted):
     if len(shape) == 1:
         return np.ones(shape, np.float32)
     kind, columns = element_type(shape, wanted), shape[-1]
+    if kind == GGMLQuantizationType.F32:
+        return np.float32(random.standard_normal(shape) / np.sqrt(columns))
     drawn = np.float32(random.standard_normal((ROWS, columns)) / np.sqrt(columns))
     raw = quantize(drawn, kind) if kind == Q5_0 else random_rows(random, kind, drawn)
     n_rows = int(np.prod(shape[:-1]))
@@ -188,16 +248,16 @@ def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False,
     writer = GGUFWriter(path, arch)
     if without_words:
         writer.add_tokenizer_model("no_vocab")
-    add = {int: writer.add_uint32, float: writer.add_float32}
+    add = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
     for key, value in keys.items():
         add[type(value)](f"{arch}.{key}", value)
     for name, shape in tensors.items():
         kind = element_type(shape, wanted)
-        bytes_shape = (*shape[:-1], row_bytes(kind, shape[-1]))
         whole = name if name.endswith(".bias") else f"{name}.weight"
-        if len(shape) == 1:
-            writer.add_tensor_info(whole, shape, np.float32, 4 * shape[0])
+        if kind == GGMLQuantizationType.F32:
+            writer.add_tensor_info(whole, shape, np.float32, 4 * int(np.prod(shape)))
         else:
+            bytes_shape = (*shape[:-1], row_bytes(kind, shape[-1]))
             writer.add_tensor_info(whole, bytes_shape, np.uint8,
                                    int(np.prod(bytes_shape)), kind)  # fmt: skip
     writer.write_header_to_file()

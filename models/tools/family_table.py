@@ -5,13 +5,14 @@ it allocates for a file with as many layers, heads and windows and a narrow MLP,
 4096 tokens; from 2048 on its bytes grow evenly. Oracles: what tests/real/families.json has of the
 family's tiny files. Build first; README.md's table is then written by node tests/bench/readme.mjs.
 
-    python -m models.tools.family_table
+    python -m models.tools.family_table [NAME…]    all, or these anew
 """
 
 import ctypes
 import json
 import re
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -65,7 +66,9 @@ def llama_allocates(path, n_tokens):
     llama = llama_cpp.Llama(str(path), n_ctx=n_tokens, n_threads=1, swa_full=False, verbose=True)
     llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
     del llama
-    found = re.findall(r"llama_kv_cache: size = +([\d.]+) MiB", "".join(lines))
+    # A convolution's rows are a state of its own there.
+    found = re.findall(r"llama_(?:kv_cache|memory_recurrent): size = +([\d.]+) MiB",
+                       "".join(lines))  # fmt: skip
     return round(sum(map(float, found)) * MIB)
 
 
@@ -73,6 +76,8 @@ def bytes_in_llama(name, folder):
     """Of a further token, and of contexts."""
     path = folder / "narrow.gguf"
     changes = {"mlp": 256, "vocabulary": 512, "context": max(CONTEXTS)}
+    if "wide_mlp" in family_shapes.SHAPES[name][2]:
+        changes["wide_mlp"] = 256
     family_shapes.write(path, *family_shapes.shape_of(name, **changes), without_words=True)
     at_2048, at_4096 = (llama_allocates(path, n) for n in (2048, 4096))
     per_token = (at_4096 - at_2048) / 2048
@@ -83,9 +88,10 @@ def main():
     oracles = {}
     for one in json.loads((ROOT / "tests/real/families.json").read_text())["prompts"]:
         oracles.setdefault(one["name"].split("-")[0], []).append(one["distance"])
-    rows = {}
+    names = sys.argv[1:] or list(family_shapes.SHAPES)
+    rows = json.loads(RESULTS.read_text())["models"] if sys.argv[1:] else {}
     with tempfile.TemporaryDirectory() as folder:
-        for name in family_shapes.SHAPES:
+        for name in names:
             row = bytes_here(name, Path(folder))
             row["llama_cpp"], at = bytes_in_llama(name, Path(folder))
             for n, found in at.items():
