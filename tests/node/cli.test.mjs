@@ -99,7 +99,7 @@ const ids = [...readGolden('llama-keqv-mqa').tokens];
 
 test('help: of the program and of every command, on stdout', async () => {
   const { stdout } = await succeeds(['--help']);
-  for (const name of ['generate', 'serve', 'inspect', 'eval']) {
+  for (const name of ['generate', 'chat', 'serve', 'inspect', 'eval']) {
     assert.match(stdout, new RegExp(`^  ${name} `, 'm'));
     const own = (await succeeds([name, '--help'])).stdout;
     assert.match(own, new RegExp(`^usage: onekv ${name} FILE`));
@@ -109,7 +109,7 @@ test('help: of the program and of every command, on stdout', async () => {
 
 test('command lines that do not fit: status 2, reason on stderr, nothing on stdout', async () => {
   await fails([], 2, /^usage: onekv COMMAND/);
-  await fails(['dance'], 2, /no such command: dance; there are generate, serve, inspect, eval/);
+  await fails(['dance'], 2, /no such command: dance; there are generate, chat, serve, inspect/);
   await fails(['genrate'], 2, /no such command: genrate; did you mean generate\?/);
   await fails(['generate', 'no-such-model', '-p', 'x'], 2, /no-such-model: no such file; known/);
   // The rest in this process: each is refused before anything is opened.

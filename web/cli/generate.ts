@@ -1,30 +1,17 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
 import { checkTextRoom, encodeChat, generate } from '../src/engine-entry-node.js';
-import type { ChatMessage, GenerateResult, Model, SamplingOptions, Session }
+import type { ChatMessage, GenerateResult, Model, Session }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
+import { readSampling, samplingOptions } from './sampling.js';
 import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, count, digits } from './units.js';
-
-function readSampling(values: Values): SamplingOptions {
-  const seed = values.integer('seed', 0, Number.MAX_SAFE_INTEGER);
-  return {
-    temperature: values.number('temperature', 0, 100) ?? 0.7,
-    topK: values.integer('top-k', 0, 2 ** 31 - 1) ?? 0,
-    topP: values.number('top-p', 0, 1) ?? 0.95,
-    minP: values.number('min-p', 0, 1) ?? 0,
-    repetitionPenalty: values.number('repetition-penalty', 0, 100) ?? 0,
-    samplerOrder: values.choice('sampler-order', ['temperature-first', 'temperature-last']) ??
-      'temperature-first',
-    seed,
-  };
-}
 
 /** What the command line gives to continue: ids, or a text. Read before a model is loaded, so that
  * a complaint comes at once. */
@@ -207,19 +194,7 @@ export const generateText: Command = {
     { name: 'no-chat', aliases: ['raw'], help: 'continues the prompt as it stands' },
     { name: 'system', value: 'TEXT', help: "the chat's system prompt" },
     { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without tokenizer' },
-    { name: 'temperature', aliases: ['temp'], value: 'T',
-      help: '0: always the likeliest token (default 0.7)' },
-    { name: 'top-k', value: 'K', help: 'only the K likeliest tokens (default 0: all)' },
-    { name: 'top-p', value: 'P', help: 'only the likeliest tokens that together have this ' +
-      'probability (default 0.95)' },
-    { name: 'min-p', value: 'P', help: "only tokens of this share of the likeliest one's " +
-      'probability (default 0)' },
-    { name: 'repetition-penalty', aliases: ['repeat-penalty'], value: 'R', help: 'above 1: ' +
-      'tokens of the last 64 come less often (default 0: none)' },
-    { name: 'sampler-order', value: 'ORDER', help: 'temperature-first (default) or ' +
-      'temperature-last: before or after the likeliest tokens are cut out' },
-    { name: 'seed', short: 's', value: 'N', help: 'the same seed gives the same text (default: ' +
-      'random)' },
+    ...samplingOptions,
     { name: 'max-tokens', short: 'n', aliases: ['n-predict', 'predict'], value: 'N',
       help: 'most tokens to write (default 512)' },
     { name: 'stop', value: 'TEXT', multiple: true, help: 'ends the text; may come several times' },

@@ -6,6 +6,7 @@
 import { OneKVError } from '../src/engine-entry-node.js';
 import { UsageError, helpOf, parse } from './arguments.js';
 import type { Command } from './arguments.js';
+import { chat } from './chat.js';
 import { bench } from './bench.js';
 import { evaluate } from './eval.js';
 import { generateText } from './generate.js';
@@ -17,8 +18,8 @@ import { list, pull, remove } from './pull.js';
 import { serve } from './serve.js';
 import { interrupted } from './signals.js';
 
-const commands: readonly Command[] = [generateText, serve, inspect, evaluate, bench, pull, list,
-  remove];
+const commands: readonly Command[] = [generateText, chat, serve, inspect, evaluate, bench, pull,
+  list, remove];
 
 function help(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2;

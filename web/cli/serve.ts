@@ -8,36 +8,15 @@ import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
 import { createHandler } from '../src/facades/handler.js';
-import { OneKV } from '../src/onekv-node.js';
-import type { Model } from '../src/onekv-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
-import { accessTo } from './downloads.js';
 import { doorOf, isLoopback } from './http.js';
 import type { Door, Served } from './http.js';
+import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
-import { Progress } from './progress.js';
-import { arithmetics, cacheTypes, engineOptions, modelOptions, note, readEngineOptions, write }
-  from './shared.js';
+import { engineOptions, modelOptions, note, write } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, digits, parseBytes } from './units.js';
-
-async function load(values: Values, path: string): Promise<Model> {
-  const progress = new Progress('loading');
-  const { store, hub, token } = accessTo(path, note);
-  try {
-    return await OneKV.load(path, {
-      store, hub, token, ...readEngineOptions(values), signal: interrupted,
-      monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded, total }) =>
-        progress.show(loaded, total)),
-      cacheType: values.choice('cache-type', cacheTypes),
-      arithmetic: values.choice('arithmetic', arithmetics),
-      contextWindow: values.integer('context', 1, 2 ** 31 - 1),
-    });
-  } finally {
-    progress.clear();
-  }
-}
 
 /** What requests call the model: a file's name without .gguf, a hub's name without hf:. */
 const nameOf = (file: string): string => (/^hf:/i.test(file) ? file.slice(3)
@@ -100,7 +79,7 @@ async function run(values: Values): Promise<number> {
   const path = findModel(values.file());
   const name = values.text('name') ?? nameOf(values.file());
   const isQuiet = values.flag('quiet');
-  const model = await load(values, path);
+  const model = await loadInWorker(values, path);
   const handle = createHandler({ [name]: model },
     { maxBytes: limits.maxBytes, sessions: limits.sessions });
   const log = ({ method, path: at, status, ms }: Served) => {

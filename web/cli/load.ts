@@ -1,0 +1,26 @@
+// A model in a worker, for the commands that do other things while it computes.
+import { OneKV } from '../src/onekv-node.js';
+import type { Model } from '../src/onekv-node.js';
+import type { Values } from './arguments.js';
+import { accessTo } from './downloads.js';
+import { Progress } from './progress.js';
+import { arithmetics, cacheTypes, note, readEngineOptions } from './shared.js';
+import { interrupted } from './signals.js';
+
+/** With the command's options; `path` is findModel's. */
+export async function loadInWorker(values: Values, path: string): Promise<Model> {
+  const progress = new Progress('loading');
+  const { store, hub, token } = accessTo(path, note);
+  try {
+    return await OneKV.load(path, {
+      store, hub, token, ...readEngineOptions(values), signal: interrupted,
+      monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded, total }) =>
+        progress.show(loaded, total)),
+      cacheType: values.choice('cache-type', cacheTypes),
+      arithmetic: values.choice('arithmetic', arithmetics),
+      contextWindow: values.integer('context', 1, 2 ** 31 - 1),
+    });
+  } finally {
+    progress.clear();
+  }
+}
