@@ -179,6 +179,12 @@ bool onekv_session_slides(const onekv_session *session);      /* when the window
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
                                   int32_t *tokens);
 
+/* Where the next slide is to cut, such as between two turns of a chat: it forgets the tokens from
+ * n_keep up to this position, if what stays leaves room, and the older half otherwise. It holds for
+ * one slide, since positions are others afterwards, and until a truncate; 0: nowhere. Clones and
+ * snapshots do not have it. */
+void onekv_session_cut_at(onekv_session *session, size_t position);
+
 /* Takes the cache pages of n more tokens now: appending them cannot run out of memory then, and
  * the bytes of a long session are seen before it is computed. truncate gives them back.
  * Errors: CONTEXT_FULL, OUT_OF_MEMORY; the session stays as it was. */

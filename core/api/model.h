@@ -32,6 +32,7 @@ struct onekv_session {
   size_t context_window;
   bool slides;
   size_t n_keep;
+  size_t cut_at; /* where the next slide is to cut; 0: nowhere */
   sampler_state sampler;
   bool is_in_step; /* marks the sessions of the step that is being checked */
 };

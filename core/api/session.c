@@ -39,6 +39,7 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
   session->context_window = context_window;
   session->slides = options->slides;
   session->n_keep = options->n_keep;
+  session->cut_at = 0;
   session->sampler = sampler;
   model->n_sessions++;
   *out = session;
@@ -92,6 +93,8 @@ onekv_status onekv_session_tokens(const onekv_session *session, size_t first, si
   return ONEKV_OK;
 }
 
+void onekv_session_cut_at(onekv_session *session, size_t position) { session->cut_at = position; }
+
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error) {
   if (n == 0) return ONEKV_OK;
   size_t n_left = session->context_window - session->cache.n_positions;
@@ -112,6 +115,7 @@ onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
   onekv_status status = session_cut(session, n < n_cached ? n : n_cached);
   if (status != ONEKV_OK) return status;
   if (n < n_tokens) session->n_pending = 0;
+  session->cut_at = 0;
   return ONEKV_OK;
 }
 

@@ -68,15 +68,19 @@ static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail
   return status;
 }
 
-/* Forgets the older half of what follows the kept tokens, so that n_more tokens fit, which
- * step_check has seen to. This is exact for every position scheme, and its cost, half a window
- * every half window, is that of prefill. */
+/* Forgets what follows the kept tokens up to where the session is to be cut, or else the older half
+ * of it, so that n_more tokens fit, which step_check has seen to. This is exact for every position
+ * scheme, and its cost, half a window every half window, is that of prefill. */
 static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *error) {
   size_t n_keep = n_kept(session);
-  size_t n_tail = (session->cache.n_positions - n_keep) / 2;
+  size_t n_cached = session->cache.n_positions;
+  size_t n_tail = (n_cached - n_keep) / 2;
   size_t n_room = session->context_window - n_keep - n_more;
   if (n_tail > n_room) n_tail = n_room;
+  bool is_between = session->cut_at > n_keep && session->cut_at <= n_cached;
+  if (is_between && n_cached - session->cut_at <= n_room) n_tail = n_cached - session->cut_at;
   onekv_status status = rebuild(session, n_keep, n_tail);
+  if (status == ONEKV_OK) session->cut_at = 0;
   if (status == ONEKV_OK) return ONEKV_OK;
   return error_set(error, status, "no memory to slide the window");
 }

@@ -122,31 +122,44 @@ static void check_truncation(onekv_model *model) {
 
 /* --- the sliding window ----------------------------------------------------------------------- */
 
-/* What the header promises, on the plain list: the kept tokens, the younger half of the rest (or
- * less, if there is no room), then what waits and the new tokens. n_run of them run. */
-static void slide_list(token_list *list, size_t n_window, size_t n_keep, size_t n_pending,
-                       size_t n_run) {
+/* What the header promises, on the plain list: the kept tokens, what follows the cut, or the
+ * younger half of the rest (or less, if there is no room), then what waits and the new tokens.
+ * n_run of them run. Whether it slid. */
+static bool slide_list_at(token_list *list, size_t n_window, size_t n_keep, size_t n_pending,
+                          size_t n_run, size_t cut_at) {
   size_t n_cached = list->n - n_pending;
-  if (n_run <= n_window - n_cached) return;
+  if (n_run <= n_window - n_cached) return false;
   size_t n_kept = n_keep < n_cached ? n_keep : n_cached;
+  size_t n_room = n_window - n_kept - n_run;
   size_t n_tail = (n_cached - n_kept) / 2;
-  if (n_tail > n_window - n_kept - n_run) n_tail = n_window - n_kept - n_run;
+  if (n_tail > n_room) n_tail = n_room;
+  bool is_between = cut_at > n_kept && cut_at <= n_cached;
+  if (is_between && n_cached - cut_at <= n_room) n_tail = n_cached - cut_at;
   memmove(list->tokens + n_kept, list->tokens + n_cached - n_tail,
           (n_tail + n_pending) * sizeof(int32_t));
   list->n = n_kept + n_tail + n_pending;
+  return true;
+}
+
+static void slide_list(token_list *list, size_t n_window, size_t n_keep, size_t n_pending,
+                       size_t n_run) {
+  slide_list_at(list, n_window, n_keep, n_pending, n_run, 0);
 }
 
 static void check_slides(onekv_model *model, size_t n_window, size_t n_keep) {
   onekv_session_options options = {.context_window = n_window, .slides = true, .n_keep = n_keep};
   onekv_session *session = open_session(model, &options);
   token_list list = {.n = 0};
+  size_t cut_at = 0;
   for (size_t i = 0; i < 24; i++) {
     size_t n_room = n_window - (n_keep < list.n ? n_keep : list.n);
     /* Single tokens mostly, at times as many as go in at all. */
     size_t n = i % 3 == 2 ? 1 + check_random_below(n_room) : 1;
     if (i % 7 == 6) n = n_room;
     token_list more = random_tokens(n);
-    slide_list(&list, n_window, n_keep, 0, n);
+    if (i % 4 == 1) cut_at = check_random_below(n_window + 2);
+    if (i % 4 == 1) onekv_session_cut_at(session, cut_at);
+    if (slide_list_at(&list, n_window, n_keep, 0, n, cut_at)) cut_at = 0;
     feed_and_check(model, session, &list, more.tokens, n);
   }
   onekv_session_close(session);

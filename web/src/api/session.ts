@@ -19,7 +19,8 @@ export interface SessionOptions extends SamplingOptions, SignalOptions {
   /** Instead of contextWindow: as many tokens as pages of that many bytes hold. */
   contextBytes?: number | undefined;
   /** What a full window does: 'error' (CONTEXT_FULL, default) or 'slide': it forgets the older
-   * half of what follows the initial prompts, at the cost of computing the rest anew. */
+   * half of what follows the initial prompts, at the cost of computing the rest anew. A chat
+   * forgets whole turns, unless one alone is too long. */
   overflow?: 'error' | 'slide' | undefined;
   /** Tokens of the initial prompts that have been processed. */
   onPrefill?: ((done: number, total: number) => void) | undefined;

@@ -56,6 +56,7 @@ export interface Exports {
   _onekv_session_context_window(session: number): I32;
   _onekv_session_seed(session: number): bigint;
   _onekv_session_slides(session: number): I32;
+  _onekv_session_cut_at(session: number, position: number): void;
   _onekv_session_tokens(session: number, first: number, count: number, tokens: number): I32;
   _onekv_session_truncate(session: number, count: number): I32;
   _onekv_session_save_bytes(session: number): I32;

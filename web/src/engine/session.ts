@@ -97,6 +97,13 @@ export class Session {
     return this.#bindings.exports._onekv_session_slides(this.handle) !== 0;
   }
 
+  /** Where the next slide is to cut: it forgets what is between the kept tokens and this position,
+   * if that makes room, and the older half otherwise; 0: nowhere. */
+  cutAt(position: number): void {
+    checkInteger('position', position, 0, 2 ** 31 - 1);
+    this.#bindings.exports._onekv_session_cut_at(this.handle, position);
+  }
+
   /** The tokens from position `first` on, all by default. */
   tokens(first = 0, count = this.length - first): Int32Array {
     const { length } = this;

@@ -9,6 +9,7 @@ import { planInput } from './plan.js';
 import type { Asking, Past, Plan, Start } from './plan.js';
 import type { WireInput } from '../wire/protocol.js';
 import type { Settings } from './saved-session.js';
+import { cutBetween, shifted } from './turns.js';
 import type { Session } from '../engine/session.js';
 
 /** An answer on its way. */
@@ -55,8 +56,8 @@ export class Conversation {
 
   /** With the answer that is on its way, as far as it is. */
   get past(): Past {
-    const { chat, messages, text, ends } = this.#past;
-    const past = { chat, messages: [...messages], text, ends: [...ends] };
+    const { messages, ends, turns, ...rest } = this.#past;
+    const past = { ...rest, messages: [...messages], ends: [...ends], turns: [...turns] };
     if (this.#answer !== undefined) this.#addTo(past, this.#answer);
     return past;
   }
@@ -79,15 +80,48 @@ export class Conversation {
     return this.#slides;
   }
 
-  /** That many tokens were appended: if there are fewer now, the window slid, and positions of
-   * messages are not known any more. */
+  /** That many tokens were appended: if there are fewer now, the window slid. */
   hasGrown(added: number): void {
     const { length } = this.session;
-    if (length !== this.#length + added) {
-      this.#slides += 1;
-      this.#past.ends = [];
-    }
+    const forgotten = this.#length + added - length;
     this.#length = length;
+    if (forgotten === 0) return;
+    this.#forget(forgotten);
+    this.#cutBetween();
+  }
+
+  #forget(count: number): void {
+    const { keep } = this.settings;
+    this.#slides += 1;
+    this.#past.forgotten += count;
+    this.#past.ends = shifted(this.#past.ends, keep, count);
+    this.#past.turns = shifted(this.#past.turns, keep, count).filter((at) => at > keep);
+  }
+
+  get #cut(): number {
+    return cutBetween(this.#past.turns, this.settings.keep, this.session.contextWindow);
+  }
+
+  /** A window that slides forgets whole turns. */
+  #cutBetween(): void {
+    if (this.chat && this.session.slides) this.session.cutAt(this.#cut);
+  }
+
+  /** Before a plan runs: the session is cut to what it keeps. Gives the plan that is to run: where
+   * only all turns before this one can make room, they go now. */
+  begin(plan: Plan): Plan {
+    const { keep, ids, turn } = plan;
+    const end = keep + ids.length;
+    this.#past.ends = this.#past.ends.map((at) => (at <= keep ? at : turn ?? end));
+    this.#past.turns = this.#past.turns.filter((at) => at <= keep);
+    if (turn !== undefined && turn > this.settings.keep) this.#past.turns.push(turn);
+    const forgetsAll = turn !== undefined && turn >= keep && end > this.session.contextWindow &&
+      this.#cut === turn;
+    const kept = forgetsAll ? Math.min(keep, this.settings.keep) : keep;
+    this.cut(kept);
+    if (forgetsAll) this.#forget(turn - kept);
+    this.#cutBetween();
+    return forgetsAll ? { ...plan, keep: kept, ids: ids.subarray(turn - keep) } : plan;
   }
 
   /** The tokens of an input; `answers`: an answer will follow. Errors: INVALID_ARGUMENT,
@@ -108,7 +142,7 @@ export class Conversation {
   #start(): Start {
     const { session, model, settings } = this;
     return { model, settings, past: this.#past, length: session.length,
-      tokens: () => session.tokens(), hasSlid: this.#slides > 0 };
+      tokens: () => session.tokens() };
   }
 
   /** Cuts the session to what a plan keeps. */
@@ -122,30 +156,32 @@ export class Conversation {
    * be called with `true` for that and with `false` to forget about it.
    */
   keepForUndo(plan: Plan): (undo: boolean) => void {
-    const { session } = this;
+    const { session, past } = this;
     const { length } = session;
     const end = plan.keep + plan.ids.length;
     if (plan.keep === length && end <= session.contextWindow) {
       return (undo) => {
-        if (undo) this.cut(length);
+        if (!undo) return;
+        this.cut(length);
+        this.#past = past;
       };
     }
     // It will be cut, or may slide: a clone keeps what goes.
     const kept = session.clone();
     return (undo) => {
       (undo ? this.#session : kept).destroy();
-      if (undo) this.#session = kept;
-      this.#length = this.#session.length;
+      if (!undo) return;
+      this.#session = kept;
+      this.#past = past;
+      this.#length = kept.length;
     };
   }
 
-  /** The plan was carried out. Where it cut messages, they end somewhere before its end. */
+  /** The plan was carried out. */
   commit(plan: Plan): void {
     const { length } = this.session;
     const added = plan.messages.length - this.#past.messages.length;
-    const ends = this.#past.ends.map((end) => (end <= plan.keep ? end : length));
-    const known = ends.length === this.#past.messages.length;
-    this.#past.ends = known ? [...ends, ...Array.from({ length: added }, () => length)] : [];
+    this.#past.ends = [...this.#past.ends, ...Array.from({ length: added }, () => length)];
     this.#past.messages = plan.messages;
     this.#past.text = plan.text;
   }
@@ -194,23 +230,21 @@ export class Conversation {
   #addTo(past: Past, { text, reasoning, calls, tokens }: Answer): void {
     if (!past.chat) return;
     past.text += this.#written(tokens, true);
-    const known = past.ends.length === past.messages.length;
     past.messages.push({ role: 'assistant', content: text,
       ...(reasoning === '' ? {} : { reasoning }),
       ...(calls.length === 0 ? {} : { toolCalls: [...calls] }) });
-    if (known) past.ends.push(this.session.length);
+    past.ends.push(this.session.length);
   }
 
   /** Keeps the first `count` tokens, and the messages that are whole in them. */
   truncate(count: number): void {
     this.cut(count);
     if (!this.chat) return;
-    const { messages, ends } = this.#past;
-    if (ends.length === messages.length) {
-      const kept = ends.filter((end) => end <= count).length;
-      this.#past.messages = messages.slice(0, kept);
-      this.#past.ends = ends.slice(0, kept);
-    }
+    const { messages, ends, turns } = this.#past;
+    const kept = ends.filter((end) => end <= count).length;
+    this.#past.messages = messages.slice(0, kept);
+    this.#past.ends = ends.slice(0, kept);
+    this.#past.turns = turns.filter((at) => at < count);
     this.#past.text = this.#written(this.session.tokens(), false);
   }
 

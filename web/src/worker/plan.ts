@@ -21,6 +21,8 @@ export interface Plan {
   text: string;
   /** Beginning of the answer that will follow; text ends with it. */
   prefix?: string | undefined;
+  /** In a chat that slides: the position where a turn begins with it. */
+  turn?: number | undefined;
 }
 
 /** How an answer is asked for. */
@@ -35,13 +37,17 @@ export interface Past {
   messages: ChatMessage[];
   /** What the session's tokens stand for, special tokens included; used in a chat only. */
   text: string;
-  /** Tokens after each message; empty once the window has slid. */
+  /** Tokens after each message; of those that a window forgot, as many as it keeps of the first. */
   ends: number[];
+  /** In a chat that slides: where turns begin that it may forget. */
+  turns: number[];
+  /** Tokens that the window has forgotten. */
+  forgotten: number;
 }
 
 /** Nothing said yet. */
 export function emptyPast(chat: boolean): Past {
-  return { chat, messages: [], text: '', ends: [] };
+  return { chat, messages: [], text: '', ends: [], turns: [], forgotten: 0 };
 }
 
 /** Where a plan starts from. */
@@ -52,13 +58,11 @@ export interface Start {
   /** Tokens that the session holds, and which. */
   length: number;
   tokens(): Int32Array;
-  /** The window has slid: what it forgot cannot be cut back to. */
-  hasSlid: boolean;
 }
 
 /** The start of a session that is not open yet. */
 export function emptyStart(model: Model, settings: Settings, past: Past): Start {
-  return { model, settings, past, length: 0, tokens: () => new Int32Array(0), hasSlid: false };
+  return { model, settings, past, length: 0, tokens: () => new Int32Array(0) };
 }
 
 /** The tokens of an input; `answers`: an answer will follow; `check` sees a text before it is
@@ -111,15 +115,28 @@ function planChat(start: Start, input: WireInput, answers: boolean, { opener = '
   check(text);
   const append = (more: string): Plan => {
     const ids = encodeChat(tokenizer, more, true);
-    return { keep: length, ids: Int32Array.from(ids), messages, text, prefix };
+    return { keep: length, ids: Int32Array.from(ids), messages, text, prefix,
+      turn: turnOf(start, text, whole, length + ids.length) };
   };
   if (length > 0 && text.startsWith(past.text)) return append(text.slice(past.text.length));
-  if (start.hasSlid) {
+  if (past.forgotten > 0) {
     // What slid out cannot be cut back to: only what the new messages add can follow.
     const old = render(start, before, false);
     return append(text.startsWith(old) ? text.slice(old.length) : text);
   }
   const ids = Int32Array.from(encodeChat(tokenizer, text));
   const keep = commonStart(start.tokens(), ids);
-  return { keep, ids: ids.subarray(keep), messages, text, prefix };
+  return { keep, ids: ids.subarray(keep), messages, text, prefix,
+    turn: turnOf(start, text, whole, ids.length) };
+}
+
+/** Where what the user says begins, in a session of that many tokens; undefined: the session does
+ * not slide, or the position cannot be told. */
+function turnOf(start: Start, text: string, added: readonly ChatMessage[],
+  total: number): number | undefined {
+  const { model: { tokenizer }, settings, past } = start;
+  if (settings.overflow !== 'slide' || added[0]?.role !== 'user') return undefined;
+  const old = past.messages.length === 0 ? '' : render(start, past.messages, false);
+  if (!text.startsWith(old)) return undefined;
+  return total - encodeChat(tokenizer, text.slice(old.length), old !== '').length;
 }

@@ -91,11 +91,11 @@ function isCount(value: unknown): boolean {
 }
 
 function checkPast(value: unknown): Past {
-  const { chat, messages, text, ends } = value as Past;
-  if (typeof chat !== 'boolean' || typeof text !== 'string' || !ends.every(isCount)) {
-    throw new TypeError('the past has other fields');
-  }
-  return { chat, messages: checkMessages(messages), text, ends };
+  const { chat, messages, text, ends, turns = [], forgotten = 0 } = value as Past;
+  const isPlain = typeof chat === 'boolean' && typeof text === 'string' &&
+    [...ends, ...turns, forgotten].every(isCount) && ends.length === messages.length;
+  if (!isPlain) throw new TypeError('the past has other fields');
+  return { chat, messages: checkMessages(messages), text, ends, turns, forgotten };
 }
 
 function checkSettings(value: unknown): Settings {

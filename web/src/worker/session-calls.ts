@@ -179,7 +179,7 @@ export class SessionHost {
   }
 
   /** A new conversation that is kept if `work` succeeds. */
-  async #fill(conversation: Conversation, work: () => Promise<void>,
+  async #fill(conversation: Conversation, work: () => Promise<unknown>,
     id?: number): Promise<SessionState> {
     try {
       await work();
@@ -190,17 +190,22 @@ export class SessionHost {
     }
   }
 
-  async #append(conversation: Conversation, plan: Plan, call: CallContext): Promise<void> {
-    await this.#run(conversation, plan, call);
-    conversation.commit(plan);
+  /** Gives the plan that was carried out. */
+  async #append(conversation: Conversation, plan: Plan, call: CallContext): Promise<Plan> {
+    const done = await this.#run(conversation, plan, call);
+    conversation.commit(done);
+    return done;
   }
 
-  /** Runs the tokens of a plan; when that fails, the session is as it was before. */
-  async #run(conversation: Conversation, plan: Plan, call: CallContext): Promise<void> {
-    checkRoom(conversation.session, plan.keep, plan.ids.length);
-    const settle = conversation.keepForUndo(plan);
+  /** Runs the tokens of a plan, of which a sliding chat may leave out old turns; when that fails,
+   * the session is as it was before. */
+  async #run(conversation: Conversation, given: Plan, call: CallContext,
+    begin = (plan: Plan) => conversation.begin(plan)): Promise<Plan> {
+    checkRoom(conversation.session, given.keep, given.ids.length);
+    const settle = conversation.keepForUndo(given);
+    let plan: Plan;
     try {
-      conversation.cut(plan.keep);
+      plan = begin(given);
       let before = 0;
       await this.#scheduler.append(conversation.session, plan.ids, call.signal,
         (done) => {
@@ -213,6 +218,7 @@ export class SessionHost {
       throw error;
     }
     settle(false);
+    return plan;
   }
 
   async #generate({ session, input, options }: Args<'generate'>,
@@ -277,7 +283,7 @@ export class SessionHost {
     const { maxTokens, stop, logprobs } = options;
     const { tokenizer } = this.#model;
     const started = performance.now();
-    await this.#append(conversation, plan, call);
+    const { keep, ids } = await this.#append(conversation, plan, call);
     const prefillMs = performance.now() - started;
     const parts = generate(conversation.session, tokenizer, [], {
       signal: call.signal,
@@ -286,8 +292,7 @@ export class SessionHost {
     });
     const result = await this.#stream(conversation, plan, { reader, opening }, parts, call);
     const { promptTokens: _, ...rest } = result;
-    return { ...rest, prefillMs, promptTokens: plan.keep + plan.ids.length,
-      cachedTokens: plan.keep };
+    return { ...rest, prefillMs, promptTokens: keep + ids.length, cachedTokens: keep };
   }
 
   /** Tells the parts; the conversation gets what came, whether all or not. */
@@ -335,7 +340,7 @@ export class SessionHost {
     const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
     const ids = this.#model.checkTokens(tokens);
     const conversation = this.#openConversation(past, settings);
-    return this.#fill(conversation, () => this.#run(conversation,
-      { keep: 0, ids, messages: past.messages, text: past.text }, call), as);
+    const plan = { keep: 0, ids, messages: past.messages, text: past.text };
+    return this.#fill(conversation, () => this.#run(conversation, plan, call, () => plan), as);
   }
 }
