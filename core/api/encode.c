@@ -7,7 +7,7 @@ onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float
                           onekv_error *error) {
   const onekv_config *config = &model->config;
   if (config->causal) {
-    return error_set(error, ONEKV_WRONG_STATE, "a causal model is run by steps, not encode");
+    return error_set(error, ONEKV_WRONG_STATE, "a causal model is run by steps, not by encode");
   }
   bool takes_tokens = config->n_vocabulary > 0;
   if (n_rows == 0 || (takes_tokens ? tokens : (const void *)features) == NULL) {

@@ -145,7 +145,7 @@ onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, s
                                     onekv_error *error) {
   const onekv_config *config = &model->config;
   if (!config->causal) {
-    return error_set(error, ONEKV_WRONG_STATE, "attention is shown of causal models only");
+    return error_set(error, ONEKV_WRONG_STATE, "attention can be shown for causal models only");
   }
   size_t n_heads = layer < config->n_layers ? config_kind(config, layer)->n_heads : 0;
   if (n_heads > 0 && config_kind(config, layer)->n_taps > 0) {

@@ -162,7 +162,8 @@ onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
   size_t n_logits = 0;
   size_t n_checked = 0;
   if (!model->config.causal) {
-    return error_set(error, ONEKV_WRONG_STATE, "a bidirectional model takes no steps: encode");
+    return error_set(error, ONEKV_WRONG_STATE,
+                     "a bidirectional model is run by encode, not by steps");
   }
   for (; n_checked < n_items && status == ONEKV_OK; n_checked++) {
     status = check_item(model, &items[n_checked], error);

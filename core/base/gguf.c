@@ -303,7 +303,7 @@ static onekv_status check_values(gguf *file, onekv_error *error) {
   for (size_t i = 1; i < file->n_values; i++) {
     gguf_string key = file->values_by_key[i]->key;
     if (gguf_string_compare(file->values_by_key[i - 1]->key, key) == 0) {
-      return error_set(error, ONEKV_CORRUPT, "key '%s' is there twice", gguf_label(key, label));
+      return error_set(error, ONEKV_CORRUPT, "key '%s' appears twice", gguf_label(key, label));
     }
   }
   uint32_t alignment = ALIGNMENT_DEFAULT;
@@ -328,7 +328,7 @@ static onekv_status check_tensors(gguf *file, onekv_error *error) {
   for (size_t i = 1; i < file->n_tensors; i++) {
     gguf_string name = file->tensors_by_name[i]->name;
     if (gguf_string_compare(file->tensors_by_name[i - 1]->name, name) == 0) {
-      return error_set(error, ONEKV_CORRUPT, "tensor '%s' is there twice", gguf_label(name, label));
+      return error_set(error, ONEKV_CORRUPT, "tensor '%s' appears twice", gguf_label(name, label));
     }
     const gguf_tensor *before = &file->tensors[i - 1];
     const gguf_tensor *tensor = &file->tensors[i];

@@ -239,7 +239,7 @@ static void test_largest(bool has_duplicate) {
   size_t needed = 0;
   onekv_status status = parse_copy(w.bytes, w.n, &needed, &error);
   CHECK(status == (has_duplicate ? ONEKV_CORRUPT : ONEKV_OK));
-  CHECK(!has_duplicate || strcmp(error.message, "tensor 't65535' is there twice") == 0);
+  CHECK(!has_duplicate || strcmp(error.message, "tensor 't65535' appears twice") == 0);
   free(w.bytes);
 }
 

@@ -69,6 +69,20 @@ test('onekv COMMAND --OPTION: commands of the program, and their options', () =>
   assert.deepEqual(wrong, []);
 });
 
+test('the walk through a new architecture shows lines of the sources', () => {
+  const page = readFileSync(join(root, 'CONTRIBUTING.md'), 'utf8');
+  const walk = page.slice(page.indexOf('## Add an architecture'),
+    page.indexOf('## Before a change'));
+  const plain = (line) => line.replace(/\s+/g, ' ').replace(/^[+{ ]+|[},;]+ *$/g, '');
+  const sources = ['architectures.c', 'architectures.h', 'tensors.c']
+    .map((file) => readFileSync(join(root, 'core/net', file), 'utf8')).join('\n').split('\n')
+    .map(plain);
+  const shown = [...walk.matchAll(/```(?:c|diff)\n([^]*?)```/g)]
+    .flatMap(([, block]) => block.trimEnd().split('\n').map(plain));
+  assert.ok(shown.length > 15, `${shown.length} lines`);
+  assert.deepEqual(shown.filter((line) => !sources.includes(line)), []);
+});
+
 test('files that pages name in code are there', () => {
   const missing = [];
   for (const page of pages) {

@@ -254,11 +254,11 @@ async function run(values: Values): Promise<number> {
 
 export const bench: Command = {
   name: 'bench',
-  summary: 'speed, memory and quality of variants, as tables and data',
+  summary: 'measure speed, memory and quality of variants, as tables and data',
   usage: '[SUITE…] [FILE…] [options]',
   details: `Suites: ${suiteNames.join(', ')}, or all (default). Without FILE or --shape each ` +
-    'suite has shapes of its own, with random weights. Ctrl-C gives what there is so far. The ' +
-    "report's schema is web/cli/bench/schema.json.",
+    'suite uses its own shapes, with random weights. Ctrl-C reports what was measured so far. ' +
+    "The report's schema is web/cli/bench/schema.json.",
   options: [
     { name: 'quick', help: 'less of everything: two minutes for all' },
     { name: 'shape', value: 'NAME', multiple: true, help: 'random weights of ' +
@@ -269,7 +269,7 @@ export const bench: Command = {
       'and Q-K=V with MQA; all of the paper for its shapes)' },
     { name: 'kv-heads', value: 'N,…', help: 'default: as many as query heads' },
     { name: 'type', value: 'T,…', help: 'q8_0 (default), q4_0, f16, f32' },
-    { name: 'threads', value: 'N,…', help: 'default: as many as are chosen by themselves, and 1' },
+    { name: 'threads', value: 'N,…', help: 'default: the automatic choice, and 1' },
     { name: 'simd', value: 'L,…', help: 'relaxed, simd128 (default: what this Node has)' },
     { name: 'cache-type', value: 'T,…', help: 'f16, f32, i8' },
     { name: 'depths', value: 'N,…', help: 'speed: tokens before those that are chosen' },
@@ -279,7 +279,7 @@ export const bench: Command = {
     { name: 'json', help: 'the report as JSON on stdout' },
     { name: 'save', value: 'NAME', help: 'writes NAME.json and NAME.md' },
     { name: 'plot', value: 'FILE', multiple: true,
-      help: 'writes a chart as SVG, or as PNG where Chromium is there' },
+      help: 'writes a chart as SVG, or as PNG if Chromium is installed' },
     { name: 'compare', help: 'takes two reports: what changed beyond noise' },
   ],
   run,

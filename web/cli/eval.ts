@@ -149,14 +149,15 @@ async function run(values: Values): Promise<number> {
 
 export const evaluate: Command = {
   name: 'eval',
-  summary: 'perplexity on a text, per token and per byte',
+  summary: 'measure perplexity on a text, per token and per byte',
   usage: 'FILE --text T [options]',
   details: 'Windows of --context tokens start --stride tokens apart and are read afresh; every ' +
     'token but the first is scored once. With --documents each document is scored by itself, ' +
     'in windows that do not overlap.',
   options: [
     { name: 'text', short: 'f', value: 'T', help: 'a text file, - for stdin, or the text itself' },
-    { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without tokenizer' },
+    { name: 'ids', value: 'IDS',
+      help: 'token ids instead of text, for models without a tokenizer' },
     { name: 'documents', help: 'the text is documents that end with a line <|end|> or ' +
       '<|endoftext|>' },
     { name: 'stride', value: 'N', help: 'tokens from window to window (default: half a context)' },

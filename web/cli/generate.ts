@@ -186,18 +186,20 @@ export const generateText: Command = {
   summary: 'continue a prompt, or answer in a chat',
   usage: 'FILE "PROMPT" [options]',
   details: 'The prompt may also come on stdin. Text goes to stdout, the rest to stderr. Ctrl-C ' +
-    'stops the text and keeps the sums.',
+    'stops the text; the summary still comes.',
   options: [
     { name: 'prompt', short: 'p', value: 'TEXT', help: 'what to continue, or to answer' },
     { name: 'chat', help: "puts the prompt into the file's chat template (default where it has " +
       'one)' },
     { name: 'no-chat', aliases: ['raw'], help: 'continues the prompt as it stands' },
     { name: 'system', value: 'TEXT', help: "the chat's system prompt" },
-    { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without tokenizer' },
+    { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without a ' +
+      'tokenizer' },
     ...samplingOptions,
     { name: 'max-tokens', short: 'n', aliases: ['n-predict', 'predict'], value: 'N',
       help: 'most tokens to write (default 512)' },
-    { name: 'stop', value: 'TEXT', multiple: true, help: 'ends the text; may come several times' },
+    { name: 'stop', value: 'TEXT', multiple: true,
+      help: 'ends the text; may be given several times' },
     ...modelOptions, ...engineOptions, ...outputOptions,
   ],
   computes: true,

@@ -173,7 +173,7 @@ async function run(values: Values): Promise<number> {
 
 export const inspect: Command = {
   name: 'inspect',
-  summary: 'shapes, variant, tokenizer, cache bytes, and the context that a budget buys',
+  summary: 'show shapes, variant, tokenizer, cache bytes, and the context that a budget buys',
   usage: 'FILE [options]',
   details: 'Reads the header only. Standard QKV baselines have the same layers, windows ' +
     'and head width.',

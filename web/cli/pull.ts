@@ -9,8 +9,8 @@ import { note, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, table } from './units.js';
 
-const names = 'NAME is hf:org/repo, after it :QUANT, /file.gguf and @revision as they are ' +
-  'wanted, or an http address. HF_ENDPOINT names another hub, HF_TOKEN is sent to the hub alone.';
+const names = 'NAME is hf:org/repo, which may be followed by :QUANT, /file.gguf and @revision, ' +
+  'or an http address. HF_ENDPOINT names another hub, and HF_TOKEN is sent to the hub alone.';
 
 async function runPull(values: Values): Promise<number> {
   const name = values.file();
@@ -66,7 +66,7 @@ async function runRemove(values: Values): Promise<number> {
 
 export const pull: Command = {
   name: 'pull',
-  summary: 'downloads a model into the cache folder; what was interrupted goes on',
+  summary: 'download a model into the cache folder; an interrupted download goes on',
   usage: 'NAME',
   details: names,
   options: [],
@@ -75,7 +75,7 @@ export const pull: Command = {
 
 export const list: Command = {
   name: 'list',
-  summary: 'tells which models have been pulled',
+  summary: 'list the models that have been pulled',
   usage: '[options]',
   details: 'ONEKV_CACHE moves the cache folder.',
   options: [{ name: 'json', help: 'one JSON array on stdout instead of text' }],
@@ -84,9 +84,9 @@ export const list: Command = {
 
 export const remove: Command = {
   name: 'remove',
-  summary: 'deletes a model that was pulled',
+  summary: 'delete a model that was pulled',
   usage: 'NAME',
-  details: `${names} What onekv list says of a copy is its name, too.`,
+  details: `${names} The name that onekv list prints works, too.`,
   options: [],
   run: runRemove,
 };

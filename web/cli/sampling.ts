@@ -11,9 +11,9 @@ export const samplingOptions: readonly Option[] = [
   { name: 'min-p', value: 'P', help: "only tokens of this share of the likeliest one's " +
     'probability (default 0)' },
   { name: 'repetition-penalty', aliases: ['repeat-penalty'], value: 'R', help: 'above 1: ' +
-    'tokens of the last 64 come less often (default 0: none)' },
+    'tokens of the last 64 become less likely (default 0: none)' },
   { name: 'sampler-order', value: 'ORDER', help: 'temperature-first (default) or ' +
-    'temperature-last: before or after the likeliest tokens are cut out' },
+    'temperature-last: before or after the unlikely tokens are cut off' },
   { name: 'seed', short: 's', value: 'N', help: 'the same seed gives the same text (default: ' +
     'random)' },
 ];

@@ -109,17 +109,17 @@ async function run(values: Values): Promise<number> {
 
 export const serve: Command = {
   name: 'serve',
-  summary: "answers OpenAI's HTTP interface on this machine",
+  summary: "serve OpenAI's HTTP interface on this machine",
   usage: 'FILE [options]',
   details: 'Answers /v1/models, /v1/chat/completions, /v1/completions and /v1/responses, and ' +
     'writes its address to stdout. With ONEKV_API_KEY in the environment a request needs that ' +
-    'key. Ctrl-C ends it when the answers that are on their way are done.',
+    'key. On Ctrl-C it finishes the running answers, and ends.',
   options: [
     { name: 'port', short: 'p', value: 'N', help: 'default 8080; 0: a free one' },
     { name: 'host', value: 'ADDRESS', help: 'where to listen (default 127.0.0.1: this machine ' +
       'alone)' },
     { name: 'cors', value: 'ORIGIN', multiple: true, help: 'pages of this origin may ask, of ' +
-      'any with *; may come several times (default: none)' },
+      'any with *; may be given several times (default: none)' },
     { name: 'name', value: 'NAME', help: "the model's name in /v1/models (default: the file's)" },
     { name: 'sessions', value: 'N', help: 'conversations whose cache is kept (default 4)' },
     { name: 'max-requests', value: 'N', help: 'answers at the same time; more are status 503 ' +

@@ -18,7 +18,7 @@ export const engineOptions: readonly Option[] = [
   { name: 'threads', short: 't', value: 'N', help: 'threads that compute, 1 to 32, or auto ' +
     '(default: both of two cores, else half of them, 2 to 4)' },
   { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto: relaxed; on ' +
-    'Node 20 the program starts itself anew with the flag for it)' },
+    'Node 20 the program restarts itself with the flag for it)' },
 ];
 
 export const modelOptions: readonly Option[] = [
@@ -32,7 +32,7 @@ export const modelOptions: readonly Option[] = [
 
 export const outputOptions: readonly Option[] = [
   { name: 'json', help: 'one JSON object on stdout instead of text' },
-  { name: 'quiet', short: 'q', help: 'no heading, no sums' },
+  { name: 'quiet', short: 'q', help: 'no heading, no summary' },
 ];
 
 export function readEngineOptions(values: Values): EngineOptions {

@@ -56,7 +56,7 @@ export function startBudget(): void {
     body.replaceChildren(...tableRows(Number(shape.value), type.value as CacheType, budget,
       weights.checked));
     setText(says, weights.checked
-      ? `Weights in 8 bits are taken off first: ${chosen.variants.map(({ name, weightBytes }) =>
+      ? `Weights in 8 bits are subtracted first: ${chosen.variants.map(({ name, weightBytes }) =>
         `${name} ${bytes(weightBytes)}`).join(', ')}.`
       : 'All of it is for the cache. These figures are computed from the shapes; the meter ' +
         'above measures.');
@@ -73,7 +73,7 @@ export function startBudget(): void {
       // The roles stay when a phone lays the cells out in two lines.
       h('table', { role: 'table', class: 'budget-table' },
         h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, column('attention'),
-          column('a token takes', 'num'), column('tokens of context', 'barred'),
+          column('per token', 'num'), column('tokens of context', 'barred'),
           conversationsHead)), body)), says);
   update();
 }

@@ -13,7 +13,7 @@ const advice: Record<string, string> = {
     'last three years has both.',
   WASM_FAILED: 'The WebAssembly module did not start.',
   WORKER_LOST: 'The model’s worker ended. Start again.',
-  CONTEXT_FULL: 'The model’s window is full.',
+  CONTEXT_FULL: 'The model’s context window is full.',
   SNAPSHOT_REFUSED: 'The saved conversation belongs to another model file, or is damaged.',
 };
 

@@ -94,7 +94,7 @@ export class Meter {
     for (const [name, reading] of [['one', one], ['std', std]] as const) {
       setPart(this.#bars[name], size(reading) / Math.max(size(one), size(std)));
       setText(find('span', this.#bars[name]), running
-        ? bytes(reading.used) : `${exactBytes(reading.perToken)} a token`);
+        ? bytes(reading.used) : `${exactBytes(reading.perToken)} per token`);
     }
   }
 }
