@@ -20,7 +20,7 @@ import { ShareHost, channelOf } from './share-host.js';
 import type { HostWord, LobbyWord, SharedModel } from './share-host.js';
 
 /** Loads the model in this tab. */
-export type OpenModel = (signal: AbortSignal) => Promise<SharedModel & { client: Client }>;
+type OpenModel = (signal: AbortSignal) => Promise<SharedModel & { client: Client }>;
 
 /** Calls after which a session is another. */
 const changing: ReadonlySet<CallName> = new Set<CallName>(
