@@ -2,7 +2,8 @@
 // and stand-ins for what a page or a host has.
 //
 // A block is a function body of its own; what it declares is not seen by the next one, but for the
-// names that a page's row in `pages` hands on. Blocks of bundlers.md are run by the hosts' tests.
+// names that a page's row in `pages` hands on. Blocks of bundlers.md are run by the hosts' tests,
+// those of doors.md by the clients'.
 import assert from 'node:assert/strict';
 import { readFileSync, readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -77,7 +78,7 @@ const pages = {
     check: (_, { threads }) => assert.ok(threads.value >= 1) },
   'tools.md': { check: (said) => assert.equal(said.length, 1) },
 };
-const elsewhere = ['bundlers.md', 'converting.md'];
+const elsewhere = ['bundlers.md', 'converting.md', 'doors.md'];
 
 const blocksOf = (page) => [...readFileSync(`${root}web/docs/${page}`, 'utf8')
   .matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
