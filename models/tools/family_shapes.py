@@ -4,9 +4,12 @@ Only its size, its cache and its speed are those of the model; what it says is n
 no multiple of 256 are Q5_0, as common quantisers have it. There is no tokenizer: prompts are ids.
 
     python -m models.tools.family_shapes youtu-llm-2b FILE.gguf
+    python -m models.tools.family_shapes --headers FOLDER    headers of HEADERS, which tests fill
 """
 
+import gzip
 import sys
+from pathlib import Path
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter
@@ -269,7 +272,20 @@ def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False,
     writer.close()
 
 
+HEADERS = ("youtu-llm-2b", "minicpm3-4b", "gemma-3-1b", "lfm2-1.2b")
+
+
+def write_headers(folder):
+    for name in HEADERS:
+        path = Path(folder) / f"{name}.gguf"
+        write(path, *shape_of(name), header_only=True)
+        path.with_suffix(".gguf.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
+        path.unlink()
+
+
 def main():
+    if len(sys.argv) == 3 and sys.argv[1] == "--headers":
+        return write_headers(sys.argv[2])
     if len(sys.argv) != 3 or sys.argv[1] not in SHAPES | ONE_BIT_SHAPES:
         raise SystemExit(f"{__doc__}\n{', '.join(SHAPES | ONE_BIT_SHAPES)}")
     shape, is_one_bit = shape_of(sys.argv[1]), sys.argv[1] in ONE_BIT_SHAPES
