@@ -8,10 +8,11 @@ import { mkdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { modelFolder } from '../../models/fetch/fetch.mjs';
+import { modelFolder, named } from '../../models/fetch/fetch.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { fetchOrSkip, judgedText } from '../node/recorded.mjs';
 import { makeSite } from './bundle.mjs';
+import { recorded } from './page/tools.mjs';
 import { launch } from './drivers.mjs';
 import { chat, distance, golden, goldenLogits, inNode, smollm, story } from './jobs.mjs';
 import { serve } from './server.mjs';
@@ -30,6 +31,7 @@ const jobTimeout = 240_000;
 const limit = { timeout: 2 * jobTimeout };
 // A first run downloads the model, which has limits of its own.
 const downloadLimit = { timeout: 20 * 60_000 };
+const caller = 'qwen2.5-coder-0.5b-instruct';
 const pause = (milliseconds) => new Promise((resolve) => { setTimeout(resolve, milliseconds); });
 
 /** Opens the page with a job and waits for its report; stops waiting when `late` was aborted. */
@@ -156,6 +158,14 @@ async function testReal(visit, real) {
   assert.ok(relative < 2e-3, `${report.perplexity}, llama.cpp ${recorded.perplexity_exact}`);
 }
 
+/** Calls of tools and answers to their results are the recorded ones. */
+async function testTools(visit) {
+  const report = await visit({ tools: `/fetched/${named[caller].file}` }, {});
+  assert.equal(report.error, undefined, `${report.error}\n${report.told}`);
+  assert.deepEqual(report.troubles, []);
+  assert.deepEqual(report.record, recorded);
+}
+
 async function testChat(visit, abilities, site) {
   const report = await visit(chat, {});
   assertClean(report);
@@ -253,6 +263,12 @@ export function testBrowser(name, abilities, realFiles = []) {
     test(`${name}: ${real.title} says what llama.cpp says`, downloadLimit, async (t) => {
       if (await isFetched(t, real.model)) await testReal(on('isolated'), real);
     });
+  }
+  if (realFiles.length > 0) {
+    test(`${name}: a small model calls a weather tool and a calculator`, downloadLimit,
+      async (t) => {
+        if (await isFetched(t, caller)) await testTools(on('isolated, strict policy'));
+      });
   }
   // A picture of the last page, to see what the browser showed.
   test(`${name}: the page can be looked at`, limit, async () => {

@@ -19,16 +19,20 @@ const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
 
 let hub;
 let model;
+let thinker;
 before(async () => {
   hub = await startHub();
   const file = readFileSync(path);
   hub.site.files = { 'm-Q4_K_M.gguf': file, 'm-Q5_K_M.gguf': file, 'folder/file.gguf': file };
   model = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string', template]]),
     { threads: 1 });
+  thinker = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string',
+    `${template}{% if add_generation_prompt %}<think>\n{% endif %}{# </think> #}`]]),
+  { threads: 1 });
 });
 after(async () => {
   hub.close();
-  await model.unload();
+  await Promise.all([model.unload(), thinker.unload()]);
 });
 
 const textual = () => model.createSession({ chat: false });
@@ -73,10 +77,20 @@ const pages = {
     const signedUrl = `${hub.origin}/org/model/resolve/main/m-Q4_K_M.gguf?signature=1`;
     return { OneKV: ofHub(), signedUrl, token: 'secret', newSignedUrl: () => signedUrl };
   }, check: () => assert.ok(hub.site.asked.length > 3) },
-  'thinking.md': { check: (said) => assert.ok(said.length >= 2, said.join('\n')) },
+  'thinking.md': { names: () => ({ model: thinker }),
+    check: (said) => {
+      assert.match(said[0], /^thinks: /);
+      assert.ok(said.some((line) => line.startsWith('says: ')), said.join('\n'));
+    } },
   'threads-and-headers.md': { without: /onekv\/engine/, handsOn: ['threads'],
     check: (_, { threads }) => assert.ok(threads.value >= 1) },
-  'tools.md': { check: (said) => assert.equal(said.length, 1) },
+  'tools.md': {
+    names: () => ({ document: { modelContext: {
+      registerTool: ({ name }) => assert.equal(name, 'time') } } }), handsOn: ['withPage'],
+    check: (said, { withPage }) => {
+      assert.equal(said.length, 1);
+      assert.equal(withPage.messages.length, 0);
+    } },
 };
 const elsewhere = ['bundlers.md', 'converting.md', 'doors.md'];
 

@@ -53,9 +53,20 @@ async function runApi(job) {
   return runSteps(job, (text) => handlers.state({ text }));
 }
 
+/** A model with tools. */
+async function runTools({ tools }) {
+  const [{ OneKV }, { callTools, loadOptions }] =
+    await Promise.all([import('./dist/src/onekv.js'), import('./tools.mjs')]);
+  const model = await OneKV.load(tools, { ...loadOptions, store: 'none' });
+  const record = await callTools(model);
+  await model.unload();
+  return { record };
+}
+
 const job = JSON.parse(new URLSearchParams(location.search).get('job'));
-if (job.api === undefined) runInWorker(job);
+const runs = job.api !== undefined ? runApi : job.tools !== undefined ? runTools : undefined;
+if (runs === undefined) runInWorker(job);
 else {
-  runApi(job).catch((error) => ({ error: String(error?.stack ?? error), code: error?.code }))
+  runs(job).catch((error) => ({ error: String(error?.stack ?? error), code: error?.code }))
     .then((report) => handlers.report({ report }));
 }
