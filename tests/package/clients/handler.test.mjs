@@ -1,5 +1,9 @@
 // onekv/handler through the fetch option of client libraries: streams, tools, JSON of a schema.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import OpenAI from 'openai';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
@@ -10,7 +14,7 @@ import { ChatOpenAI } from '@langchain/openai';
 import { Output, generateText, isStepCount, streamText, tool } from 'ai';
 import { z } from 'zod';
 import { createHandler } from 'onekv/handler';
-import { citySchema, fetchOf, loadModel, numberSchema } from './model.mjs';
+import { citySchema, fetchOf, loadModel, modelFile, numberSchema } from './model.mjs';
 
 const limit = { timeout: 60_000 };
 const baseURL = 'http://localhost/v1';
@@ -163,3 +167,30 @@ for (const useResponsesApi of [false, true]) {
       { method: 'jsonSchema', strict: true }).invoke('A number'));
   });
 }
+
+test('the same libraries over onekv serve', limit, async () => {
+  const file = join(import.meta.dirname, 'tiny.gguf');
+  writeFileSync(file, new Uint8Array(modelFile()));
+  const server = spawn(process.execPath, [join(import.meta.dirname,
+    'node_modules/onekv/dist/cli/onekv.js'), 'serve', file, '--port', '0', '--threads', '1',
+  '--quiet'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    const [line] = await once(server.stdout, 'data');
+    const url = String(line).trim();
+    const own = new OpenAI({ apiKey: 'none', baseURL: url, maxRetries: 0 });
+    const stream = own.chat.completions.stream({ model: 'tiny', messages: user, max_tokens: 6,
+      temperature: 0 });
+    assert.equal((await stream.finalChatCompletion()).choices[0].finish_reason, 'length');
+    assert.equal((await own.responses.create({ model: 'tiny', input: 'Tim had a',
+      max_output_tokens: 6, temperature: 0 })).usage.output_tokens, 6);
+    await tryAi(createOpenAICompatible({ name: 'onekv', baseURL: url, includeUsage: true,
+      supportsStructuredOutputs: true })('tiny'));
+    const said = await new ChatOpenAI({ model: 'tiny', apiKey: 'none', maxTokens: 6,
+      temperature: 0, configuration: { baseURL: url } }).invoke('Tim had a');
+    assert.equal(said.usage_metadata.output_tokens, 6);
+  } finally {
+    server.kill('SIGINT');
+    const [status] = await once(server, 'exit');
+    assert.equal(status, 0);
+  }
+});

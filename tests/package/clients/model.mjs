@@ -12,8 +12,10 @@ const template = `{% for m in messages %}[{{ m.role }}] {% if m.reasoning_conten
 %}{% if add_generation_prompt %}[assistant] {% if enable_thinking %}<think>
 {% endif %}{% endif %}`;
 
-export const loadModel = () => OneKV.load(withKeys(`${root}models/stories-q-mqa.q8_0.gguf`,
-  [['tokenizer.chat_template', 'string', template]]), { threads: 1 });
+export const modelFile = () => withKeys(`${root}models/stories-q-mqa.q8_0.gguf`,
+  [['tokenizer.chat_template', 'string', template]]);
+
+export const loadModel = () => OneKV.load(modelFile(), { threads: 1 });
 
 export const citySchema = { type: 'object', required: ['city'], additionalProperties: false,
   properties: { city: { type: 'string', enum: ['Rome', 'Paris'] } } };
