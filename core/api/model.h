@@ -49,8 +49,8 @@ void model_run(onekv_model *model, const forward_batch *batch);
 onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 
-/* Takes the last token out of the cache, and the reserved pages, so that it waits and its logits
- * can be had; nothing where a token waits already or there is none. Error: OUT_OF_MEMORY. */
+/* Takes the last token out of the cache, and the reserved pages, so that it waits for its
+ * logits; nothing where a token waits already or there is none. Error: OUT_OF_MEMORY. */
 onekv_status session_take_back(onekv_session *session);
 
 /* Keeps the first n positions of the cache (at most those present). Where a window has let go of

@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* X(name, GGUF type id, elements a block, bytes a block) */
+/* X(name, GGUF type id, elements per block, bytes per block) */
 #define TENSOR_TYPE_LIST(X) \
   X(F32, 0, 1, 4)           \
   X(F16, 1, 1, 2)           \

@@ -241,9 +241,9 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
   require(reader, sizes_fit, "the vocabulary is larger than 16777216");
   require(reader, config->n_features <= WIDTH_MAX, "a row of features is longer than 1048576");
   require(reader, !config->has_class_row || takes_features,
-          "cls_embd.weight goes with onekv.input.kind = features");
+          "cls_embd.weight needs onekv.input.kind = features");
   require(reader, !config->causal || !takes_features,
-          "onekv.input.kind = features goes with a bidirectional architecture");
+          "onekv.input.kind = features needs a bidirectional architecture");
   /* Sampling, penalties and scores take a row of logits for one number per token. */
   if (reader->status != ONEKV_OK || !config->causal || head->n_rows == input->n_rows) return;
   reader->status = error_set(reader->error, ONEKV_BAD_TENSOR,

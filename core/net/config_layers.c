@@ -71,7 +71,7 @@ static void read_lists(key_reader *reader, const architecture_row *row,
   }
   for (size_t n = 0; n < n_layers && reader->status == ONEKV_OK; n++) {
     require(reader, lists->n_kv_heads[n] == 0 || base->n_heads % lists->n_kv_heads[n] == 0,
-            "attention.head_count is no multiple of attention.head_count_kv");
+            "attention.head_count must be a multiple of attention.head_count_kv");
   }
 }
 

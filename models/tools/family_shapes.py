@@ -1,7 +1,8 @@
 """Writes a file of a published model's shape with random weights, in Q4_K or in one bit (Q1_0).
 
 Only its size, its cache and its speed are those of the model; what it says is noise. Rows that are
-no multiple of 256 are Q5_0, as common quantisers have it. There is no tokenizer: prompts are ids.
+not a multiple of 256 are Q5_0, as common quantisers have it. There is no tokenizer: prompts are
+ids.
 
     python -m models.tools.family_shapes youtu-llm-2b FILE.gguf
     python -m models.tools.family_shapes --headers FOLDER    headers of HEADERS, which tests fill

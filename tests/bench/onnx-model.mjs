@@ -48,7 +48,7 @@ function stacked(parts) {
   return joined;
 }
 
-/** One scale a row instead of one a block; [columns, rows], as the operator wants them. */
+/** One scale per row instead of one per block; [columns, rows], as the operator wants them. */
 function byRow({ rows, columns, integers, scales }) {
   const blocks = columns / block;
   const data = new Int8Array(rows * columns);

@@ -91,7 +91,7 @@ test('convolutions: their taps, and some layer that attends', () => withEngine({
     /blk\.0\.shortconv\.conv\.weight: found shape \[32, 3\], expected \[32, 4\]/);
   const heads = 'attention.head_count_kv';
   refused(heads, [0, 0, 0, 0, 0], 'BAD_KEY', /leaves no layer that attends/);
-  refused(heads, [0, 0, 2, 0, 3], 'BAD_KEY', /no multiple of attention\.head_count_kv/);
+  refused(heads, [0, 0, 2, 0, 3], 'BAD_KEY', /must be a multiple of attention\.head_count_kv/);
   refused(heads, [0, 2, 2, 0, 2], 'MISSING_TENSOR', /blk\.1\.attn_q/);
   refused(heads, [0, 0, 2, 0, 0], 'MISSING_TENSOR', /blk\.4\.shortconv\.in_proj/);
   // Elsewhere a layer without KV heads is none.

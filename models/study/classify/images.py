@@ -117,7 +117,7 @@ def read_cifar_file(path, key, label_bytes):
     if path.suffix == ".bin":
         data = np.fromfile(path, np.uint8)
         if data.size % (label_bytes + 3072):
-            raise FormatError(f"{path}: {data.size} bytes, no multiple of {label_bytes + 3072}")
+            raise FormatError(f"{path}: {data.size} bytes, not a multiple of {label_bytes + 3072}")
         rows = data.reshape(-1, label_bytes + 3072)
         return cifar_pixels(rows[:, label_bytes:], path), rows[:, label_bytes - 1]
     entries = read_pickle(path)

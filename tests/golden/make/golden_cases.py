@@ -27,7 +27,7 @@ class Case:
     width: int = 32
     mlp: int = 16
     layers: int = 2
-    vocabulary: int = 37  # odd on purpose: no multiple of a vector or a block
+    vocabulary: int = 37  # odd on purpose: not a multiple of a vector or a block
     positions: int = 48
     rows: int = 40  # crosses pages of 16 positions, ends inside one
     norm: str = "rms"

@@ -28,7 +28,7 @@ RANDOM_BLOCKS = {
     TQ2_0: (64, None, None),
     Q1_0: (0, None, None),
 }
-# What a matrix is stored as when its rows are no multiple of 256, as common quantisers do it.
+# What a matrix is stored as when its rows are not a multiple of 256, as common quantisers do it.
 ROW_FALLBACK = {
     Q4_K: GGMLQuantizationType.Q5_0,
     Q5_K: GGMLQuantizationType.Q5_1,

@@ -25,7 +25,7 @@ interface Settings {
   /** Tokens to write; Infinity: to the end of the window. */
   length: number;
   slides: boolean;
-  /** Tokens per second, for reading along; Infinity: as fast as it goes. */
+  /** Tokens per second, for reading along; Infinity: as fast as possible. */
   pace: number;
   seed: number;
 }

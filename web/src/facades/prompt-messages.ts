@@ -41,7 +41,7 @@ function textOf(content: LanguageModelMessage['content']): string {
   return content.map(({ type, value }) => {
     if (!textTypes.includes(type)) throw unsupported(`content of type ${String(type)}`);
     if (type !== 'text') return '';
-    if (typeof value !== 'string') throw new TypeError('content of type text is no text');
+    if (typeof value !== 'string') throw new TypeError('content of type text is not a string');
     return value;
   }).join('');
 }

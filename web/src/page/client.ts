@@ -108,7 +108,7 @@ export class WorkerClient implements Client {
     this.#handle.post({ kind: 'allowed', id, error }, []);
   }
 
-  /** Watches a lock that the worker holds: when it can be had here, the worker is gone. Browsers
+  /** Watches a lock that the worker holds: when it can be taken here, the worker is gone. Browsers
    * tell of no other end but that of an uncaught error. */
   watch(lock: string): void {
     const controller = new AbortController();

@@ -48,7 +48,7 @@ function clientOver(channel: BroadcastChannel): { client: WorkerClient;
 export class SharedClient implements Client {
   onMemory: ((memory: MemoryReport) => void) | undefined;
   onLost: (() => void) | undefined;
-  /** Rejects when the model can be had in no way. */
+  /** Rejects when there is no way to get the model. */
   readonly ready: Promise<SharedModel>;
   readonly #share: string;
   readonly #id = crypto.randomUUID();
@@ -297,7 +297,7 @@ export class SharedClient implements Client {
     });
   }
 
-  /** Asks until it is answered, whoever runs the model by then. */
+  /** Asks until there is an answer, from whichever tab runs the model by then. */
   async #repeat<N extends CallName>(name: N, args: Args<N>,
     options: CallOptions): Promise<Result<N>> {
     let told = 0;
@@ -326,7 +326,7 @@ export class SharedClient implements Client {
       return this.#setWatch(client, (args as Args<'watchMemory'>).on) as Promise<Result<N>>;
     }
     if (this.#host !== undefined) return client.call(name, args, options);
-    // Sent by copy, whoever takes it: it may be needed again.
+    // Sent as a copy: it may be needed again.
     const { transfer: _, ...rest } = options;
     let state: SessionState | undefined;
     const hearing: CallOptions = { ...rest, onState: (found) => { state = found; } };

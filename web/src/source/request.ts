@@ -98,7 +98,7 @@ class Watch {
   async during<T>(coming: Promise<T>): Promise<T> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const stalled = new Promise<never>((_, reject) => {
-      // Timers take 31 bits; what is beyond is for ever.
+      // Timers take 31 bits; what is beyond never comes.
       if (!(this.#seconds * 1000 < 2 ** 31)) return;
       timer = setTimeout(() => {
         reject(new Error(`no byte came for ${this.#seconds} seconds`));

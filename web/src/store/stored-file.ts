@@ -73,8 +73,8 @@ export class StoredFile {
     return record && new StoredFile(store, record, countParts(record, keys), true);
   }
 
-  /** A new download. Nothing is touched before its first part is put: what comes may be no model,
-   * and the older copy (`instead`) be of use yet. */
+  /** A new download. Nothing is touched before its first part is put: what comes may not be a
+   * model, and the older copy (`instead`) may still be of use. */
   static begin(store: ModelStore, { key, from, query, isOwn }: FileName,
     file: Pick<FileRecord, 'totalBytes' | 'validator'>, instead?: StoredFile): StoredFile {
     const [random] = crypto.getRandomValues(new Uint32Array(1));

@@ -1,7 +1,7 @@
 // What an answer consists of, read as it comes: text, thoughts between their tags, calls of tools.
 //
 // Text that may be the beginning of a tag is held back until it is known not to be, and white space
-// before a call is no text. A call that cannot be read is text: nothing is lost.
+// before a call is not text. A call that cannot be read is text: nothing is lost.
 import type { ToolCall, ToolDeclaration } from '../api/tools.js';
 import { overlap } from './stop-strings.js';
 import { formsOf } from './tool-forms.js';

@@ -1,5 +1,5 @@
 // Calls as Python writes them: [f(a="x", b=[1, True])]. A small reader of literals: what it cannot
-// read is no call.
+// read is not a call.
 import type { PlainCall } from './tool-forms.js';
 
 const constants: Record<string, unknown> = {
