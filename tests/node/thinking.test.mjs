@@ -152,6 +152,19 @@ test('calls and constraints come behind thoughts', limit, async () => {
   await session.destroy();
 });
 
+test('variables of the template are given for a session or a prompt', limit, async () => {
+  const session = await model.createSession({ temperature: 1, seed: 5, reasoningBudget: 4 });
+  const brief = await session.generate('Why?', { maxTokens: 12,
+    templateArguments: { enable_thinking: false } }).result;
+  assert.equal(brief.reasoning, '');
+  const { reasoning } = await session.generate('And?', { maxTokens: 20 }).result;
+  assert.notEqual(reasoning, '');
+  const cyclic = {};
+  cyclic.self = cyclic;
+  await assert.rejects(session.prompt('x', { templateArguments: cyclic }), /templateArguments/);
+  await session.destroy();
+});
+
 test('a budget and its place in a snapshot are checked', limit, async () => {
   for (const wrong of [-1, 1.5, '5', null]) {
     await assert.rejects(model.createSession({ reasoningBudget: wrong }),

@@ -109,6 +109,8 @@ export interface PromptOptions extends AppendOptions {
   parallelToolCalls?: boolean | undefined;
   /** In place of the session's. */
   reasoningBudget?: number | undefined;
+  /** For this prompt, beside those of the session and before them. */
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
   /** Answers with calls that are executed before the last one is given as it is; default 8. */
   maxToolRounds?: number | undefined;
 }
@@ -117,6 +119,7 @@ export interface PromptOptions extends AppendOptions {
 export const promptNames: NamesOf<PromptOptions> = {
   ...appendNames, maxTokens: true, stop: true, logprobs: true, constraint: true,
   tools: true, toolChoice: true, parallelToolCalls: true, reasoningBudget: true,
+  templateArguments: true,
   maxToolRounds: true,
 };
 

@@ -161,13 +161,14 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   async #round(input: PromptInput, options: PromptOptions, signal: AbortSignal,
     onPart: (part: GeneratedPart) => void, isInside = false): Promise<GenerationResult> {
     const { maxTokens, stop, logprobs, constraint, toolChoice, parallelToolCalls,
-      reasoningBudget } = options;
+      reasoningBudget, templateArguments } = options;
     const own = isTokenConstraint(constraint) ? constraint : undefined;
     const obey = own === undefined ? () => {} : obeying(own, this.model.client);
     const args = {
       input: wireInput(input),
       options: {
         maxTokens, logprobs, toolChoice, parallelToolCalls, reasoningBudget,
+        templateArguments,
         tools: options.tools === undefined ? undefined : wireTools(toolsByName(options.tools)),
         stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
         ...(own !== undefined ? { constrained: true }

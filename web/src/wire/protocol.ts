@@ -106,6 +106,7 @@ export interface WireGenerateOptions {
   toolChoice?: ToolChoice | undefined;
   parallelToolCalls?: boolean | undefined;
   reasoningBudget?: number | undefined;
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** How a session stands. */

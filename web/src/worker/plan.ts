@@ -29,6 +29,8 @@ export interface Plan {
 export interface Asking {
   /** The answer begins with it: a call is forced. */
   opener?: string | undefined;
+  /** For the template, before those of the session. */
+  templateArguments?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /** What a conversation is beside its session, as plain data. */
@@ -98,8 +100,11 @@ function render({ model, settings }: Start, messages: readonly ChatMessage[],
     templateArguments: { ...thinking, ...templateArguments }, date: new Date(date) });
 }
 
-function planChat(start: Start, input: WireInput, answers: boolean, { opener = '' }: Asking,
-  check: (text: string) => void): Plan {
+function planChat(opened: Start, input: WireInput, answers: boolean,
+  { opener = '', templateArguments }: Asking, check: (text: string) => void): Plan {
+  const { settings } = opened;
+  const start = { ...opened, settings: { ...settings,
+    templateArguments: { ...settings.templateArguments, ...templateArguments } } };
   const { model: { tokenizer, chatTemplate }, past, length } = start;
   const before = past.messages;
   const { whole, prefix } = splitPrefix('text' in input

@@ -232,7 +232,10 @@ export class SessionHost {
     const given = options?.tools === undefined ? undefined : checkTools(options.tools);
     const tools = given ?? (chat ? settings.tools : []);
     const answer = toolAnswerOf(this.#model, tools, options ?? {});
-    const plan = conversation.plan(input, true, answer);
+    const own = options?.templateArguments;
+    const templateArguments = own === undefined ? undefined
+      : plainObject('templateArguments', own);
+    const plan = conversation.plan(input, true, { opener: answer.opener, templateArguments });
     const isChat = chat || given !== undefined;
     const promptEnd = this.#endOf(conversation.session, plan);
     const budget = budgetOf(options ?? {}, settings);
