@@ -138,7 +138,7 @@ static void set_kv_heads(gguf_draft *draft, const tiny_shape *shape, const char 
     uint32_t n_heads = is_convolution(shape, n) ? 0 : (uint32_t)shape->n_kv_heads;
     memcpy(value + 12 + 4 * n, &n_heads, 4);
   }
-  draft_set(draft, key, GGUF_ARRAY, value, 12 + 4 * n_layers);
+  draft_set(draft, key, GGUF_ARRAY, value, 12 + 4 * (size_t)n_layers);
 }
 
 static void add_keys(gguf_draft *draft, const tiny_shape *shape, bool is_llama) {
