@@ -142,6 +142,11 @@ async function clients() {
   return 'the client libraries of tests/package/clients';
 }
 
+async function memory() {
+  await must('npm run test:memory', 'npm', ['run', 'test:memory'], { live: true });
+  return 'memories near 4 GiB; fifty loads and unloads';
+}
+
 const steps = [
   { name: 'committed', after: [], run: committed },
   { name: 'figures', after: [], run: figures },
@@ -152,6 +157,7 @@ const steps = [
   { name: 'slow', after: [], run: slow },
   { name: 'installed', after: [], run: installed },
   { name: 'hosts', after: [], run: hosts },
+  { name: 'memory', after: [], run: memory },
   { name: 'clients', after: [], run: clients },
 ];
 

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { launch } from './drivers.mjs';
+import { serve as serveFiles } from './server.mjs';
 
 const limit = { timeout: 120_000 };
 const types = { html: 'text/html', js: 'text/javascript', mjs: 'text/javascript',
@@ -100,6 +101,23 @@ async function testCdn(browser) {
   lost(await browser.evaluate(load(cdn.origin)), /worker-src blob:/);
 }
 
+/** Threads without the two headers that cut a page off from others, where there is that policy. */
+async function testDocumentIsolation(browser) {
+  const isolated = await serveFiles({ isolated: 'document', mounts: {
+    '/': join(root, 'tests/browser/page'), '/dist/': join(root, 'dist'),
+    '/models/': join(root, 'models') } });
+  try {
+    await browser.open(`${isolated.origin}/empty.html`);
+    const answer = await browser.evaluate(load(isolated.origin, '{ threads: 2 }'));
+    assert.equal(answer.text?.length > 0, true, JSON.stringify(answer));
+    const hasPolicy = browser.name === 'chromium';
+    assert.equal(await browser.evaluate('crossOriginIsolated'), hasPolicy);
+    assert.equal(answer.threads, hasPolicy ? 2 : 1, JSON.stringify(answer));
+  } finally {
+    await isolated.close();
+  }
+}
+
 async function testServiceWorker(browser) {
   await browser.open(`${site.origin}/plain.html`);
   const said = await browser.evaluate(`(async () => {
@@ -140,6 +158,7 @@ for (const name of ['chromium', 'firefox', 'webkit']) {
     });
     after(() => browser?.close());
     test('the package on another origin', limit, () => testCdn(browser));
+    test('Document-Isolation-Policy', limit, () => testDocumentIsolation(browser));
     test('in a service worker', limit, () => testServiceWorker(browser));
     test('under Trusted Types', limit, () => testTrustedTypes(browser));
   });

@@ -25,6 +25,9 @@ const isolation = {
   'Cross-Origin-Resource-Policy': 'same-origin',
 };
 
+/** The same for one document, in Chromium. */
+const documentIsolation = { 'Document-Isolation-Policy': 'isolate-and-credentialless' };
+
 /** What the README says to be enough for a page that uses the library. */
 export const strictPolicy = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; " +
   "worker-src 'self'; connect-src 'self'";
@@ -86,7 +89,8 @@ function answer(request, response, { mounts, headers, alone, seen }) {
 }
 
 /**
- * Serves until close() is called. Options: mounts, isolated (COOP and COEP), strict (the content
+ * Serves until close() is called. Options: mounts, isolated (COOP and COEP; or
+ * 'document': Document-Isolation-Policy), strict (the content
  * security policy above, or that of the string), alone (scripts under this path may start no
  * worker), port (default: any that is free), seen (hears every path that is asked for). Gives
  * { origin, close }.
@@ -97,7 +101,7 @@ export async function serve({
   const headers = {
     'Cache-Control': 'no-store',
     'X-Content-Type-Options': 'nosniff',
-    ...(isolated ? isolation : {}),
+    ...(isolated === 'document' ? documentIsolation : isolated ? isolation : {}),
     ...(strict ? { 'Content-Security-Policy': strict === true ? strictPolicy : strict } : {}),
   };
   const server = createServer((request, response) =>

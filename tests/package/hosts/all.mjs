@@ -127,15 +127,27 @@ test('an extension: its page, and why its service worker has no model', limit, a
   }
 });
 
-const resolutions = { nodenext: 'nodenext', node16: 'node16', bundler: 'esnext' };
+const dom = ['es2022', 'dom', 'dom.iterable', 'dom.asynciterable'];
+/** Module, its resolution, libraries and other types. */
+const programs = {
+  nodenext: ['nodenext', 'nodenext', dom, []],
+  node16: ['node16', 'node16', dom, []],
+  bundler: ['esnext', 'bundler', dom, []],
+  node10: ['esnext', 'node10', dom, []],
+  'nodenext, in Node, without the DOM': ['nodenext', 'nodenext', ['es2022'], ['node']],
+  'bundler, in a worker': ['esnext', 'bundler', ['es2022', 'webworker',
+    'webworker.asynciterable'], []],
+};
 
 for (const [name, compiler] of [['5.4', 'typescript54/bin/tsc']]) {
-  for (const [resolution, module] of Object.entries(resolutions)) {
-    test(`TypeScript ${name}, resolved as ${resolution}, libraries checked`, limit, async () => {
+  for (const [kind, [module, moduleResolution, lib, types]] of Object.entries(programs)) {
+    test(`TypeScript ${name}, resolved as ${kind}, libraries checked`, limit, async () => {
       const target = program();
       writeFileSync(join(target, 'types.ts'), `import { OneKV } from 'onekv';
         import type { Model } from 'onekv';
-        import { Engine } from 'onekv/engine';
+        import * as bench from 'onekv/bench';
+        import { Engine, serveThreads } from 'onekv/engine';
+        import type { Handler } from 'onekv/handler';
         import { openai } from 'onekv/openai';
         import { languageModel } from 'onekv/prompt-api';
         export async function use(signal: AbortSignal | undefined): Promise<string> {
@@ -143,14 +155,17 @@ for (const [name, compiler] of [['5.4', 'typescript54/bin/tsc']]) {
             headers: undefined, unloadAfter: undefined, refresh: () => undefined });
           void openai(model);
           void languageModel(() => OneKV.load(['a.gguf', new URL('https://example.org/b.gguf')]));
-          void Engine.open;
           const session = await model.createSession({ signal });
           return session.prompt('Once', { signal, maxTokens: undefined });
-        }`);
+        }
+        export const rest = [Engine.open, bench] as const;
+        export type Rest = Handler;
+        ${lib.includes('dom') ? `export const page = (model: Model, image: ImageData,
+          one: Worker) => [model.classify(image), serveThreads(one)];` : 'void serveThreads;'}`);
       writeFileSync(join(target, 'tsconfig.json'), JSON.stringify({ files: ['types.ts'],
         compilerOptions: { strict: true, noEmit: true, exactOptionalPropertyTypes: true,
-          skipLibCheck: false, target: 'es2022', module, moduleResolution: resolution, types: [],
-          lib: ['es2022', 'dom', 'dom.iterable', 'dom.asynciterable'] } }));
+          skipLibCheck: false, target: 'es2022', module, moduleResolution, types, lib,
+          typeRoots: [join(root, 'node_modules/@types')] } }));
       const { status, output } = await run(process.execPath,
         [join(folder, 'node_modules', compiler), '-p', '.'], { cwd: target });
       assert.equal(status, 0, output);

@@ -16,7 +16,11 @@ export interface Pixels {
 }
 
 /** Pixels, row after row: an ImageData, or grey values from 0 (paper) to 1 (ink). */
-export type ImageInput = ImageData | { width: number; height: number; data: Float32Array };
+export interface ImageInput {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Float32Array | Uint8ClampedArray;
+}
 
 export interface Classification {
   /** Of each class. */

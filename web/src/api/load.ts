@@ -3,7 +3,7 @@ import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from './descr
 import type { CacheCost, StandardBytes } from './memory.js';
 import type { Model } from './model.js';
 import { signalNames } from './options.js';
-import type { NamesOf, SignalOptions } from './options.js';
+import type { ListenerOptions, NamesOf, SignalOptions } from './options.js';
 import { accessNames } from './source.js';
 import type { AccessOptions, ModelSource } from './source.js';
 import type { StoreChoice, StoredModel } from './store.js';
@@ -106,7 +106,7 @@ export interface DownloadProgressEvent extends Event {
 
 export interface DownloadMonitor {
   addEventListener(type: 'downloadprogress', listener: (event: DownloadProgressEvent) => void,
-    options?: AddEventListenerOptions): void;
+    options?: ListenerOptions): void;
 }
 
 /** What a file will take, from its header alone. */

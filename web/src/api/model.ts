@@ -8,7 +8,7 @@
 import type { Classification, ImageInput } from './image.js';
 import type { CacheCost, MemoryEvent, MemoryReport, StandardBytes } from './memory.js';
 import { signalNames } from './options.js';
-import type { NamesOf, SignalOptions } from './options.js';
+import type { ListenerOptions, NamesOf, SignalOptions } from './options.js';
 import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
   SessionOptions } from './session.js';
 import type { ChatMessage } from './messages.js';
@@ -117,7 +117,7 @@ export interface Model {
   unload(): Promise<void>;
 
   addEventListener<K extends keyof ModelEventMap>(type: K,
-    listener: (event: ModelEventMap[K]) => void, options?: AddEventListenerOptions): void;
+    listener: (event: ModelEventMap[K]) => void, options?: ListenerOptions): void;
   removeEventListener<K extends keyof ModelEventMap>(type: K,
     listener: (event: ModelEventMap[K]) => void): void;
 }

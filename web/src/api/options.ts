@@ -7,6 +7,14 @@ export interface SignalOptions {
   signal?: AbortSignal | undefined;
 }
 
+/** Of addEventListener: as the platform's, which programs without the DOM's types have not. */
+export interface ListenerOptions {
+  capture?: boolean;
+  once?: boolean;
+  passive?: boolean;
+  signal?: AbortSignal;
+}
+
 /** The names of all options of T; the compiler ensures that none is missing. */
 export type NamesOf<T> = Readonly<Record<keyof T, true>>;
 

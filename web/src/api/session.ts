@@ -2,7 +2,7 @@
 import type { Model } from './model.js';
 import type { SessionMemory } from './memory.js';
 import { signalNames } from './options.js';
-import type { NamesOf, SignalOptions } from './options.js';
+import type { ListenerOptions, NamesOf, SignalOptions } from './options.js';
 import type { ChatMessage } from './messages.js';
 import { samplingNames } from './sampling.js';
 import type { SamplingOptions } from './sampling.js';
@@ -263,7 +263,7 @@ export interface Session {
   destroy(): Promise<void>;
 
   addEventListener<K extends keyof SessionEventMap>(type: K,
-    listener: (event: SessionEventMap[K]) => void, options?: AddEventListenerOptions): void;
+    listener: (event: SessionEventMap[K]) => void, options?: ListenerOptions): void;
   removeEventListener<K extends keyof SessionEventMap>(type: K,
     listener: (event: SessionEventMap[K]) => void): void;
 }

@@ -117,18 +117,23 @@ function guard(exports: Exports, onTrap: (error: OneKVError) => void,
   return Object.fromEntries(guarded) as Exports;
 }
 
+/** Of a WebAssembly.Memory, of which not all programs have the type. */
+interface WasmMemory {
+  readonly buffer: ArrayBufferLike;
+}
+
 export class Bindings {
   readonly exports: Exports;
   /** Address of a buffer of stagingBytes for arguments of one call. */
   readonly staging: number;
-  readonly #memory: WebAssembly.Memory;
+  readonly #memory: WasmMemory;
   readonly #decoder = new TextDecoder();
   readonly #encoder = new TextEncoder();
   #bytes: Uint8Array;
   #trap: OneKVError | undefined;
 
   /** Takes the staging buffer. Error: OUT_OF_MEMORY. */
-  constructor(exports: Exports, memory: WebAssembly.Memory) {
+  constructor(exports: Exports, memory: WasmMemory) {
     this.exports = guard(exports, (trap) => { this.#trap = trap; }, () => this.#trap);
     this.#memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);

@@ -48,9 +48,11 @@ export class GrammarInstance {
   readonly #mask: number;
   isBroken = false;
 
-  /** Takes some tenths of a second. Error: CONSTRAINT_TOO_COMPLEX (its memory is full). */
-  constructor(module: WebAssembly.Module, tokens: TokenBytes) {
-    this.#exports = new WebAssembly.Instance(module, {}).exports as unknown as Exports;
+  /** `module`: a WebAssembly.Module, of which not all programs have the type. Takes some tenths of
+   * a second. Error: CONSTRAINT_TOO_COMPLEX (its memory is full). */
+  constructor(module: object, tokens: TokenBytes) {
+    const instance = new WebAssembly.Instance(module as WebAssembly.Module, {});
+    this.#exports = instance.exports as unknown as Exports;
     this.words = Math.ceil(tokens.count / 32);
     const words = Array.from({ length: tokens.count }, (_, token) => tokens.bytesOf(token));
     const total = words.reduce((sum, { length }) => sum + length, 0);

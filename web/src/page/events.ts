@@ -1,6 +1,7 @@
 // Events of models and sessions, and what their listeners are told.
 import type { DownloadProgressEvent } from '../api/load.js';
 import type { MemoryEvent, MemoryReport } from '../api/memory.js';
+import type { ListenerOptions } from '../api/options.js';
 
 class Memory extends Event implements MemoryEvent {
   readonly memory: MemoryReport;
@@ -34,7 +35,7 @@ export class TypedTarget<Events extends object> {
   readonly #target = new EventTarget();
 
   addEventListener<K extends keyof Events & string>(type: K,
-    listener: (event: Events[K]) => void, options?: AddEventListenerOptions): void {
+    listener: (event: Events[K]) => void, options?: ListenerOptions): void {
     this.#target.addEventListener(type, listener as (event: Event) => void, options);
   }
 

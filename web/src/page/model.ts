@@ -5,7 +5,7 @@ import type { CacheCost, MemoryReport, StandardBytes } from '../api/memory.js';
 import type { Classification, ImageInput, Pixels } from '../api/image.js';
 import { tokenizeNames } from '../api/model.js';
 import { checkOptions, checkSignal } from '../api/options.js';
-import type { SignalOptions } from '../api/options.js';
+import type { ListenerOptions, SignalOptions } from '../api/options.js';
 import { restoreNames, sessionNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { CacheType, ModelDescription } from '../api/description.js';
@@ -82,7 +82,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   }
 
   override addEventListener<K extends keyof ModelEventMap>(type: K,
-    listener: (event: ModelEventMap[K]) => void, options?: AddEventListenerOptions): void {
+    listener: (event: ModelEventMap[K]) => void, options?: ListenerOptions): void {
     super.addEventListener(type, listener, options);
     if (type !== 'memory' || this.#memoryListeners.has(listener)) return;
     this.#memoryListeners.add(listener);

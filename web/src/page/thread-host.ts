@@ -29,13 +29,18 @@ function startThread(glue: string, [control, speech]: readonly MessagePort[],
   }
 }
 
+/** A Worker, of which not all programs have the type. */
+interface MessageSource {
+  addEventListener(type: 'message', listener: (event: MessageEvent) => void): void;
+}
+
 /**
  * Starts the threads that an engine in this worker asks for, if the worker called
  * `threadsFromPage`. To be called before the worker's messages are listened to: those that ask for
  * threads go no further. `url`: the package's worker.js, where it is not beside this module. Gives
  * the function that ends them, which is to be called when the worker is ended.
  */
-export function serveThreads(worker: Worker, url?: ScriptAddress): () => void {
+export function serveThreads(worker: MessageSource, url?: ScriptAddress): () => void {
   const threads = new Set<Worker>();
   worker.addEventListener('message', (event) => {
     const glue = (event.data as { onekvThread?: unknown } | null)?.onekvThread;

@@ -27,7 +27,7 @@ export interface Access {
   /** Without a byte for this long a connection counts as broken. */
   stallSeconds: number;
   /** 'no-store' keeps the browser from caching what is stored anyway. */
-  cache: RequestCache | undefined;
+  cache: 'no-store' | 'reload' | 'no-cache' | undefined;
   /** Milliseconds before the first retry, doubled for each further one. */
   retryDelay: number;
   /** Gives a new address after a refusal; undefined when there is none. */
