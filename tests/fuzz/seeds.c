@@ -52,8 +52,8 @@ static void write_models(void) {
       {"llama-f16", {.context_window = 16, .type = TENSOR_F16}},
       {"llama-q8", {.context_window = 16, .type = TENSOR_Q8_0, .head_width = 32, .n_heads = 1}},
       {"llama-q4", {.context_window = 16, .type = TENSOR_Q4_0, .head_width = 16}},
-      {"lfm2", {.context_window = 16, .architecture = "lfm2", .n_layers = 2, .n_taps = 3}},
       {"llama-q5", {.context_window = 16, .type = TENSOR_Q5_1, .head_width = 16}},
+      {"lfm2", {.context_window = 16, .architecture = "lfm2", .n_layers = 2, .n_taps = 3}},
   };
   for (size_t i = 0; i < sizeof SEEDS / sizeof SEEDS[0]; i++) {
     gguf_draft draft = tiny_draft(&SEEDS[i].shape);

@@ -89,21 +89,18 @@ static bool is_convolution(const tiny_shape *shape, size_t layer) {
   return shape->n_taps > 0 && layer % 2 == 0;
 }
 
-static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool is_llama) {
-  size_t h = shape->head_width;
-  size_t d = shape->n_heads * h;
-  size_t d_key = shape->n_kv_heads * h;
-  char name[64];
 #define ADD(suffix, type, columns, rows)                       \
   do {                                                         \
     snprintf(name, sizeof name, "blk.%zu." suffix, n);         \
     draft_add_tensor(draft, name, type, columns, rows);        \
   } while (0)
-  ADD("attn_norm.weight", TENSOR_F32, d, 0);
-  ADD("ffn_norm.weight", TENSOR_F32, d, 0);
-  if (is_llama) ADD("ffn_gate.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
-  ADD("ffn_up.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
-  ADD("ffn_down.weight", TENSOR_F32, TINY_FEED_FORWARD, d);
+
+/* What stands between the layer's two norms before: attention, or a convolution. */
+static void add_mixer(gguf_draft *draft, const tiny_shape *shape, size_t n) {
+  size_t h = shape->head_width;
+  size_t d = shape->n_heads * h;
+  size_t d_key = shape->n_kv_heads * h;
+  char name[64];
   if (is_convolution(shape, n)) {
     ADD("shortconv.in_proj.weight", shape->type, d, 3 * d);
     ADD("shortconv.conv.weight", TENSOR_F32, shape->n_taps, d);
@@ -123,8 +120,19 @@ static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool
     ADD("attn_k_norm.weight", TENSOR_F32, h, 0);
   }
   ADD("attn_output.weight", shape->type, d, d);
-#undef ADD
 }
+
+static void add_layer(gguf_draft *draft, const tiny_shape *shape, size_t n, bool is_llama) {
+  size_t d = shape->n_heads * shape->head_width;
+  char name[64];
+  ADD("attn_norm.weight", TENSOR_F32, d, 0);
+  add_mixer(draft, shape, n);
+  ADD("ffn_norm.weight", TENSOR_F32, d, 0);
+  if (is_llama) ADD("ffn_gate.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
+  ADD("ffn_up.weight", TENSOR_F32, d, TINY_FEED_FORWARD);
+  ADD("ffn_down.weight", TENSOR_F32, TINY_FEED_FORWARD, d);
+}
+#undef ADD
 
 /* KV heads of each layer, as an array: none of a convolution. */
 static void set_kv_heads(gguf_draft *draft, const tiny_shape *shape, const char *key) {
