@@ -42,6 +42,7 @@ def bytes_here(name, folder):
     row = {
         "architecture": report["description"]["architecture"],
         "parameters": report["parameters"],
+        "layers": report["description"]["layers"],
         "here": own["bytesPerToken"]["f16"],
         "here_i8": own["bytesPerToken"]["i8"],
         "expanded": standard["bytesPerToken"]["f16"],

@@ -160,6 +160,25 @@ function readTasks() {
   })).filter(({ rows }) => rows.length > 0);
 }
 
+/** What a token takes in one layer of other models than the shipped ones, f16, and as keys and
+ * values: of the twin's shape with Q-K=V, of Youtu-LLM-2B, of Gemma 4 31B's global layers. A file
+ * with one layer that attends alike is asked; nothing but its header is made. */
+async function readLayers(onekv, engine, { queryHeads, headWidth }) {
+  const { randomModel } = await import('../../../dist/src/bench/random-model.js');
+  const { shapedModel } = await import('../../../dist/src/bench/shapes.js');
+  const ask = (heads, kvHeads, width) => {
+    const shape = shapedModel('S', { layers: 1, width: heads * width, heads, kvHeads,
+      feedForward: 32, vocabulary: 512, projection: 'Q-K=V' });
+    return onekv.readHeader(engine, randomModel(shape), {}, ({ cache }) => ({
+      bytes: cache.bytes(1).total,
+      standard: cache.bytes(1, { standardHeads: kvHeads }).total }));
+  };
+  const { layers, here, expanded } = readJson('tests/bench/results/families.json')
+    .models['youtu-llm-2b'];
+  return { shared: await ask(queryHeads, queryHeads, headWidth), gemma: await ask(32, 4, 512),
+    mla: { bytes: here / layers, standard: expanded / layers } };
+}
+
 /** Published models' shapes: bytes of the cache of 32 Ki tokens in f16. */
 function readPublished() {
   const { models } = readJson('tests/bench/results/families.json');
@@ -190,6 +209,7 @@ export async function readFacts() {
       attention: await searchHeads(),
       losses: readLosses(), benches: readBenches(), peers: readPeers(),
       suggested: readSuggested(), published: readPublished(),
+      layers: await readLayers(onekv, engine, models['stories-qkv'].description),
       version: packageVersion(), commit: commit() };
   } finally {
     engine.destroy();

@@ -131,6 +131,7 @@ declare module 'virtual:facts' {
     version: string;
     commit: string | null;
     published: PublishedModel[];
+    layers: Record<'shared' | 'mla' | 'gemma', { bytes: number; standard: number }>;
     suggested: { file: string; bytes: number; sha256: string; url: string };
   };
   export default facts;

@@ -32,33 +32,33 @@ const kept = perLayer(twin.cache.f16.own.token);
 const mqa = perLayer(twin.cache.f16.standard.MQA.token);
 const one = perLayer(facts.models['stories-q-mqa'].cache.f16.own.token);
 
-/** In the shape of the models above. Halving what two tensors take is what K=V does to any. */
+/** In the shape of the models above. */
 const own = (name: string, keys: number, values: number, bytes: number, says: string): Way => ({
   name, shape: `${queryHeads} query heads of ${headWidth} elements`, queryHeads, keys, values,
   width: headWidth, bytes, standard: kept, says,
 });
 
-/** Layers of published models, in f16: 2 bytes an element. */
+/** Layers of published models. */
 const published = {
-  // Youtu-LLM-2B: a latent of 512 with a rotated key of 64; expanded, 192 + 128 per head.
-  mla: { heads: 16, latent: 512, rope: 64, expanded: 16 * (192 + 128) },
+  // Youtu-LLM-2B: a latent of 512 with a rotated key of 64.
+  mla: { heads: 16, latent: 512, rope: 64, ...facts.layers.mla },
   // Gemma 4 31B, a global layer.
-  gemma: { heads: 32, kvHeads: 4, width: 512 },
+  gemma: { heads: 32, kvHeads: 4, width: 512, ...facts.layers.gemma },
 };
 
 const ways: readonly Way[] = [
   own('QKV', queryHeads, queryHeads, kept, 'Each head projects a query, a key and a value. The ' +
     'query is used once; the key and the value are kept, for every token that comes later.'),
-  own('Q-K=V', queryHeads, 0, kept / 2, 'The value projection is gone: a head’s key is also ' +
-    'its value. Half of the cache goes with it.'),
+  own('Q-K=V', queryHeads, 0, facts.layers.shared.bytes, 'The value projection is gone: a head’s ' +
+    'key is also its value. Half of the cache goes with it.'),
   own('MQA', 1, 1, mqa, 'All query heads look at the same key and sum the same value.'),
   own('Q-K=V + MQA', 1, 0, one, 'Both at once. Of a token, the layer keeps one vector: it ' +
     'is key and value of all heads.'),
   {
     name: 'MLA', shape: 'a layer of Youtu-LLM-2B, absorbed', queryHeads: published.mla.heads,
     keys: 1, values: 0, width: published.mla.latent + published.mla.rope,
-    valueWidth: published.mla.latent, bytes: 2 * (published.mla.latent + published.mla.rope),
-    standard: 2 * published.mla.expanded,
+    valueWidth: published.mla.latent, bytes: published.mla.bytes,
+    standard: published.mla.standard,
     says: 'One row is kept: a latent, and a key that carries the position. The whole row is the ' +
       'key, its latent is also the value; what makes keys and values of it moves into the ' +
       'queries and the output.',
@@ -66,8 +66,8 @@ const ways: readonly Way[] = [
   {
     name: 'Gemma’s K=V', shape: 'a global layer of Gemma 4 31B',
     queryHeads: published.gemma.heads, keys: published.gemma.kvHeads, values: 0,
-    width: published.gemma.width, bytes: 2 * published.gemma.kvHeads * published.gemma.width,
-    standard: 4 * published.gemma.kvHeads * published.gemma.width,
+    width: published.gemma.width, bytes: published.gemma.bytes,
+    standard: published.gemma.standard,
     says: 'Key and value come from one projection. They differ in a weight and a rotation, which ' +
       'can wait until the key is read: so one tensor is kept where others keep two.',
   },
