@@ -91,7 +91,7 @@ const char *gguf_label(gguf_string string, char out[GGUF_LABEL_MAX]);
  * u32 takes every integer type in range, f32 takes F32 and F64 (finite), string only strings. */
 onekv_status gguf_read_u32(const gguf *file, const char *key, bool required, uint32_t *out,
                            onekv_error *error);
-/* values [n]: of an array of exactly n integers or booleans, or all the same of one integer. */
+/* values [n]: of an array of exactly n integers or booleans, or all the same of one of them. */
 onekv_status gguf_read_u32_list(const gguf *file, const char *key, bool required, size_t n,
                                 uint32_t *values, onekv_error *error);
 onekv_status gguf_read_f32(const gguf *file, const char *key, bool required, float *out,

@@ -178,7 +178,7 @@ onekv_status gguf_read_u32_list(const gguf *file, const char *key, bool required
   if (value == NULL) return status;
   bool is_array = value->type == GGUF_ARRAY;
   gguf_type type = is_array ? value->item_type : value->type;
-  size_t n_bytes = integer_bytes(type, is_array);
+  size_t n_bytes = integer_bytes(type, true);
   if (n_bytes == 0) return refuse_type(value, key, "an integer, or an array of them", error);
   if (is_array && value->n_items != n) {
     return error_set(error, ONEKV_BAD_KEY, "key '%s' has %zu items, expected %zu", key,

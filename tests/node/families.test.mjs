@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { follow } from './recorded.mjs';
-import { goldenPath, loadSync, root, withEngine } from './support.mjs';
+import { goldenPath, loadSync, root, withEngine, withKeys } from './support.mjs';
 
 const read = (file) => JSON.parse(readFileSync(join(root, file), 'utf8'));
 
@@ -20,6 +20,16 @@ test('tiny models of each family say what llama.cpp says', () => withEngine({}, 
     assert.ok(recorded.distance < 6e-3);
     assert.equal(recorded.ids.length, 64);
     follow(model.openSession(), recorded, Math.max(1e-3, 2 * recorded.distance) * largest);
+    model.destroy();
+  }
+}));
+
+test('one boolean says whether Granite has positions', () => withEngine({}, (engine) => {
+  for (const [isTuned, position] of [[true, 'rope'], [false, 'none']]) {
+    const file = withKeys(goldenPath('granite-wide'),
+      [['granite.rope.scaling.finetuned', 'bool', isTuned]]);
+    const model = loadSync(engine, file);
+    assert.equal(model.description.position, position);
     model.destroy();
   }
 }));
