@@ -36,11 +36,22 @@ export async function runElsewhere(): Promise<number | undefined> {
 /** The same for programs that people run: in this Node, with its flag, as it would run anywhere. */
 export const runWithRelaxedSimd = (): Promise<number | undefined> => runIn(undefined);
 
+/** The process that started this one may be killed: then this one ends too. */
+function endWithParent(): void {
+  process.once('disconnect', () => process.exit(1));
+  // A listener keeps the process alive; only its work may.
+  process.channel?.unref();
+}
+
 async function runIn(newer: string | undefined): Promise<number | undefined> {
-  if (hasRelaxedSimd() || process.env['ONEKV_CHILD'] !== undefined) return undefined;
+  if (process.env['ONEKV_CHILD'] !== undefined) {
+    if (process.channel !== undefined) endWithParent();
+    return undefined;
+  }
+  if (hasRelaxedSimd()) return undefined;
   const flags = newer === undefined ? ['--experimental-wasm-relaxed-simd', '--no-liftoff'] : [];
   const child = spawn(newer ?? process.execPath, [...flags, ...process.argv.slice(1)], {
-    stdio: 'inherit', env: { ...process.env, ONEKV_CHILD: '1' },
+    stdio: ['inherit', 'inherit', 'inherit', 'ipc'], env: { ...process.env, ONEKV_CHILD: '1' },
   });
   // A terminal sends Ctrl-C to both; a signal to this process alone is meant for the child.
   process.on('SIGINT', () => {
