@@ -81,7 +81,15 @@ const notLoaded = (url: ScriptAddress | undefined) =>
   'where the bundler or workerUrl says; one of another origin needs CORS there, and here ' +
   '`worker-src blob:` if the page has a Content-Security-Policy';
 
+/** Asked before a worker is started: one would load a model only to find out. */
+function needWebAssembly(): void {
+  if (typeof WebAssembly !== 'undefined') return;
+  throw new OneKVError('UNSUPPORTED_ENGINE',
+    'there is no WebAssembly here; in lockdown modes and by some policies it is switched off');
+}
+
 export const startWorker: StartWorker = (url, listener) => {
+  needWebAssembly();
   const worker = openWorker(url);
   const endThreads = serveThreads(worker, url);
   const hasCome = announce();
