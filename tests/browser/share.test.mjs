@@ -6,6 +6,7 @@ import { after, before, describe, test } from 'node:test';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { launch } from './drivers.mjs';
 import { serve } from './server.mjs';
+import { tabWork } from './tab-work.mjs';
 
 // Many times what anything takes on a quiet machine.
 const limit = { timeout: 240_000 };
@@ -29,23 +30,7 @@ const prelude = `
   const sessions = async () => (await tab.model.memory()).bySession.length;
 `;
 
-/** Starts work in a tab; ended() gives what came of it. WebKit's driver waits for whatever it is
- * asked for, and the other tab has to be asked meanwhile. */
-const start = (tab, work) => tab.evaluate(`(() => {
-  globalThis.working = (async () => { ${prelude} ${work} })()
-    .then((value) => ({ value }), (error) => ({ error: error + '\\n' + error?.stack }));
-})()`);
-
-async function ended(tab) {
-  const { value, error } = await tab.evaluate('globalThis.working');
-  if (error) throw new Error(error);
-  return value;
-}
-
-async function step(tab, work) {
-  await start(tab, work);
-  return ended(tab);
-}
+const { ended, step } = tabWork(prelude);
 
 /** What a model of its own tells. */
 const alone = `const model = await load({});

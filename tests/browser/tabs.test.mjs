@@ -7,6 +7,7 @@ import { root } from '../../wasm/toolchain/shell.mjs';
 import { mounts } from '../../web/examples/mounts.mjs';
 import { launch } from './drivers.mjs';
 import { serve } from './server.mjs';
+import { tabWork } from './tab-work.mjs';
 
 // Many times what anything takes on a quiet machine.
 const limit = { timeout: 240_000 };
@@ -25,23 +26,7 @@ const prelude = `
   const stored = async () => (await OneKV.models.list()).map(({ complete }) => complete);
 `;
 
-/** Starts work in a tab; ended() gives what came of it. WebKit's driver waits for whatever it is
- * asked for, and the other tab has to be asked meanwhile. */
-const start = (tab, work) => tab.evaluate(`(() => {
-  globalThis.working = (async () => { ${prelude} ${work} })()
-    .then((value) => ({ value }), (error) => ({ error: error + '\\n' + error?.stack }));
-})()`);
-
-async function ended(tab) {
-  const { value, error } = await tab.evaluate('globalThis.working');
-  if (error) throw new Error(error);
-  return value;
-}
-
-async function step(tab, work) {
-  await start(tab, work);
-  return ended(tab);
-}
+const { start, ended, step } = tabWork(prelude);
 
 async function both(tabs, work) {
   for (const tab of tabs) await start(tab, work);

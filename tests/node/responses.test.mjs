@@ -5,23 +5,15 @@ import { OneKV } from '../../dist/src/onekv-node.js';
 import { createHandler } from '../../dist/src/facades/handler.js';
 import { openai } from '../../dist/src/facades/openai.js';
 import { root, withKeys } from './support.mjs';
+import { toolTemplate } from './tool-template.mjs';
 
 const limit = { timeout: 60_000 };
-/** Of words that the story vocabulary has; an answer begins with thoughts when it is asked to. */
-const template = `{% for m in messages %}[{{ m.role }}] {% if m.reasoning_content
-%}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}{% for c in m.tool_calls %}
-<tool_call>
-{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
-</tool_call>{% endfor %}
-{% endfor %}{% if tools %}<tool_call>{% endif
-%}{% if add_generation_prompt %}[assistant] {% if enable_thinking %}<think>
-{% endif %}{% endif %}`;
 let model;
 let handle;
 
 before(async () => {
   model = await OneKV.load(withKeys(`${root}models/stories-q-mqa.q8_0.gguf`,
-    [['tokenizer.chat_template', 'string', template]]), { threads: 1 });
+    [['tokenizer.chat_template', 'string', toolTemplate]]), { threads: 1 });
   handle = createHandler({ tiny: model });
 }, limit);
 after(async () => {

@@ -2,18 +2,10 @@
 // of stories calls nothing by itself; a choice of tools makes it, and grammars keep it to schemas.
 import { OneKV } from 'onekv';
 import { root, withKeys } from '../../tests/node/support.mjs';
-
-const template = `{% for m in messages %}[{{ m.role }}] {% if m.reasoning_content
-%}<think>{{ m.reasoning_content }}</think>{% endif %}{{ m.content }}{% for c in m.tool_calls %}
-<tool_call>
-{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}
-</tool_call>{% endfor %}
-{% endfor %}{% if tools %}<tool_call>{% endif
-%}{% if add_generation_prompt %}[assistant] {% if enable_thinking %}<think>
-{% endif %}{% endif %}`;
+import { toolTemplate } from '../../tests/node/tool-template.mjs';
 
 export const modelFile = () => withKeys(`${root}models/stories-q-mqa.q8_0.gguf`,
-  [['tokenizer.chat_template', 'string', template]]);
+  [['tokenizer.chat_template', 'string', toolTemplate]]);
 
 export const loadModel = () => OneKV.load(modelFile(), { threads: 1 });
 
