@@ -1,4 +1,5 @@
-// The tables of README.md, made of the result files that are committed:
+// The tables of README.md, and of the pages that page-tables.mjs has, made of the result files that
+// are committed:
 //
 //   node tests/bench/readme.mjs [--check]     writes them, or says which are not as they should be
 //
@@ -10,6 +11,8 @@ import { headsName } from '../../dist/src/engine/description.js';
 import { paperBytes, paperCaches } from '../../dist/src/bench/paper.js';
 import { shapes } from '../../dist/src/bench/shapes.js';
 import { Stop, main, root, say } from '../../wasm/toolchain/shell.mjs';
+import { bytes, rate, table } from './markdown.mjs';
+import { pageTables } from './page-tables.mjs';
 
 const results = 'tests/bench/results';
 const readJson = (path) => JSON.parse(readFileSync(join(root, path), 'utf8'));
@@ -17,16 +20,7 @@ const jsonFiles = (folder, pattern) => (existsSync(join(root, folder))
   ? readdirSync(join(root, folder)) : []).filter((name) => pattern.test(name)).sort()
   .map((name) => readJson(`${folder}/${name}`));
 
-/** Three digits, and no more than were measured. */
-const rate = (x) => (x >= 99.95 ? Math.round(x) : x.toFixed(1));
 const times = (x) => `${x.toFixed(1)} ×`;
-const bytes = (x) => (x < 1e3 ? `${x} B` : x < 1e6 ? `${(x / 1e3).toPrecision(3)} KB`
-  : x < 1e9 ? `${(x / 1e6).toPrecision(3)} MB` : `${(x / 1e9).toPrecision(3)} GB`);
-
-const table = (heads, rows) => [`| ${heads.join(' | ')} |`,
-  `|${heads.map((_, i) => (i === 0 ? '---' : '--:')).join('|')}|`,
-  ...rows.map((row) => `| ${row.join(' | ')} |`)];
-
 const shown = ['q8_0 f16', 'q4_0 i8'];
 
 /** Perplexity of the shipped pair, by types of weights and cache; those that say something. */
@@ -111,28 +105,31 @@ function peers() {
     `${(100 * busy.others).toFixed(0)} %`]));
 }
 
-const tables = { quality, variants, memory, families, peers };
+const pages = { 'README.md': { quality, variants, memory, families, peers }, ...pageTables };
 
-/** The text with every table as it should be. */
-function withTables(text) {
-  return Object.entries(tables).reduce((whole, [name, make]) => {
+/** The page with every table as it should be. */
+function withTables(path, text) {
+  return Object.entries(pages[path]).reduce((whole, [name, make]) => {
     const begin = `<!-- begin ${name} -->\n`;
     const end = `<!-- end ${name} -->`;
     const from = whole.indexOf(begin);
     const to = whole.indexOf(end);
-    if (from < 0 || to < from) throw new Stop(`README.md has no place for the table ${name}`);
+    if (from < 0 || to < from) throw new Stop(`${path} has no place for the table ${name}`);
     return `${whole.slice(0, from + begin.length)}${make().join('\n')}\n${whole.slice(to)}`;
   }, text);
 }
 
 await main(() => {
-  const file = join(root, 'README.md');
-  const text = readFileSync(file, 'utf8');
-  const right = withTables(text);
-  if (text === right) return say('README.md: its tables are those of the result files');
-  if (process.argv[2] === '--check') {
-    throw new Stop('README.md: other figures than the result files: node tests/bench/readme.mjs');
+  for (const path of Object.keys(pages)) {
+    const text = readFileSync(join(root, path), 'utf8');
+    const right = withTables(path, text);
+    if (text === right) {
+      say(`${path}: its tables are those of the result files`);
+    } else if (process.argv[2] === '--check') {
+      throw new Stop(`${path}: other figures than the result files: node tests/bench/readme.mjs`);
+    } else {
+      writeFileSync(join(root, path), right);
+      say(`${path}: tables written`);
+    }
   }
-  writeFileSync(file, right);
-  return say('README.md: tables written');
 });

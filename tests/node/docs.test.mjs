@@ -9,7 +9,8 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { startHub } from './hub-stand-in.mjs';
-import { MapStore, root, withKeys } from './support.mjs';
+import { MapStore, goldenFolder, root, withKeys } from './support.mjs';
+import { run } from '../../wasm/toolchain/shell.mjs';
 
 const limit = { timeout: 300_000 };
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;
@@ -60,10 +61,16 @@ const pages = {
     } },
   'constraints.md': { names: async () => ({ session: await textual() }), handsOn: ['child'],
     check: (_, { child }) => assert.ok(['Tim', 'Lily'].includes(child.name)) },
+  'families.md': { names: () => ({ url: path }),
+    check: (said) => {
+      assert.equal(said[0], 'llama, Q-K=V, MQA');
+      assert.match(said[1], /^3599104 parameters, \d+ bytes, and 320 per token$/);
+    } },
   'memory.md': { names: async () => ({ url: path, show: (...bytes) => bytes,
     OneKV: { estimate: OneKV.estimate, models: { list: async () => [{ key: 'a' }],
       delete: async (key) => assert.equal(key, 'a') } } }), handsOn: ['estimate'],
   check: (_, { estimate }) => assert.ok(estimate.fullContext.used > 0) },
+  'performance.md': { check: (said) => assert.match(said.at(-1), /^\d+\.\d tokens per second$/) },
   'snapshots.md': { names: async () => {
     const files = new Map();
     return { session: await textual(), prompt: 'Once upon a time', Buffer,
@@ -125,4 +132,30 @@ test('no page is left out', () => {
   const names = readdirSync(`${root}web/docs`).filter((name) => name.endsWith('.md'));
   const code = names.filter((name) => blocksOf(name).length > 0);
   assert.deepEqual(code.filter((name) => !(name in pages) && !elsewhere.includes(name)), []);
+});
+
+test('what runs is what core has rows for, and types it has a name for', async () => {
+  const text = readFileSync(`${root}web/docs/families.md`, 'utf8');
+  const [, table] = /^## Architectures$([^]*?)^Not in the table/m.exec(text);
+  const named = [...table.matchAll(/^\| `([a-z0-9-]+)` \|/gm)].map(([, name]) => name);
+  const unknown = readFileSync(path);
+  unknown.write('other', unknown.indexOf('llama', unknown.indexOf('general.architecture')));
+  const { message } = await OneKV.estimate(unknown).then(assert.fail, (error) => error);
+  const [, expected] = /found "other", expected (.*)/.exec(message);
+  assert.deepEqual(named.sort(), expected.split(/, | or /).sort());
+  const golden = new Set(readdirSync(goldenFolder).map((file) => file.split('-')[0]));
+  const tiny = { 'onekv-encoder': 'encoder', 'onekv-vit': 'vit', 'mistral3': 'ministral3',
+    'hunyuan-dense': 'hunyuan' };
+  for (const name of named) assert.ok(golden.has(tiny[name] ?? name), name);
+  const [, types] = /^## Element types$([^]*?)mixed/m.exec(text);
+  const list = readFileSync(`${root}core/base/tensor.h`, 'utf8');
+  const known = [...list.matchAll(/^ +X\((\w+),/gm)].map(([, name]) => name);
+  assert.deepEqual(types.match(/\b[A-Z]+\d[A-Z0-9_]*\b/g).sort(), known.sort());
+});
+
+test('tables of figures are those of the committed results', async () => {
+  const { status, output } = await run(process.execPath,
+    [`${root}tests/bench/readme.mjs`, '--check']);
+  assert.equal(status, 0, output);
+  assert.match(output, /README\.md: its tables .*\n.*families\.md: its .*\n.*performance\.md/);
 });
