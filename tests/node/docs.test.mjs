@@ -9,6 +9,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { startHub } from './hub-stand-in.mjs';
+import { PageContext } from './page-context.mjs';
 import { MapStore, goldenFolder, root, withKeys } from './support.mjs';
 import { run } from '../../wasm/toolchain/shell.mjs';
 
@@ -92,11 +93,10 @@ const pages = {
   'threads-and-headers.md': { without: /onekv\/engine/, handsOn: ['threads'],
     check: (_, { threads }) => assert.ok(threads.value >= 1) },
   'tools.md': {
-    names: () => ({ document: { modelContext: {
-      registerTool: ({ name }) => assert.equal(name, 'time') } } }), handsOn: ['withPage'],
-    check: (said, { withPage }) => {
+    names: () => ({ document: { modelContext: new PageContext() } }), handsOn: ['agent'],
+    check: (said, { agent }) => {
       assert.equal(said.length, 1);
-      assert.equal(withPage.messages.length, 0);
+      assert.deepEqual(agent.messages[0], { role: 'user', content: 'How late is it?' });
     } },
 };
 const elsewhere = ['bundlers.md', 'converting.md', 'doors.md'];

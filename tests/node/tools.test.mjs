@@ -6,6 +6,7 @@ import { OneKV } from '../../dist/src/onekv-node.js';
 import { AnswerReader } from '../../dist/src/text/answer-reader.js';
 import { toolFormOf, toolForms } from '../../dist/src/text/tool-forms.js';
 import { accepts } from '../bench/judge.mjs';
+import { PageContext } from './page-context.mjs';
 import { root, withKeys } from './support.mjs';
 
 const limit = { timeout: 120_000 };
@@ -133,11 +134,15 @@ test('a session executes calls and goes on with their results', limit, async () 
   assert.deepEqual(inputs, [asked.toolCall.arguments]);
   assert.deepEqual(parts.find(({ type }) => type === 'tool-result').toolResult,
     { id: asked.toolCall.id, name: 'get_weather', content: '{"degrees":21}', isError: false });
-  const { text } = await answer.result;
-  const [question, called, result, said] = session.messages;
+  const result = await answer.result;
+  const { text } = result;
+  assert.deepEqual(parts.filter(({ type }) => type === 'finish'),
+    [{ type: 'finish', text: '', result, token: undefined }]);
+  assert.equal(parts.at(-1).type, 'finish');
+  const [question, called, told, said] = session.messages;
   assert.deepEqual(question, { role: 'user', content: 'How is it?' });
   assert.deepEqual(called, { role: 'assistant', content: '', toolCalls: [asked.toolCall] });
-  assert.deepEqual(result, { role: 'tool', content: '{"degrees":21}', name: 'get_weather',
+  assert.deepEqual(told, { role: 'tool', content: '{"degrees":21}', name: 'get_weather',
     toolCallId: asked.toolCall.id });
   assert.equal(said.content, text);
   // What the cache holds is what the same messages are when they are rendered anew.
@@ -194,6 +199,39 @@ test('what a tool throws is told to the model; an abort is not', limit, async ()
   await assert.rejects(session.prompt('?', { ...forced, signal: controller.signal }), /enough/);
   assert.equal(await session.prompt('Well.', { maxTokens: 3, toolChoice: 'none' }) === '', false);
   await session.destroy();
+});
+
+test('the tools of a page are those of a session, and the page executes them', limit, async () => {
+  const context = new PageContext();
+  const heard = [];
+  await context.registerTool({ ...weather, execute: async (input, { signal }) => {
+    heard.push([input, signal instanceof AbortSignal]);
+    return { degrees: 21 };
+  } });
+  await context.registerTool({ ...now, description: 'The time.', execute: () => {
+    throw new Error('no clock');
+  } });
+  const session = await withTools(await OneKV.pageTools(context));
+  const ask = (name) => session.prompt('?', { ...forced, toolChoice: { name }, maxToolRounds: 1 });
+  await ask('get_weather');
+  const { arguments: given } = session.messages[1].toolCalls[0];
+  assert.deepEqual(heard, [[given, true]]);
+  assert.equal(session.messages[2].content, '{"degrees":21}');
+  await ask('now');
+  assert.match(session.messages.findLast(({ role }) => role === 'tool').content,
+    /^Error: .*invocation failed/);
+  await session.destroy();
+  // As texts, which is what other browsers give.
+  const written = [{ ...weather, inputSchema: JSON.stringify(weather.inputSchema) },
+    { ...now, inputSchema: '' }];
+  const read = await OneKV.pageTools({ getTools: async () => written });
+  assert.deepEqual(read.map((tool) => tool.inputSchema), [weather.inputSchema, undefined]);
+  await assert.rejects(OneKV.pageTools({ getTools: async () => [{ ...now, inputSchema: '{' }] }),
+    { code: 'INVALID_ARGUMENT', message: 'inputSchema of the tool now: found no JSON' });
+  for (const none of [undefined, null, {}]) {
+    await assert.rejects(OneKV.pageTools(none), { code: 'INVALID_ARGUMENT',
+      message: /^document\.modelContext: found .*WebMCP/ });
+  }
 });
 
 test('what else is asked of a session waits for its tools', limit, async () => {

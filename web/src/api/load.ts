@@ -7,6 +7,7 @@ import type { ListenerOptions, NamesOf, SignalOptions } from './options.js';
 import { accessNames } from './source.js';
 import type { AccessOptions, ModelSource } from './source.js';
 import type { StoreChoice, StoredModel } from './store.js';
+import type { ModelContext, Tool } from './tools.js';
 
 /** What a policy of Trusted Types gives: policy.createScriptURL(…). */
 export interface TrustedAddress {
@@ -164,6 +165,10 @@ export interface OneKVStatic {
     options?: EstimateOptions): Promise<Estimate>;
   /** What this browser can do, found out by trying. */
   availability(options?: WorkerOptions): Promise<Availability>;
+  /** The tools that the page has registered for agents, for a session: they are executed by the
+   * browser, and a session keeps those that there were. Default: `document.modelContext` (WebMCP).
+   * Error: INVALID_ARGUMENT, where there is none. */
+  pageTools(context?: ModelContext): Promise<Tool[]>;
   /** The models that load() has stored. */
   readonly models: {
     list(options?: StoreOptions): Promise<StoredModel[]>;

@@ -130,12 +130,15 @@ export interface TokenLogprob {
 }
 
 export interface GeneratedPart {
-  /** 'text': of the answer. 'reasoning': of its thoughts. The others have a text of ''. */
-  type: 'text' | 'reasoning' | 'tool-call' | 'tool-result';
+  /** 'text': of the answer. 'reasoning': of its thoughts. The others have a text of ''. 'finish':
+   * the last part of an answer that was not aborted, after all rounds of tools. */
+  type: 'text' | 'reasoning' | 'tool-call' | 'tool-result' | 'finish';
   /** May be '': a character or a stop string may be on its way. */
   text: string;
   toolCall?: ToolCall;
   toolResult?: ToolResult;
+  /** With 'finish': what `Generation.result` gives. */
+  result?: GenerationResult;
   /** undefined in a last part that holds text which had been held back. */
   token: number | undefined;
   /** With options.logprobs. */

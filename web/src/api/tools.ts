@@ -2,7 +2,7 @@
 
 /** A tool as the model is told of it. */
 export interface ToolDeclaration {
-  /** Letters, digits, `_`, `-` and `.`, at most 64. */
+  /** Letters, digits, `_`, `-` and `.`, at most 128. */
   name: string;
   description?: string | undefined;
   /** A JSON schema of an object: the call's arguments. Default: no arguments. */
@@ -44,3 +44,17 @@ export interface ToolResult {
 
 /** 'auto': the model decides. 'none': no call. 'required': a call, of any tool; or of this one. */
 export type ToolChoice = 'auto' | 'none' | 'required' | { name: string };
+
+/** A tool that a page has registered, as WebMCP lists it. */
+export interface PageTool {
+  name: string;
+  description?: string | undefined;
+  /** Or the text of its JSON. */
+  inputSchema?: object | string | undefined;
+}
+
+/** What of WebMCP's `document.modelContext` is used. */
+export interface ModelContext {
+  getTools(): Promise<readonly PageTool[]>;
+  executeTool(tool: PageTool, input: object, options: { signal: AbortSignal }): Promise<unknown>;
+}

@@ -15,9 +15,13 @@ export class Answer implements Generation {
   /** Starts at once. Aborting `signal` is passed on with its reason. */
   constructor(start: StartAnswer, signal: AbortSignal | undefined) {
     const release = onAbort(signal, () => this.#controller.abort(signal?.reason));
-    this.result = start(this.#controller.signal, (part) => {
+    const add = (part: GeneratedPart) => {
       this.#parts.push(part);
       this.#wake();
+    };
+    this.result = start(this.#controller.signal, add).then((result) => {
+      add({ type: 'finish', text: '', result, token: undefined });
+      return result;
     });
     const over = () => {
       release();

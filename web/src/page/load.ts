@@ -14,6 +14,7 @@ import { serveShared } from '../wire/shared.js';
 import type { Result, WireModelOptions, WirePart, WireSource, WireStore }
   from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
+import { pageTools } from './page-tools.js';
 import { chooseStore } from '../store/choose.js';
 import { crossOriginFiles } from '../store/cross-origin.js';
 import type { StoreChoice } from '../api/store.js';
@@ -342,6 +343,7 @@ export function makeOneKV(platform: Platform): OneKVStatic {
       estimate(platform, source, checkOptions('estimate', options, estimateNames)),
     availability: async (options = {}) =>
       availability(platform, checkOptions('availability', options, workerNames)),
+    pageTools,
     models: {
       list: async (options = {}) => listModels(checkOptions('list', options, storeNames)),
       delete: async (key, options = {}) =>

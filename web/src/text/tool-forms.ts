@@ -198,10 +198,10 @@ export function checkTools(tools: unknown): ToolDeclaration[] {
   const names = new Set<string>();
   return tools.map((tool: unknown, i) => {
     const { name, description, inputSchema } = (tool ?? {}) as Partial<ToolDeclaration>;
-    const isNamed = typeof name === 'string' && /^[\w.-]{1,64}$/.test(name) && !names.has(name);
+    const isNamed = typeof name === 'string' && /^[\w.-]{1,128}$/.test(name) && !names.has(name);
     if (!isNamed) {
       throw invalidArgument(`tools[${i}].name`, name,
-        'another name for each tool, of at most 64 letters, digits, _, - and .');
+        'another name for each tool, of at most 128 letters, digits, _, - and .');
     }
     names.add(name);
     if (description !== undefined && typeof description !== 'string') {
