@@ -237,6 +237,21 @@ typedef struct onekv_item {
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 
+/* Speculative decoding: runs the token that waits and n guesses of those after it as one batch. The
+ * session's tokens stay as they are; what ran is kept ahead of them. A step that asks for the
+ * logits of the token that waits (n_tokens 0, n_logits 1) finds them there, with the same bits, as
+ * long as the tokens that are appended one by one are those of the draft and no others run on the
+ * model. Anything else that is done with the session lets go of the rest of it; n 0 does nothing
+ * but that, and reserved pages go back with it.
+ * Guesses for which the window or n_logits_max has no room are left out, and all of them where no
+ * token waits. Errors: TOKEN_OUT_OF_RANGE, OUT_OF_MEMORY: there is no draft. */
+onekv_status onekv_session_draft(onekv_session *session, const int32_t *tokens, size_t n,
+                                 onekv_error *error);
+
+/* Rows of logits that are still ahead: of the draft's tokens, and of the one that waited; 0 when
+ * there is no draft, or it took another way than the session. */
+size_t onekv_session_n_ahead(const onekv_session *session);
+
 /* Chooses the session's next token from a row of logits of its last step; nothing is appended.
  * Error: NOT_FINITE. */
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token);

@@ -22,11 +22,15 @@ struct onekv_model {
   kv_pool pages;
   uint64_t hash;
   size_t n_sessions;
+  size_t n_runs; /* batches so far: logits are those of the last one */
 };
 
 struct onekv_session {
   onekv_model *model;
-  kv_cache cache;
+  kv_cache cache;   /* its last n_ahead positions are ahead of the session's tokens (draft.c) */
+  size_t n_ahead;   /* rows that ran early: of the token that waits, and of drafts behind it */
+  size_t n_drafted; /* rows of the draft, whose logits the model has while… */
+  size_t drafted_at; /* …this is still its n_runs */
   size_t n_pending; /* 0 or 1 tokens that follow those of the cache and have not run */
   int32_t pending;  /* that token: the next choice needs its logits */
   size_t context_window;
@@ -48,6 +52,20 @@ void model_run(onekv_model *model, const forward_batch *batch);
 /* The errors of onekv_step that can be found before anything changes. */
 onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
+
+/* Tokens that have run, as if there were no draft. */
+size_t session_n_cached(const onekv_session *session);
+
+/* The session's cache without what is ahead. It refers to the session's pages: for reading only. */
+kv_cache session_cache(const onekv_session *session);
+
+/* The item asks for the logits of the token that waits, which the draft has: its row is there, and
+ * is the session's from now on. */
+bool draft_serves(onekv_item *item);
+
+/* Lets go of what is ahead, unless the item appends what was drafted and nothing else. */
+void draft_keep_for(const onekv_item *item);
+void draft_forget(onekv_session *session);
 
 /* Takes the last token out of the cache, and the reserved pages, so that it waits for its
  * logits; nothing where a token waits already or there is none. Error: OUT_OF_MEMORY. */

@@ -26,6 +26,7 @@ onekv_status onekv_score(onekv_session *session, const int32_t *tokens, size_t n
   size_t n_outputs = model->config.n_outputs;
   onekv_item all = {session, tokens, n, 0, NULL};
   onekv_status status = step_check(model, &all, 1, error);
+  if (status == ONEKV_OK) draft_forget(session);
   if (status == ONEKV_OK) status = reserve(session, n, error);
   if (status != ONEKV_OK) return status;
   size_t n_judged = session->n_pending > 0 ? 0 : 1;

@@ -34,6 +34,9 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
     return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for a session");
   }
   session->model = model;
+  session->n_ahead = 0;
+  session->n_drafted = 0;
+  session->drafted_at = 0;
   session->n_pending = 0;
   session->pending = 0;
   session->context_window = context_window;
@@ -67,13 +70,13 @@ onekv_status onekv_session_clone(const onekv_session *session, onekv_session **o
   clone->sampler = session->sampler;
   clone->n_pending = session->n_pending;
   clone->pending = session->pending;
-  kv_cache_share(&session->cache, session->cache.n_positions, &clone->cache);
+  kv_cache_share(&session->cache, session_n_cached(session), &clone->cache);
   *out = clone;
   return ONEKV_OK;
 }
 
 size_t onekv_session_n_tokens(const onekv_session *session) {
-  return session->cache.n_positions + session->n_pending;
+  return session_n_cached(session) + session->n_pending;
 }
 
 size_t onekv_session_context_window(const onekv_session *session) {
@@ -84,7 +87,7 @@ bool onekv_session_slides(const onekv_session *session) { return session->slides
 
 onekv_status onekv_session_tokens(const onekv_session *session, size_t first, size_t n,
                                   int32_t *tokens) {
-  size_t n_cached = session->cache.n_positions;
+  size_t n_cached = session_n_cached(session);
   size_t n_tokens = n_cached + session->n_pending;
   if (first > n_tokens || n > n_tokens - first) return ONEKV_INVALID_ARGUMENT;
   size_t n_last = first + n > n_cached ? 1 : 0;
@@ -97,6 +100,7 @@ void onekv_session_cut_at(onekv_session *session, size_t position) { session->cu
 
 onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error *error) {
   if (n == 0) return ONEKV_OK;
+  draft_forget(session);
   size_t n_left = session->context_window - session->cache.n_positions;
   if (n_left < session->n_pending || n > n_left - session->n_pending) {
     return error_set(error, ONEKV_CONTEXT_FULL,
@@ -109,9 +113,10 @@ onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error
 }
 
 onekv_status onekv_session_truncate(onekv_session *session, size_t n) {
-  size_t n_cached = session->cache.n_positions;
+  size_t n_cached = session_n_cached(session);
   size_t n_tokens = n_cached + session->n_pending;
   if (n > n_tokens) return ONEKV_INVALID_ARGUMENT;
+  draft_forget(session);
   onekv_status status = session_cut(session, n < n_cached ? n : n_cached);
   if (status != ONEKV_OK) return status;
   if (n < n_tokens) session->n_pending = 0;
@@ -129,12 +134,12 @@ onekv_status onekv_session_set_sampling(onekv_session *session, const onekv_samp
 }
 
 void onekv_session_memory(const onekv_session *session, onekv_session_memory_report *out) {
-  const kv_cache *cache = &session->cache;
-  out->n_cached = cache->n_positions;
-  out->n_held = cache->tables[0].end * KV_PAGE_POSITIONS;
-  out->cached = bytes_by_kind(kv_cache_used(cache, &session->model->config));
-  out->cache_pages = kv_cache_page_bytes(cache, false);
-  out->cache_own = kv_cache_page_bytes(cache, true);
+  kv_cache cache = session_cache(session);
+  out->n_cached = cache.n_positions;
+  out->n_held = cache.tables[0].end * KV_PAGE_POSITIONS;
+  out->cached = bytes_by_kind(kv_cache_used(&cache, &session->model->config));
+  out->cache_pages = kv_cache_page_bytes(&cache, false);
+  out->cache_own = kv_cache_page_bytes(&cache, true);
 }
 
 onekv_status onekv_sample(onekv_session *session, const float *logits, int32_t *token) {

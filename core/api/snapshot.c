@@ -97,7 +97,7 @@ size_t onekv_session_save_bytes(const onekv_session *session) {
   const kv_layout *layout = &session->model->pages.layout;
   return HEAD_BYTES + session->sampler.sampling.n_biases * (size_t)BIAS_BYTES +
          onekv_session_n_tokens(session) * sizeof(int32_t) +
-         (size_t)kv_saved_bytes(layout, session->cache.n_positions) + HASH_BYTES;
+         (size_t)kv_saved_bytes(layout, session_n_cached(session)) + HASH_BYTES;
 }
 
 void onekv_session_save(const onekv_session *session, uint8_t *out) {
@@ -126,8 +126,9 @@ void onekv_session_save(const onekv_session *session, uint8_t *out) {
     onekv_session_tokens(session, i, 1, &token);
     put_u32(&cursor, (uint32_t)token);
   }
-  kv_cache_save(&session->cache, cursor);
-  cursor += kv_saved_bytes(layout, session->cache.n_positions);
+  kv_cache cache = session_cache(session);
+  kv_cache_save(&cache, cursor);
+  cursor += kv_saved_bytes(layout, cache.n_positions);
   put_u64(&cursor, hash_bytes(out, (size_t)(cursor - out)));
 }
 

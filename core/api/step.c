@@ -12,6 +12,7 @@ void model_run(onekv_model *model, const forward_batch *batch) {
   forward_model view = model_view(model);
   pool_limit(model->pool, model->n_threads);
   forward(&view, &model->scratch, batch);
+  model->n_runs++;
   for (size_t s = 0; s < batch->n_slices; s++) {
     const sequence_slice *slice = &batch->slices[s];
     const int32_t *tokens = batch->tokens == NULL ? NULL : batch->tokens + slice->first_row;
@@ -34,7 +35,7 @@ static void prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, 
 
 /* How many of the session's tokens sliding never forgets. */
 static size_t n_kept(const onekv_session *session) {
-  size_t n_positions = session->cache.n_positions;
+  size_t n_positions = session_n_cached(session);
   return session->n_keep < n_positions ? session->n_keep : n_positions;
 }
 
@@ -148,7 +149,7 @@ static onekv_status check_item(const onekv_model *model, const onekv_item *item,
   const onekv_session *session = item->session;
   if (repeats_last(item)) return ONEKV_OK;
   /* A full window that slides has room for all but what it keeps. */
-  size_t n_before = session->slides ? n_kept(session) : session->cache.n_positions;
+  size_t n_before = session->slides ? n_kept(session) : session_n_cached(session);
   size_t n_rows = n_rows_of(item);
   if (n_rows <= session->context_window - n_before) return ONEKV_OK;
   return error_set(error, ONEKV_CONTEXT_FULL, "%zu tokens after %zu%s do not fit in a window of "
@@ -251,6 +252,8 @@ static void settle(const onekv_item *item) {
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error) {
   onekv_status status = step_check(model, items, n_items, error);
+  if (status == ONEKV_OK && n_items == 1 && draft_serves(items)) return ONEKV_OK;
+  for (size_t i = 0; i < n_items && status == ONEKV_OK; i++) draft_keep_for(&items[i]);
   if (status == ONEKV_OK) status = reserve(items, n_items, error);
   if (status != ONEKV_OK) return status;
   batch_builder builder = {.model = model};
