@@ -5,7 +5,7 @@
 // beside it.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Stop, root, run } from '../../../wasm/toolchain/shell.mjs';
+import { Stop, must, root, run } from '../../../wasm/toolchain/shell.mjs';
 import { install } from '../installed.mjs';
 
 export const folder = join(root, 'build/hosts');
@@ -21,8 +21,15 @@ function linesOf(heading, language) {
   return block;
 }
 
-/** The tools and the packed package. */
-export const prepare = () => install(join(root, 'tests/package/hosts'), folder);
+/** The tools and the packed package. Bun's program lies in another of its packages, until a script
+ * that npm was told not to run has put it where it is called. */
+export async function prepare() {
+  await install(join(root, 'tests/package/hosts'), folder);
+  const { status } = await run(join(folder, 'node_modules/.bin/bun'), ['--version']);
+  if (status !== 0) {
+    await must('bun', process.execPath, ['node_modules/bun/install.js'], { cwd: folder });
+  }
+}
 
 /** Runs lines of the guide, which stops at the first that fails. */
 async function sh(target, lines) {
