@@ -167,11 +167,11 @@ void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_b
  * x = value · scale, scale = max|x| / limit. With 7 bits and a sign (limit 127) a token is one row,
  * as in 8-bit runtimes. With 14 bits and a sign it is two, the high part and the low one,
  * 128 · high + low, 2^-7 of the error; the sum of their products is the token's. */
-/* One-bit weights meet the first few rows by way of tables: four values make 16 sums, of those
+/* One-bit weights meet rows by way of tables: four values make 16 sums, of those
  * whose bits are set, and a lookup gives the sums of 16 rows of weights at once. A sum, by 512
  * more, is 10 bits: the low 6 and the high 4 stand apart, so that sums of a few add up in bytes.
  * Tables are made where blocks have PACKED_TABLE_COLUMNS, which only one-bit weights have. */
-enum { PACKED_TABLE_ROWS = 2, PACKED_TABLE_COLUMNS = 128, PACKED_TABLE_BYTES = 8 /* a column */ };
+enum { PACKED_TABLE_COLUMNS = 128, PACKED_TABLE_BYTES = 8 /* a column */ };
 
 enum { PACKED_LIMIT_ONE_ROW = 127, PACKED_LIMIT_TWO_ROWS = 127 * 128 };
 
@@ -190,7 +190,8 @@ typedef struct packed_activations {
   int16_t *pairs; /* [rows][n_columns / 16][2]: of a unit's groups the sums of columns 0 and 1, and
                      of columns 2 and 3 */
   int16_t *sums;  /* [rows][n_columns / 32]: of 32 columns */
-  uint8_t *tables; /* [PACKED_TABLE_ROWS][n_columns / 4][2][16], the SIMD variants' own; or NULL */
+  size_t n_table_rows; /* the first so many have tables, which the SIMD variants alone use */
+  uint8_t *tables;     /* [n_table_rows][n_columns / 4][2][16] */
 } packed_activations;
 
 #endif

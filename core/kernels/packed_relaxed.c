@@ -92,7 +92,7 @@ static bool is_exact(const kernel_table *table, packed_form form, matmul_functio
   int16_t sums[ROWS];
   float scales[ROWS];
   float y[2][ROWS * PACKED_ROWS];
-  packed_activations x = {C, C, 1, values, wide, scales, pairs, sums, NULL};
+  packed_activations x = {C, C, 1, values, wide, scales, pairs, sums, 0, NULL};
   for (int i = 0; i < STRIP_BYTES; i++) strip[i] = (uint8_t)(i * 91 % 256);
   for (size_t r = 0; r < PACKED_ROWS; r++) store_u16(strip + 2 * r, 0x3c00);
   for (size_t t = 0; t < ROWS; t++) {

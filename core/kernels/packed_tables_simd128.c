@@ -20,8 +20,7 @@ static const int16_t BELONGS[3][8] = {
     {0, -1, 0, -1, 0, -1, 0, -1}, {0, 0, -1, -1, 0, 0, -1, -1}, {0, 0, 0, 0, -1, -1, -1, -1}};
 
 void packed_tables_make(const packed_activations *x, size_t row) {
-  if (x->tables == NULL || row >= PACKED_TABLE_ROWS) return;
-  if (x->block_columns != PACKED_TABLE_COLUMNS) return;
+  if (row >= x->n_table_rows || x->block_columns != PACKED_TABLE_COLUMNS) return;
   const int8_t *values = x->values + row * x->n_columns;
   uint8_t *table = x->tables + row * x->n_columns * PACKED_TABLE_BYTES;
   const int16_t *belongs = simd_hide(BELONGS);

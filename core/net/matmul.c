@@ -24,7 +24,8 @@ void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, me
   packed->scales = arena_take(arena, n_rows, n_units * sizeof *packed->scales);
   packed->pairs = arena_take(arena, n_rows, 2 * n_units * sizeof *packed->pairs);
   packed->sums = arena_take(arena, n_rows, n_units * sizeof *packed->sums);
-  packed->tables = arena_take(arena, PACKED_TABLE_ROWS, n_columns * PACKED_TABLE_BYTES);
+  packed->n_table_rows = scratch->meets_one_bit ? n_rows : 0;
+  packed->tables = arena_take(arena, packed->n_table_rows, n_columns * PACKED_TABLE_BYTES);
   size_t n_decoded = MATMUL_ROWS * n_columns + n_tokens;
   size_t n_strip = PACKED_ROWS * n_rows;
   scratch->n_thread_floats = n_decoded > n_strip ? n_decoded : n_strip;

@@ -16,13 +16,14 @@ enum { MATMUL_ROWS = 8 /* decoded at a time */ };
 /* Working memory, carved once; nothing in it is read before it is written. */
 typedef struct matmul_scratch {
   packed_activations packed;
+  bool meets_one_bit; /* there are matrices whose products want tables */
   float *rows; /* [threads][n_thread_floats]: decoded rows and a number per token, or the products
                   of a strip */
   size_t n_thread_floats;
 } matmul_scratch;
 
-/* For n_tokens rows of up to n_columns columns, and packed.rows_per_token, which is to be set
- * before; counts when the arena has no base. */
+/* For n_tokens rows of up to n_columns columns, packed.rows_per_token and meets_one_bit, which are
+ * to be set before; counts when the arena has no base. */
 void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, memory_arena *arena,
                          matmul_scratch *scratch);
 

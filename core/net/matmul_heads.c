@@ -22,7 +22,9 @@ static packed_activations head_activations(const heads_job *job, size_t head) {
   x.scales += row * (x.n_columns / x.block_columns);
   x.pairs += row * (x.n_columns / PACKED_UNIT * 2);
   x.sums += row * (x.n_columns / 32);
-  x.tables = NULL; /* the first head's tokens alone have them */
+  size_t n_before = row < x.n_table_rows ? row : x.n_table_rows;
+  x.n_table_rows -= n_before;
+  x.tables += n_before * x.n_columns * PACKED_TABLE_BYTES;
   return x;
 }
 

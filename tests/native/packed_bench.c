@@ -101,7 +101,8 @@ void bench_packed(const kernel_table *table, const char *wanted) {
   bench.x.scales = malloc(n_x / 32 * sizeof(float));
   bench.x.pairs = malloc(n_x / 8 * sizeof(int16_t));
   bench.x.sums = malloc(n_x / 32 * sizeof(int16_t));
-  bench.x.tables = malloc((size_t)PACKED_TABLE_ROWS * PACKED_TABLE_BYTES * COLUMNS);
+  bench.x.n_table_rows = TOKENS_MAX;
+  bench.x.tables = malloc((size_t)TOKENS_MAX * PACKED_TABLE_BYTES * COLUMNS);
   bench.y = malloc((size_t)TOKENS_MAX * PACKED_ROWS * sizeof(float));
   bool has_all = bench.strips != NULL && bench.x.values != NULL && bench.x.scales != NULL &&
                  bench.x.sums != NULL && bench.x.wide != NULL && bench.x.pairs != NULL &&

@@ -123,12 +123,13 @@ static input input_make(const kernel_table *table, size_t n_columns, size_t bloc
   input out = {.x = check_allocate(n * sizeof(float)),
                .packed = {.n_columns = n_columns, .block_columns = block_columns,
                           .rows_per_token = rows_per_token}};
+  out.packed.n_table_rows = TOKENS_MAX * rows_per_token / 2; /* the rest by tiles */
   out.packed.values = check_allocate(n_all * sizeof(int8_t));
   out.packed.wide = check_allocate(n_all * sizeof(int16_t));
   out.packed.scales = check_allocate(n_all / block_columns * sizeof(float));
   out.packed.pairs = check_allocate(n_all / 8 * sizeof(int16_t));
   out.packed.sums = check_allocate(n_all / 32 * sizeof(int16_t));
-  out.packed.tables = check_allocate(PACKED_TABLE_ROWS * PACKED_TABLE_BYTES * n_columns);
+  out.packed.tables = check_allocate(out.packed.n_table_rows * PACKED_TABLE_BYTES * n_columns);
   for (size_t i = 0; i < n; i++) out.x[i] = given != NULL ? given[i] : check_random_float(3.0f);
   for (size_t t = 0; t < TOKENS_MAX; t++) {
     table->packed_encode(out.x + t * n_columns, t, &out.packed);
