@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Interface } from 'node:readline';
-import type { GeneratedPart, GenerationResult, Model, Session, SessionMemory, Tool }
+import type { ChatMessage, GeneratedPart, GenerationResult, Model, Session, SessionMemory, Tool }
   from '../src/onekv-node.js';
 import { OneKVError } from '../src/onekv-node.js';
 import { UsageError } from './arguments.js';
@@ -13,7 +13,7 @@ import type { Command, Values } from './arguments.js';
 import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { readSampling, samplingOptions } from './sampling.js';
+import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
 import { engineOptions, modelOptions, note, readText, variant, write } from './shared.js';
 import { readTools } from './tool-file.js';
 import { bytes, digits } from './units.js';
@@ -207,6 +207,7 @@ async function talk(chat: Chat, lines: Interface): Promise<void> {
 async function run(values: Values): Promise<number> {
   const path = findModel(values.file());
   const sampling = readSampling(values);
+  const draft = readDraft(values);
   const system = values.text('system');
   const toolFile = values.text('tools');
   const tools = toolFile === undefined ? [] : readTools(toolFile);
@@ -217,8 +218,10 @@ async function run(values: Values): Promise<number> {
   const asked = history === undefined ? [] : readHistory(history);
   const model = await loadInWorker(values, path);
   try {
-    const open = () => model.createSession({ ...sampling, tools, reasoning, overflow: 'slide',
-      initialPrompts: system === undefined ? undefined : [{ role: 'system', content: system }] });
+    const initialPrompts: ChatMessage[] | undefined =
+      system === undefined ? undefined : [{ role: 'system', content: system }];
+    const open = () => model.createSession({ ...sampling, draft, tools, reasoning, initialPrompts,
+      overflow: 'slide' });
     const session = await open();
     if (!isQuiet) {
       note(`${model.name ?? path}: ${variant(model.description)}, ` +
@@ -277,7 +280,7 @@ export const chat: Command = {
       'until the program ends)' },
     { name: 'max-tokens', short: 'n', value: 'N', help: 'most tokens of an answer (default: the ' +
       'window)' },
-    ...samplingOptions, ...modelOptions, ...engineOptions,
+    ...samplingOptions, draftOption, ...modelOptions, ...engineOptions,
     { name: 'quiet', short: 'q', help: 'no heading, no sums' },
   ],
   computes: true,

@@ -6,7 +6,7 @@ import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { readSampling, samplingOptions } from './sampling.js';
+import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
 import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
@@ -107,8 +107,10 @@ async function stream(session: Session, ids: number[], most: number,
     progress.clear();
     // What was written before Ctrl-C still counts.
     if (!interrupted.aborted || tokens.length === 0) throw error;
-    return { reason: 'interrupted', text, tokens, promptTokens: ids.length, seed: session.seed,
-      prefillMs: prefilled - started, decodeMs: performance.now() - prefilled };
+    const { drafted: draftedTokens = 0, accepted: acceptedTokens = 0 } = session.drafts ?? {};
+    return { reason: 'interrupted', text, tokens, promptTokens: ids.length, draftedTokens,
+      acceptedTokens, seed: session.seed, prefillMs: prefilled - started,
+      decodeMs: performance.now() - prefilled };
   }
 }
 
@@ -134,6 +136,8 @@ function sums(session: Session, result: Written): string {
     `${result.promptTokens} tokens read at ${speed(result.promptTokens, result.prefillMs)}, ` +
       `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
       ` (${result.reason}, seed ${result.seed})`,
+    ...(session.drafts === undefined ? []
+      : [`${result.acceptedTokens} of ${result.draftedTokens} drafted tokens accepted`]),
     `cache of ${tokens} tokens: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
       `${bytes(model.cache.bytes(1).total)} per token)`,
     `standard QKV, MHA, computed: ${bytes(standardUsed)} ` +
@@ -145,13 +149,14 @@ async function run(values: Values): Promise<number> {
   checkPrompt(values);
   findModel(values.file(1));
   const sampling = readSampling(values);
+  const draft = readDraft(values);
   const most = values.integer('max-tokens', 0, 2 ** 31 - 1) ?? 512;
   const prompt = await readPrompt(values);
   const loaded = await openModel(values, interrupted, 1);
   const { engine, model } = loaded;
   const quiet = values.flag('quiet') || values.flag('json');
   try {
-    const session = model.openSession(sampling);
+    const session = model.openSession({ ...sampling, draft });
     const ids = promptIds(values, prompt, session);
     const chats = isChat(values, model);
     if (!quiet) {
@@ -200,7 +205,7 @@ export const generateText: Command = {
       help: 'most tokens to write (default 512)' },
     { name: 'stop', value: 'TEXT', multiple: true,
       help: 'ends the text; may be given several times' },
-    ...modelOptions, ...engineOptions, ...outputOptions,
+    draftOption, ...modelOptions, ...engineOptions, ...outputOptions,
   ],
   computes: true,
   run,

@@ -18,6 +18,12 @@ export const samplingOptions: readonly Option[] = [
     'random)' },
 ];
 
+/** Of the session, not of the choice: the text is the same. */
+export const draftOption: Option = { name: 'draft', value: 'MODE', help: 'lookup: guesses that ' +
+  'what was in the text comes again; same answer, faster where it does (default off)' };
+
+export const readDraft = (values: Values) => values.choice('draft', ['off', 'lookup']);
+
 export function readSampling(values: Values): SamplingOptions {
   const seed = values.integer('seed', 0, Number.MAX_SAFE_INTEGER);
   return {

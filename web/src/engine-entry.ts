@@ -30,7 +30,7 @@ export { ChatTemplate, encodeChat } from './text/chat-template.js';
 export { withoutMarks } from './text/plain-marks.js';
 export type { ChatTemplateOptions } from './text/chat-template.js';
 export { generate } from './engine/generate.js';
-export type { FinishReason } from './api/session.js';
+export type { DraftMode, FinishReason } from './api/session.js';
 export type { GenerateOptions, GenerateResult, TextPart } from './engine/generate.js';
 export { Grammars } from './engine/grammar.js';
 export type { Rule } from './engine/grammar.js';

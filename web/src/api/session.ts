@@ -33,7 +33,14 @@ export interface SessionOptions extends SamplingOptions, SignalOptions {
   /** Tokens that the model may think for an answer; then its thoughts are ended for it. Default:
    * any number, or 0 where reasoning is 'off'. */
   reasoningBudget?: number | undefined;
+  /** Speculative decoding: 'lookup' guesses that text which was there comes again, as when code is
+   * edited, and checks several tokens at a time. Answers are the same, token for token, with any
+   * sampling; where guesses fail it leaves off. Default 'off'. */
+  draft?: DraftMode | undefined;
 }
+
+export const draftModes = ['off', 'lookup'] as const;
+export type DraftMode = (typeof draftModes)[number];
 
 export interface RestoreOptions extends SignalOptions {
   /** The functions of the session's tools, by their names: a snapshot has what the model was told
@@ -48,7 +55,7 @@ export const restoreNames: NamesOf<RestoreOptions> = { ...signalNames, tools: tr
 export const sessionNames: NamesOf<SessionOptions> = {
   ...samplingNames, ...signalNames, initialPrompts: true, chat: true, contextWindow: true,
   contextBytes: true, overflow: true, onPrefill: true, tools: true, reasoning: true,
-  templateArguments: true, reasoningBudget: true,
+  templateArguments: true, reasoningBudget: true, draft: true,
 };
 
 /** Text; messages of a chat; or token ids, which are taken as they are. */
@@ -162,6 +169,9 @@ export interface GenerationResult {
   /** Tokens of the whole prompt, and how many of them were in the cache already. */
   promptTokens: number;
   cachedTokens: number;
+  /** Tokens that were guessed (SessionOptions.draft), and how many of them came. */
+  draftedTokens: number;
+  acceptedTokens: number;
   /** Of the session's random numbers: with it as an option, and the same calls, the text comes
    * again. A bigint beyond 2^53. */
   seed: number | bigint;

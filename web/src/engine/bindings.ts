@@ -51,8 +51,10 @@ export interface Exports {
   _js_session_clone(session: number): I32;
   _js_session_memory(session: number): void;
   _js_session_reserve(session: number, count: number): I32;
+  _onekv_session_draft(session: number, tokens: number, count: number, error: number): I32;
   _onekv_session_close(session: number): void;
   _onekv_session_n_tokens(session: number): I32;
+  _onekv_session_n_ahead(session: number): I32;
   _onekv_session_context_window(session: number): I32;
   _onekv_session_seed(session: number): bigint;
   _onekv_session_slides(session: number): I32;

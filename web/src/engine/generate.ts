@@ -60,6 +60,9 @@ export interface GenerateResult {
   /** Generated ids, a closing token included. */
   tokens: number[];
   promptTokens: number;
+  /** Tokens that were guessed (SessionOptions.draft), and how many of them came. */
+  draftedTokens: number;
+  acceptedTokens: number;
   /** Of the session's random numbers. */
   seed: number | bigint;
   /** Milliseconds, other tasks included. */
@@ -139,26 +142,31 @@ export async function* generate(session: Session, tokenizer: Tokenizer | undefin
   const tokens: number[] = [];
   let text = '';
   let reason: FinishReason | undefined;
-  while (reason === undefined && tokens.length < most) {
-    signal?.throwIfAborted();
-    if (!session.slides && session.length > session.contextWindow) {
-      reason = 'context';
-      break;
+  const { drafted = 0, accepted = 0 } = session.drafts ?? {};
+  try {
+    while (reason === undefined && tokens.length < most) {
+      signal?.throwIfAborted();
+      if (!session.slides && session.length > session.contextWindow) {
+        reason = 'context';
+        break;
+      }
+      const allowed = await constraint?.allowed();
+      const choice = await stepper.next(session, { logprobs,
+        mask: allowed === undefined ? mask : (logits) => {
+          mask?.(logits, session);
+          applyMask(logits, allowed);
+        } });
+      await constraint?.accept(choice.token);
+      tokens.push(choice.token);
+      const isEnd = tokenizer?.ends.has(choice.token) === true;
+      const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));
+      if (stops.found !== undefined) reason = 'stop';
+      else if (isEnd) reason = 'end';
+      text += shown;
+      yield { text: shown, choice };
     }
-    const allowed = await constraint?.allowed();
-    const choice = await stepper.next(session, { logprobs,
-      mask: allowed === undefined ? mask : (logits) => {
-        mask?.(logits, session);
-        applyMask(logits, allowed);
-      } });
-    await constraint?.accept(choice.token);
-    tokens.push(choice.token);
-    const isEnd = tokenizer?.ends.has(choice.token) === true;
-    const shown = stops.push(isEnd ? stream.end() : stream.push(choice.token));
-    if (stops.found !== undefined) reason = 'stop';
-    else if (isEnd) reason = 'end';
-    text += shown;
-    yield { text: shown, choice };
+  } finally {
+    session.endDraft();
   }
   const rest = stops.push(stream.end()) + stops.end();
   text += rest;
@@ -168,6 +176,8 @@ export async function* generate(session: Session, tokenizer: Tokenizer | undefin
     text,
     tokens,
     promptTokens: ids.length,
+    draftedTokens: (session.drafts?.drafted ?? 0) - drafted,
+    acceptedTokens: (session.drafts?.accepted ?? 0) - accepted,
     seed: session.seed,
     prefillMs: prefilled - started,
     decodeMs: performance.now() - prefilled,

@@ -1,6 +1,7 @@
 // Model: an immutable set of weights with its sessions. One call at a time on a model and its
 // sessions: they share working memory.
 import type { Vocabulary } from '../api/model.js';
+import type { DraftMode } from '../api/session.js';
 import { memoryFields } from './bindings.js';
 import type { Bindings, Row } from './bindings.js';
 import { ChatTemplate } from '../text/chat-template.js';
@@ -164,10 +165,11 @@ export class Model {
     return Session.open(this, options);
   }
 
-  /** The session that Session.save gave as bytes, which may come from anywhere.
+  /** The session that Session.save gave as bytes, which may come from anywhere. They do not tell
+   * whether it drafts.
    * Errors: SNAPSHOT_REFUSED, OUT_OF_MEMORY. */
-  restoreSession(bytes: Uint8Array): Session {
-    return Session.restore(this, bytes);
+  restoreSession(bytes: Uint8Array, draft: DraftMode = 'off'): Session {
+    return Session.restore(this, bytes, draft);
   }
 
   /**

@@ -3,6 +3,7 @@
 import type { OwnBytes } from '../api/bytes.js';
 import { sessionFields } from './bindings.js';
 import type { Bindings, Row } from './bindings.js';
+import { Drafts, draftsOf } from './drafts.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { Model } from './model.js';
 import { stageSampling } from './sampling.js';
@@ -10,6 +11,7 @@ import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { samplingNames } from '../api/sampling.js';
 import type { SamplingOptions } from '../api/sampling.js';
+import type { DraftMode } from '../api/session.js';
 import { runStep } from './step.js';
 import type { AdvanceOptions, Choice } from './step.js';
 
@@ -21,10 +23,12 @@ export interface SessionOptions extends SamplingOptions {
   overflow?: 'error' | 'slide' | undefined;
   /** Sliding never forgets this many first tokens; default 0. */
   keep?: number | undefined;
+  /** As in the package's SessionOptions (api/session.ts). */
+  draft?: DraftMode | undefined;
 }
 
 const sessionNames: NamesOf<SessionOptions> = {
-  ...samplingNames, contextWindow: true, overflow: true, keep: true,
+  ...samplingNames, contextWindow: true, overflow: true, keep: true, draft: true,
 };
 
 const noTokens = new Int32Array(0);
@@ -37,11 +41,14 @@ export type SessionMemory = Row<typeof sessionFields>;
 
 export class Session {
   readonly model: Model;
+  /** What it guesses with, if it does. @internal */
+  readonly drafts: Drafts | undefined;
   #handle: number;
 
-  private constructor(model: Model, handle: number) {
+  private constructor(model: Model, handle: number, drafts?: Drafts) {
     this.model = model;
     this.#handle = handle;
+    this.drafts = drafts;
     model.own(this);
   }
 
@@ -55,20 +62,22 @@ export class Session {
     if (overflow !== 'error' && overflow !== 'slide') {
       throw invalidArgument('overflow', overflow, 'error, slide');
     }
+    const drafts = draftsOf(options.draft);
     const { biases, seed } = stageSampling(bindings, options);
     return new Session(model, bindings.checkHandle(bindings.exports._js_session_open(
-      handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)));
+      handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)), drafts);
   }
 
   /** @internal */
-  static restore(model: Model, bytes: Uint8Array): Session {
+  static restore(model: Model, bytes: Uint8Array, draft: DraftMode): Session {
+    const drafts = draftsOf(draft);
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { bindings, handle } = model;
     const session = bindings.withMemory(bytes.length, (at) => {
       bindings.bytes.set(bytes, at);
       return bindings.checkHandle(bindings.exports._js_session_restore(handle, at, bytes.length));
     });
-    return new Session(model, session);
+    return new Session(model, session, drafts);
   }
 
   get #bindings(): Bindings {
@@ -162,6 +171,29 @@ export class Session {
     });
   }
 
+  /** Rows of logits that a draft has ahead of the session. @internal */
+  get ahead(): number {
+    return this.#bindings.address(this.#bindings.exports._onekv_session_n_ahead(this.handle));
+  }
+
+  /** Runs guesses (checkTokens) ahead of the session. Gives how many ran: what has no room is left
+   * out. @internal */
+  draft(guesses: Int32Array): number {
+    const bindings = this.#bindings;
+    bindings.withMemory(4 * guesses.length, (at) => {
+      bindings.ints(at, guesses.length).set(guesses);
+      // Without memory for a draft there is none.
+      bindings.exports._onekv_session_draft(this.handle, at, guesses.length, 0);
+    });
+    return Math.max(0, this.ahead - 1);
+  }
+
+  /** Lets go of a draft, and of the pages it took. @internal */
+  endDraft(): void {
+    if (this.drafts === undefined || this.#handle === 0 || this.#bindings.isBroken) return;
+    this.#bindings.exports._onekv_session_draft(this.#handle, 0, 0, 0);
+  }
+
   /** Keeps the first `count` tokens, and no reserved page. Error: INVALID_ARGUMENT if there are
    * fewer. */
   truncate(count: number): void {
@@ -174,7 +206,7 @@ export class Session {
   clone(): Session {
     const bindings = this.#bindings;
     const handle = bindings.checkHandle(bindings.exports._js_session_clone(this.handle));
-    return new Session(this.model, handle);
+    return new Session(this.model, handle, this.drafts && new Drafts());
   }
 
   /** Of its random numbers: the one given or, with a temperature, a random one. */

@@ -131,7 +131,10 @@ export function advanceEach(model: Model, batch: number,
   requests: readonly AdvanceRequest[]): AdvanceOutcome[] {
   checkSessions(model, requests);
   for (const { options } of requests) checkOptions('advance', options, advanceNames);
-  return inGroups<AdvanceRequest, AdvanceOutcome>(requests, batch, (group) => {
+  // Together with others a session does not draft: the batch is filled already.
+  const alone = requests.length === 1 ? requests[0]?.session : undefined;
+  alone?.drafts?.begin(alone);
+  const outcomes = inGroups<AdvanceRequest, AdvanceOutcome>(requests, batch, (group) => {
     const rows = runStep(model, group.map(({ session }) =>
       ({ session: session.handle, tokens: noTokens, logits: 1 })));
     return group.map((request, i) => {
@@ -142,4 +145,6 @@ export function advanceEach(model: Model, batch: number,
       }
     });
   }, (error) => ({ error }));
+  alone?.drafts?.hear(alone);
+  return outcomes;
 }

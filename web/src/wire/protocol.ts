@@ -15,7 +15,7 @@ import type { Estimate } from '../api/load.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { Arithmetic, CacheType, ModelDescription, SimdLevel } from '../api/description.js';
 import type { SamplingOptions } from '../api/sampling.js';
-import type { AttentionMap, GeneratedPart, GenerationResult, ReasoningMode } from
+import type { AttentionMap, DraftMode, GeneratedPart, GenerationResult, ReasoningMode } from
   '../api/session.js';
 import type { ToolChoice, ToolDeclaration } from '../api/tools.js';
 import type { ErrorCode } from '../api/errors.js';
@@ -85,6 +85,7 @@ interface WireSessionOptions extends SamplingOptions {
   templateArguments?: Readonly<Record<string, unknown>> | undefined;
   reasoning?: ReasoningMode | undefined;
   reasoningBudget?: number | undefined;
+  draft?: DraftMode | undefined;
 }
 
 /** What a chat template is told beside messages. */

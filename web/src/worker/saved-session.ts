@@ -11,8 +11,8 @@ import { checkMessages } from './messages.js';
 import type { Past } from './plan.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { SamplingOptions } from '../api/sampling.js';
-import { reasoningModes } from '../api/session.js';
-import type { ReasoningMode } from '../api/session.js';
+import { draftModes, reasoningModes } from '../api/session.js';
+import type { DraftMode, ReasoningMode } from '../api/session.js';
 import type { ToolDeclaration } from '../api/tools.js';
 import { checkTools } from '../text/tool-forms.js';
 
@@ -27,6 +27,7 @@ export interface Settings {
   templateArguments: Readonly<Record<string, unknown>>;
   reasoning: ReasoningMode;
   reasoningBudget?: number | undefined;
+  draft: DraftMode;
   /** When the session began, in milliseconds since 1970: what a template says of the day stays
    * true to the tokens that are there. */
   date: number;
@@ -100,14 +101,16 @@ function checkPast(value: unknown): Past {
 
 function checkSettings(value: unknown): Settings {
   const { contextWindow, overflow, keep, sampling, tools = [], templateArguments = {},
-    date = Date.now(), reasoning = 'separate', reasoningBudget } = value as Partial<Settings>;
+    date = Date.now(), reasoning = 'separate', reasoningBudget, draft = 'off' } =
+    value as Partial<Settings>;
   const isPlain = isCount(contextWindow) && isCount(keep) && isCount(date) &&
     (overflow === 'error' || overflow === 'slide') && typeof templateArguments === 'object' &&
     templateArguments !== null && reasoningModes.includes(reasoning) &&
+    draftModes.includes(draft) &&
     (reasoningBudget === undefined || isCount(reasoningBudget));
   if (!isPlain) throw new TypeError('the settings have other fields');
   return { contextWindow: contextWindow as number, overflow, keep: keep as number, date,
-    templateArguments, reasoning, reasoningBudget, tools: checkTools(tools),
+    templateArguments, reasoning, reasoningBudget, draft, tools: checkTools(tools),
     sampling: readSampling(sampling) };
 }
 

@@ -9,7 +9,7 @@ import type { Session } from '../engine/session.js';
 import { Grammars } from '../engine/grammar.js';
 import type { Choice } from '../engine/step.js';
 import type { Rule } from '../engine/grammar.js';
-import { reasoningModes } from '../api/session.js';
+import { draftModes, reasoningModes } from '../api/session.js';
 import { AnswerReader } from '../text/answer-reader.js';
 import type { AnswerPiece } from '../text/answer-reader.js';
 import { checkTools } from '../text/tool-forms.js';
@@ -128,8 +128,8 @@ export class SessionHost {
   }
 
   #openConversation(past: Past, settings: Settings): Conversation {
-    const { contextWindow, overflow, keep, sampling } = settings;
-    const session = this.#model.openSession({ ...sampling, contextWindow, overflow, keep });
+    const { contextWindow, overflow, keep, sampling, draft } = settings;
+    const session = this.#model.openSession({ ...sampling, contextWindow, overflow, keep, draft });
     settings.sampling = { ...sampling, seed: session.seed };
     return new Conversation(session, past, settings);
   }
@@ -156,15 +156,16 @@ export class SessionHost {
     const sampling = pickSampling(options);
     const chat = asked ?? model.hasChatTemplate;
     if (typeof chat !== 'boolean') throw invalidArgument('chat', chat, 'a boolean');
-    const { reasoning = 'separate', reasoningBudget, tools = [] } = options;
+    const { reasoning = 'separate', reasoningBudget, tools = [], draft = 'off' } = options;
     checkBudget(reasoningBudget);
     const templateArguments = plainObject('templateArguments', options.templateArguments ?? {});
     checkOneOf('reasoning', reasoning, reasoningModes);
+    checkOneOf('draft', draft, draftModes);
     if (tools.length > 0 && !chat) {
       throw invalidArgument('tools', 'some', 'none: the session is not a chat');
     }
     const settings: Settings = { contextWindow: this.#windowOf(options), overflow, keep: 0,
-      sampling, templateArguments, reasoning, reasoningBudget, tools: checkTools(tools),
+      sampling, templateArguments, reasoning, reasoningBudget, draft, tools: checkTools(tools),
       date: Date.now() };
     const past = emptyPast(chat);
     if (initial === undefined) return this.#add(this.#openConversation(past, settings));
@@ -337,7 +338,7 @@ export class SessionHost {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
     if (format === 'cache') {
-      const session = this.#model.restoreSession(payload);
+      const session = this.#model.restoreSession(payload, settings.draft);
       return this.#fill(new Conversation(session, past, settings), async () => {}, as);
     }
     const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);

@@ -1,0 +1,217 @@
+// Speculative decoding: whatever is guessed, texts, tokens, probabilities and what the cache holds
+// are those of plain decoding.
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { Engine, generate, loadModel } from '../../dist/src/engine-entry-node.js';
+import { Lookup } from '../../dist/src/engine/drafts.js';
+import { OneKV } from '../../dist/src/onekv-node.js';
+import { Tokenizer } from '../../dist/src/text/tokenizer.js';
+import { goldenPath, loadSync, root, withKeys } from './support.mjs';
+
+const limit = { timeout: 180_000 };
+const file = `${root}models/stories-q-mqa.q8_0.gguf`;
+
+let engine;
+before(async () => {
+  engine = await Engine.open({ threads: 1 });
+});
+after(() => engine.destroy());
+
+/** The golden models have no tokenizer: each of their tokens gets a letter. */
+function letters(size) {
+  const texts = Array.from({ length: size }, (_, id) => String.fromCharCode(33 + id));
+  return new Tokenizer({ model: 'gpt2', pre: 'gpt-2', tokens: ['<end>', ...texts.slice(1)],
+    merges: [], types: texts.map((_, id) => (id === 0 ? 3 : 1)), eos: 0 });
+}
+
+/** A story of how an answer came: all that a caller sees, and the session that it leaves. */
+async function told(session, tokenizer, prompt, options) {
+  const { abortAfter, ...rest } = options;
+  const controller = new AbortController();
+  const parts = generate(session, tokenizer, prompt,
+    { ...rest, signal: controller.signal });
+  const seen = [];
+  let result;
+  for (;;) {
+    if (seen.length === abortAfter) controller.abort(new Error('enough'));
+    try {
+      const { done, value } = await parts.next();
+      if (done) result = value;
+      else seen.push(value);
+      if (done) break;
+    } catch (error) {
+      result = { reason: error.message };
+      break;
+    }
+  }
+  const { draftedTokens = 0, acceptedTokens = 0, reason, text, tokens } = result;
+  const { tokens: cached, tokensHeld } = session.memory();
+  return { drafted: draftedTokens, accepted: acceptedTokens,
+    story: { seen, reason, text, tokens, cached, tokensHeld, ids: [...session.tokens()],
+      saved: Buffer.from(session.save()).toString('base64') } };
+}
+
+/** Numbers that repeat themselves now and then, from a seed. */
+function promptOf(seed, vocabulary) {
+  let state = seed + 1;
+  const random = (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor(state / 2 ** 32 * below);
+  };
+  const phrase = Array.from({ length: 3 + random(6) }, () => 1 + random(vocabulary - 1));
+  return Array.from({ length: 1 + random(4) }, () =>
+    [...phrase, 1 + random(vocabulary - 1)]).flat();
+}
+
+const never = { logitBias: { 0: -Infinity } };
+const varied = { temperature: 0.8, topK: 12, topP: 0.9 };
+const penalised = { repetitionPenalty: 1.15, frequencyPenalty: 0.05, presencePenalty: 0.1,
+  penaltyWindow: 24 };
+/** Sessions and calls; each prompt has one of them. */
+const ways = [
+  [never, {}],
+  [{ ...varied, ...never }, { logprobs: 3 }],
+  [{ ...penalised, ...never }, {}],
+  [{ ...varied, ...penalised, minP: 0.02, samplerOrder: 'temperature-last' }, {}],
+  [{ ...never, contextWindow: 40, overflow: 'slide', keep: 4 }, {}],
+  [{ ...varied, ...never, contextWindow: 33, overflow: 'slide' }, {}],
+  [{ ...never, contextWindow: 50 }, { maxTokens: 64 }],
+  [never, { stop: ['+', 'a!', '5'] }],
+  [never, { abortAfter: 17 }],
+  [varied, { mask: (logits, { length }) => { logits[length % 7] = Number.NEGATIVE_INFINITY; } }],
+];
+/** Keys and values in one tensor and in two, layers with a window, convolutions, latents. */
+const models = ['llama-long', 'gemma3-narrow', 'gemma4-kv-shared', 'lfm2-tied', 'deepseek2-latent'];
+
+test('200 prompts: with drafts and without, the same in every respect', limit, async () => {
+  let drafted = 0;
+  let accepted = 0;
+  for (const [m, name] of models.entries()) {
+    const model = loadSync(engine, goldenPath(name), { cacheType: ['f16', 'i8', 'f32'][m % 3] });
+    const { vocabulary } = model.description;
+    const tokenizer = letters(vocabulary);
+    for (let i = 0; i < 40; i++) {
+      const [options, call] = ways[i % ways.length];
+      const prompt = promptOf(1000 * m + i, vocabulary);
+      const say = async (draft) => {
+        const session = model.openSession({ seed: i, ...options, draft });
+        const first = await told(session, tokenizer, prompt, { maxTokens: 48, ...call });
+        // And what comes after it, in the same session.
+        const rest = options.contextWindow === 50 ? first
+          : await told(session, tokenizer, prompt.slice(0, 3), { maxTokens: 8 });
+        session.destroy();
+        return [first, rest];
+      };
+      const plain = await say('off');
+      const fast = await say('lookup');
+      assert.deepEqual(fast.map(({ story }) => story), plain.map(({ story }) => story),
+        `${name}, prompt ${i}`);
+      assert.deepEqual([plain[0].drafted, plain[0].accepted], [0, 0]);
+      drafted += fast[0].drafted;
+      accepted += fast[0].accepted;
+    }
+    assert.equal(model.memory().cacheUsed, 0);
+    model.destroy();
+  }
+  assert.ok(accepted > 1000 && drafted > accepted, `${accepted} of ${drafted}`);
+});
+
+test('in a worker: thoughts, constraints, turns, clones, saved sessions, batches', limit,
+  async () => {
+    const template = "{% for m in messages %}{{ '[' + m.role + '] ' + m.content + '\n' }}" +
+      "{% endfor %}{% if add_generation_prompt %}{{ '[assistant] <think>\n' }}{% endif %}" +
+      "{% if false %}</think>{% endif %}";
+    const model = await OneKV.load(withKeys(file,
+      [['tokenizer.chat_template', 'string', template]]), { threads: 1 });
+    const text = 'The cat sat on the mat. The cat sat on the mat. The cat sat on';
+    const own = () => ({ allowed: async () => undefined, accept: async () => {} });
+    const list = { type: 'array', minItems: 3, items: { enum: ['a cat', 'a dog'] } };
+    const calls = [
+      [{ reasoningBudget: 12 }, {}],
+      [{ temperature: 0.7, seed: 3, reasoning: 'include' }, { logprobs: 2 }],
+      [{ reasoningBudget: 0 }, { constraint: list }],
+      [{ chat: false, temperature: 0.9, seed: 4 }, { constraint: /(the (cat|dog) sat\. )+/ }],
+      [{ chat: false }, { constraint: own() }],
+      [{ chat: false, overflow: 'slide', contextWindow: 64 }, { stop: ['never there'] }],
+    ];
+    let accepted = 0;
+    try {
+      for (const [options, call] of calls) {
+        const say = async (draft) => {
+          const session = await model.createSession({ ...options, draft });
+          const told = [];
+          for (const maxTokens of [40, 12]) {
+            const answer = session.generate(text, { maxTokens, ...call });
+            for await (const part of answer) if (part.type !== 'finish') told.push(part);
+            const { prefillMs: _, decodeMs: __, draftedTokens, acceptedTokens, ...rest } =
+              await answer.result;
+            told.push(rest);
+            if (draft === 'off') assert.equal(draftedTokens, 0);
+            accepted += acceptedTokens;
+          }
+          const clone = await session.clone();
+          told.push(await clone.prompt(text, { maxTokens: 12 }));
+          const { session: _, ...memory } = await session.memory();
+          told.push(memory, [...await session.tokens()], session.messages);
+          await Promise.all([session.destroy(), clone.destroy()]);
+          return told;
+        };
+        assert.deepEqual(await say('lookup'), await say('off'), JSON.stringify(options));
+      }
+      assert.ok(accepted > 50, `${accepted}`);
+
+      // A saved session drafts as it did; sessions that answer together need no drafts.
+      const session = await model.createSession({ chat: false, draft: 'lookup' });
+      await session.append(text);
+      const restored = await model.restore(await session.save());
+      const rest = await restored.generate(' the', { maxTokens: 40 }).result;
+      assert.ok(rest.draftedTokens > 0);
+      const clones = await Promise.all([1, 2, 3].map(() => session.clone()));
+      const texts = await model.batch(clones).prompt(' the', { maxTokens: 40 });
+      assert.deepEqual(texts, [rest.text, rest.text, rest.text]);
+      await assert.rejects(model.createSession({ draft: 'fast' }), { code: 'INVALID_ARGUMENT',
+        message: 'draft: found "fast", expected off, lookup' });
+    } finally {
+      await model.unload();
+    }
+  });
+
+test('a copy goes on where it was changed; without a repetition there is no guess', () => {
+  const lookup = new Lookup();
+  const source = [1, 2, 3, 4, 5, 6, 7, 8, 9];
+  const guess = (more, most = 3) => [...lookup.guess(Int32Array.from([...source, ...more]), most)];
+  assert.deepEqual(guess([]), []);
+  assert.deepEqual(guess([50]), []);
+  assert.deepEqual(guess([50, 2, 3]), [4, 5, 6]);
+  // 5 became 60, 61: after the next token that is as it was, the copy goes on.
+  assert.deepEqual(guess([50, 2, 3, 4, 60, 61]), []);
+  assert.deepEqual(guess([50, 2, 3, 4, 60, 61, 6]), [7, 8, 9]);
+  assert.deepEqual(guess([50, 2, 3, 4, 60, 61, 6, 7], 1), [8]);
+});
+
+test('where guesses fail a session leaves off, and tries again rarely', async (t) => {
+  const model = await loadModel(engine, file);
+  const session = model.openSession({ draft: 'lookup' });
+  let guessed = -1;
+  const { guess } = Lookup.prototype;
+  t.mock.method(Lookup.prototype, 'guess', function keep(...args) {
+    const ids = guess.apply(this, args);
+    guessed = ids[0];
+    return ids;
+  });
+  session.append([5, 6, 5, 6]);
+  const { drafts } = session;
+  const steps = 400;
+  let runs = 0;
+  for (let i = 0; i < steps; i++) {
+    const before = drafts.drafted;
+    session.next({ mask: (logits) => {
+      logits.fill(-1e9);
+      logits[guessed === 5 ? 6 : 5] = 1;
+    } });
+    if (drafts.drafted > before) runs += 1;
+  }
+  assert.equal(drafts.accepted, 0);
+  assert.ok(runs > 5 && runs < steps / 20, `${runs} drafts`);
+  model.destroy();
+});

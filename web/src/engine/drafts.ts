@@ -1,0 +1,128 @@
+// Speculative decoding: the tokens that may follow are guessed and run in one batch with the last
+// one, and core keeps what ran ahead of the session (core/api/draft.c). A token's logits have the
+// same bits in a batch as alone, so the text is that of plain decoding, sampled ones included.
+//
+// A guess that is wrong costs time, so where guesses fail they become short and rare.
+import { checkOneOf } from '../api/errors.js';
+import { draftModes } from '../api/session.js';
+import type { Session } from './session.js';
+
+/** Most of a draft: with the token before it, the rows of logits that models have room for. */
+const longest = 7;
+/** Tokens that are decoded plainly after a draft that failed at once; each further failure doubles
+ * them. */
+const firstPause = 4;
+const longestPause = 64;
+
+/** Tokens whose repetition is looked for, at most and at least. */
+const matchMost = 16;
+const matchLeast = 2;
+/** How far from where it was expected a copy may go on after a change. */
+const nearby = 8;
+
+/** Prompt look-up: what followed when the last tokens came before. */
+export class Lookup {
+  /** Where the last guess was copied from, and how long the text was then. */
+  #from = 0;
+  #length = 0;
+
+  /** Ids of the text itself, at most `most`. */
+  guess(tokens: Int32Array, most: number): Int32Array {
+    const from = this.#near(tokens) ?? this.#longest(tokens);
+    if (from === undefined) return tokens.subarray(0, 0);
+    this.#from = from;
+    this.#length = tokens.length;
+    return tokens.subarray(from, from + most);
+  }
+
+  /** A copy that was changed goes on near the place where it left off. */
+  #near(tokens: Int32Array): number | undefined {
+    if (this.#length === 0 || this.#length >= tokens.length) return undefined;
+    const expected = this.#from + tokens.length - this.#length;
+    const last = tokens[tokens.length - 1];
+    for (let away = 0; away <= nearby; away++) {
+      for (const at of [expected + away, expected - away]) {
+        if (at > 0 && at < tokens.length && tokens[at - 1] === last) return at;
+      }
+    }
+    return undefined;
+  }
+
+  /** Behind the longest repetition of the last tokens; of several, the latest. */
+  #longest(tokens: Int32Array): number | undefined {
+    const end = tokens.length - 1;
+    let best = matchLeast - 1;
+    let found: number | undefined;
+    for (let at = end - 1; at >= 0; at--) {
+      if (tokens[at] !== tokens[end]) continue;
+      let length = 1;
+      while (length < matchMost && at >= length && tokens[at - length] === tokens[end - length]) {
+        length += 1;
+      }
+      if (length <= best) continue;
+      best = length;
+      found = at + 1;
+      if (best === matchMost) break;
+    }
+    return found;
+  }
+}
+
+/** What a session guesses with, and how well that goes. */
+export class Drafts {
+  /** Tokens that were guessed, and how many of them were chosen. */
+  drafted = 0;
+  accepted = 0;
+  readonly #source = new Lookup();
+  /** Of the next draft. */
+  #size = 2;
+  #pause = 0;
+  #nextPause = firstPause;
+  /** Of the draft that is ahead of the session. */
+  #guessed = 0;
+  #chosen = 0;
+
+  /** Before a choice: may run a draft. */
+  begin(session: Session): void {
+    if (session.ahead > 0) return;
+    this.#guessed = 0;
+    if (this.#pause > 0) {
+      this.#pause -= 1;
+      return;
+    }
+    const guess = this.#source.guess(session.tokens(), this.#size);
+    if (guess.length === 0) return;
+    this.#guessed = session.draft(guess);
+    this.#chosen = 0;
+    this.drafted += this.#guessed;
+  }
+
+  /** After a choice. */
+  hear(session: Session): void {
+    if (this.#guessed === 0) return;
+    if (session.ahead > 0) {
+      this.#chosen += 1;
+      this.accepted += 1;
+    } else {
+      this.#learn();
+      this.#guessed = 0;
+    }
+  }
+
+  #learn(): void {
+    if (this.#chosen === 0) {
+      this.#size = 1;
+      this.#pause = this.#nextPause;
+      this.#nextPause = Math.min(longestPause, 2 * this.#nextPause);
+    } else {
+      const isWhole = this.#chosen === this.#guessed;
+      this.#size = Math.min(longest, isWhole ? 2 * this.#size + 1 : this.#chosen + 1);
+      this.#nextPause = firstPause;
+    }
+  }
+}
+
+/** Of options.draft. Error: INVALID_ARGUMENT. */
+export function draftsOf(draft: unknown): Drafts | undefined {
+  return checkOneOf('draft', draft ?? 'off', draftModes) === 'off' ? undefined : new Drafts();
+}
