@@ -96,11 +96,14 @@ void onekv_model_use_threads(onekv_model *model, size_t n_threads);
 typedef struct onekv_shape {
   const char *architecture; /* general.architecture; lives as long as the description */
   bool is_causal;           /* sessions; else onekv_encode */
+  bool has_head;            /* else rows of logits are the last layer's */
+  onekv_pooling pooling;    /* of onekv_embed by default: never DEFAULT */
+  size_t n_embedding;       /* numbers in a vector of onekv_embed */
   size_t n_layers;
   size_t context_window; /* the file's: the longest sequence */
   size_t n_vocabulary; /* input tokens are 0 to n_vocabulary - 1; 0: the input is features */
   size_t n_features;   /* numbers in an input row; 0: the input is tokens */
-  size_t n_outputs;    /* numbers in a row of logits: the vocabulary, or classes */
+  size_t n_outputs;    /* numbers in a row of logits: vocabulary, classes, or n_embedding */
 } onekv_shape;
 void onekv_describe(const onekv_config *config, onekv_shape *out);
 
@@ -274,6 +277,12 @@ const onekv_candidate *onekv_model_top(onekv_model *model, const float *logits, 
 onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float *features,
                           size_t n_rows, const float **logits, size_t *n_logits,
                           onekv_error *error);
+
+/* vector [n_embedding] = the pooled rows of a text, tokens [n_tokens], in any model whose input is
+ * tokens; it is not normalised. Errors: WRONG_STATE (the input is features), INVALID_ARGUMENT,
+ * TOKEN_OUT_OF_RANGE, CONTEXT_FULL, OUT_OF_MEMORY. */
+onekv_status onekv_embed(onekv_model *model, const int32_t *tokens, size_t n_tokens,
+                         onekv_pooling pooling, float *vector, onekv_error *error);
 
 /* weights [n][n]: row i is how token i attends to tokens 0..i in one head of one layer of a causal
  * model; it sums to 1, and later tokens are 0. Computed for this call (inspect.c); no session

@@ -101,6 +101,16 @@ typedef enum onekv_arithmetic {
   ONEKV_F32    /* rows of the file, decoded and multiplied as f32: slowest, nothing is rounded */
 } onekv_arithmetic;
 
+/* How the rows of a text, as the last layer leaves them and the head would read them, become one
+ * vector. The numbers are those of the key {arch}.pooling_type. */
+typedef enum onekv_pooling {
+  ONEKV_POOL_DEFAULT, /* the file's; where it says none, the mean of a bidirectional model's rows,
+                         the last of a causal one's */
+  ONEKV_POOL_MEAN,
+  ONEKV_POOL_FIRST, /* the row of [CLS], in BERT */
+  ONEKV_POOL_LAST
+} onekv_pooling;
+
 typedef enum onekv_cache_type {
   ONEKV_CACHE_F16, /* first: the default of a zeroed options struct */
   ONEKV_CACHE_F32,

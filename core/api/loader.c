@@ -81,7 +81,8 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   const onekv_model_options *options = &loader->options;
   /* Learned positions are a table of the file's length, so only its view gets shorter. */
   size_t context_window = config->context_window;
-  if (options->context_window > 0 && config->causal && options->context_window < context_window) {
+  bool is_bounded = config->causal || !config->has_head;
+  if (options->context_window > 0 && is_bounded && options->context_window < context_window) {
     context_window = options->context_window;
   }
   model->context_window = context_window;

@@ -32,6 +32,9 @@ void onekv_describe(const onekv_config *config, onekv_shape *out) {
   *out = (onekv_shape){
       .architecture = config->architecture,
       .is_causal = config->causal,
+      .has_head = config->has_head,
+      .pooling = config->pooling,
+      .n_embedding = config->n_embedding,
       .n_layers = config->n_layers,
       .context_window = config->context_window,
       .n_vocabulary = config->n_vocabulary,

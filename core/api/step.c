@@ -27,7 +27,8 @@ static void prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, 
     size_t n_left = n - done;
     size_t n_rows = n_left < model->scratch.n_rows_max ? n_left : model->scratch.n_rows_max;
     sequence_slice slice = {cache, 0, n_rows, cache->n_positions};
-    forward_batch batch = {&slice, 1, n_rows, tokens + done, NULL, NULL, 0, 0, NULL};
+    forward_batch batch = {&slice, 1, n_rows, tokens + done, NULL, NULL, 0, 0, NULL,
+                           false};
     model_run(model, &batch);
     done += n_rows;
   }

@@ -40,6 +40,8 @@ typedef struct architecture_row {
   bool has_softcap;       /* final_logit_softcapping is looked at */
   bool has_convolutions;  /* layers without KV heads are gated short convolutions */
   bool misnames_norm;     /* the last norm is token_embd_norm */
+  bool embeds_types;      /* rows of tokens get the first token type's, and are normed */
+  bool has_no_head;       /* rows of outputs are the last layer's x */
 } architecture_row;
 
 /* The row of that name; NULL when there is none. */

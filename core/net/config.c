@@ -221,8 +221,8 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
   const char *input_name = takes_features ? "input_proj.weight" : "token_embd.weight";
   const gguf_tensor *input = gguf_find_tensor(file, input_name);
   const gguf_tensor *head = gguf_find_tensor(file, "output.weight");
-  config->has_separate_head = head != NULL;
-  if (head == NULL && !takes_features) head = input;
+  config->has_separate_head = config->has_head && head != NULL;
+  if (!config->has_separate_head && !takes_features) head = input;
   if (input == NULL || head == NULL) {
     reader->status = error_set(reader->error, ONEKV_MISSING_TENSOR, "tensor %s is missing",
                                input == NULL ? input_name : "output.weight");
@@ -230,7 +230,7 @@ static void read_tensors(key_reader *reader, onekv_config *config, bool takes_fe
   }
   config->n_vocabulary = takes_features ? 0 : input->n_rows;
   config->n_features = takes_features ? input->n_columns : 0;
-  config->n_outputs = head->n_rows;
+  config->n_outputs = config->has_head ? head->n_rows : config->n_embedding;
   config->has_class_row = gguf_find_tensor(file, "cls_embd.weight") != NULL;
   config->has_score_map = gguf_find_tensor(file, "blk.0.attn_score_scale.weight") != NULL;
   config->has_qk_norm = config->latent_epsilon == 0.0f && any_layer_has(reader, config,
@@ -263,6 +263,7 @@ static void set_defaults(const architecture_row *row, onekv_config *config) {
   config->norms_rows = row->norms_rows;
   config->norms_rotated = row->norms_rotated;
   config->misnames_norm = row->misnames_norm;
+  config->has_head = !row->has_no_head;
   config->latent_epsilon = row->latent_epsilon;
   config->embedding_scale = row->embedding_scale > 0.0f ? row->embedding_scale : 1.0f;
   config->residual_scale = 1.0f;
@@ -297,6 +298,25 @@ static void read_multipliers(key_reader *reader, onekv_config *config, layer_kin
   }
 }
 
+/* What the rows of a token begin with, and that the file does not ask for a mask. */
+static void read_types(key_reader *reader, onekv_config *config) {
+  uint32_t is_causal = 0;
+  const gguf_tensor *types = gguf_find_tensor(reader->file, "token_types.weight");
+  config->n_token_types = types != NULL ? types->n_rows : 1;
+  read_per_layer(reader, "attention.causal", false, 0, 1, 1, &is_causal);
+  require(reader, is_causal == 0, "attention.causal is true");
+}
+
+static void read_pooling(key_reader *reader, onekv_config *config) {
+  size_t pooling = ONEKV_POOL_DEFAULT;
+  read_size(reader, "pooling_type", false, 0, ONEKV_POOL_LAST + 1, &pooling);
+  require(reader, pooling <= ONEKV_POOL_LAST,
+          "pooling_type is 4 (rank): models that rank texts are not supported");
+  config->pooling = (onekv_pooling)pooling;
+  if (pooling != ONEKV_POOL_DEFAULT) return;
+  config->pooling = config->causal ? ONEKV_POOL_LAST : ONEKV_POOL_MEAN;
+}
+
 /* What few architectures have, and scales that follow from the model's size. Needs shapes and
  * RoPE. */
 static void read_extras(key_reader *reader, const architecture_row *row, onekv_config *config,
@@ -305,6 +325,8 @@ static void read_extras(key_reader *reader, const architecture_row *row, onekv_c
   set_scales(row, config);
   if (row->score_divisor > 0.0f) kind->score_divisor = row->score_divisor;
   kind->norms_values = row->norms_values;
+  if (row->embeds_types) read_types(reader, config);
+  read_pooling(reader, config);
   if (row->has_multipliers) read_multipliers(reader, config, kind);
   if (row->has_temperature) {
     size_t original = kind->rope.n_context_original; /* 0 without RoPE */

@@ -38,10 +38,11 @@ typedef enum onekv_shared_rope {
 typedef enum onekv_position { ONEKV_POSITION_NONE, ONEKV_LEARNED, ONEKV_ROPE } onekv_position;
 typedef enum onekv_norm { ONEKV_LAYER_NORM, ONEKV_RMS_NORM } onekv_norm;
 
-/* Where a branch (attention, MLP) is normed; a set. */
+/* What is normed at a branch (attention, MLP); a set. */
 typedef enum onekv_norm_place {
   ONEKV_NORM_BEFORE = 1, /* what it reads */
-  ONEKV_NORM_AFTER = 2   /* what it adds to the residual stream */
+  ONEKV_NORM_AFTER = 2,  /* what it adds to the residual stream */
+  ONEKV_NORM_SUM = 4     /* the residual stream, when that is added; then it has no last norm */
 } onekv_norm_place;
 
 typedef enum onekv_rope_scaling {
@@ -103,7 +104,8 @@ typedef struct onekv_config {
   size_t n_layers;
   size_t context_window; /* longest sequence, class row included */
   size_t n_embedding; /* width d */
-  size_t n_outputs;   /* vocabulary (always, when causal), or classes; from the head's shape */
+  size_t n_outputs;   /* vocabulary (always, when causal), or classes; from the head's shape; d
+                         without a head */
   size_t n_vocabulary; /* input tokens; 0 when the input is features */
   size_t n_features;   /* width of an input row; 0 when the input is tokens */
   onekv_position position;
@@ -119,7 +121,11 @@ typedef struct onekv_config {
   bool causal;
   bool has_class_row;    /* cls_embd is put before the input */
   bool pools_first;      /* logits of position 0 only */
+  onekv_pooling pooling; /* of a text's rows to one vector; never DEFAULT */
+  bool has_head;          /* else rows of outputs are the last layer's x, normed if it is */
   bool has_separate_head; /* output.weight; else tied to token_embd */
+  size_t n_token_types;   /* rows of their table, of which the first is added to each token's row,
+                             and the sum normed; 0: neither */
   bool has_qk_norm;
   bool norms_rows;      /* queries, and keys, are normed over all their heads at once */
   bool norms_rotated;   /* they are normed after the rotation */

@@ -6,7 +6,7 @@
  *     Q = n Wq    C = n Wk    V = n Wv     (Q-K=V: no V;  Q=K-V: Q is C;  Q=K=V: C alone)
  *     append C (and V) to the cache
  *     x = x + softmax(α Q Cᵀ) V Wo         (K=V: V is C; or a convolution, short_conv.h)
- *     x = x + mlp(norm(x))                  (a branch may be normed before, after, or both)
+ *     x = x + mlp(norm(x))                  (a branch is normed before, after, both; or x behind)
  *   logits = norm(x) W_head
  *
  * Invariant: a row's arithmetic does not depend on the other rows of its batch. */
@@ -26,11 +26,13 @@ static void product(const forward_model *model, forward_scratch *scratch, const 
   matmul(model->pool, model->kernels, &one, 1, x, n_rows, &scratch->matmul);
 }
 
+/* y = x, normed where there is a norm. */
 static void normalise(const forward_model *model, const norm_weights *norm, const float *x,
                       size_t n_rows, float *y) {
   size_t d = model->config->n_embedding;
   float epsilon = model->config->norm_epsilon;
-  for (size_t row = 0; row < n_rows; row++) {
+  if (norm->gain == NULL) memmove(y, x, n_rows * d * sizeof *y);
+  for (size_t row = 0; row < n_rows && norm->gain != NULL; row++) {
     const float *from = x + row * d;
     if (model->config->norm == ONEKV_LAYER_NORM) {
       model->kernels->f32_layer_norm(from, norm->gain, norm->bias, epsilon, d, y + row * d);
@@ -52,14 +54,15 @@ static void scale(float *x, size_t n, float factor) {
   for (size_t c = 0; c < n && factor != 1.0f; c++) x[c] *= factor;
 }
 
-/* x += what the branch gave, normed where it has a norm behind it. */
+/* x += what the branch gave, normed where it has a norm behind it; then x is, where the sum has. */
 static void add_branch(const forward_model *model, forward_scratch *scratch,
-                       const norm_weights *norm, size_t n_rows) {
+                       const norm_weights *norm, const norm_weights *sum_norm, size_t n_rows) {
   float *branch = scratch->branch;
   size_t n = n_rows * model->config->n_embedding;
   if (norm->gain != NULL) normalise(model, norm, branch, n_rows, branch);
   scale(branch, n, model->config->residual_scale);
   model->kernels->f32_add(scratch->x, branch, n);
+  if (sum_norm->gain != NULL) normalise(model, sum_norm, scratch->x, n_rows, scratch->x);
 }
 
 static void normalise_heads(const forward_model *model, float *heads, size_t n_heads, size_t width,
@@ -233,17 +236,23 @@ static void cap_logits(const onekv_config *config, size_t n, float *logits) {
 
 static void read_out(const forward_model *model, forward_scratch *scratch,
                      const forward_batch *batch) {
+  const norm_weights *norm = &model->weights->output_norm;
   size_t d = model->config->n_embedding;
   for (size_t i = 0; i < batch->n_logits; i++) {
     const float *x = scratch->x + batch->logit_rows[i] * d;
-    normalise(model, &model->weights->output_norm, x, 1, scratch->picked + i * d);
+    normalise(model, norm, x, 1, scratch->picked + i * d);
     scale(scratch->picked + i * d, d, model->config->logit_scale);
   }
+  if (batch->wants_rows) normalise(model, norm, scratch->x, batch->n_rows, scratch->normed);
   if (batch->n_logits == 0) return;
-  product(model, scratch, &model->weights->head, scratch->picked, batch->n_logits,
-          scratch->logits + batch->first_logit * model->config->n_outputs);
-  cap_logits(model->config, batch->n_logits * model->config->n_outputs,
-             scratch->logits + batch->first_logit * model->config->n_outputs);
+  size_t n_floats = batch->n_logits * model->config->n_outputs;
+  float *logits = scratch->logits + batch->first_logit * model->config->n_outputs;
+  if (model->config->has_head) {
+    product(model, scratch, &model->weights->head, scratch->picked, batch->n_logits, logits);
+    cap_logits(model->config, n_floats, logits);
+  } else {
+    memcpy(logits, scratch->picked, n_floats * sizeof *logits);
+  }
 }
 
 static bool is_seen(const forward_batch *batch, size_t n, const float *queries) {
@@ -268,13 +277,13 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
     bool has_latent = config_kind(model->config, n)->latent.rank > 0;
     const float *heads = has_latent ? scratch->expanded : scratch->heads;
     product(model, scratch, &layer->output, heads, n_rows, scratch->branch);
-    add_branch(model, scratch, &layer->attention_post_norm, n_rows);
+    add_branch(model, scratch, &layer->attention_post_norm, &layer->attention_sum_norm, n_rows);
     x = read_branch(model, scratch, &layer->mlp_norm, n_rows);
     mlp(model, scratch, n, x, n_rows);
-    add_branch(model, scratch, &layer->mlp_post_norm, n_rows);
+    add_branch(model, scratch, &layer->mlp_post_norm, &layer->mlp_sum_norm, n_rows);
     if (model->config->n_per_layer > 0) {
       per_layer_branch(model, scratch, n, n_rows);
-      add_branch(model, scratch, &layer->per_layer_norm, n_rows);
+      add_branch(model, scratch, &layer->per_layer_norm, &(norm_weights){NULL, NULL}, n_rows);
     }
     float factor = layer->output_scale != NULL ? layer->output_scale[0] : 1.0f;
     scale(scratch->x, n_rows * model->config->n_embedding, factor);

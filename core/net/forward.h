@@ -59,6 +59,7 @@ typedef struct forward_batch {
   size_t n_logits;
   size_t first_logit; /* row of scratch->logits that gets the first of them */
   const forward_observer *observer; /* or NULL */
+  bool wants_rows; /* scratch->normed gets every row as the head reads it */
 } forward_batch;
 
 typedef struct forward_model {

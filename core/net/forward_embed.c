@@ -51,6 +51,12 @@ void forward_embed(const forward_model *model, forward_scratch *scratch,
         matrix_row(model->kernels, &weights->position_embedding, position, scratch->branch);
         model->kernels->f32_add(x, scratch->branch, d);
       }
+      if (config->n_token_types > 0) {
+        matrix_row(model->kernels, &weights->token_types, 0, scratch->branch);
+        model->kernels->f32_add(x, scratch->branch, d);
+        const norm_weights *norm = &weights->embedding_norm;
+        model->kernels->f32_layer_norm(x, norm->gain, norm->bias, config->norm_epsilon, d, x);
+      }
       find_angles(config, scratch, row, position);
       find_temperature(config, scratch, row, position);
     }

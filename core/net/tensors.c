@@ -9,6 +9,8 @@ static const tensor_slot MODEL[] = {
      WHEN_TOKENS_TIED},
     {"token_embd", FIELD(token_embedding), SLOT_TABLE, EXTENT_VOCABULARY, EXTENT_D,
      WHEN_TOKENS_APART},
+    {"token_types", FIELD(token_types), SLOT_TABLE, EXTENT_TYPES, EXTENT_D, WHEN_TYPES},
+    {"token_embd_norm", FIELD(embedding_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_TYPES},
     {"input_proj", FIELD(input_projection), SLOT_MATRIX, EXTENT_D, EXTENT_FEATURES, WHEN_FEATURES},
     {"cls_embd", FIELD(class_row), SLOT_VECTOR, EXTENT_ONE, EXTENT_D, WHEN_CLASS_ROW},
     {"position_embd", FIELD(position_embedding), SLOT_TABLE, EXTENT_CONTEXT, EXTENT_D,
@@ -59,11 +61,14 @@ static const tensor_slot LAYER[] = {
     {"shortconv.out_proj", FIELD(output), SLOT_FACTOR, EXTENT_D, EXTENT_HEADS, WHEN_CONVOLUTION},
     {"post_attention_norm", FIELD(attention_post_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D,
      WHEN_NORM_AFTER},
+    {"attn_output_norm", FIELD(attention_sum_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D,
+     WHEN_NORM_SUM},
     {"ffn_norm", FIELD(mlp_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_BEFORE},
     {"ffn_gate", FIELD(gate), SLOT_MATRIX, EXTENT_MLP, EXTENT_D, WHEN_GATED},
     {"ffn_up", FIELD(up), SLOT_MATRIX, EXTENT_MLP, EXTENT_D, WHEN_ALWAYS},
     {"ffn_down", FIELD(down), SLOT_MATRIX, EXTENT_D, EXTENT_MLP, WHEN_ALWAYS},
     {"post_ffw_norm", FIELD(mlp_post_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_AFTER},
+    {"layer_output_norm", FIELD(mlp_sum_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_NORM_SUM},
     {"inp_gate", FIELD(per_layer_gate), SLOT_FACTOR, EXTENT_PER_LAYER, EXTENT_D, WHEN_PER_LAYER},
     {"proj", FIELD(per_layer_back), SLOT_FACTOR, EXTENT_D, EXTENT_PER_LAYER, WHEN_PER_LAYER},
     {"post_norm", FIELD(per_layer_norm), SLOT_NORM, EXTENT_ONE, EXTENT_D, WHEN_PER_LAYER},
@@ -94,6 +99,7 @@ size_t slot_extent_of(slot_extent extent, const onekv_config *config, const laye
     case EXTENT_LATENT_ALL: return kind->n_heads * (kind->latent.plain + kind->latent.value);
     case EXTENT_CONTEXT: return config->context_window;
     case EXTENT_VOCABULARY: return config->n_vocabulary;
+    case EXTENT_TYPES: return config->n_token_types;
     case EXTENT_FEATURES: return config->n_features;
     case EXTENT_OUTPUTS: return config->n_outputs;
     case EXTENT_PER_LAYER: return config->n_per_layer;
@@ -110,14 +116,18 @@ bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
   const layer_kind *kind = config_kind(config, layer);
   bool attends = kind->n_taps == 0;
   bool has_own_cache = config->cached_by[layer] == layer;
+  bool takes_tokens = config->n_vocabulary > 0;
+  bool is_tied = config->has_head && !config->has_separate_head;
+  bool norms_sums = (config->norm_places & ONEKV_NORM_SUM) != 0;
   switch (when) {
     case WHEN_ALWAYS: return true;
     case WHEN_ATTENTION: return attends;
     case WHEN_CONVOLUTION: return !attends;
-    case WHEN_LAST_NORM: return !config->misnames_norm;
+    case WHEN_LAST_NORM: return !config->misnames_norm && !norms_sums;
     case WHEN_LAST_NORM_MISNAMED: return config->misnames_norm;
-    case WHEN_TOKENS_TIED: return config->n_vocabulary > 0 && !config->has_separate_head;
-    case WHEN_TOKENS_APART: return config->n_vocabulary > 0 && config->has_separate_head;
+    case WHEN_TOKENS_TIED: return takes_tokens && is_tied;
+    case WHEN_TOKENS_APART: return takes_tokens && !is_tied;
+    case WHEN_TYPES: return config->n_token_types > 0;
     case WHEN_FEATURES: return config->n_vocabulary == 0;
     case WHEN_CLASS_ROW: return config->has_class_row;
     case WHEN_LEARNED: return config->position == ONEKV_LEARNED;
@@ -125,6 +135,7 @@ bool slot_applies(slot_when when, const onekv_config *config, size_t layer) {
     case WHEN_HEAD_APART: return config->has_separate_head;
     case WHEN_NORM_BEFORE: return (config->norm_places & ONEKV_NORM_BEFORE) != 0;
     case WHEN_NORM_AFTER: return (config->norm_places & ONEKV_NORM_AFTER) != 0;
+    case WHEN_NORM_SUM: return norms_sums;
     case WHEN_OWN_QUERY: return attends && !kind->query_is_key && kind->latent.query_rank == 0;
     case WHEN_QUERY_RANK: return kind->latent.query_rank > 0;
     case WHEN_OWN_CACHE: return attends && has_own_cache && kind->latent.rank == 0;

@@ -37,6 +37,7 @@ typedef enum slot_extent {
   EXTENT_LATENT_ALL,  /* H·(plain + value) */
   EXTENT_CONTEXT, /* longest sequence of the file */
   EXTENT_VOCABULARY,
+  EXTENT_TYPES,
   EXTENT_FEATURES,
   EXTENT_OUTPUTS,
   EXTENT_PER_LAYER, /* P: width of a layer's own input */
@@ -51,7 +52,8 @@ typedef enum slot_when {
   WHEN_ATTENTION,   /* the layer attends */
   WHEN_CONVOLUTION, /* or is a convolution */
   WHEN_TOKENS_TIED,  /* input is tokens, and their embedding is the head */
-  WHEN_TOKENS_APART, /* input is tokens, and there is another head */
+  WHEN_TOKENS_APART, /* input is tokens, and there is another head, or none */
+  WHEN_TYPES,
   WHEN_FEATURES,     /* input is features */
   WHEN_CLASS_ROW,
   WHEN_LEARNED, /* learned positions */
@@ -61,6 +63,7 @@ typedef enum slot_when {
   WHEN_LAST_NORM_MISNAMED,
   WHEN_NORM_BEFORE, /* branches are normed before */
   WHEN_NORM_AFTER,  /* branches are normed after */
+  WHEN_NORM_SUM,    /* the sums with them are */
   WHEN_OWN_QUERY,   /* not Q=K, and from x */
   WHEN_QUERY_RANK,  /* queries come from a latent */
   WHEN_OWN_CACHE,   /* the layer reads its own cache, and has no latent */

@@ -276,7 +276,7 @@ static void bind_all(tensor_binder *binder) {
     if (!slot_applies(list.slots[i].when, config, 0)) continue;
     bind_slot(binder, &list.slots[i], "", &config->kinds[0], weights);
   }
-  if (!config->has_separate_head) {
+  if (config->has_head && !config->has_separate_head) {
     weights->head = weights->token_embedding;
     weights->head.bias = bind_vector(binder, "output.bias", config->n_outputs, false);
   }

@@ -47,11 +47,13 @@ typedef struct layer_weights {
   matrix convolution;          /* [3·d, d] */
   const float *taps;           /* [d][L] */
   norm_weights attention_post_norm; /* [d], or a NULL gain */
+  norm_weights attention_sum_norm; /* [d], or a NULL gain */
   norm_weights mlp_norm;       /* [d], or a NULL gain */
   matrix gate;                 /* [I, d]; gated MLPs only */
   matrix up;                   /* [I, d] */
   matrix down;                 /* [d, I] */
   norm_weights mlp_post_norm;  /* [d], or a NULL gain */
+  norm_weights mlp_sum_norm;   /* [d], or a NULL gain */
   matrix per_layer_gate;       /* [P, d]; of a layer with inputs of its own (per_layer.h) */
   matrix per_layer_back;       /* [d, P] */
   norm_weights per_layer_norm; /* [d] */
@@ -62,6 +64,8 @@ typedef struct layer_weights {
 
 typedef struct model_weights {
   matrix token_embedding;         /* [vocabulary, d]; input tokens */
+  matrix token_types;             /* [types, d] or no rows; and */
+  norm_weights embedding_norm;    /* [d], or a NULL gain */
   matrix input_projection;        /* [d, features]; input features */
   const float *class_row;         /* [d] or NULL */
   matrix position_embedding;      /* [context_window, d]; learned positions */
@@ -72,8 +76,9 @@ typedef struct model_weights {
   matrix per_layer_projection;    /* [L·P, d] */
   const float *per_layer_norm;    /* [P] */
   layer_weights *layers;          /* [n_layers] */
-  norm_weights output_norm;       /* [d] */
-  matrix head;                    /* [n_outputs, d]; shares token_embedding's rows when tied */
+  norm_weights output_norm;       /* [d], or a NULL gain */
+  matrix head;                    /* [n_outputs, d]; shares token_embedding's rows when tied; or
+                                     no rows */
   uint64_t n_parameters; /* more than a 32-bit host can count, in 4-bit blocks */
   size_t n_bytes; /* of everything above: MEMORY_WEIGHTS */
 } model_weights;

@@ -68,13 +68,15 @@ def write_family(name, family):
 
 
 def main(prefix=""):
-    from tests.golden.make import golden_dense, golden_gemma, golden_lfm2, golden_mla
+    from tests.golden.make import (
+        golden_bert, golden_dense, golden_gemma, golden_lfm2, golden_mla,
+    )
 
     torch.set_num_threads(1)
     path = FOLDER / "families.json"
     index = json.loads(path.read_text()) if path.exists() else {}
-    makers = {**golden_dense.MAKERS, **golden_gemma.MAKERS, **golden_lfm2.MAKERS,
-              **golden_mla.MAKERS}
+    makers = {**golden_bert.MAKERS, **golden_dense.MAKERS, **golden_gemma.MAKERS,
+              **golden_lfm2.MAKERS, **golden_mla.MAKERS}
     for name, make in makers.items():
         if not name.startswith(prefix):
             continue
