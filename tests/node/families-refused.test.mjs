@@ -126,7 +126,7 @@ for (const name of names) {
     for (const tensor of tensors) {
       // Of a matrix that stands for several, the first of these is said to be missing.
       refused(changed(bytes, tensor, renamed), /^(MISSING_TENSOR|UNKNOWN_TENSOR|BAD_KEY)$/,
-        /tensor (x?\w+|[bx]lk\.0\.[\w.]+)\.weight is (missing|not used)/);
+        /tensor (x?\w+|[bx]lk\.0\.[\w.]+)\.(weight|bias) is (missing|not used)/);
       refused(changed(bytes, tensor, narrower), /^BAD_TENSOR$/, new RegExp(tensor.name));
     }
     refused(withTensor(bytes, 'blk.0.attn_sinks.weight'), /^UNKNOWN_TENSOR$/, /blk\.0\.attn_sinks/);
