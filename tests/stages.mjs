@@ -93,9 +93,9 @@ async function node() {
   const results = [];
   const programs = nodePrograms();
   for (const program of programs) {
-    // Minutes of arithmetic of large models say nothing more of a second Node.
+    // Minutes of arithmetic of large models and vocabularies say nothing more of a second Node.
     const isLast = program === programs.at(-1);
-    const own = isLast ? files : files.filter((file) => !file.includes('/real'));
+    const own = isLast ? files : files.filter((file) => !/\/(real|vocabularies)/.test(file));
     const version = (await run(program, ['--version'])).output.trim();
     const result = await runner(fromNodeTest, `Node ${version}`, program,
       ['--test', '--test-reporter=spec', `--test-concurrency=${jobs}`, ...own]);
@@ -192,7 +192,7 @@ export const stages = [
   { name: 'native-release', what: 'C tests with optimisation, SIMD through SIMDe',
     needs: ['native', 'models'], after: [], run: () => native('native-release') },
   { name: 'native-msan', what: 'C tests with MemorySanitizer', needs: ['native', 'fuzz'], after: [],
-    run: () => native('native-msan', withoutLargeModels) },
+    slow: true, run: () => native('native-msan', withoutLargeModels) },
   { name: 'valgrind', what: 'C tests under valgrind', needs: ['native', 'valgrind'],
     after: ['native-release'], slow: true, run: valgrind },
   { name: 'fuzz', what: 'the kept inputs of the fuzz targets', needs: ['native', 'fuzz'], after: [],
