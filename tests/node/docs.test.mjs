@@ -5,7 +5,7 @@
 // names that a page's row in `pages` hands on. Blocks of bundlers.md are run by the hosts' tests,
 // those of doors.md by the clients'.
 import assert from 'node:assert/strict';
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { startHub } from './hub-stand-in.mjs';
@@ -127,6 +127,17 @@ for (const [page, row] of Object.entries(pages)) {
     row.check(said, scope);
   });
 }
+
+test('tables that say what is tested name tests that exist', () => {
+  const rows = ['bundlers.md', 'sources.md'].flatMap((page) =>
+    [...readFileSync(`${root}web/docs/${page}`, 'utf8').matchAll(/^\|.*\| ([^|]*) \|$/gm)])
+    .map(([row, last]) => [row, /^`(tests\/[\w./-]+)`$/.exec(last)?.[1], last])
+    .filter(([, , last]) => !/^(test|-+)$/.test(last));
+  assert.ok(rows.length > 20);
+  for (const [row, file, last] of rows) {
+    assert.ok(file === undefined ? last === 'none' : existsSync(root + file), row);
+  }
+});
 
 test('no page is left out', () => {
   const names = readdirSync(`${root}web/docs`).filter((name) => name.endsWith('.md'));

@@ -11,7 +11,8 @@ import { after, before, test } from 'node:test';
 import { root, run } from '../../../wasm/toolchain/shell.mjs';
 import { launch } from '../../browser/drivers.mjs';
 import { serve } from '../../browser/server.mjs';
-import { extension, folder, prepare, program, servers, sites } from './projects.mjs';
+import { environment, extension, folder, incomplete, nodeProgram, prepare, program, servers, sites }
+  from './projects.mjs';
 
 // Many times what anything takes on a quiet machine.
 const limit = { timeout: 600_000 };
@@ -30,7 +31,8 @@ after(() => driver?.close());
 async function reportOf(page, address) {
   await page.open(address);
   for (const end = performance.now() + patience; performance.now() < end;) {
-    const text = await page.text('#report');
+    // A development server may load the page anew while it is looked at.
+    const text = await page.text('#report').catch(() => null);
     if (text) return JSON.parse(text);
     await new Promise((resolve) => { setTimeout(resolve, 50); });
   }
@@ -62,6 +64,17 @@ for (const [name, make] of Object.entries(sites)) {
   });
 }
 
+test('a bundle without the worker says what has to be copied', limit, async () => {
+  const { origin, close } = await serve({ mounts: { '/': await incomplete(),
+    '/models/': join(root, 'models') } });
+  try {
+    const { error } = await reportOf(driver, `${origin}/`);
+    assert.match(error, /dist\/src\/worker\.js and dist\/wasm have to be copied/);
+  } finally {
+    await close();
+  }
+});
+
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
@@ -72,17 +85,17 @@ async function freePort() {
 
 for (const [name, make] of Object.entries(servers)) {
   test(`${name}, by its own server`, limit, async () => {
-    const { target, args } = await make();
+    const { target, args, isolated = true } = await make();
     const port = await freePort();
-    const server = spawn(process.execPath, args(port), { cwd: target, stdio: 'ignore',
-      env: { ...process.env, PORT: String(port), HOST: '127.0.0.1' } });
+    const server = spawn(nodeProgram, args(port), { cwd: target, stdio: 'ignore',
+      env: { ...environment, PORT: String(port), HOST: '127.0.0.1' } });
     const origin = `http://127.0.0.1:${port}`;
     try {
       for (const end = performance.now() + patience; performance.now() < end;) {
         if (await fetch(origin).then(({ ok }) => ok, () => false)) break;
         await new Promise((resolve) => { setTimeout(resolve, 100); });
       }
-      assertReport(await reportOf(driver, `${origin}/`), true);
+      assertReport(await reportOf(driver, `${origin}/`), isolated);
       // A route handler, where the package is that of Node.
       if (name === 'next') assert.match(await (await fetch(`${origin}/tell`)).text(), start);
     } finally {

