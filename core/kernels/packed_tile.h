@@ -2,8 +2,9 @@
  *
  * A vector of codes is 4 rows × 4 columns of bytes, and there are three ways to multiply it:
  *
- *   PAIRS   its even and its odd bytes become i16 lanes, two of a row side by side, and
- *           i16 × i16 -> i32 sums the pairs; exact everywhere, for all bytes.
+ *   PAIRS   its even and its odd bytes become the high bytes of i16 lanes, two of a row side by
+ *           side, and i16 × i16 -> i32 sums the pairs, 256 times too large; exact everywhere, for
+ *           all bytes.
  *   SHORTS  relaxed_dot_i8x16_i7x16: pairs of byte products in i16, which are summed there while
  *           they fit; one i32x4.dot_i16x8 then widens and multiplies them by the parts' scales.
  *           Exact in every engine for codes up to 127, activations being the signed operand.
@@ -32,8 +33,9 @@ typedef v128_t tile_sums[TILE_ROWS_MAX][VECTORS];
 
 /* sums[t][v] += products of a group. `x` is that group of the first row's values, of its wide
  * values for PAIRS. */
-SIMD_INLINE void add_group(const tile_shape tile, const v128_t codes[VECTORS], const int8_t *x,
-                           const int16_t *wide, size_t n_columns, tile_sums sums) {
+SIMD_INLINE void add_group(const tile_shape tile, const tile_numbers *numbers,
+                           const v128_t codes[VECTORS], const int8_t *x, const int16_t *wide,
+                           size_t n_columns, tile_sums sums) {
   if (tile.way != WAY_PAIRS) {
     for (size_t t = 0; t < tile.n_rows; t++) {
       v128_t values = wasm_v128_load32_splat(x + t * n_columns);
@@ -48,12 +50,7 @@ SIMD_INLINE void add_group(const tile_shape tile, const v128_t codes[VECTORS], c
   for (size_t odd = 0; odd < 2; odd++) {
     v128_t w[VECTORS];
     for (size_t v = 0; v < tile.n_vectors; v++) {
-      if (packed_is_signed(tile.g)) {
-        w[v] = wasm_i16x8_shr(odd ? codes[v] : wasm_i16x8_shl(codes[v], 8), 8);
-      } else {
-        w[v] = odd ? wasm_u16x8_shr(codes[v], 8)
-                   : wasm_u16x8_shr(wasm_i16x8_shl(codes[v], 8), 8);
-      }
+      w[v] = odd ? wasm_v128_and(codes[v], numbers->odd) : wasm_i16x8_shl(codes[v], 8);
     }
     for (size_t t = 0; t < tile.n_rows; t++) {
       v128_t values = wasm_v128_load32_splat(wide + t * n_columns + 2 * odd);
@@ -81,6 +78,7 @@ SIMD_INLINE void begin_sums(const tile_shape tile, const tile_numbers *numbers,
       } else {
         /* Of up to 256 columns: the pairs of 8 units at most fit i16. */
         start = wasm_i32x4_dot_i16x8(all, numbers->start);
+        if (tile.way == WAY_PAIRS) start = wasm_i32x4_shl(start, 8);
       }
     }
     for (size_t v = 0; v < tile.n_vectors; v++) sums[t][v] = start;
@@ -120,6 +118,7 @@ SIMD_INLINE void end_sums(const tile_shape tile, const tile_numbers *numbers,
     }
     for (size_t t = 0; t < tile.n_rows; t++) {
       v128_t sum = sums[t][v];
+      if (tile.way == WAY_PAIRS) sum = wasm_i32x4_shr(sum, 8);
       if (tile.way == WAY_SHORTS) {
         sum = wasm_i32x4_dot_i16x8(sum, factor);
       } else if (tile.g.scales != SCALES_NONE) {
@@ -254,7 +253,7 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t
             for (size_t v = 0; v < tile.n_vectors; v++) {
               codes[v] = unit_codes(tile, &numbers, plane, first, k, v);
             }
-            add_group(tile, codes, values + 4 * k, wide + 4 * k, n_columns, sums);
+            add_group(tile, &numbers, codes, values + 4 * k, wide + 4 * k, n_columns, sums);
           }
           values += 4;
           wide += 4;
