@@ -2,9 +2,13 @@
 // a program ends that has left one open.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { after, before, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { build } from 'esbuild';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { endless, root, withWindow } from './support.mjs';
 
@@ -117,6 +121,19 @@ test('a stream is read no faster than it is used, and its error is told', async 
   }
   await assert.rejects(OneKV.load(nonsense(), { threads: 1 }), { code: 'NOT_GGUF' });
   assert.ok(await left);
+});
+
+test('a bundle that has lost the worker says that the package has to stay outside', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'onekv-bundle-'));
+  try {
+    await build({ entryPoints: [join(root, 'dist/src/onekv-node.js')], bundle: true, format: 'esm',
+      platform: 'node', outfile: join(folder, 'bundle.mjs'), logLevel: 'error' });
+    const bundle = await import(pathToFileURL(join(folder, 'bundle.mjs')));
+    await assert.rejects(bundle.OneKV.load(path), { code: 'WORKER_LOST',
+      message: /main-node\.js.*; where a bundler took .*serverExternalPackages/ });
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('estimate tells what a file takes; availability what there is', async () => {

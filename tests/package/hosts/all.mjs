@@ -11,8 +11,8 @@ import { after, before, test } from 'node:test';
 import { root, run } from '../../../wasm/toolchain/shell.mjs';
 import { launch } from '../../browser/drivers.mjs';
 import { serve } from '../../browser/server.mjs';
-import { environment, extension, folder, incomplete, nodeProgram, prepare, program, servers, sites }
-  from './projects.mjs';
+import { astroDev, environment, extension, folder, incomplete, nodeProgram, prepare, program,
+  servers, sites } from './projects.mjs';
 
 // Many times what anything takes on a quiet machine.
 const limit = { timeout: 600_000 };
@@ -83,26 +83,40 @@ async function freePort() {
   return port;
 }
 
+/** Runs a framework's own server for a while. */
+async function withServer({ target, args }, use) {
+  const port = await freePort();
+  const server = spawn(nodeProgram, args(port), { cwd: target, stdio: 'ignore',
+    env: { ...environment, PORT: String(port), HOST: '127.0.0.1' } });
+  const origin = `http://127.0.0.1:${port}`;
+  try {
+    for (const end = performance.now() + patience; performance.now() < end;) {
+      if (await fetch(origin).then(({ ok }) => ok, () => false)) break;
+      await new Promise((resolve) => { setTimeout(resolve, 100); });
+    }
+    await use(origin);
+  } finally {
+    server.kill();
+  }
+}
+
 for (const [name, make] of Object.entries(servers)) {
   test(`${name}, by its own server`, limit, async () => {
-    const { target, args, isolated = true } = await make();
-    const port = await freePort();
-    const server = spawn(nodeProgram, args(port), { cwd: target, stdio: 'ignore',
-      env: { ...environment, PORT: String(port), HOST: '127.0.0.1' } });
-    const origin = `http://127.0.0.1:${port}`;
-    try {
-      for (const end = performance.now() + patience; performance.now() < end;) {
-        if (await fetch(origin).then(({ ok }) => ok, () => false)) break;
-        await new Promise((resolve) => { setTimeout(resolve, 100); });
-      }
-      assertReport(await reportOf(driver, `${origin}/`), isolated);
+    const made = await make();
+    await withServer(made, async (origin) => {
+      assertReport(await reportOf(driver, `${origin}/`), made.isolated ?? true);
       // A route handler, where the package is that of Node.
       if (name === 'next') assert.match(await (await fetch(`${origin}/tell`)).text(), start);
-    } finally {
-      server.kill();
-    }
+    });
   });
 }
+
+test("Vite's development server without the line says which", limit, async () => {
+  await withServer(await astroDev({ 'astro.config.mjs': 'export default {};' }), async (origin) => {
+    const { error } = await reportOf(driver, `${origin}/`);
+    assert.match(error, /tell it optimizeDeps: \{ exclude: \['onekv'\] \}/);
+  });
+});
 
 for (const [name, args] of [['deno', ['run', '--allow-all', '--no-lock']], ['bun', ['run']]]) {
   test(`${name}: the program of Node`, limit, async () => {

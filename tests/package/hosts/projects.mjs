@@ -133,13 +133,14 @@ async function svelteKit() {
   return join(target, 'build');
 }
 
-function astroProject() {
+function astroProject(files = {}) {
   return project('astro', {
     'astro.config.mjs': linesOf('Astro', 'js'),
     'src/pages/index.astro': `---
 ---
 <html lang="en"><body><pre id="report"></pre>
 <script>import '../../page.js';</script></body></html>`,
+    ...files,
   });
 }
 
@@ -150,8 +151,8 @@ async function astro() {
 }
 
 /** Its development server, which has no headers for threads. */
-async function astroDev() {
-  const target = astroProject();
+export async function astroDev(files = {}) {
+  const target = astroProject(files);
   placeModel(target);
   return { target, isolated: false, args: (port) =>
     [join(folder, 'node_modules/astro/bin/astro.mjs'), 'dev', '--host', '127.0.0.1', '--port',

@@ -76,12 +76,17 @@ function openWorker(url: ScriptAddress | undefined): Worker {
 }
 
 /** Of a script that did not load there is no message, but there are usual reasons. */
-const notLoaded = (url: ScriptAddress | undefined) =>
-  `the worker's script could not be loaded (${url ?? 'worker.js of the package'}): where a ` +
-  'bundler does not bring it along, dist/src/worker.js and dist/wasm have to be copied to where ' +
-  'it looks (web/docs/bundlers.md of the package) or named by workerUrl and wasmUrl; one of ' +
-  'another origin needs CORS there, and here `worker-src blob:` if the page has a ' +
-  'Content-Security-Policy';
+function notLoaded(url: ScriptAddress | undefined): string {
+  const why = /\/\.vite\/deps\//.test(import.meta.url)
+    ? "Vite has bundled the package beforehand: tell it optimizeDeps: { exclude: ['onekv'] }"
+    : 'where a bundler does not bring it along, dist/src/worker.js and dist/wasm have to be ' +
+      'copied to where it looks (web/docs/bundlers.md of the package) or named by workerUrl and ' +
+      'wasmUrl';
+  const script = url ?? 'worker.js of the package';
+  return `the worker's script could not be loaded (${script}): ${why}; ` +
+    'one of another origin needs CORS there, and here `worker-src blob:` if the page has a ' +
+    'Content-Security-Policy';
+}
 
 /** Asked before a worker is started: one would load a model only to find out. */
 function needWebAssembly(): void {
