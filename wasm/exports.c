@@ -2,8 +2,7 @@
  *
  * js_* functions wrap what core does with structs; plain core functions with simple arguments are
  * exported as they are (wasm/exports.txt has the list). Structs cross over as rows of
- * doubles in one buffer, `numbers`, in the order that the X-macros below give; JavaScript has the
- * same order in web/src/engine/bindings.ts, and a test compares the names.
+ * doubles in one buffer, `numbers`, in the order that fields.h gives.
  *
  * Unlike core this file has state, one of each for the module: the pool, the last error, the
  * buffer. A module is used by one thread of JavaScript at a time. Handles are addresses that
@@ -11,6 +10,7 @@
 #include "core/base/status.h" /* error_set */
 #include "core/net/config.h"  /* CONFIG_FIELDS */
 #include "core/onekv.h"
+#include "wasm/fields.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -52,84 +52,11 @@ int js_choose(onekv_model *model, onekv_session *session, const float *logits);
 int js_score(onekv_session *session, const int32_t *tokens, size_t n, float *logprobs);
 const float *js_encode(onekv_model *model, const int32_t *tokens, const float *features,
                        size_t n_rows);
+int js_embed(onekv_model *model, const int32_t *tokens, size_t n, int pooling, float *vector);
 int js_attention_map(onekv_model *model, const int32_t *tokens, size_t n, size_t layer,
                      size_t head, int keys_as_queries, float *scores);
 onekv_session *js_session_restore(onekv_model *model, const uint8_t *bytes, size_t n_bytes);
 const char *js_field_names(int which);
-
-/* Field lists: X(name, value). Their order is the protocol. */
-#define CONFIG_FIELDS(X)                                   \
-  X(layers, c->n_layers)                                   \
-  X(contextWindow, c->context_window)                           \
-  X(embedding, c->n_embedding)                             \
-  X(feedForward, c->kinds[0].n_feed_forward)                        \
-  X(queryHeads, c->kinds[0].n_heads)                                \
-  X(kvHeads, c->kinds[0].n_kv_heads)                                \
-  X(headWidth, c->kinds[0].key_width)                              \
-  X(latent, c->kinds[0].latent.rank)                       \
-  X(outputs, c->n_outputs)                                 \
-  X(vocabulary, c->n_vocabulary)                           \
-  X(features, c->n_features)                               \
-  X(projection, onekv_sharing_of(&c->kinds[0]))                             \
-  X(keyTime, c->kinds[0].keys)                             \
-  X(position, c->position)                                 \
-  X(norm, c->norm)                                         \
-  X(activation, c->activation)                             \
-  X(gated, c->is_gated)                                    \
-  X(causal, c->causal)                                     \
-  X(poolsFirst, c->pools_first)                            \
-  X(separateHead, c->has_separate_head)                    \
-  X(qkNorm, c->has_qk_norm)                                \
-  X(scoreMap, c->has_score_map)                            \
-  X(window, onekv_window(c))                               \
-  X(windowedLayers, onekv_n_windowed(c))                    \
-  X(convolutions, onekv_n_convolutions(c))
-
-#define ESTIMATE_FIELDS(X)                                 \
-  X(parameters, e->n_parameters)                           \
-  X(weightBytes, e->weight_bytes)                          \
-  X(scratchBytes, e->scratch_bytes)
-
-#define MEMORY_FIELDS(X)                                   \
-  X(weights, m->weights)                                   \
-  X(cache, m->cache)                                       \
-  X(scratch, m->scratch)                                   \
-  X(sessions, m->sessions)                                 \
-  X(tables, m->tables)                                     \
-  X(total, m->total)                                       \
-  X(peak, m->peak)                                         \
-  X(cacheUsed, m->cache_used)                              \
-  X(cachePooled, m->cache_pooled)                          \
-  X(openSessions, m->n_sessions)
-
-#define SESSION_FIELDS(X)                                  \
-  X(tokens, s->n_cached)                                   \
-  X(tokensHeld, s->n_held)                                 \
-  X(keys, s->cached.by_kind[ONEKV_CACHED_KEYS])            \
-  X(values, s->cached.by_kind[ONEKV_CACHED_VALUES])        \
-  X(shared, s->cached.by_kind[ONEKV_CACHED_SHARED])        \
-  X(cacheUsed, s->cached.total)                            \
-  X(cachePages, s->cache_pages)                            \
-  X(cacheOwn, s->cache_own)
-
-#define BYTES_FIELDS(X)                                    \
-  X(keys, b->by_kind[ONEKV_CACHED_KEYS])                   \
-  X(values, b->by_kind[ONEKV_CACHED_VALUES])               \
-  X(shared, b->by_kind[ONEKV_CACHED_SHARED])               \
-  X(total, b->total)
-
-/* Read from the buffer, not written: X(name, field, type). */
-#define SAMPLING_FIELDS(X)                                 \
-  X(temperature, temperature, float)                       \
-  X(topK, top_k, uint32_t)                                 \
-  X(topP, top_p, float)                                    \
-  X(minP, min_p, float)                                    \
-  X(repetitionPenalty, repetition_penalty, float)          \
-  X(presencePenalty, presence_penalty, float)              \
-  X(frequencyPenalty, frequency_penalty, float)            \
-  X(penaltyWindow, penalty_window, uint32_t)               \
-  X(order, order, uint32_t)                                \
-  X(biases, n_biases, uint32_t)
 
 #define NAME(name, value) #name " "
 #define NAME3(name, field, type) #name " "
@@ -375,6 +302,12 @@ const float *js_encode(onekv_model *model, const int32_t *tokens, const float *f
   keep_status(onekv_encode(model, tokens, features, n_rows, &logits, &n_logits, &last_error));
   numbers[0] = (double)n_logits;
   return logits;
+}
+
+int js_embed(onekv_model *model, const int32_t *tokens, size_t n, int pooling, float *vector) {
+  forget_error();
+  return keep_status(
+      onekv_embed(model, tokens, n, (onekv_pooling)pooling, vector, &last_error));
 }
 
 /* scores [n][n], and after them the weights that they give, [n][n]. */

@@ -8,7 +8,8 @@ onekv_status onekv_session_open(onekv_model *model, const onekv_session_options 
   static const onekv_session_options DEFAULTS = {0};
   if (options == NULL) options = &DEFAULTS;
   if (!model->config.causal) {
-    return error_set(error, ONEKV_WRONG_STATE, "a bidirectional model has no sessions");
+    return error_set(error, ONEKV_WRONG_STATE, "a bidirectional model has no sessions%s",
+                     model->config.has_head ? "" : ": it gives vectors of texts, by embed");
   }
   size_t most = model->context_window;
   size_t context_window = options->context_window > 0 ? options->context_window : most;

@@ -10,7 +10,7 @@ import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { startHub } from './hub-stand-in.mjs';
 import { PageContext } from './page-context.mjs';
-import { MapStore, goldenFolder, root, withKeys } from './support.mjs';
+import { MapStore, bertFile, goldenFolder, root, withKeys } from './support.mjs';
 import { run } from '../../wasm/toolchain/shell.mjs';
 
 const limit = { timeout: 300_000 };
@@ -22,6 +22,7 @@ const AsyncFunction = Object.getPrototypeOf(async () => {}).constructor;
 let hub;
 let model;
 let thinker;
+let encoder;
 before(async () => {
   hub = await startHub();
   const file = readFileSync(path);
@@ -31,10 +32,11 @@ before(async () => {
   thinker = await OneKV.load(withKeys(path, [['tokenizer.chat_template', 'string',
     `${template}{% if add_generation_prompt %}<think>\n{% endif %}{# </think> #}`]]),
   { threads: 1 });
+  encoder = await OneKV.load(bertFile(), { threads: 1 });
 });
 after(async () => {
   hub.close();
-  await Promise.all([model.unload(), thinker.unload()]);
+  await Promise.all([model.unload(), thinker.unload(), encoder.unload()]);
 });
 
 const textual = () => model.createSession({ chat: false });
@@ -66,6 +68,11 @@ const pages = {
     check: (said) => {
       assert.equal(said[0], 'llama, Q-K=V, MQA');
       assert.match(said[1], /^3599104 parameters, \d+ bytes, and 320 per token$/);
+    } },
+  'embeddings.md': { names: () => ({ model: encoder }), handsOn: ['vectors'],
+    check: (said, { vectors }) => {
+      assert.match(said[0], /\. -?\d\S* \[\d+,\d+,\d+\]$/);
+      assert.equal(said[1], `50 ${encoder.description.embedding} ${vectors[0].byteLength}`);
     } },
   'memory.md': { names: async () => ({ url: path, show: (...bytes) => bytes,
     OneKV: { estimate: OneKV.estimate, models: { list: async () => [{ key: 'a' }],

@@ -8,7 +8,7 @@ import { bytesFields, configFields, estimateFields, memoryFields, samplingFields
 import { distance, ggufHeader, goldenNames, goldenPath, levels, loadSync, readGolden, tinyLlama,
   tolerance, withEngine } from './support.mjs';
 
-test('bindings: field lists have the names and order of wasm/exports.c', () =>
+test('bindings: field lists have the names and order of wasm/fields.h', () =>
   withEngine({}, ({ bindings }) => {
     const lists = [configFields, estimateFields, memoryFields, sessionFields, samplingFields,
       bytesFields];

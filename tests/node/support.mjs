@@ -201,6 +201,24 @@ export function withWindow(bytes, tokens = 1 << 17) {
   return Uint8Array.from(file).buffer;
 }
 
+/** The bytes of the golden encoder with a tokenizer: letters at the start of a word (5 to 30), and
+ * within it (31 to 56). */
+export function bertFile() {
+  const letters = [...'abcdefghijklmnopqrstuvwxyz'];
+  const tokens = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]',
+    ...letters.map((letter) => `\u2581${letter}`), ...letters,
+    ...Array.from({ length: 7 }, (_, i) => `[unused${i}]`)];
+  const bytes = withKeys(goldenPath('bert-mean'), [
+    ['tokenizer.ggml.model', 'string', 'bert'],
+    ['tokenizer.ggml.tokens', 'string[]', tokens],
+    ['tokenizer.ggml.token_type', 'i32[]', tokens.map((token) => (token[0] === '[' ? 3 : 1))],
+    ['tokenizer.ggml.unknown_token_id', 'u32', 1],
+    ['tokenizer.ggml.cls_token_id', 'u32', 2],
+    ['tokenizer.ggml.seperator_token_id', 'u32', 3],
+  ]);
+  return Uint8Array.from(bytes);
+}
+
 /** Sessions of the story models that never end a text by themselves. */
 export const endless = { logitBias: { 0: -Infinity } };
 

@@ -111,9 +111,9 @@ export const serve: Command = {
   name: 'serve',
   summary: "serve OpenAI's HTTP interface on this machine",
   usage: 'FILE [options]',
-  details: 'Answers /v1/models, /v1/chat/completions, /v1/completions and /v1/responses, and ' +
-    'writes its address to stdout. With ONEKV_API_KEY in the environment a request needs that ' +
-    'key. On Ctrl-C it finishes the running answers, and ends.',
+  details: 'Answers /v1/models, /v1/chat/completions, /v1/completions, /v1/responses and ' +
+    '/v1/embeddings, and writes its address to stdout. With ONEKV_API_KEY in the environment a ' +
+    'request needs that key. On Ctrl-C it finishes the running answers, and ends.',
   options: [
     { name: 'port', short: 'p', value: 'N', help: 'default 8080; 0: a free one' },
     { name: 'host', value: 'ADDRESS', help: 'where to listen (default 127.0.0.1: this machine ' +

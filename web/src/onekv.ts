@@ -9,6 +9,7 @@ export type * from './api/load.js';
 export type * from './api/memory.js';
 export type * from './api/model.js';
 export type * from './api/session.js';
+export type { EmbedInput, EmbedOptions, Embeddings, Pooling } from './api/embed.js';
 export type { Classification, ImageInput } from './api/image.js';
 export type { SignalOptions } from './api/options.js';
 export type { ChatMessage } from './api/messages.js';

@@ -1,5 +1,7 @@
 // What a model is and what runs it, in the words of models/FORMAT.md and the paper.
 
+import type { Pooling } from './embed.js';
+
 /** Which of a layer's projections are one matrix; '-' separates. */
 export type Projection = 'QKV' | 'Q-K=V' | 'Q=K-V' | 'Q=K=V';
 
@@ -29,7 +31,7 @@ export interface ModelDescription {
   /** Latent attention (MLA): how many of a cached row's first elements are the latent, which is the
    * value too. 0: the model has none. */
   latent: number;
-  /** Logits per row: the vocabulary, or classes. */
+  /** Logits per row: the vocabulary, or classes; without a head, `embedding`. */
   outputs: number;
   /** Token ids are below this; 0 when the input is features. */
   vocabulary: number;
@@ -47,6 +49,11 @@ export interface ModelDescription {
     | 'swiglu';
   /** Causal models have sessions; bidirectional ones encode whole sequences. */
   causal: boolean;
+  /** false: an encoder for vectors of texts (Model.embed). */
+  head: boolean;
+  /** How Model.embed makes one vector of a text's rows, unless it is told otherwise: as the file
+   * says; where it does not, the mean of a bidirectional model's, the last of a causal one's. */
+  pooling: Pooling;
   /** Logits of position 0 only. */
   poolsFirst: boolean;
   /** false: the head is the token embedding. */

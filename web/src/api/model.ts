@@ -5,6 +5,7 @@
 // aborted; every other failure is a OneKVError with a code. Properties are the state after the
 // last call that was awaited. Sessions are in session.ts,
 // loading is in load.ts.
+import type { EmbedInput, EmbedOptions, Embeddings } from './embed.js';
 import type { Classification, ImageInput } from './image.js';
 import type { CacheCost, MemoryEvent, MemoryReport, StandardBytes } from './memory.js';
 import { signalNames } from './options.js';
@@ -88,7 +89,7 @@ export interface Model {
   readonly isLoaded: boolean;
 
   /** Errors: INVALID_ARGUMENT, CONTEXT_FULL (initialPrompts), OUT_OF_MEMORY, WRONG_STATE (a
-   * bidirectional model). */
+   * bidirectional model: embed and classify are its calls). */
   createSession(options?: SessionOptions): Promise<Session>;
   /** The session that Session.save gave, here or elsewhere. A Response is read: a prefix pack is
    * restored by `model.restore(await fetch(url))`. Errors: SNAPSHOT_REFUSED, OUT_OF_MEMORY. */
@@ -110,6 +111,12 @@ export interface Model {
    * CONSTRAINT_REFUSED, CONSTRAINT_TOO_COMPLEX, UNSUPPORTED_TOKENIZER, WASM_FAILED. */
   constrain(constraint: ResponseConstraint, options?: SignalOptions): Promise<Constraint>;
   vocabulary(options?: SignalOptions): Promise<Vocabulary>;
+  /** Vectors of texts: of an encoder such as MiniLM, bge or e5, or of any other model of text. A
+   * text begins and ends as the file says. Texts are worked off one after the other, and between
+   * two of them an abort is heard and sessions go on. Errors: INVALID_ARGUMENT (an empty text),
+   * CONTEXT_FULL (one that is longer than contextWindow; see truncate), NOT_FINITE,
+   * UNSUPPORTED_TOKENIZER, OUT_OF_MEMORY, WRONG_STATE (a vision model). */
+  embed(texts: string | readonly EmbedInput[], options?: EmbedOptions): Promise<Embeddings>;
   /** The class of an image, for vision models; the image is scaled to the model's size.
    * Errors: WRONG_STATE (no vision model), INVALID_ARGUMENT. */
   classify(image: ImageInput, options?: SignalOptions): Promise<Classification>;

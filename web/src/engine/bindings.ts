@@ -68,16 +68,17 @@ export interface Exports {
   _js_choose(model: number, session: number, logits: number): I32;
   _js_score(session: number, tokens: number, count: number, logprobs: number): I32;
   _js_encode(model: number, tokens: number, features: number, rows: number): I32;
+  _js_embed(model: number, tokens: number, count: number, pooling: number, vector: number): I32;
   _js_attention_map(model: number, tokens: number, count: number, layer: number, head: number,
     keysAsQueries: number, scores: number): I32;
   _onekv_logprob(logits: number, count: number, token: number): number;
 }
 
-// Rows of doubles in the module's `numbers`, in the order of the X-macros of wasm/exports.c.
+// Rows of doubles in the module's `numbers`, in the order of wasm/fields.h.
 export const configFields = ['layers', 'contextWindow', 'embedding', 'feedForward', 'queryHeads',
   'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'keyTime',
-  'position', 'norm', 'activation', 'gated', 'causal', 'poolsFirst', 'separateHead', 'qkNorm',
-  'scoreMap', 'window', 'windowedLayers', 'convolutions'] as const;
+  'position', 'norm', 'activation', 'gated', 'causal', 'head', 'pooling', 'poolsFirst',
+  'separateHead', 'qkNorm', 'scoreMap', 'window', 'windowedLayers', 'convolutions'] as const;
 export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;
 export const memoryFields = ['weights', 'cache', 'scratch', 'sessions', 'tables', 'total',
   'peak', 'cacheUsed', 'cachePooled', 'openSessions'] as const;

@@ -1,5 +1,6 @@
 // A model's description in the words of models/FORMAT.md and the paper, from core's numbers.
 import type { Arithmetic, CacheType, ModelDescription } from '../api/description.js';
+import type { Pooling } from '../api/embed.js';
 import type { Bindings, Row, configFields } from './bindings.js';
 
 /** In the order of core/net/kv_cache.h. */
@@ -7,6 +8,9 @@ export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly Cache
 
 /** In the order of core/onekv.h. */
 export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
+
+/** From number 1 on of onekv_pooling in core/onekv_types.h. */
+export const poolings = ['mean', 'cls', 'last'] as const satisfies readonly Pooling[];
 
 // In the order of the enums of core/net/config.h.
 export const projections = ['QKV', 'Q-K=V', 'Q=K-V', 'Q=K=V'] as const;
@@ -50,6 +54,8 @@ export function describe(config: Row<typeof configFields>, architecture: string)
     activation: config.gated !== 0 ? pick(gatedActivations, config.activation)
       : pick(activations, config.activation),
     causal: config.causal !== 0,
+    head: config.head !== 0,
+    pooling: pick(poolings, config.pooling - 1),
     poolsFirst: config.poolsFirst !== 0,
     separateHead: config.separateHead !== 0,
     qkNorm: config.qkNorm !== 0,

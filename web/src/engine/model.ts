@@ -7,6 +7,8 @@ import type { Bindings, Row } from './bindings.js';
 import { ChatTemplate } from '../text/chat-template.js';
 import { CacheCounter } from './cache-bytes.js';
 import type { CacheType, ModelDescription } from '../api/description.js';
+import type { Pooling } from '../api/embed.js';
+import { poolings } from './description.js';
 import type { ModelEstimate } from './loader.js';
 import type { ImageShape } from '../api/image.js';
 import type { Engine } from './engine.js';
@@ -227,6 +229,23 @@ export class Model {
         isFeatures ? 0 : at, isFeatures ? at : 0, rows));
       const outRows = bindings.numbers(1)[0] as number;
       return { rows: outRows, outputs, logits: bindings.floats(logits, outRows * outputs).slice() };
+    });
+  }
+
+  /**
+   * The pooled rows of one text, [embedding] and not normalised; the caller's own. Default: the
+   * file's pooling. Errors: INVALID_ARGUMENT (no tokens), TOKEN_OUT_OF_RANGE,
+   * CONTEXT_FULL, OUT_OF_MEMORY.
+   */
+  embed(tokens: ArrayLike<number>, pooling: Pooling = this.description.pooling): Float32Array {
+    const ids = this.checkTokens(tokens);
+    const { bindings, description: { embedding } } = this;
+    return bindings.withMemory(4 * (ids.length + embedding), (at) => {
+      const vectorAt = at + 4 * ids.length;
+      bindings.ints(at, ids.length).set(ids);
+      bindings.check(bindings.exports._js_embed(this.handle, at, ids.length,
+        1 + poolings.indexOf(pooling), vectorAt));
+      return bindings.floats(vectorAt, embedding).slice();
     });
   }
 

@@ -9,7 +9,7 @@ export interface Runner {
 
 /** A bidirectional model has one kind of step: a whole sequence. */
 function openEncoder(model: Model): Runner {
-  const { features, contextWindow } = model.description;
+  const { contextWindow, description: { features } } = model;
   const rows = Math.max(1, Math.min(64, contextWindow - 1));
   const input = features > 0 ? new Float32Array(rows * features) : new Int32Array(rows);
   return { step: () => { model.encode(input); }, close: () => model.trim() };

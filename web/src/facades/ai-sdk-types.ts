@@ -1,4 +1,5 @@
-// The parts of @ai-sdk/provider's language models, version 4, that a local model has to do with.
+// The parts of @ai-sdk/provider's language and embedding models, version 4, that a local model has
+// to do with.
 // Their shapes, so that this package needs none of it; tests/package/clients holds them against
 // the real ones.
 
@@ -95,6 +96,25 @@ export type StreamPart =
   | ToolCallContent
   | { type: 'finish'; usage: Usage; finishReason: Finish }
   | { type: 'error'; error: unknown };
+
+export interface EmbeddingCallOptions {
+  values: readonly string[];
+  /** Only the first so many numbers of a vector. */
+  dimensions?: number | undefined;
+  abortSignal?: AbortSignal | undefined;
+  /** onekv: { pooling, truncate }, as in EmbedOptions. */
+  providerOptions?: ProviderOptions | undefined;
+}
+
+export interface EmbeddingModel {
+  readonly specificationVersion: 'v4';
+  readonly provider: string;
+  readonly modelId: string;
+  readonly maxEmbeddingsPerCall: number;
+  readonly supportsParallelCalls: boolean;
+  doEmbed(options: EmbeddingCallOptions): Promise<{ embeddings: number[][];
+    usage: { tokens: number }; warnings: Warning[] }>;
+}
 
 export interface LanguageModel {
   readonly specificationVersion: 'v4';

@@ -3,6 +3,7 @@
 //
 //   const onekv = createOneKV({ tiny: () => OneKV.load(url) });
 //   streamText({ model: onekv('tiny'), prompt: 'Once' });
+//   embedMany({ model: onekv.embeddingModel('tiny'), values: ['Once', 'Twice'] });
 //
 // A model that is given as a function is loaded by its first use. Conversations that go on are not
 // computed again: usage says how many tokens were read from a cache.
@@ -11,9 +12,10 @@ import type { GeneratedPart, GenerationResult } from '../api/session.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
+import { embeddingModelOf } from './ai-sdk-embedding.js';
 import { aiNames, chatOf } from './ai-sdk-request.js';
-import type { CallOptions, Content, Finish, GenerateResult, LanguageModel, ResponseMetadata,
-  StreamPart, Usage, Warning } from './ai-sdk-types.js';
+import type { CallOptions, Content, EmbeddingModel, Finish, GenerateResult, LanguageModel,
+  ResponseMetadata, StreamPart, Usage, Warning } from './ai-sdk-types.js';
 import { inCallersWords } from './openai-request.js';
 import { chatQuestion, newId, start } from './openai-run.js';
 import type { Place, Question, Started } from './openai-run.js';
@@ -36,6 +38,8 @@ export interface OneKVProvider {
   readonly specificationVersion: 'v4';
   /** Error: INVALID_ARGUMENT, of a name that is not there. */
   languageModel(modelId: string): LanguageModel;
+  /** Vectors of texts. Error: INVALID_ARGUMENT, of a name that is not there. */
+  embeddingModel(modelId: string): EmbeddingModel;
   /** Destroys the sessions; the models stay. */
   destroy(): Promise<void>;
 }
@@ -176,7 +180,7 @@ function modelOf(modelId: string, placeOf: () => Promise<Place>): LanguageModel 
   };
 }
 
-/** Language models by the names that the app has for them. */
+/** Models by the names that the app has for them. */
 export function createOneKV(models: Readonly<Record<string, ModelOrLoad>>,
   options: OneKVProviderOptions = {}): OneKVProvider {
   const { sessions = 4 } = checkOptions('createOneKV', options, providerNames);
@@ -200,13 +204,17 @@ export function createOneKV(models: Readonly<Record<string, ModelOrLoad>>,
     return made;
   };
 
-  const languageModel = (modelId: string): LanguageModel => {
-    if (Object.hasOwn(models, modelId)) return modelOf(modelId, () => placeOf(modelId));
+  const checked = (modelId: string): string => {
+    if (Object.hasOwn(models, modelId)) return modelId;
     throw invalidArgument('modelId', modelId, names.join(', '));
   };
+  const languageModel = (modelId: string): LanguageModel =>
+    modelOf(checked(modelId), () => placeOf(modelId));
   return Object.assign((modelId: string) => languageModel(modelId), {
     specificationVersion: 'v4' as const,
     languageModel,
+    embeddingModel: (modelId: string) =>
+      embeddingModelOf(checked(modelId), async () => (await placeOf(modelId)).model),
     destroy: async () => {
       const made = await Promise.allSettled(places.values());
       places.clear();

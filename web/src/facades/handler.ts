@@ -8,6 +8,7 @@
 //   GET  /v1/models             POST /v1/chat/completions     JSON, or with stream: true events
 //   GET  /v1/models/NAME        POST /v1/completions          the same
 //                               POST /v1/responses            the same (Open Responses)
+//                               POST /v1/embeddings           JSON: vectors of texts
 //
 // What is asked of another path is 404, by another method 405; an error is { error: { message,
 // type, code } } with status 400 (the request), 404 (the model) or 500 (here).
@@ -16,7 +17,8 @@ import { OneKVError, checkInteger, reasonOf } from '../api/errors.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { openai } from './openai.js';
-import type { ChatRequest, Create, OpenAIClient, ResponseRequest, TextRequest } from './openai.js';
+import type { ChatRequest, Create, EmbeddingRequest, OpenAIClient, ResponseRequest, TextRequest }
+  from './openai.js';
 
 export interface HandlerOptions {
   /** Idle sessions that are kept for each model; default 4. */
@@ -50,7 +52,7 @@ const json = (body: unknown, status = 200): Response => new Response(JSON.string
 
 /** Errors of the request, not of this machine. */
 const requestCodes = ['INVALID_ARGUMENT', 'CONSTRAINT_REFUSED', 'CONSTRAINT_TOO_COMPLEX',
-  'CONTEXT_FULL', 'BAD_CHAT_TEMPLATE', 'NO_CHAT_TEMPLATE', 'TOKEN_OUT_OF_RANGE'];
+  'CONTEXT_FULL', 'BAD_CHAT_TEMPLATE', 'NO_CHAT_TEMPLATE', 'TOKEN_OUT_OF_RANGE', 'WRONG_STATE'];
 
 function errorOf(error: unknown): { status: number; body: object } {
   const code = error instanceof OneKVError || error instanceof HttpError ? error.code : 'INTERNAL';
@@ -154,6 +156,8 @@ export function createHandler(models: Readonly<Record<string, Model>>,
       chat.completions.create) },
     '/completions': { POST: answer<TextRequest, object, object>(({ completions }) =>
       completions.create) },
+    '/embeddings': { POST: answer<EmbeddingRequest, object, object>(({ embeddings }) =>
+      embeddings.create as Create<EmbeddingRequest, object, object>) },
     '/responses': { POST: answer<ResponseRequest, object, object>(({ responses }) =>
       responses.create) },
   };

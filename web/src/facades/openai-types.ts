@@ -188,4 +188,25 @@ export interface TextCompletion {
   usage?: Usage | null;
 }
 
+/** Of embeddings.create. */
+export interface EmbeddingRequest {
+  /** Any name: there is one model. */
+  model?: string | undefined;
+  /** Texts and lists of token ids; one or many, 2048 at most. None is empty. */
+  input: string | readonly string[] | readonly number[] | readonly (readonly number[])[];
+  /** 'base64': f32 numbers, little-endian; default 'float'. */
+  encoding_format?: 'float' | 'base64' | null | undefined;
+  /** Only the first so many numbers of a vector, which has length 1 then too. */
+  dimensions?: number | null | undefined;
+  user?: string | undefined;
+}
+
+/** The vectors, of length 1, in the order of the texts. */
+export interface EmbeddingResponse<Vector = number[]> {
+  object: 'list';
+  data: { object: 'embedding'; index: number; embedding: Vector }[];
+  model: string;
+  usage: { prompt_tokens: number; total_tokens: number };
+}
+
 export type { ResponseConstraint };

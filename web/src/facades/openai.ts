@@ -1,15 +1,17 @@
-// The subpath onekv/openai: chat.completions, completions and responses over a model that is here.
+// The subpath onekv/openai: chat.completions, completions, responses and embeddings over a model
+// that is here.
 // The API has no state; sessions behind it have, so that a conversation that goes on is not
 // computed again.
 import type { Model } from '../api/model.js';
 import { checkOptions, checkSignal } from '../api/options.js';
 import type { NamesOf, SignalOptions } from '../api/options.js';
 import { checkInteger } from '../api/errors.js';
+import { createEmbeddings } from './openai-embeddings.js';
 import { createChat } from './openai-chat.js';
 import { createText } from './openai-text.js';
 import { createResponse } from './openai-responses.js';
-import type { ChatCompletion, ChatCompletionChunk, ChatRequest, TextCompletion, TextRequest }
-  from './openai-types.js';
+import type { ChatCompletion, ChatCompletionChunk, ChatRequest, EmbeddingRequest,
+  EmbeddingResponse, TextCompletion, TextRequest } from './openai-types.js';
 import type { ResponseObject, ResponseRequest, ResponseStreamEvent } from
   './openai-responses-types.js';
 import { SessionPool } from './session-pool.js';
@@ -37,6 +39,15 @@ export interface ChatCompletions {
   readonly create: Create<ChatRequest, ChatCompletion, ChatCompletionChunk>;
 }
 
+/** A call that gives vectors as lists of numbers, or as text where that was asked for. */
+export interface CreateEmbeddings {
+  (body: EmbeddingRequest & { encoding_format: 'base64' },
+    options?: RequestOptions): Promise<EmbeddingResponse<string>>;
+  (body: EmbeddingRequest & { encoding_format?: 'float' | null },
+    options?: RequestOptions): Promise<EmbeddingResponse>;
+  (body: EmbeddingRequest, options?: RequestOptions): Promise<EmbeddingResponse<number[] | string>>;
+}
+
 export interface OpenAIClient {
   readonly chat: { readonly completions: ChatCompletions };
   /** Text that goes on; no chat template. */
@@ -44,6 +55,8 @@ export interface OpenAIClient {
   readonly responses: {
     readonly create: Create<ResponseRequest, ResponseObject, ResponseStreamEvent>;
   };
+  /** Vectors of texts. */
+  readonly embeddings: { readonly create: CreateEmbeddings };
   /** Destroys the sessions; the model stays. */
   destroy(): Promise<void>;
 }
@@ -67,6 +80,7 @@ export function openai(model: Model, options: OpenAIOptions = {}): OpenAIClient 
     chat: { completions: { create: door(createChat) } },
     completions: { create: door(createText) },
     responses: { create: door(createResponse) },
+    embeddings: { create: door(createEmbeddings) as CreateEmbeddings },
     destroy: () => pool.destroy(),
   };
 }

@@ -2,6 +2,8 @@
 import type { EngineReport, Model, ModelEventMap, TokenizeOptions, Vocabulary }
   from '../api/model.js';
 import type { CacheCost, MemoryReport, StandardBytes } from '../api/memory.js';
+import { embedNames } from '../api/embed.js';
+import type { EmbedInput, EmbedOptions, Embeddings } from '../api/embed.js';
 import type { Classification, ImageInput, Pixels } from '../api/image.js';
 import { tokenizeNames } from '../api/model.js';
 import { checkOptions, checkSignal } from '../api/options.js';
@@ -161,6 +163,17 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
 
   async vocabulary(options: SignalOptions = {}): Promise<Vocabulary> {
     return this.client.call('vocabulary', {}, checkSignal('vocabulary', options));
+  }
+
+  async embed(texts: string | readonly EmbedInput[],
+    options: EmbedOptions = {}): Promise<Embeddings> {
+    const { signal, ...how } = checkOptions('embed', options, embedNames);
+    if (typeof texts !== 'string' && !Array.isArray(texts)) {
+      throw invalidArgument('texts', texts, 'text or a list of texts');
+    }
+    const list: readonly EmbedInput[] = typeof texts === 'string' ? [texts] : texts;
+    return this.client.call('embed', { ...how, texts: list.map((text) =>
+      (typeof text === 'object' && text !== null ? Int32Array.from(text) : text)) }, { signal });
   }
 
   async classify(image: ImageInput, options: SignalOptions = {}): Promise<Classification> {

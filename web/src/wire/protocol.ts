@@ -10,6 +10,7 @@
 import type { OwnBytes } from '../api/bytes.js';
 import type { EngineReport, Vocabulary } from '../api/model.js';
 import type { CacheCost, MemoryReport, SessionMemory } from '../api/memory.js';
+import type { EmbedOptions, Embeddings } from '../api/embed.js';
 import type { Classification, Pixels } from '../api/image.js';
 import type { Estimate } from '../api/load.js';
 import type { ChatMessage } from '../api/messages.js';
@@ -172,6 +173,8 @@ interface Calls {
   vocabulary: { args: object; result: Vocabulary };
   /** Whether a grammar can be honoured and begin. */
   constrain: { args: { grammar: PlainGrammar }; result: undefined };
+  embed: { args: { texts: readonly (string | Int32Array)[] } & Omit<EmbedOptions, 'signal'>;
+    result: Embeddings };
   classify: { args: Pixels; result: Classification };
   /** Notices: prefill. */
   createSession: { args: WireSessionOptions; result: SessionState };

@@ -4,6 +4,7 @@
 // Arguments come from a message and are checked here or by the objects they are given to.
 import type { Classification } from '../api/image.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
+import { embedTexts } from './embed.js';
 import { checkMessages, splitPrefix } from './messages.js';
 import { encodeChat } from '../text/chat-template.js';
 import { checkTools } from '../text/tool-forms.js';
@@ -117,6 +118,7 @@ export class ModelHost {
       detokenize: ({ tokens, special }) => this.#loaded.tokenizer.decode(
         this.#loaded.checkTokens(checkIds(tokens)), { special: special === true }),
       vocabulary: () => this.#loaded.vocabulary,
+      embed: (args, { signal }) => embedTexts(this.#loaded, args, signal),
       classify: (args) => this.#classify(args),
     };
   }
