@@ -1,8 +1,12 @@
-"""The engine's held-out loss against PyTorch's, on small random models; needs `npm run build`."""
+"""The engine against PyTorch on small random models: held-out loss, and converted checkpoints.
+
+Needs `npm run build`.
+"""
 import tempfile
 import unittest
 from pathlib import Path
 
+from models.convert import trial
 from models.tests.test_models import GPT, small
 from models.tests.test_training import write_corpus
 from models.tools import onekv_cli as engine
@@ -34,6 +38,15 @@ class EngineTest(unittest.TestCase):
                                            delta=tolerance)
                     self.assertAlmostEqual(found["bitsPerByte"] / expected["bits_per_byte"], 1,
                                            delta=tolerance)
+
+    def test_converted_checkpoint(self):
+        shape = trial.SHAPE | {"layers": 2, "d": 64, "heads": 4, "inner": 128, "n_positions": 32}
+        for kind in ("KV", "QMQA"):
+            with self.subTest(kind=kind):
+                folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+                found = trial.try_shape(kind, shape, folder)
+                self.assertEqual(found["f32"]["same"], trial.STEPS)
+                self.assertLess(found["q8_0"]["bytes"], 0.3 * found["f32"]["bytes"])
 
 
 if __name__ == "__main__":
