@@ -11,8 +11,8 @@ import { after, before, test } from 'node:test';
 import { root, run } from '../../../wasm/toolchain/shell.mjs';
 import { launch } from '../../browser/drivers.mjs';
 import { serve } from '../../browser/server.mjs';
-import { astroDev, environment, extension, folder, incomplete, nodeProgram, prepare, program,
-  servers, sites } from './projects.mjs';
+import { astroDev, cloudflare, environment, extension, folder, incomplete, nodeProgram, prepare,
+  program, servers, sites } from './projects.mjs';
 
 // Many times what anything takes on a quiet machine.
 const limit = { timeout: 600_000 };
@@ -84,9 +84,9 @@ async function freePort() {
 }
 
 /** Runs a framework's own server for a while. */
-async function withServer({ target, args }, use) {
-  const port = await freePort();
-  const server = spawn(nodeProgram, args(port), { cwd: target, stdio: 'ignore',
+async function withServer({ target, program: file = nodeProgram, args }, use, port) {
+  port ??= await freePort();
+  const server = spawn(file, args(port), { cwd: target, stdio: 'ignore',
     env: { ...environment, PORT: String(port), HOST: '127.0.0.1' } });
   const origin = `http://127.0.0.1:${port}`;
   try {
@@ -116,6 +116,16 @@ test("Vite's development server without the line says which", limit, async () =>
     const { error } = await reportOf(driver, `${origin}/`);
     assert.match(error, /tell it optimizeDeps: \{ exclude: \['onekv'\] \}/);
   });
+});
+
+test('workerd: a host without workers gets one error', limit, async () => {
+  const port = await freePort();
+  await withServer(await cloudflare(port), async (origin) => {
+    const { available, code, message } = await (await fetch(origin)).json();
+    assert.equal(code, 'WORKER_LOST');
+    assert.match(message, /^there are no workers here: load the model in a page/);
+    assert.deepEqual(available, { value: false, reason: message });
+  }, port);
 });
 
 for (const [name, args] of [['deno', ['run', '--allow-all', '--no-lock']], ['bun', ['run']]]) {

@@ -223,6 +223,28 @@ export function program() {
   });
 }
 
+/** A worker of Cloudflare's kind, which says what becomes of a load, and its server. */
+export async function cloudflare(port) {
+  const target = project('cloudflare', {
+    'worker.js': `import { OneKV } from 'onekv';
+      export default { async fetch() {
+        const { available } = await OneKV.availability();
+        const { code, message } = await OneKV.load('https://site.example/m.gguf').catch((e) => e);
+        return Response.json({ available, code, message });
+      } };`,
+    'config.capnp': `using Workerd = import "/workerd/workerd.capnp";
+      const config :Workerd.Config = (
+        services = [(name = "main", worker = (compatibilityDate = "2026-01-01",
+          modules = [(name = "worker", esModule = embed "bundle.js")]))],
+        sockets = [(name = "http", address = "127.0.0.1:${port}", http = (), service = "main")]);`,
+  });
+  await sh(target, 'rollup worker.js -p node-resolve --inlineDynamicImports --file bundle.js');
+  // The program itself: the one that npm links to it would leave it running.
+  const machine = `${process.platform}-${process.arch.replace('x', '')}`;
+  return { target, program: join(folder, `node_modules/@cloudflare/workerd-${machine}/bin/workerd`),
+    args: () => ['serve', 'config.capnp'] };
+}
+
 /** An extension: a page of it (as side panels and offscreen documents are) under the strict policy
  * that manifests of version 3 have, and a service worker. */
 export function extension() {

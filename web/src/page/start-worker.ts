@@ -39,7 +39,8 @@ function whyNone(): string {
     const kind = (globalThis as Record<string, unknown>)[scope];
     return typeof kind === 'function' && globalThis instanceof kind;
   };
-  if (isIn('ServiceWorkerGlobalScope')) {
+  // Cloudflare's workers have that scope too, but nothing is registered there.
+  if (isIn('ServiceWorkerGlobalScope') && 'registration' in globalThis) {
     return 'a service worker cannot start workers: load the model in a page, or in the offscreen ' +
       'document of an extension, and ask it by messages';
   }
