@@ -1,6 +1,7 @@
 // Speculative decoding: whatever is guessed, texts, tokens, probabilities and what the cache holds
 // are those of plain decoding.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { after, before, test } from 'node:test';
 import { Engine, generate, loadModel } from '../../dist/src/engine-entry-node.js';
 import { Lookup } from '../../dist/src/engine/drafts.js';
@@ -214,4 +215,18 @@ test('where guesses fail a session leaves off, and tries again rarely', async (t
   assert.equal(drafts.accepted, 0);
   assert.ok(runs > 5 && runs < steps / 20, `${runs} drafts`);
   model.destroy();
+});
+
+test('generate --draft lookup: the same text, and how many guesses were right', limit, () => {
+  const onekv = (...args) => spawnSync(process.execPath, [`${root}dist/cli/onekv.js`, 'generate',
+    file, 'The cat sat on the mat. The cat sat', '-n', '40', '--seed', '5', '--threads', '1',
+    ...args], { encoding: 'utf8' });
+  const plain = onekv();
+  const fast = onekv('--draft', 'lookup');
+  assert.equal(fast.stdout, plain.stdout);
+  assert.match(fast.stderr, /\n {2}\d+ of [1-9]\d* drafted tokens accepted\n/);
+  assert.doesNotMatch(plain.stderr, /drafted/);
+  const refused = onekv('--draft', 'fast');
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /--draft: found "?fast/);
 });

@@ -7,8 +7,9 @@ import { checkOneOf } from '../api/errors.js';
 import { draftModes } from '../api/session.js';
 import type { Session } from './session.js';
 
-/** Most of a draft: with the token before it, the rows of logits that models have room for. */
-const longest = 7;
+/** Lengths of drafts. With the token before it each makes an even number of rows, since matrices
+ * take two at a time, and eight at most, for which models have room. */
+const sizes = [1, 3, 7] as const;
 /** Tokens that are decoded plainly after a draft that failed at once; each further failure doubles
  * them. */
 const firstPause = 4;
@@ -74,8 +75,8 @@ export class Drafts {
   drafted = 0;
   accepted = 0;
   readonly #source = new Lookup();
-  /** Of the next draft. */
-  #size = 2;
+  /** Of the next draft: one of the sizes. */
+  #size = 0;
   #pause = 0;
   #nextPause = firstPause;
   /** Of the draft that is ahead of the session. */
@@ -90,7 +91,7 @@ export class Drafts {
       this.#pause -= 1;
       return;
     }
-    const guess = this.#source.guess(session.tokens(), this.#size);
+    const guess = this.#source.guess(session.tokens(), sizes[this.#size] as number);
     if (guess.length === 0) return;
     this.#guessed = session.draft(guess);
     this.#chosen = 0;
@@ -110,14 +111,13 @@ export class Drafts {
   }
 
   #learn(): void {
-    if (this.#chosen === 0) {
-      this.#size = 1;
+    if (this.#chosen === this.#guessed) this.#size = Math.min(this.#size + 1, sizes.length - 1);
+    else this.#size = Math.min(this.#chosen >> 1, sizes.length - 1);
+    if (this.#chosen > 0) {
+      this.#nextPause = firstPause;
+    } else {
       this.#pause = this.#nextPause;
       this.#nextPause = Math.min(longestPause, 2 * this.#nextPause);
-    } else {
-      const isWhole = this.#chosen === this.#guessed;
-      this.#size = Math.min(longest, isWhole ? 2 * this.#size + 1 : this.#chosen + 1);
-      this.#nextPause = firstPause;
     }
   }
 }
