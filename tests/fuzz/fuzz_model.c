@@ -2,8 +2,8 @@
  *
  * The last byte chooses how the loader is fed and the cache type; it is fed too, being behind the
  * last tensor in a whole file. Memory ends at 64 MiB. What opens runs: a causal model takes a few
- * tokens, samples, and goes through a snapshot; a bidirectional one encodes. Afterwards every
- * byte must be back. */
+ * tokens, samples, and goes through a snapshot; a bidirectional one encodes; either gives a vector
+ * of a text. Afterwards every byte must be back. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,6 +106,18 @@ static void run_bidirectional(onekv_model *model) {
   free(features);
 }
 
+static void run_embedding(onekv_model *model) {
+  onekv_shape shape = shape_of(model);
+  if (shape.n_vocabulary == 0) return;
+  int32_t tokens[N_TOKENS] = {0, (int32_t)shape.n_vocabulary - 1};
+  float *vector = calloc(shape.n_embedding, sizeof *vector);
+  require(vector != NULL);
+  onekv_status status =
+      onekv_embed(model, tokens, N_TOKENS, ONEKV_POOL_DEFAULT, vector, NULL);
+  require(status == ONEKV_OK || status == ONEKV_OUT_OF_MEMORY || status == ONEKV_CONTEXT_FULL);
+  free(vector);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
@@ -137,6 +149,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
     } else {
       run_bidirectional(model);
     }
+    run_embedding(model);
     onekv_model_memory(model, &memory);
     require(memory.total == n_bytes_out && memory.cache_used == 0 && memory.sessions == 0);
     require(onekv_model_close(model) == ONEKV_OK);

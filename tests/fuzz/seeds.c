@@ -36,6 +36,26 @@ static void write_model(const char *name, const gguf_draft *draft, uint8_t how) 
   free(file.bytes);
 }
 
+/* A tiny encoder for vectors of texts: the norms and the gate of a llama go, its own norms come. */
+static gguf_draft bert_draft(void) {
+  static const char *const ABSENT[] = {"blk.0.attn_norm.weight", "blk.0.ffn_norm.weight",
+                                       "blk.0.ffn_gate.weight", "output_norm.weight"};
+  static const char *const NORMS[] = {"token_embd_norm.weight", "token_embd_norm.bias",
+                                      "blk.0.attn_output_norm.weight",
+                                      "blk.0.layer_output_norm.weight"};
+  gguf_draft draft = tiny_draft(&(tiny_shape){
+      .context_window = 16, .architecture = "bert", .position = "learned", .n_kv_heads = 2});
+  draft_drop_key(&draft, "bert.attention.layer_norm_rms_epsilon");
+  draft_set_f32(&draft, "bert.attention.layer_norm_epsilon", 1e-5f);
+  draft_set_u32(&draft, "bert.pooling_type", 2);
+  for (size_t i = 0; i < 4; i++) {
+    draft_drop_tensor(&draft, ABSENT[i]);
+    draft_add_tensor(&draft, NORMS[i], TENSOR_F32, 8, 0);
+  }
+  draft_add_tensor(&draft, "token_types.weight", TENSOR_F32, 8, 2);
+  return draft;
+}
+
 static void write_models(void) {
   static const struct {
     const char *name;
@@ -85,6 +105,8 @@ static void write_models(void) {
   draft_add_tensor(&plus, "blk.0.attn_score_scale.weight", TENSOR_F32, 1, 0);
   draft_add_tensor(&plus, "blk.0.attn_key_bias.weight", TENSOR_F32, 8, 0);
   write_model("encoder-plus", &plus, 1);
+  gguf_draft bert = bert_draft();
+  write_model("bert", &bert, 2);
 }
 
 static void write_snapshot(onekv_model *model, unsigned type, size_t n_tokens) {
