@@ -3,4 +3,4 @@ import { serve } from '../../tests/browser/server.mjs';
 import { mounts } from './mounts.mjs';
 
 const { origin } = await serve({ mounts, isolated: true });
-console.log(`${origin}/web/examples/\n${origin}/offline/`);
+console.log(`${origin}/web/examples/\n${origin}/web/examples/search/\n${origin}/offline/`);
