@@ -1,6 +1,7 @@
 // Vectors of texts: what pooling, length and cutting make of the rows of an encoder and of a causal
 // model, and what is refused.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { bertFile, distance, goldenPath, levels, loadSync, readGolden, root, withEngine } from
@@ -43,6 +44,39 @@ test('pooled rows are those of transformers, at every SIMD level', async () => {
       assert.deepEqual(plain.embed(golden.tokens), plain.embed(golden.tokens, 'mean'));
     });
   }
+});
+
+const recorded = JSON.parse(readFileSync(`${root}tests/real/embeddings.json`, 'utf8'));
+const cosine = (a, b) => a.reduce((sum, x, i) => sum + x * b[i], 0) / lengthOf(a) / lengthOf(b);
+
+test('llama.cpp gives the golden encoders the same vectors', () => withEngine({}, (engine) => {
+  assert.ok(recorded.golden.length >= 2);
+  for (const { name, ids, ...vectors } of recorded.golden) {
+    const plain = loadSync(engine, goldenPath(name), floats);
+    for (const [pooling, vector] of Object.entries(vectors)) {
+      const off = 1 - cosine(plain.embed(ids, pooling), vector);
+      assert.ok(off < 1e-5, `${name}, ${pooling}: ${off}`);
+    }
+    plain.destroy();
+  }
+}));
+
+const minilm = process.env.ONEKV_MINILM;
+test('MiniLM: ids and vectors of texts are those of llama.cpp', {
+  skip: minilm === undefined ? 'ONEKV_MINILM names no file (tests/real/README.md)' : false,
+}, async () => {
+  const real = await OneKV.load(minilm, exact);
+  const texts = recorded.minilm.map(({ text }) => text);
+  const { vectors, tokens } = await real.embed(texts);
+  for (const [i, { text, ids, mean }] of recorded.minilm.entries()) {
+    assert.equal(tokens[i], ids.length);
+    assert.deepEqual(await real.tokenize(text, { begin: true }), ids.slice(0, -1));
+    const off = 1 - cosine(vectors[i], mean);
+    assert.ok(off < 1e-4, `${text}: ${off}`);
+  }
+  // Of two sentences that say the same in other words, and one of something else.
+  assert.ok(cosine(vectors[0], vectors[1]) > cosine(vectors[0], vectors[2]) + 0.3);
+  await real.unload();
 });
 
 test('the same through a worker: pooling, length 1, fewer dimensions', async () => {
