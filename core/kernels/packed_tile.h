@@ -185,9 +185,11 @@ SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers
                               const uint8_t *block, size_t first, const packed_activations *x,
                               size_t row, size_t b, tile_sums totals, float *y,
                               size_t y_stride) {
-  const size_t n_blocks = x->n_columns / tile.g.columns;
-  const int16_t *pairs = x->pairs + (row * x->n_columns + b * tile.g.columns) / 8;
-  const int16_t *sums_of = x->sums + (row * x->n_columns + b * tile.g.columns) / 32;
+  const size_t n_columns = x->n_columns;
+  const size_t n_blocks = n_columns / tile.g.columns;
+  const float *scales_of = x->scales + row * n_blocks + b;
+  const int16_t *pairs = x->pairs + (row * n_columns + b * tile.g.columns) / 8;
+  const int16_t *sums_of = x->sums + (row * n_columns + b * tile.g.columns) / 32;
   tile_sums minima;
   v128_t factors[VECTORS];
   v128_t offsets[VECTORS];
@@ -197,11 +199,11 @@ SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers
   }
   if (tile.g.has_minimum && tile.g.scales != SCALES_NONE) {
     const uint8_t *scales = block + packed_scales_offset(tile.g) + 4 * first;
-    sum_minima(tile, scales, pairs, sums_of, x->n_columns, minima);
+    sum_minima(tile, scales, pairs, sums_of, n_columns, minima);
   }
   for (size_t t = 0; t < tile.n_rows; t++, y += y_stride) {
-    v128_t scale = wasm_v128_load32_splat(x->scales + (row + t) * n_blocks + b);
-    v128_t x_sum = wasm_f32x4_splat((float)sums_of[t * (x->n_columns / 32)]);
+    v128_t scale = wasm_v128_load32_splat(scales_of + t * n_blocks);
+    v128_t x_sum = wasm_f32x4_splat((float)sums_of[t * (n_columns / 32)]);
     for (size_t v = 0; v < tile.n_vectors; v++) {
       v128_t product = wasm_f32x4_convert_i32x4(totals[t][v]);
       product = wasm_f32x4_mul(product, wasm_f32x4_mul(factors[v], scale));
@@ -217,14 +219,17 @@ SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers
   }
 }
 
-/* y[n_rows][4 · n_vectors] of one tile: vectors from `first` on, activations from `row` on. The
- * totals stay in y: as variables they would be in registers and the loop's operands in memory. */
-SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t first,
+/* y[n_rows][4 · n_vectors]: vectors from `first` on, activations from `row` on. `x` is a copy of
+ * the caller's own, which stores to y cannot change. */
+SIMD_INLINE void tile_blocks(const tile_shape tile, const uint8_t *strip, size_t first,
                              const packed_activations *x, size_t row, float *y, size_t y_stride) {
   const tile_numbers numbers = tile_numbers_of(tile);
   const size_t n_columns = x->n_columns;
   const size_t run = units_at_once(tile);
   const size_t n_rolled = groups_rolled(tile.g);
+  const size_t unit_bytes = packed_unit_bytes(tile.g);
+  /* Bytes of neighbouring units stand like those of one: a loop less. */
+  const size_t n_units = tile.g.bits == 8 ? run : 1;
   const size_t n_runs = tile.g.columns / PACKED_UNIT / run;
   const size_t runs_per_part = tile.g.part_columns / PACKED_UNIT / run;
   const int8_t *values = x->values + row * n_columns;
@@ -245,9 +250,9 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t
     ROLLED for (size_t r = 0; r < n_runs; r++) {
       tile_sums sums;
       begin_sums(tile, &numbers, run, pairs, n_columns, sums);
-      ROLLED for (size_t u = 0; u < run; u++, unit += packed_unit_bytes(tile.g)) {
+      ROLLED for (size_t u = 0; u < run; u += n_units, unit += n_units * unit_bytes) {
         const uint8_t *plane = unit;
-        ROLLED for (size_t j = 0; j < n_rolled; j++, plane += GROUP_BYTES) {
+        ROLLED for (size_t j = 0; j < n_units * n_rolled; j++, plane += GROUP_BYTES) {
           for (size_t k = 0; k < GROUPS; k += n_rolled) {
             v128_t codes[VECTORS];
             for (size_t v = 0; v < tile.n_vectors; v++) {
@@ -258,13 +263,31 @@ SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t
           values += 4;
           wide += 4;
         }
-        values += 4 * (GROUPS - n_rolled);
-        wide += 4 * (GROUPS - n_rolled);
-        pairs += 2;
+        values += 4 * n_units * (GROUPS - n_rolled);
+        wide += 4 * n_units * (GROUPS - n_rolled);
+        pairs += 2 * n_units;
       }
       end_sums(tile, &numbers, scales, r / runs_per_part, sums, totals);
     }
     finish_block(tile, &numbers, strip, first, x, row, b, totals, y, y_stride);
+  }
+}
+
+/* One tile. With SHORTS and DOT the totals stay in y: as variables they would be in registers and
+ * the loop's operands in memory. PAIRS are the quicker for variables. */
+SIMD_INLINE void packed_tile(const tile_shape tile, const uint8_t *strip, size_t first,
+                             const packed_activations *x, size_t row, float *y, size_t y_stride) {
+  const packed_activations own = *x;
+  if (tile.way != WAY_PAIRS) {
+    tile_blocks(tile, strip, first, &own, row, y, y_stride);
+    return;
+  }
+  float totals[TILE_ROWS_MAX][PACKED_ROWS];
+  tile_blocks(tile, strip, first, &own, row, totals[0], PACKED_ROWS);
+  for (size_t t = 0; t < tile.n_rows; t++) {
+    for (size_t v = 0; v < tile.n_vectors; v++) {
+      wasm_v128_store(y + t * y_stride + 4 * v, wasm_v128_load(totals[t] + 4 * v));
+    }
   }
 }
 
