@@ -4,7 +4,8 @@ import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { Output, generateText, isStepCount, streamText, tool } from 'ai';
+import { Output, generateObject, generateText, isStepCount, streamObject, streamText, tool } from
+  'ai';
 import { build } from 'esbuild';
 import { createOneKV } from 'onekv/ai-sdk';
 import { z } from 'zod';
@@ -93,6 +94,24 @@ test('structured output: objects and a choice', limit, async () => {
   assert.ok(list.length >= 1 && list.every((one) => /^[ab]$/.test(one)));
   const { output: choice } = await asJson(Output.choice({ options: ['yes', 'no'] }));
   assert.match(choice, /^(yes|no)$/);
+});
+
+test('generateObject and streamObject', limit, async () => {
+  const schema = z.object({ n: z.int().min(1).max(9) });
+  const asked = ask({ maxOutputTokens: 60, schema });
+  const { object, finishReason } = await generateObject(asked);
+  assert.ok(object.n >= 1 && object.n <= 9);
+  assert.equal(finishReason, 'stop');
+  const stream = streamObject(asked);
+  const partial = [];
+  for await (const one of stream.partialObjectStream) partial.push(one);
+  assert.deepEqual(await stream.object, object);
+  assert.deepEqual(partial.at(-1), object);
+  const list = await generateObject(ask({ maxOutputTokens: 60, output: 'array', schema }));
+  assert.ok(Array.isArray(list.object));
+  const choice = await generateObject(ask({ output: 'enum', enum: ['yes', 'no'],
+    maxOutputTokens: 60 }));
+  assert.match(choice.object, /^(yes|no)$/);
 });
 
 test('thoughts are reasoning parts, and counted', limit, async () => {

@@ -48,7 +48,11 @@ export class OneKVError extends Error {
 
 /** What was thrown, as text for the middle of another message. */
 export function reasonOf(thrown: unknown): string {
-  return thrown instanceof Error ? thrown.message : String(thrown);
+  try {
+    return thrown instanceof Error ? thrown.message : String(thrown);
+  } catch {
+    return 'it cannot be told'; // Its own message throws.
+  }
 }
 
 /** An INVALID_ARGUMENT that says the same three things everywhere. */

@@ -44,11 +44,14 @@ export interface TokenizeOptions extends SignalOptions {
   tools?: readonly Tool[] | undefined;
   toolChoice?: ToolChoice | undefined;
   templateArguments?: Readonly<Record<string, unknown>> | undefined;
+  /** A text that by its length alone has more tokens than this, and a longer list of messages, are
+   * refused before the work (CONTEXT_FULL); default: none. */
+  atMost?: number | undefined;
 }
 
 /** @internal */
 export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: true,
-  begin: true, tools: true, toolChoice: true, templateArguments: true };
+  begin: true, tools: true, toolChoice: true, templateArguments: true, atMost: true };
 
 /** What a grammar library needs to know. */
 export interface Vocabulary {

@@ -102,6 +102,7 @@ export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
 
 export function toolsOf({ tools }: ChatRequest): Tool[] {
   if (isNothing(tools)) return [];
+  if (!Array.isArray(tools)) throw invalidArgument('tools', tools, 'a list of tools');
   return (tools as readonly RequestTool[]).map((tool, i) => {
     checkOneOf(`tools[${i}].type`, tool?.type, ['function']);
     const { name, description, parameters } = tool.function ?? {};
@@ -110,7 +111,11 @@ export function toolsOf({ tools }: ChatRequest): Tool[] {
 }
 
 function toolChoiceOf({ tool_choice: choice, tools }: ChatRequest): ToolChoice | undefined {
-  if (isNothing(choice) || isNothing(tools)) return undefined;
+  if (isNothing(choice)) return undefined;
+  if (isNothing(tools)) {
+    checkOneOf('tool_choice without tools', choice as string, ['none', 'auto']);
+    return undefined;
+  }
   if (typeof choice === 'object' && choice !== null) {
     checkOneOf('tool_choice.type', choice.type, ['function']);
     return { name: choice.function?.name };
@@ -123,6 +128,9 @@ function toolChoiceOf({ tool_choice: choice, tools }: ChatRequest): ToolChoice |
 export function templateArgumentsOf(body: ChatRequest): Record<string, unknown> | undefined {
   const { reasoning_effort: effort, chat_template_kwargs: given } = body;
   if (isNothing(effort) && isNothing(given)) return undefined;
+  if (!isNothing(given) && (typeof given !== 'object' || Array.isArray(given))) {
+    throw invalidArgument('chat_template_kwargs', given, 'an object');
+  }
   const thinking = isNothing(effort) ? {}
     : { enable_thinking: effort !== 'none' && effort !== 'minimal', reasoning_effort: effort };
   return { ...thinking, ...given };

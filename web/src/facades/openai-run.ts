@@ -66,7 +66,8 @@ export async function chatQuestion(model: Model, body: ChatRequest,
   const tools = toolsOf(body);
   const options = { ...promptOptionsOf(body, tools), signal };
   const tokens = await model.tokenize(messagesOf(body), { signal, tools,
-    toolChoice: options.toolChoice, templateArguments: templateArgumentsOf(body) });
+    toolChoice: options.toolChoice, templateArguments: templateArgumentsOf(body),
+    atMost: model.contextWindow });
   return { tokens, options, sampling: samplingOf(body) };
 }
 

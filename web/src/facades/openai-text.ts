@@ -55,7 +55,7 @@ async function questionsOf({ model }: Place, body: TextRequest,
   const questions: Question[] = [];
   for (const prompt of promptsOf(body)) {
     const tokens = typeof prompt === 'string'
-      ? await model.tokenize(prompt, { signal, begin: true }) : prompt;
+      ? await model.tokenize(prompt, { signal, begin: true, atMost: model.contextWindow }) : prompt;
     if (tokens.length === 0) throw invalidArgument('prompt', prompt, 'some text');
     questions.push({ tokens, options, sampling: samplingOf(body) });
   }

@@ -38,11 +38,16 @@ const textTypes = ['text', 'tool-call', 'tool-response'];
 /** The text of a message; calls and results are taken out. Errors: NotSupportedError, TypeError. */
 function textOf(content: LanguageModelMessage['content']): string {
   if (typeof content === 'string') return content;
-  return content.map(({ type, value }) => {
-    if (!textTypes.includes(type)) throw unsupported(`content of type ${String(type)}`);
-    if (type !== 'text') return '';
-    if (typeof value !== 'string') throw new TypeError('content of type text is not a string');
-    return value;
+  if (!Array.isArray(content)) throw new TypeError('content is neither text nor a list of parts');
+  return content.map((part: LanguageModelContent | null) => {
+    const { type, value } = part ?? {};
+    if (!textTypes.includes(String(type))) throw unsupported(`content of type ${String(type)}`);
+    const isText = type === 'text';
+    if (typeof value !== (isText ? 'string' : 'object') || value === null) {
+      throw new TypeError(`content of type ${String(type)} is not ${isText ? 'a string'
+        : 'an object'}`);
+    }
+    return isText ? value : '';
   }).join('');
 }
 
@@ -68,9 +73,10 @@ function toMessages(message: LanguageModelMessage, role: string): ChatMessage[] 
 /** Errors: those of the standard. `isFirst`: nothing was said before. */
 export function messagesOf(input: LanguageModelPrompt, isFirst: boolean): ChatMessage[] {
   if (typeof input === 'string') return [{ role: 'user', content: input }];
+  if (!Array.isArray(input)) throw new TypeError('input is neither text nor a list of messages');
   if (input.length === 0) return [{ role: 'user', content: '' }];
-  return input.flatMap((message, i) => {
-    const role = checkOneOf('role', message.role, ['system', 'user', 'assistant']);
+  return input.flatMap((message: LanguageModelMessage, i) => {
+    const role = checkOneOf('role', message?.role, ['system', 'user', 'assistant']);
     if (role === 'system' && !(isFirst && i === 0)) {
       throw new TypeError('only the first message of a session can be of the role system');
     }

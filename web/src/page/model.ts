@@ -140,9 +140,9 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
 
   async tokenize(input: string | readonly ChatMessage[],
     options: TokenizeOptions = {}): Promise<number[]> {
-    const { signal, special = false, begin = false, tools, toolChoice, templateArguments } =
-      checkOptions('tokenize', options, tokenizeNames);
-    return this.client.call('tokenize', { input: wireInput(input), special, begin,
+    const { signal, special = false, begin = false, tools, toolChoice, templateArguments,
+      atMost } = checkOptions('tokenize', options, tokenizeNames);
+    return this.client.call('tokenize', { input: wireInput(input), special, begin, atMost,
       options: { toolChoice, templateArguments, tools: wireTools(toolsByName(tools)) } },
     { signal });
   }

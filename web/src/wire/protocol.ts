@@ -167,7 +167,7 @@ interface Calls {
   trim: { args: object; result: undefined };
   /** Text, or messages as the whole prompt for an answer. */
   tokenize: { args: { input: WireInput; special: boolean; begin?: boolean | undefined;
-    options?: WireChatOptions | undefined };
+    atMost?: number | undefined; options?: WireChatOptions | undefined };
     result: number[] };
   detokenize: { args: { tokens: Int32Array; special: boolean }; result: string };
   vocabulary: { args: object; result: Vocabulary };

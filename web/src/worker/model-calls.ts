@@ -13,6 +13,7 @@ import { Engine } from '../engine/engine.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import { plainObject } from '../api/json.js';
 import { imageRows } from '../engine/image.js';
+import { checkLength } from '../engine/room.js';
 import type { LoadOptions } from '../source/load.js';
 import { Model } from '../engine/model.js';
 import { accessOfWire } from '../wire/access.js';
@@ -207,10 +208,16 @@ export class ModelHost {
       });
   }
 
-  #tokenize({ input, special, begin, options }: Args<'tokenize'>): number[] {
+  #tokenize({ input, special, begin, atMost, options }: Args<'tokenize'>): number[] {
     const model = this.#loaded;
+    const most = atMost === undefined ? Number.POSITIVE_INFINITY
+      : checkInteger('atMost', atMost, 0, 2 ** 31 - 1);
     if (typeof input === 'object' && input !== null) {
       if ('messages' in input) {
+        if (input.messages?.length > most) {
+          throw new OneKVError('CONTEXT_FULL', `input: found ${input.messages.length} messages, ` +
+            `expected at most ${most} tokens`);
+        }
         const { whole, prefix } = splitPrefix(checkMessages(input.messages));
         const { tools = [], toolChoice } = options ?? {};
         const templateArguments = plainObject('templateArguments',
@@ -220,10 +227,12 @@ export class ModelHost {
         const { chatTemplate } = model;
         const text = chatTemplate.render(whole, { tools: checked, templateArguments }) +
           chatTemplate.mark(prefix, 'assistant');
+        checkLength(model, text, most);
         return encodeChat(model.tokenizer,
           chatTemplate.endsInThoughts(text) ? text : text + opener);
       }
       if ('text' in input && typeof input.text === 'string') {
+        checkLength(model, input.text, most);
         return model.tokenizer.encode(input.text,
           { special: special === true, begin: begin === true });
       }
