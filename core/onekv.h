@@ -7,8 +7,8 @@
  *   onekv_session_clone, _truncate, _save    branch, cut, keep
  *   onekv_model_memory, onekv_session_memory every byte
  *
- * onekv_types.h has statuses, the threads' pool, options that are numbers, sampling. core/README.md
- * shows a first program.
+ * onekv_types.h has statuses, the threads' pool, options and figures of models, sampling.
+ * core/README.md shows a first program.
  *
  * A model is immutable and its sessions are independent, but a model has one working memory:
  * calls on a model and its sessions must not overlap. Functions return a status; on failure
@@ -24,23 +24,16 @@ typedef struct onekv_model onekv_model;
 typedef struct onekv_session onekv_session;
 typedef struct onekv_config onekv_config; /* a model's description: of a loader or of a model */
 
-/* Zero means default for every field but the pool. */
-typedef struct onekv_model_options {
-  onekv_pool *pool;           /* required; outlives the model */
-  onekv_allocator allocator;  /* default: malloc and free */
-  onekv_level level;          /* default: the best of this build */
-  onekv_arithmetic arithmetic; /* default: INT8 */
-  onekv_cache_type cache_type; /* default: f16 */
-  size_t context_window;      /* longest session; default and maximum: the file's */
-  size_t n_logits_max;        /* rows of logits of one step; default 8 */
-  bool header_only;           /* weights are dropped: for description and estimate only */
-} onekv_model_options;
-
 /* -- Loading: bytes in file order, in pieces of any size. No copy of the file is kept. -- */
 
 /* The loader is the caller's: onekv_loader_close, or onekv_loader_finish, ends it. */
 onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader **out,
                                onekv_error *error);
+
+/* The file that is fed can be read at any place as long as the model is used; rows is copied. A
+ * large table that is only looked up (per-layer embeddings) stays there, and the row of a token is
+ * read when it runs. Without this all weights are held. Error: WRONG_STATE after the first byte. */
+onekv_status onekv_loader_rows(onekv_loader *loader, const onekv_row_source *rows);
 
 /* Takes the next bytes. While the header is incomplete they are collected; then it is checked
  * (all errors of gguf_parse, config_read and weights_plan_open) and memory for the weights is
@@ -71,7 +64,8 @@ bool onekv_loader_find(const onekv_loader *loader, const char *key, onekv_value 
 /* What the file will take, before its weights are read. */
 typedef struct onekv_estimate {
   uint64_t n_parameters;
-  size_t weight_bytes;
+  size_t weight_bytes; /* that are held */
+  uint64_t row_bytes;  /* of a table that onekv_loader_rows leaves in the file; else it is held */
   size_t scratch_bytes;
 } onekv_estimate;
 onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *out);
@@ -109,19 +103,6 @@ void onekv_describe(const onekv_config *config, onekv_shape *out);
 
 /* -- Bytes of caches: computed, for any number of tokens of one session -- */
 
-/* What a cached row is to attention. */
-typedef enum onekv_cached {
-  ONEKV_CACHED_KEYS,
-  ONEKV_CACHED_VALUES,
-  ONEKV_CACHED_SHARED, /* one row that is key and value (K=V) */
-  ONEKV_CACHED_COUNT
-} onekv_cached;
-
-typedef struct onekv_bytes {
-  uint64_t by_kind[ONEKV_CACHED_COUNT];
-  uint64_t total; /* their sum; it may be more than a 32-bit host can address */
-} onekv_bytes;
-
 /* Which cache is asked about. Zero is the model's own in f16, row by row. */
 typedef struct onekv_cache_plan {
   onekv_cache_type type;
@@ -140,14 +121,6 @@ void onekv_cache_bytes(const onekv_config *config, const onekv_cache_plan *plan,
 size_t onekv_cache_tokens(const onekv_config *config, const onekv_cache_plan *plan,
                           uint64_t n_bytes);
 
-typedef struct onekv_memory {
-  size_t weights, cache, scratch, sessions, tables; /* bytes held, by kind */
-  size_t total;          /* their sum: exactly what the allocator has handed out */
-  size_t peak;           /* highest total so far */
-  size_t cache_used;     /* of `cache`: pages that sessions refer to, each counted once */
-  size_t cache_pooled;   /* of `cache`: free pages, kept for reuse */
-  size_t n_sessions;
-} onekv_memory;
 void onekv_model_memory(const onekv_model *model, onekv_memory *out);
 
 /* Gives free pages back to the allocator. */
@@ -198,7 +171,8 @@ onekv_status onekv_session_reserve(onekv_session *session, size_t n, onekv_error
  * are computed anew, which is exact, as sliding is, and costs their prefill. A session that was not
  * cut or restored before can lose its last 32 tokens without that, any model without such layers
  * all.
- * Errors: INVALID_ARGUMENT if there are fewer; OUT_OF_MEMORY: the session stays as it was. */
+ * Errors: INVALID_ARGUMENT if there are fewer; OUT_OF_MEMORY, or those of rows in a file (see
+ * onekv_step): the session stays as it was. */
 onekv_status onekv_session_truncate(onekv_session *session, size_t n);
 
 /* New sampling parameters; random numbers restart at their seed. */
@@ -236,7 +210,9 @@ typedef struct onekv_item {
  * TOKEN_OUT_OF_RANGE, CONTEXT_FULL (those that run do not fit), OUT_OF_MEMORY, WRONG_STATE (a
  * bidirectional model, or a session without any token); after OUT_OF_MEMORY a window that had to
  * slide may have slid, a page shared with a clone may have been copied, and a last token that was
- * to run again may wait. */
+ * to run again may wait. With onekv_loader_rows also SOURCE_FAILED (a row could not be read) and
+ * CORRUPT (its numbers are not finite): the same holds, and of a prompt of more than 32 tokens
+ * those that have run stay in a session whose layers have windows. */
 onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
                         onekv_error *error);
 

@@ -1,5 +1,5 @@
 /* The words of the public API that every level of core speaks too: status and error, where memory
- * comes from, the options that are numbers, threads. Includes nothing of core. */
+ * comes from, threads, options and figures of models. Includes nothing of core. */
 #ifndef ONEKV_TYPES_H
 #define ONEKV_TYPES_H
 
@@ -29,7 +29,8 @@
   X(TOKEN_OUT_OF_RANGE, "a token id is not in the vocabulary")                               \
   X(CONTEXT_FULL, "the sequence does not fit in the context window")                         \
   X(SNAPSHOT_REFUSED, "the snapshot does not fit this model or is damaged")                  \
-  X(NOT_FINITE, "the logits are not finite numbers")
+  X(NOT_FINITE, "the logits are not finite numbers")                                         \
+  X(SOURCE_FAILED, "the model's file could not be read")
 
 typedef enum onekv_status {
 #define X(code, text) ONEKV_##code,
@@ -60,6 +61,14 @@ typedef struct onekv_allocator {
   void *(*allocate)(void *context, size_t n_bytes);
   void (*release)(void *context, void *block, size_t n_bytes);
 } onekv_allocator;
+
+/* A model's file, where it can be read at any place while the model is used. */
+typedef struct onekv_row_source {
+  void *context;
+  /* Bytes [offset, offset + n_bytes) of the file to out; false if they cannot be had. Called in
+   * steps, by the thread that calls them. */
+  bool (*read)(void *context, uint64_t offset, size_t n_bytes, uint8_t *out);
+} onekv_row_source;
 
 enum { ONEKV_THREADS_MAX = 32 };
 
@@ -117,6 +126,43 @@ typedef enum onekv_cache_type {
   ONEKV_CACHE_I8, /* int8 with one f32 scale per head and position; two with a latent */
   ONEKV_CACHE_TYPE_COUNT
 } onekv_cache_type;
+
+/* Zero means default for every field but the pool. */
+typedef struct onekv_model_options {
+  onekv_pool *pool;           /* required; outlives the model */
+  onekv_allocator allocator;  /* default: malloc and free */
+  onekv_level level;          /* default: the best of this build */
+  onekv_arithmetic arithmetic; /* default: INT8 */
+  onekv_cache_type cache_type; /* default: f16 */
+  size_t context_window;      /* longest session; default and maximum: the file's */
+  size_t n_logits_max;        /* rows of logits of one step; default 8 */
+  bool header_only;           /* weights are dropped: for description and estimate only */
+} onekv_model_options;
+
+/* -- Bytes -- */
+
+/* What a cached row is to attention. */
+typedef enum onekv_cached {
+  ONEKV_CACHED_KEYS,
+  ONEKV_CACHED_VALUES,
+  ONEKV_CACHED_SHARED, /* one row that is key and value (K=V) */
+  ONEKV_CACHED_COUNT
+} onekv_cached;
+
+typedef struct onekv_bytes {
+  uint64_t by_kind[ONEKV_CACHED_COUNT];
+  uint64_t total; /* their sum; it may be more than a 32-bit host can address */
+} onekv_bytes;
+
+/* Of a model. */
+typedef struct onekv_memory {
+  size_t weights, cache, scratch, sessions, tables; /* bytes held, by kind */
+  size_t total;          /* their sum: exactly what the allocator has handed out */
+  size_t peak;           /* highest total so far */
+  size_t cache_used;     /* of `cache`: pages that sessions refer to, each counted once */
+  size_t cache_pooled;   /* of `cache`: free pages, kept for reuse */
+  size_t n_sessions;
+} onekv_memory;
 
 /* -- Choice of the next token -- */
 

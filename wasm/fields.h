@@ -36,6 +36,7 @@
 #define ESTIMATE_FIELDS(X)                                 \
   X(parameters, e->n_parameters)                           \
   X(weightBytes, e->weight_bytes)                          \
+  X(rowBytes, e->row_bytes)                                \
   X(scratchBytes, e->scratch_bytes)
 
 #define MEMORY_FIELDS(X)                                   \

@@ -58,10 +58,10 @@ onekv_status onekv_encode(onekv_model *model, const int32_t *tokens, const float
                          .features = takes_tokens ? NULL : features,
                          .logit_rows = model->logit_rows,
                          .n_logits = *n_logits};
-  model_run(model, &batch);
-  *logits = model->scratch.logits;
+  status = model_run(model, &batch, error);
+  if (status == ONEKV_OK) *logits = model->scratch.logits;
   kv_cache_close(&cache);
-  return ONEKV_OK;
+  return status;
 }
 
 /* sum [d] += rows [n][d], one after the other: batches of any size give the same bits. */
@@ -121,9 +121,10 @@ onekv_status onekv_embed(onekv_model *model, const int32_t *tokens, size_t n_tok
                            .n_rows = n,
                            .tokens = tokens + done,
                            .wants_rows = true};
-    model_run(model, &batch);
+    status = model_run(model, &batch, error);
+    if (status != ONEKV_OK) break;
     pool_rows(pooling, model->scratch.normed, done, n, n_tokens, d, vector);
   }
   kv_cache_close(&cache);
-  return ONEKV_OK;
+  return status;
 }

@@ -96,8 +96,8 @@ static bool keep_queries(void *context, size_t layer, const float *queries) {
   return false;
 }
 
-/* Runs the tokens up to the layer, and keeps its queries and keys. */
-static void inspect(inspection *view, const int32_t *tokens, size_t n) {
+/* Runs the tokens up to the layer, and keeps its queries and keys. Errors: those of forward. */
+static onekv_status inspect(inspection *view, const int32_t *tokens, size_t n) {
   forward_scratch *scratch = &view->model->scratch;
   forward_model model = model_view(view->model);
   forward_observer observer = {view, keep_queries};
@@ -110,10 +110,12 @@ static void inspect(inspection *view, const int32_t *tokens, size_t n) {
                            .n_rows = view->n_rows,
                            .tokens = tokens + first,
                            .observer = &observer};
-    forward(&model, scratch, &batch);
+    onekv_status status = forward(&model, scratch, &batch);
+    if (status != ONEKV_OK) return status;
     make_keys(view, first, first + view->n_rows);
     kv_cache_advance(&view->cache, tokens + first, view->n_rows);
   }
+  return ONEKV_OK;
 }
 
 /* A token's row of n: only the positions [first, end) are seen. */
@@ -171,13 +173,13 @@ onekv_status onekv_attention_scores(onekv_model *model, const int32_t *tokens, s
   view.kv_head = head * view.kind->n_kv_heads / n_heads;
   onekv_status status = open_inspection(&view, n);
   if (status != ONEKV_OK) return error_set(error, status, "no memory for %zu tokens", n);
-  inspect(&view, tokens, n);
+  status = inspect(&view, tokens, n);
   const float *rows = keys_as_queries ? view.keys : view.queries;
-  for (size_t row = 0; row < n; row++) {
+  for (size_t row = 0; row < n && status == ONEKV_OK; row++) {
     write_scores(&view, rows + row * view.kind->key_width, n, scores + row * n);
   }
   close_inspection(&view);
-  return ONEKV_OK;
+  return model_refuse(status, error);
 }
 
 onekv_status onekv_attention_map(onekv_model *model, const int32_t *tokens, size_t n,

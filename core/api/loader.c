@@ -59,6 +59,12 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
   return ONEKV_OK;
 }
 
+onekv_status onekv_loader_rows(onekv_loader *loader, const onekv_row_source *rows) {
+  if (loader->n_header > 0 || loader->failed) return ONEKV_WRONG_STATE;
+  loader->model->source = *rows;
+  return ONEKV_OK;
+}
+
 static onekv_status grow_header(onekv_loader *loader, size_t n_bytes) {
   if (n_bytes <= loader->n_header_max) return ONEKV_OK;
   size_t n_new = loader->n_header_max * 2;
@@ -115,7 +121,8 @@ static onekv_status read_header(onekv_loader *loader, onekv_error *error) {
   onekv_status status = config_read(loader->file, &model->config, error);
   if (status != ONEKV_OK) return status;
   status = weights_plan_open(&model->memory, loader->file, &model->config, &model->kernels,
-                             loader->options.arithmetic != ONEKV_F32, &model->plan, error);
+                             loader->options.arithmetic != ONEKV_F32,
+                             model->source.read != NULL, &model->plan, error);
   if (status != ONEKV_OK) return status;
   return set_sizes(loader, error);
 }
@@ -222,6 +229,7 @@ onekv_status onekv_loader_estimate(const onekv_loader *loader, onekv_estimate *o
   const onekv_model *model = loader->model;
   out->n_parameters = model->plan.weights.n_parameters;
   out->weight_bytes = model->plan.weights.n_bytes;
+  out->row_bytes = model->plan.weights.n_row_bytes;
   out->scratch_bytes = model->n_scratch_bytes;
   return ONEKV_OK;
 }

@@ -11,7 +11,8 @@ void model_scratch_make(onekv_model *model, memory_arena *arena) {
 }
 
 forward_model model_view(const onekv_model *model) {
-  return (forward_model){&model->config, &model->plan.weights, &model->kernels, model->pool};
+  return (forward_model){&model->config, &model->plan.weights, &model->kernels, model->pool,
+                         &model->source};
 }
 
 onekv_status onekv_model_close(onekv_model *model) {

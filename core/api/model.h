@@ -11,6 +11,7 @@ struct onekv_model {
   onekv_config config;
   kernel_table kernels;
   onekv_pool *pool;
+  onekv_row_source source; /* of what the weights have left in the file */
   size_t n_threads; /* most threads of its steps; 0: all active ones */
   size_t context_window; /* longest session: the file's or less */
   weights_plan plan;
@@ -38,6 +39,7 @@ struct onekv_session {
   size_t n_keep;
   size_t cut_at; /* where the next slide is to cut; 0: nowhere */
   sampler_state sampler;
+  size_t n_before; /* positions of the cache as the step that runs began */
   bool is_in_step; /* marks the sessions of the step that is being checked */
 };
 
@@ -46,8 +48,11 @@ void model_scratch_make(onekv_model *model, memory_arena *arena);
 
 forward_model model_view(const onekv_model *model);
 
-/* Runs one batch and counts its rows as present in their caches. */
-void model_run(onekv_model *model, const forward_batch *batch);
+/* Runs one batch and counts its rows as present in their caches. Errors: those of forward. */
+onekv_status model_run(onekv_model *model, const forward_batch *batch, onekv_error *error);
+
+/* The error of a batch that forward did not run; OK stays OK. */
+onekv_status model_refuse(onekv_status status, onekv_error *error);
 
 /* The errors of onekv_step that can be found before anything changes. */
 onekv_status step_check(onekv_model *model, onekv_item *items, size_t n_items,
@@ -68,11 +73,12 @@ void draft_keep_for(const onekv_item *item);
 void draft_forget(onekv_session *session);
 
 /* Takes the last token out of the cache, and the reserved pages, so that it waits for its
- * logits; nothing where a token waits already or there is none. Error: OUT_OF_MEMORY. */
+ * logits; nothing where a token waits already or there is none. Errors of session_cut. */
 onekv_status session_take_back(onekv_session *session);
 
 /* Keeps the first n positions of the cache (at most those present). Where a window has let go of
- * what the next token must see, all n are computed anew. Error: OUT_OF_MEMORY; nothing changed. */
+ * what the next token must see, all n are computed anew. Errors: OUT_OF_MEMORY, those of forward;
+ * nothing changed. */
 onekv_status session_cut(onekv_session *session, size_t n);
 
 onekv_bytes bytes_by_kind(kv_bytes bytes);

@@ -12,9 +12,11 @@ static onekv_status reserve(onekv_session *session, size_t n, onekv_error *error
   if (n_before + n - 1 > session->context_window) {
     return error_set(error, ONEKV_CONTEXT_FULL, "scoring does not slide the window");
   }
-  if (session_take_back(session) != ONEKV_OK) {
-    return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory to run the last token again");
+  onekv_status status = session_take_back(session);
+  if (status == ONEKV_OUT_OF_MEMORY) {
+    return error_set(error, status, "no memory to run the last token again");
   }
+  if (status != ONEKV_OK) return model_refuse(status, error);
   size_t n_rows = n_before + n - 1 - session->cache.n_positions;
   if (kv_cache_reserve(&session->cache, n_rows) == ONEKV_OK) return ONEKV_OK;
   return error_set(error, ONEKV_OUT_OF_MEMORY, "no memory for %zu more tokens", n_rows);

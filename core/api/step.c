@@ -8,30 +8,45 @@
  * slide, and cache pages are reserved for all items; only then does the transformer run. */
 #include "core/api/model.h"
 
-void model_run(onekv_model *model, const forward_batch *batch) {
+onekv_status model_refuse(onekv_status status, onekv_error *error) {
+  if (status == ONEKV_CORRUPT) {
+    return error_set(error, status, "tensor per_layer_token_embd.weight: found a row with a number "
+                     "that is not finite: the file was changed, or is damaged");
+  }
+  if (status == ONEKV_OK) return ONEKV_OK;
+  return error_set(error, status, "tensor per_layer_token_embd.weight: a token's row could not be "
+                   "read: the file was changed or removed after the model was loaded");
+}
+
+onekv_status model_run(onekv_model *model, const forward_batch *batch, onekv_error *error) {
   forward_model view = model_view(model);
   pool_limit(model->pool, model->n_threads);
-  forward(&view, &model->scratch, batch);
+  onekv_status status = forward(&view, &model->scratch, batch);
+  if (status != ONEKV_OK) return model_refuse(status, error);
   model->n_runs++;
   for (size_t s = 0; s < batch->n_slices; s++) {
     const sequence_slice *slice = &batch->slices[s];
     const int32_t *tokens = batch->tokens == NULL ? NULL : batch->tokens + slice->first_row;
     kv_cache_advance(slice->cache, tokens, slice->n_rows);
   }
+  return ONEKV_OK;
 }
 
 /* Runs rows of one sequence that are reserved in the cache, in batches of the scratch's size,
- * without logits, and counts them as present. */
-static void prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n) {
+ * without logits, and counts them as present. Errors: those of forward. */
+static onekv_status prefill(onekv_model *model, kv_cache *cache, const int32_t *tokens, size_t n,
+                            onekv_error *error) {
   for (size_t done = 0; done < n;) {
     size_t n_left = n - done;
     size_t n_rows = n_left < model->scratch.n_rows_max ? n_left : model->scratch.n_rows_max;
     sequence_slice slice = {cache, 0, n_rows, cache->n_positions};
     forward_batch batch = {&slice, 1, n_rows, tokens + done, NULL, NULL, 0, 0, NULL,
                            false};
-    model_run(model, &batch);
+    onekv_status status = model_run(model, &batch, error);
+    if (status != ONEKV_OK) return status;
     done += n_rows;
   }
+  return ONEKV_OK;
 }
 
 /* How many of the session's tokens sliding never forgets. */
@@ -42,8 +57,10 @@ static size_t n_kept(const onekv_session *session) {
 
 /* The session's cache becomes one of its first n_keep tokens and its last n_tail. What cannot be
  * shared with the old one, because its position changes or it is behind a window, is computed anew,
- * as if the session had been fed with it. OUT_OF_MEMORY: the session is as it was. */
-static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail) {
+ * as if the session had been fed with it. On an error (OUT_OF_MEMORY without a message, those of
+ * forward) the session is as it was. */
+static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail,
+                            onekv_error *error) {
   onekv_model *model = session->model;
   kv_cache *cache = &session->cache;
   size_t n_shared = kv_cache_can_truncate(cache, n_keep) ? n_keep : 0;
@@ -58,8 +75,8 @@ static onekv_status rebuild(onekv_session *session, size_t n_keep, size_t n_tail
     kv_cache_tokens(cache, cache->n_positions - n_tail, n_tail, tokens + (n_keep - n_shared));
     kv_cache_share(cache, n_shared, &made);
     status = kv_cache_reserve(&made, n_new);
+    if (status == ONEKV_OK) status = prefill(model, &made, tokens, n_new, error);
     if (status == ONEKV_OK) {
-      prefill(model, &made, tokens, n_new);
       kv_cache_close(cache);
       *cache = made;
     } else {
@@ -81,14 +98,14 @@ static onekv_status slide(onekv_session *session, size_t n_more, onekv_error *er
   if (n_tail > n_room) n_tail = n_room;
   bool is_between = session->cut_at > n_keep && session->cut_at <= n_cached;
   if (is_between && n_cached - session->cut_at <= n_room) n_tail = n_cached - session->cut_at;
-  onekv_status status = rebuild(session, n_keep, n_tail);
+  onekv_status status = rebuild(session, n_keep, n_tail, error);
   if (status == ONEKV_OK) session->cut_at = 0;
-  if (status == ONEKV_OK) return ONEKV_OK;
+  if (status != ONEKV_OUT_OF_MEMORY) return status;
   return error_set(error, status, "no memory to slide the window");
 }
 
 onekv_status session_cut(onekv_session *session, size_t n) {
-  if (!kv_cache_can_truncate(&session->cache, n)) return rebuild(session, n, 0);
+  if (!kv_cache_can_truncate(&session->cache, n)) return rebuild(session, n, 0, NULL);
   kv_cache_truncate(&session->cache, n);
   return ONEKV_OK;
 }
@@ -187,12 +204,17 @@ static onekv_status reserve(onekv_item *items, size_t n_items, onekv_error *erro
     kv_cache *cache = &session->cache;
     onekv_status status = ONEKV_OK;
     if (repeats_last(&items[i])) status = session_take_back(session);
-    if (status != ONEKV_OK) error_set(error, status, "no memory to run the last token again");
+    if (status == ONEKV_OUT_OF_MEMORY) {
+      error_set(error, status, "no memory to run the last token again");
+    } else {
+      model_refuse(status, error);
+    }
     size_t n_rows = n_rows_of(&items[i]);
     if (status == ONEKV_OK && n_rows > session->context_window - cache->n_positions) {
       status = slide(session, n_rows, error);
     }
     if (status == ONEKV_OK) {
+      session->n_before = cache->n_positions;
       status = kv_cache_reserve(cache, n_rows);
       if (status == ONEKV_OK) continue;
       error_set(error, status, "no memory for %zu more tokens", n_rows);
@@ -218,14 +240,16 @@ enum {
   ROWS_MAX = sizeof(((batch_builder *)0)->tokens) / sizeof(int32_t)
 };
 
-static void flush(batch_builder *builder) {
+static onekv_status flush(batch_builder *builder, onekv_error *error) {
   forward_batch *batch = &builder->batch;
-  if (batch->n_rows == 0) return;
-  model_run(builder->model, batch);
+  if (batch->n_rows == 0) return ONEKV_OK;
+  onekv_status status = model_run(builder->model, batch, error);
+  if (status != ONEKV_OK) return status;
   batch->first_logit += batch->n_logits;
   batch->n_slices = 0;
   batch->n_rows = 0;
   batch->n_logits = 0;
+  return ONEKV_OK;
 }
 
 /* Adds rows [done, done + n) of an item's n_rows; the last n_logits of them want logits. */
@@ -240,6 +264,18 @@ static void add_rows(batch_builder *builder, const onekv_item *item, size_t n_ro
       builder->model->logit_rows[batch->n_logits++] = (uint32_t)batch->n_rows;
     }
     builder->tokens[batch->n_rows++] = row_token(item, i);
+  }
+}
+
+/* A batch did not run: takes the tokens out again that ran before it. Where windows have let go of
+ * what the session saw before, they stay, with the one that waited in front. */
+static void undo(onekv_item *items, size_t n_items) {
+  for (size_t i = 0; i < n_items; i++) {
+    onekv_session *session = items[i].session;
+    kv_cache *cache = &session->cache;
+    bool can_cut = kv_cache_can_truncate(cache, session->n_before);
+    if (!can_cut && cache->n_positions > session->n_before) session->n_pending = 0;
+    kv_cache_truncate(cache, can_cut ? session->n_before : cache->n_positions);
   }
 }
 
@@ -262,22 +298,28 @@ onekv_status onekv_step(onekv_model *model, onekv_item *items, size_t n_items,
   builder.batch.tokens = builder.tokens;
   builder.batch.logit_rows = model->logit_rows;
   size_t n_rows_max = model->scratch.n_rows_max < ROWS_MAX ? model->scratch.n_rows_max : ROWS_MAX;
-  size_t first_logit = 0;
-  for (size_t i = 0; i < n_items; i++) {
+  for (size_t i = 0; i < n_items && status == ONEKV_OK; i++) {
     size_t n_rows = n_rows_of(&items[i]);
-    for (size_t done = 0; done < n_rows;) {
+    for (size_t done = 0; done < n_rows && status == ONEKV_OK;) {
       size_t n_left = n_rows - done;
       size_t n_room = n_rows_max - builder.batch.n_rows;
       size_t n = n_left < n_room ? n_left : n_room;
       add_rows(&builder, &items[i], n_rows, done, n);
       done += n;
       bool is_full = builder.batch.n_rows == n_rows_max || builder.batch.n_slices == SLICES_MAX;
-      if (is_full) flush(&builder);
+      if (is_full) status = flush(&builder, error);
     }
-    items[i].logits = model->scratch.logits + first_logit * model->config.n_outputs;
-    first_logit += items[i].n_logits;
+  }
+  if (status == ONEKV_OK) status = flush(&builder, error);
+  if (status != ONEKV_OK) {
+    undo(items, n_items);
+    return status;
+  }
+  float *logits = model->scratch.logits;
+  for (size_t i = 0; i < n_items; i++) {
+    items[i].logits = logits;
+    logits += items[i].n_logits * model->config.n_outputs;
     settle(&items[i]);
   }
-  flush(&builder);
   return ONEKV_OK;
 }

@@ -260,10 +260,13 @@ static bool is_seen(const forward_batch *batch, size_t n, const float *queries) 
   return observer == NULL || observer->see(observer->context, n, queries);
 }
 
-void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch) {
+onekv_status forward(const forward_model *model, forward_scratch *scratch,
+                     const forward_batch *batch) {
   size_t n_rows = batch->n_rows;
+  onekv_status status = ONEKV_OK;
   forward_embed(model, scratch, batch);
-  if (model->config->n_per_layer > 0) per_layer_embed(model, scratch, batch);
+  if (model->config->n_per_layer > 0) status = per_layer_embed(model, scratch, batch);
+  if (status != ONEKV_OK) return status;
   for (size_t n = 0; n < model->config->n_layers; n++) {
     const layer_weights *layer = &model->weights->layers[n];
     const float *x = read_branch(model, scratch, &layer->attention_norm, n_rows);
@@ -271,7 +274,7 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
     if (convolves) short_conv_project(model, scratch, n, x, n_rows);
     else project(model, scratch, n, x, n_rows);
     append(model, scratch, batch, n);
-    if (!convolves && !is_seen(batch, n, scratch->queries)) return;
+    if (!convolves && !is_seen(batch, n, scratch->queries)) return ONEKV_OK;
     if (convolves) short_conv_mix(model, scratch, batch, n);
     else attend(model, scratch, batch, n);
     bool has_latent = config_kind(model->config, n)->latent.rank > 0;
@@ -289,4 +292,5 @@ void forward(const forward_model *model, forward_scratch *scratch, const forward
     scale(scratch->x, n_rows * model->config->n_embedding, factor);
   }
   read_out(model, scratch, batch);
+  return ONEKV_OK;
 }

@@ -30,6 +30,7 @@ typedef struct forward_scratch {
   float *ones;    /* [g·v]: the gain of norms that have none */
   float *per_layer;     /* [rows][L·P]: inputs that layers have of their own (per_layer.h) */
   float *per_layer_row; /* [L·P]: of a token */
+  uint8_t *per_layer_bytes; /* the same as the file has it, where it is read from there */
   float *temperatures; /* [rows]: factors of queries, where the model has them */
   float *picked;  /* [logit rows][d]: normed rows whose logits are asked for */
   float *logits;  /* [logit rows][n_outputs] */
@@ -67,6 +68,7 @@ typedef struct forward_model {
   const model_weights *weights;
   const kernel_table *kernels;
   onekv_pool *pool;
+  const onekv_row_source *source; /* of what weights have left in the file */
 } forward_model;
 
 /* How layer n of the model attends, but for slices, queries and buffers, which stay NULL. */
@@ -79,7 +81,9 @@ void forward_embed(const forward_model *model, forward_scratch *scratch,
                    const forward_batch *batch);
 
 /* Runs the batch: the caches get the rows' keys and values (not yet counted as present), and
- * scratch->logits, from row first_logit on, the logits [n_logits][n_outputs]. */
-void forward(const forward_model *model, forward_scratch *scratch, const forward_batch *batch);
+ * scratch->logits, from row first_logit on, the logits [n_logits][n_outputs]. Errors, before a row
+ * is written: those of per_layer_embed. */
+onekv_status forward(const forward_model *model, forward_scratch *scratch,
+                     const forward_batch *batch);
 
 #endif

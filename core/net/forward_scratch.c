@@ -53,6 +53,8 @@ void forward_scratch_make(const onekv_config *config, const model_weights *weigh
   scratch->up = take_rows(arena, n, n_mlp);
   scratch->per_layer = take_rows(arena, n, n_per_layer);
   scratch->per_layer_row = take_rows(arena, 1, n_per_layer);
+  size_t n_left = weights->left_at > 0 ? weights->per_layer_embedding.row_bytes : 0;
+  scratch->per_layer_bytes = arena_take(arena, n_left, 1);
   scratch->ones = take_rows(arena, 1, n_ones);
   for (size_t c = 0; c < n_ones && scratch->ones != NULL; c++) scratch->ones[c] = 1.0f;
   scratch->temperatures = take_rows(arena, n, config->temperature_scale > 0.0f ? 1 : 0);

@@ -3,8 +3,27 @@
 
 #include <math.h>
 
-void per_layer_embed(const forward_model *model, forward_scratch *scratch,
-                     const forward_batch *batch) {
+/* A token's row of the table to scratch->per_layer_row. */
+static onekv_status look_up(const forward_model *model, forward_scratch *scratch, size_t token) {
+  matrix table = model->weights->per_layer_embedding;
+  if (model->weights->left_at == 0) {
+    matrix_row(model->kernels, &table, token, scratch->per_layer_row);
+    return ONEKV_OK;
+  }
+  uint64_t at = model->weights->left_at + (uint64_t)token * table.row_bytes;
+  table.rows = scratch->per_layer_bytes;
+  if (!model->source->read(model->source->context, at, table.row_bytes, table.rows)) {
+    return ONEKV_SOURCE_FAILED;
+  }
+  matrix_row(model->kernels, &table, 0, scratch->per_layer_row);
+  for (size_t c = 0; c < table.n_columns; c++) {
+    if (!isfinite(scratch->per_layer_row[c])) return ONEKV_CORRUPT;
+  }
+  return ONEKV_OK;
+}
+
+onekv_status per_layer_embed(const forward_model *model, forward_scratch *scratch,
+                             const forward_batch *batch) {
   const onekv_config *config = model->config;
   const model_weights *weights = model->weights;
   size_t width = config->n_per_layer;
@@ -16,9 +35,9 @@ void per_layer_embed(const forward_model *model, forward_scratch *scratch,
   matmul(model->pool, model->kernels, &one, 1, scratch->x, batch->n_rows, &scratch->matmul);
   for (size_t row = 0; row < batch->n_rows; row++) {
     float *p = scratch->per_layer + row * n_all;
-    float *looked_up = scratch->per_layer_row;
-    matrix_row(model->kernels, &weights->per_layer_embedding, (size_t)batch->tokens[row],
-               looked_up);
+    const float *looked_up = scratch->per_layer_row;
+    onekv_status status = look_up(model, scratch, (size_t)batch->tokens[row]);
+    if (status != ONEKV_OK) return status;
     for (size_t c = 0; c < n_all; c++) p[c] *= input_scale;
     for (size_t n = 0; n < config->n_layers; n++) {
       float *part = p + n * width;
@@ -27,6 +46,7 @@ void per_layer_embed(const forward_model *model, forward_scratch *scratch,
     }
     for (size_t c = 0; c < n_all; c++) p[c] = (p[c] + looked_up[c] * row_scale) * half;
   }
+  return ONEKV_OK;
 }
 
 void per_layer_branch(const forward_model *model, forward_scratch *scratch, size_t n,

@@ -20,7 +20,7 @@ static const tensor_slot MODEL[] = {
      WHEN_ROPE},
     {"rope_factors_short", FIELD(rope_factors_short), SLOT_VECTOR, EXTENT_ONE, EXTENT_PAIRS,
      WHEN_ROPE},
-    {"per_layer_token_embd", FIELD(per_layer_embedding), SLOT_TABLE, EXTENT_VOCABULARY,
+    {"per_layer_token_embd", FIELD(per_layer_embedding), SLOT_LEFT, EXTENT_VOCABULARY,
      EXTENT_ALL_LAYERS, WHEN_PER_LAYER},
     {"per_layer_model_proj", FIELD(per_layer_projection), SLOT_FACTOR, EXTENT_ALL_LAYERS, EXTENT_D,
      WHEN_PER_LAYER},

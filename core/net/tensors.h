@@ -13,6 +13,7 @@ typedef enum slot_holds {
   SLOT_FACTOR, /* the same without a bias */
   SLOT_HEADS,  /* the same, of which each head multiplies some rows (matmul_heads) */
   SLOT_TABLE,  /* rows that are looked up */
+  SLOT_LEFT,   /* the same, so many that they are left in the file where it can be read later */
   SLOT_NORM,   /* a gain, and with LayerNorm a bias */
   SLOT_VECTOR  /* numbers as f32, of one row as a rule */
 } slot_holds;

@@ -115,6 +115,20 @@ static matrix bind_rows(tensor_binder *binder, const gguf_tensor *tensor, size_t
   return out;
 }
 
+/* A table whose rows stay in the file. */
+static matrix leave_rows(tensor_binder *binder, const gguf_tensor *tensor) {
+  model_weights *weights = &binder->plan->weights;
+  weights->left_at = (uint64_t)binder->file->data_offset + tensor->offset;
+  /* Its bytes are part of the stream all the same: a file that ends in them is not whole. */
+  add_piece(binder, &(weights_piece){.source_offset = tensor->offset,
+                                     .source_bytes = tensor->n_bytes,
+                                     .kind = PIECE_LEAVE});
+  return (matrix){.type = tensor->type,
+                  .n_rows = tensor->n_rows,
+                  .n_columns = tensor->n_columns,
+                  .row_bytes = tensor->n_bytes / tensor->n_rows};
+}
+
 /* The same as a factor: packed in strips, if its type can be. */
 static matrix bind_factor(tensor_binder *binder, const gguf_tensor *tensor, size_t first,
                           size_t n_rows) {
@@ -146,7 +160,7 @@ static matrix bind_factor(tensor_binder *binder, const gguf_tensor *tensor, size
 
 /* A matrix of heads can be packed where no strip has rows of two of them, or of W_k and W_v. */
 static bool is_packable(slot_holds holds, const layer_kind *kind) {
-  if (holds == SLOT_TABLE) return false;
+  if (holds == SLOT_TABLE || holds == SLOT_LEFT) return false;
   return holds != SLOT_HEADS ||
          (kind->latent.rank % PACKED_ROWS == 0 && kind->latent.plain % PACKED_ROWS == 0 &&
           kind->latent.value % PACKED_ROWS == 0);
@@ -154,7 +168,7 @@ static bool is_packable(slot_holds holds, const layer_kind *kind) {
 
 /* "{stem}.weight": rows that are multiplied, or only looked up. */
 static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows,
-                          size_t n_columns, bool is_factor) {
+                          size_t n_columns, slot_holds holds, const layer_kind *kind) {
   tensor_name name;
   matrix out = {0};
   text_format(name.text, sizeof name.text, "%s.weight", stem);
@@ -162,7 +176,10 @@ static matrix bind_matrix(tensor_binder *binder, const char *stem, size_t n_rows
   if (tensor == NULL) return out;
   check_shape(binder, tensor, n_rows, n_columns);
   if (binder->status != ONEKV_OK) return out;
-  return is_factor ? bind_factor(binder, tensor, 0, n_rows) : bind_rows(binder, tensor, 0, n_rows);
+  if (holds == SLOT_LEFT) binder->plan->weights.n_row_bytes = tensor->n_bytes;
+  if (holds == SLOT_LEFT && binder->plan->leaves_rows) return leave_rows(binder, tensor);
+  return is_packable(holds, kind) ? bind_factor(binder, tensor, 0, n_rows)
+                                  : bind_rows(binder, tensor, 0, n_rows);
 }
 
 /* The tensor of a slot, to its field of *weights; prefix is "" or "blk.N.". */
@@ -184,11 +201,12 @@ static void bind_slot(tensor_binder *binder, const tensor_slot *slot, const char
           bind_floats(binder, name.text, n_rows, n_columns, !slot_is_optional(slot->when));
       break;
     case SLOT_TABLE:
+    case SLOT_LEFT:
     case SLOT_FACTOR:
     case SLOT_HEADS:
     case SLOT_MATRIX:
-      *(matrix *)field = bind_matrix(binder, stem.text, n_rows, n_columns,
-                                     is_packable(slot->holds, kind));
+      *(matrix *)field =
+          bind_matrix(binder, stem.text, n_rows, n_columns, slot->holds, kind);
       if (slot->holds != SLOT_MATRIX) break;
       text_format(name.text, sizeof name.text, "%s.bias", stem.text);
       ((matrix *)field)->bias = bind_vector(binder, name.text, n_rows, false);
@@ -304,10 +322,12 @@ static void refuse_unused(tensor_binder *binder) {
 
 onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
                                const onekv_config *config, const kernel_table *kernels,
-                               bool packs, weights_plan *plan, onekv_error *error) {
+                               bool packs, bool leaves_rows, weights_plan *plan,
+                               onekv_error *error) {
   memset(plan, 0, sizeof *plan);
   plan->kernels = kernels;
   plan->packs = packs;
+  plan->leaves_rows = leaves_rows;
   plan->n_tensors = file->n_tensors;
   /* A fused projection becomes three pieces, its bias too; a fused gate two. */
   plan->n_pieces_max = file->n_tensors + 5 * config->n_layers;

@@ -19,7 +19,7 @@ typedef struct matrix {
   size_t n_columns;
   size_t row_bytes; /* of a row of the file, or of a strip of packed rows */
   uint8_t *rows;    /* [n_rows][row_bytes], packed: [⌈n_rows / 16⌉][row_bytes]; NULL: the model has
-                       no such matrix */
+                       no such matrix, or has left it in the file */
   const float *bias; /* [n_rows] or NULL */
 } matrix;
 
@@ -73,6 +73,8 @@ typedef struct model_weights {
   const float *rope_factors_long, *rope_factors_short; /* the same (LongRoPE): of contexts longer
                                                           than the original one, and of others */
   matrix per_layer_embedding;     /* [vocabulary, L·P] or no rows */
+  uint64_t n_row_bytes; /* of all of that table */
+  uint64_t left_at;     /* where in the file it begins, if it is left there; else 0 */
   matrix per_layer_projection;    /* [L·P, d] */
   const float *per_layer_norm;    /* [P] */
   layer_weights *layers;          /* [n_layers] */
@@ -83,7 +85,7 @@ typedef struct model_weights {
   size_t n_bytes; /* of everything above: MEMORY_WEIGHTS */
 } model_weights;
 
-typedef enum piece_kind { PIECE_COPY, PIECE_TO_F32, PIECE_PACK } piece_kind;
+typedef enum piece_kind { PIECE_COPY, PIECE_TO_F32, PIECE_PACK, PIECE_LEAVE } piece_kind;
 
 /* Where the bytes of the data section go: one piece a run of rows of a tensor. */
 typedef struct weights_piece {
@@ -101,6 +103,7 @@ typedef struct weights_plan {
   uint8_t *block; /* the one allocation that all views point into */
   const kernel_table *kernels;
   bool packs; /* else all matrices keep the file's rows */
+  bool leaves_rows; /* a table that is looked up can stay in the file */
   size_t n_pieces;
   size_t n_pieces_max;
   weights_piece *pieces; /* [n_pieces_max]; the first n_pieces are by source_offset */
@@ -114,11 +117,12 @@ typedef struct weights_plan {
 } weights_plan;
 
 /* Checks the table against the description and counts; allocates nothing but the plan's list of
- * pieces. packs: quantised matrices are packed. Errors: MISSING_TENSOR, BAD_TENSOR,
- * UNKNOWN_TENSOR, OUT_OF_MEMORY. */
+ * pieces. packs: quantised matrices are packed. leaves_rows: see the plan. Errors: MISSING_TENSOR,
+ * BAD_TENSOR, UNKNOWN_TENSOR, OUT_OF_MEMORY. */
 onekv_status weights_plan_open(memory_ledger *memory, const gguf *file,
                                const onekv_config *config, const kernel_table *kernels,
-                               bool packs, weights_plan *plan, onekv_error *error);
+                               bool packs, bool leaves_rows, weights_plan *plan,
+                               onekv_error *error);
 
 /* Takes the memory for the weights (plan->weights.n_bytes) and points all views into it; the
  * same file and config as before. Error: OUT_OF_MEMORY. */

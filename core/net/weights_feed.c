@@ -62,7 +62,7 @@ void weights_feed(weights_plan *plan, const uint8_t *bytes, size_t n) {
     size_t piece_end = piece->source_offset + piece->source_bytes;
     size_t from = piece->source_offset > start ? piece->source_offset : start;
     size_t to = piece_end < end ? piece_end : end;
-    if (from < to) {
+    if (from < to && piece->kind != PIECE_LEAVE) {
       size_t done = from - piece->source_offset;
       if (piece->kind == PIECE_COPY) {
         memcpy(piece->destination + done, bytes + (from - start), to - from);

@@ -3,6 +3,7 @@
  * For each code of ONEKV_STATUS_LIST there is a function provoke_CODE: a code without one does
  * not compile. Files broken in many ways are in test_broken.c. */
 #include "tests/native/check.h"
+#include "tests/native/fixture.h"
 #include "tests/native/tiny_model.h"
 
 static onekv_pool *pool;
@@ -185,6 +186,31 @@ static onekv_status provoke_NOT_FINITE(onekv_error *error) {
   return status;
 }
 
+static bool read_nothing(void *context, uint64_t offset, size_t n_bytes, uint8_t *out) {
+  (void)context, (void)offset, (void)n_bytes, (void)out;
+  return false;
+}
+
+static onekv_status provoke_SOURCE_FAILED(onekv_error *error) {
+  onekv_model_options options = plain_options();
+  onekv_row_source rows = {NULL, read_nothing};
+  file_bytes file = read_file("tests/golden/gemma4-shared.gguf");
+  onekv_loader *loader = NULL;
+  onekv_model *model = NULL;
+  CHECK(onekv_loader_open(&options, &loader, error) == ONEKV_OK);
+  CHECK(onekv_loader_rows(loader, &rows) == ONEKV_OK);
+  CHECK(onekv_loader_feed(loader, file.bytes, file.n_bytes, error) == ONEKV_OK);
+  CHECK(onekv_loader_finish(loader, &model, error) == ONEKV_OK);
+  onekv_session *session = open_session(model, NULL);
+  onekv_item item = {session, (const int32_t[1]){3}, 1, 1, NULL};
+  onekv_status status = onekv_step(model, &item, 1, error);
+  CHECK(onekv_session_n_tokens(session) == 0);
+  onekv_session_close(session);
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+  free(file.bytes);
+  return status;
+}
+
 static const struct {
   onekv_status expected;
   onekv_status (*provoke)(onekv_error *error);
@@ -201,7 +227,7 @@ static const char *const NAMED[ONEKV_STATUS_COUNT] = {
     "", "no memory", "options.pool", "after an error", "GGUF", "version is 9", "of", "token_embd",
     "token_embd.weight", "mamba", "llama.block_count", "llama.block_count",
     "blk.0.attn_k.weight", "output_norm.weight", "blk.0.attn_v.weight", "token 1", "9 tokens",
-    "version", "finite",
+    "version", "finite", "per_layer_token_embd.weight",
 };
 
 static void check_every_code(void) {

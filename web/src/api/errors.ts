@@ -6,7 +6,9 @@ export type CoreErrorCode =
   | 'OUT_OF_MEMORY' | 'INVALID_ARGUMENT' | 'WRONG_STATE' | 'NOT_GGUF' | 'UNSUPPORTED_VERSION'
   | 'TRUNCATED' | 'CORRUPT' | 'UNSUPPORTED_TYPE' | 'UNSUPPORTED_MODEL' | 'MISSING_KEY'
   | 'BAD_KEY' | 'MISSING_TENSOR' | 'BAD_TENSOR' | 'UNKNOWN_TENSOR' | 'TOKEN_OUT_OF_RANGE'
-  | 'CONTEXT_FULL' | 'SNAPSHOT_REFUSED' | 'NOT_FINITE';
+  | 'CONTEXT_FULL' | 'SNAPSHOT_REFUSED' | 'NOT_FINITE'
+  /** The model's bytes could not be read from where they are. */
+  | 'SOURCE_FAILED';
 
 /** Codes of the TypeScript layer. */
 export type LayerErrorCode =
@@ -16,8 +18,6 @@ export type LayerErrorCode =
   | 'WASM_FAILED'
   /** The engine or machine lacks what was asked for (relaxed SIMD, shared memory). */
   | 'UNSUPPORTED_ENGINE'
-  /** The model's bytes could not be read from where they are. */
-  | 'SOURCE_FAILED'
   /** The file has no tokenizer, or one of a kind that is not known. */
   | 'UNSUPPORTED_TOKENIZER'
   /** The file has no chat template, or it cannot be applied to these messages. */

@@ -7,6 +7,10 @@ export interface OpenedSource {
   totalBytes: number | undefined;
   /** For messages. */
   name: string;
+  /** Bytes of the file at any place and at once, as long as the model is used; throws if they
+   * cannot be had. Where it is there, a table that is only looked up (per-layer embeddings) takes
+   * no memory. Of a source in a page's own memory the worker does not see it. */
+  readAt?: ((offset: number, count: number) => Uint8Array) | undefined;
 }
 
 /** As the platform's fetch; the address comes as text. */

@@ -4,7 +4,7 @@
 // is an address or a size goes through `address()`. Views of the memory are made anew when it has
 // grown: never keep one across a call into the module that may allocate.
 import type { OwnBytes } from '../api/bytes.js';
-import { OneKVError } from '../api/errors.js';
+import { OneKVError, reasonOf } from '../api/errors.js';
 import type { CoreErrorCode } from '../api/errors.js';
 
 type I32 = number;
@@ -24,6 +24,7 @@ export interface Exports {
   _js_end(): I32;
   _js_loader_open(level: number, arithmetic: number, cacheType: number, contextWindow: number,
     logits: number, headerOnly: number): I32;
+  _js_loader_rows(loader: number, file: number): void;
   _js_loader_feed(loader: number, bytes: number, count: number): I32;
   _onekv_loader_has_header(loader: number): I32;
   _onekv_loader_config(loader: number): I32;
@@ -79,7 +80,7 @@ export const configFields = ['layers', 'contextWindow', 'embedding', 'feedForwar
   'kvHeads', 'headWidth', 'latent', 'outputs', 'vocabulary', 'features', 'projection', 'keyTime',
   'position', 'norm', 'activation', 'gated', 'causal', 'head', 'pooling', 'poolsFirst',
   'separateHead', 'qkNorm', 'scoreMap', 'window', 'windowedLayers', 'convolutions'] as const;
-export const estimateFields = ['parameters', 'weightBytes', 'scratchBytes'] as const;
+export const estimateFields = ['parameters', 'weightBytes', 'rowBytes', 'scratchBytes'] as const;
 export const memoryFields = ['weights', 'cache', 'scratch', 'sessions', 'tables', 'total',
   'peak', 'cacheUsed', 'cachePooled', 'openSessions'] as const;
 export const sessionFields = ['tokens', 'tokensHeld', 'keys', 'values', 'shared', 'cacheUsed',
@@ -120,6 +121,9 @@ function guard(exports: Exports, onTrap: (error: OneKVError) => void,
   return Object.fromEntries(guarded) as Exports;
 }
 
+/** Bytes of a file, at once; throws if they cannot be had. */
+export type ReadAt = (offset: number, count: number) => Uint8Array;
+
 /** Of a WebAssembly.Memory, of which not all programs have the type. */
 interface WasmMemory {
   readonly buffer: ArrayBufferLike;
@@ -134,13 +138,42 @@ export class Bindings {
   readonly #encoder = new TextEncoder();
   #bytes: Uint8Array;
   #trap: OneKVError | undefined;
+  /** Files that models have left rows in, by number. */
+  readonly #files = new Map<number, ReadAt>();
+  #filesOpened = 0;
+  #readFailure: unknown;
 
   /** Takes the staging buffer. Error: OUT_OF_MEMORY. */
   constructor(exports: Exports, memory: WasmMemory) {
+    // wasm/exports.c calls it in steps.
+    Object.assign(exports, { readRow: this.#readRow.bind(this) });
     this.exports = guard(exports, (trap) => { this.#trap = trap; }, () => this.#trap);
     this.#memory = memory;
     this.#bytes = new Uint8Array(memory.buffer);
     this.staging = this.take(stagingBytes);
+  }
+
+  #readRow(file: number, offset: number, count: number, at: I32): number {
+    try {
+      const row = (this.#files.get(file) as ReadAt)(offset, count);
+      if (row.length !== count) throw new Error(`found ${row.length} bytes, expected ${count}`);
+      this.bytes.set(row, this.address(at));
+      return 1;
+    } catch (error) {
+      this.#readFailure = error;
+      return 0;
+    }
+  }
+
+  /** A number for the module to ask for bytes of a file by, until it is forgotten. */
+  addFile(readAt: ReadAt): number {
+    this.#filesOpened += 1;
+    this.#files.set(this.#filesOpened, readAt);
+    return this.#filesOpened;
+  }
+
+  forgetFile(file: number): void {
+    this.#files.delete(file);
   }
 
   /** The whole memory. Not to be kept across calls that may allocate. */
@@ -206,7 +239,10 @@ export class Bindings {
 
   error(status: I32): OneKVError {
     const code = this.text(this.exports._onekv_status_name(status)) as CoreErrorCode;
-    return new OneKVError(code, this.text(this.exports._js_error_message()) || code);
+    const text = this.text(this.exports._js_error_message()) || code;
+    if (code !== 'SOURCE_FAILED') return new OneKVError(code, text);
+    const cause = this.#readFailure;
+    return new OneKVError(code, `${text}: ${reasonOf(cause)}`, { cause });
   }
 
   /** A zero-terminated UTF-8 string of the module. */

@@ -4,6 +4,7 @@ import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/er
 import type { ImageShape } from '../api/image.js';
 import type { NamesOf } from '../api/options.js';
 import { configFields, estimateFields, stagingBytes } from './bindings.js';
+import type { ReadAt } from './bindings.js';
 import { CacheCounter } from './cache-bytes.js';
 import { architectureOf, arithmetics, cacheTypes, describe } from './description.js';
 import type { Engine } from './engine.js';
@@ -34,7 +35,11 @@ export const modelNames: NamesOf<ModelOptions> = {
 /** What a file will take, in bytes but for `parameters`, known once its header was read. */
 export interface ModelEstimate {
   parameters: number;
+  /** Of weights that are held in memory. */
   weightBytes: number;
+  /** Of a table whose rows are read from the file when tokens need them, where it can be read at
+   * any place (OpenedSource.readAt); elsewhere it is part of weightBytes. */
+  rowBytes: number;
   scratchBytes: number;
 }
 
@@ -48,6 +53,8 @@ export class Loader {
   readonly #cacheType: CacheType;
   #handle: number;
   #fed = 0;
+  /** The file that rows stay in: its number; 0: none. */
+  #file = 0;
   /** Once the header was read. */
   #parts: ModelParts | undefined;
 
@@ -72,6 +79,16 @@ export class Loader {
   #open(): number {
     if (this.#handle !== 0) return this.#handle;
     throw new OneKVError('DESTROYED', 'the loader was finished or destroyed');
+  }
+
+  /** Of the file that is to be fed, any bytes can be had as long as the model is used: a large
+   * table that is only looked up stays there. Error: WRONG_STATE after the first byte. */
+  leaveRows(readAt: ReadAt): void {
+    const { bindings } = this.#engine;
+    const handle = this.#open();
+    if (this.#fed > 0) throw new OneKVError('WRONG_STATE', 'leaveRows comes before feed');
+    this.#file = bindings.addFile(readAt);
+    bindings.exports._js_loader_rows(handle, this.#file);
   }
 
   /**
@@ -100,6 +117,7 @@ export class Loader {
     return {
       description,
       estimate: this.estimate(),
+      file: this.#file,
       textKeys: readTextKeys(metadata),
       name: metadata.string('general.name'),
       labels: metadata.strings('onekv.labels'),
@@ -188,6 +206,7 @@ export class Loader {
     if (this.#handle === 0) return;
     const { bindings } = this.#engine;
     if (!bindings.isBroken) bindings.exports._onekv_loader_close(this.#handle);
+    bindings.forgetFile(this.#file);
     this.#handle = 0;
     this.#engine.disown(this);
   }

@@ -40,6 +40,8 @@ export interface Encoded {
 export interface ModelParts {
   description: ModelDescription;
   estimate: ModelEstimate;
+  /** The file that rows are read from: its number in the bindings; 0: none. */
+  file: number;
   textKeys: TextKeys | undefined;
   name: string | undefined;
   labels: string[] | undefined;
@@ -63,6 +65,7 @@ export class Model {
   readonly cache: CacheCounter;
   readonly engine: Engine;
   readonly #batch: number;
+  readonly #file: number;
   /** Longest session in tokens: the file's, or what ModelOptions.contextWindow made of it. */
   readonly contextWindow: number;
   readonly #textKeys: TextKeys | undefined;
@@ -88,6 +91,7 @@ export class Model {
       () => this.bindings.exports._onekv_model_config(this.handle),
       () => this.description.queryHeads, parts.cacheType);
     this.#batch = parts.batch;
+    this.#file = parts.file;
     this.contextWindow = parts.contextWindow;
     engine.own(this);
   }
@@ -298,6 +302,7 @@ export class Model {
     const { bindings } = this;
     if (!bindings.isBroken) bindings.check(bindings.exports._onekv_model_close(this.#handle));
     this.#handle = 0;
+    bindings.forgetFile(this.#file);
     this.engine.disown(this);
   }
 

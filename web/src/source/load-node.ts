@@ -1,4 +1,6 @@
 // loadModel and readHeader in Node, where a source may be a path.
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import type { Stats } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { OneKVError, reasonOf } from '../api/errors.js';
@@ -31,6 +33,22 @@ async function* readFile(path: string): AsyncGenerator<Uint8Array> {
   }
 }
 
+/** Reads bytes of the file that this was. It is opened each time, which takes as long as a read, so
+ * that nothing has to be closed in the end; another file of that name is not read. */
+const readerOf = (path: string, was: Stats) => (offset: number, count: number): Uint8Array => {
+  const file = openSync(path, 'r');
+  try {
+    const { ino, size, mtimeMs } = fstatSync(file);
+    if (ino !== was.ino || size !== was.size || mtimeMs !== was.mtimeMs) {
+      throw new Error(`${path}: it is another file now`);
+    }
+    const bytes = new Uint8Array(count);
+    return bytes.subarray(0, readSync(file, bytes, 0, count, offset));
+  } finally {
+    closeSync(file);
+  }
+};
+
 /** Node's words name the path once more. */
 const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file', EACCES: 'it may not be read', ENOTDIR: 'there is no such file',
@@ -43,7 +61,8 @@ export async function openFile(path: string): Promise<OpenedSource> {
     try {
       const stat = await file.stat();
       if (!stat.isFile()) throw new Error('it is not a file');
-      return { name: path, totalBytes: stat.size, chunks: fileChunks(path) };
+      return { name: path, totalBytes: stat.size, chunks: fileChunks(path),
+        readAt: readerOf(path, stat) };
     } finally {
       await file.close();
     }

@@ -34,6 +34,15 @@ function named(error: unknown, name: string): OneKVError {
   return new OneKVError(code, `${name}: ${reasonOf(error)}`, { cause: error });
 }
 
+/** Says where a table is that is only looked up, if the model has one. */
+function noteRows(loader: Loader, isLeft: boolean, { onNote }: LoadOptions): void {
+  const { rowBytes } = loader.estimate();
+  if (rowBytes === 0) return;
+  onNote?.(`per-layer embeddings, ${(rowBytes / 1e6).toFixed(1)} MB: ${isLeft
+    ? 'left where the file is, and read row by row'
+    : 'held in memory, as this source cannot be read at any place'}`);
+}
+
 /** Feeds until the source ends, or until `enough`. */
 async function feed(loader: Loader, opened: Reading, options: LoadOptions,
   enough: () => boolean): Promise<void> {
@@ -65,6 +74,7 @@ export async function loadModel(engine: Engine | Promise<Engine>, source: ModelS
   const from = sourceOf(source, checkOptions('loadModel', options, loadNames));
   return withLoader(engine, from, () => from.open(), options, async (loader, reading) => {
     await feed(loader, reading, options, () => false);
+    if (loader.hasHeader) noteRows(loader, reading.readAt !== undefined, options);
     const model = loader.finish();
     try {
       await reading.accept();
@@ -135,6 +145,7 @@ async function withLoader<T>(engine: Engine | Promise<Engine>, source: Source,
     let reading: Reading | undefined;
     try {
       reading = await (opening ?? open());
+      if (reading.readAt !== undefined) loader.leaveRows(reading.readAt);
       const result = await use(loader, reading);
       await reading.leave(undefined);
       return result;

@@ -8,6 +8,7 @@ import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { SharedFiles, StoreChoice } from '../api/store.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
 import { bareAddress } from '../store/names.js';
+import { blobReader } from '../util/blob-reader.js';
 import { chunksOf, readStream } from '../util/streams.js';
 import { accessOf, sharing } from './access.js';
 import type { Access } from './request.js';
@@ -86,7 +87,8 @@ function openBytes(source: Exclude<ModelPart, string | URL>): OpenedSource {
   if (source instanceof Response) return openResponse(source);
   if (source instanceof Blob) {
     const name = 'name' in source ? String(source.name) : 'a blob';
-    return { name, chunks: readStream(source.stream()), totalBytes: source.size };
+    return { name, chunks: readStream(source.stream()), totalBytes: source.size,
+      readAt: blobReader([source], source.size) };
   }
   if (source instanceof ArrayBuffer || source instanceof Uint8Array) {
     const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;

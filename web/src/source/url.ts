@@ -55,6 +55,7 @@ const readingsMost = 3;
 interface Plan {
   totalBytes: number | undefined;
   chunks: AsyncIterable<Uint8Array>;
+  readAt?: Reading['readAt'];
   recorder: Recorder;
   /** The stored copy that bytes are read from; undefined when all come from the network. */
   used: StoredFile | undefined;
@@ -140,7 +141,7 @@ export class UrlSource implements Source {
       record.sha256 !== sha256;
     const isSame = record?.sha256 === sha256 || record?.query === this.#fileName.query ||
       this.#fileName.isOwn;
-    if (file !== undefined && file.isWhole && !isOther && isSame) return this.#stored(file);
+    if (file !== undefined && file.isWhole && !isOther && isSame) return this.#opened(file);
     const shared = await this.#findShared();
     if (shared !== undefined) return shared;
     // Without a validator only a digest can tell that two ranges are of one file.
@@ -158,7 +159,7 @@ export class UrlSource implements Source {
       return this.#downloaded(again, store, undefined, file);
     }
     await again.cancel();
-    return this.#stored(file);
+    return this.#opened(file);
   }
 
   /** All bytes of a file that sites share; DamagedCopy if they are not those of the digest. */
@@ -190,6 +191,11 @@ export class UrlSource implements Source {
       if (file?.record.sha256 === sha256) await shared.keep(sha256, file.chunks());
     };
     copy().catch(() => {});
+  }
+
+  /** A stored file, which is there to be read as long as the model is used. */
+  async #opened(file: StoredFile): Promise<Plan> {
+    return { ...this.#stored(file), readAt: await file.reader() };
   }
 
   /** All bytes of a stored file; DamagedCopy if it is none any more. */
@@ -264,6 +270,7 @@ export class UrlSource implements Source {
       name: this.name,
       get totalBytes() { return plan.totalBytes; },
       chunks: plan.chunks,
+      readAt: plan.readAt,
       accept: async () => {
         await recorder.accept();
         await leave(undefined);
@@ -297,7 +304,9 @@ export class UrlSource implements Source {
     const isOther = sha256 !== undefined && file?.record.sha256 !== sha256;
     const isUsed = file?.isWhole === true && file.record.sha256 !== undefined && !isOther &&
       (file.record.query === this.#fileName.query || this.#fileName.isOwn);
-    if (file !== undefined && isUsed) return this.#reading(this.#stored(file), () => {}, isLast);
+    if (file !== undefined && isUsed) {
+      return this.#reading(await this.#opened(file), () => {}, isLast);
+    }
     const { totalBytes, chunks } = await openBeginning(this.#options.access);
     const recorder = new Recorder(undefined, false, () => {});
     return this.#reading({ totalBytes, chunks, recorder, used: undefined }, () => {}, isLast);

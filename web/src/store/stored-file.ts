@@ -4,7 +4,9 @@
 // only one that all bytes were seen of, and that core took for a model, is ever used without the
 // network. The record is put before the first part: parts that no record names are nobody's, and
 // are swept when the next download begins.
+import type { OpenedSource } from '../api/source.js';
 import type { ModelStore, StoredModel } from '../api/store.js';
+import { blobReader, hasBlobReader } from '../util/blob-reader.js';
 import type { FileName } from './names.js';
 import { bytesOf, countParts, idOf, parseRecord, partBytes, partKey, recordEnding, recordKey } from
   './record.js';
@@ -106,6 +108,17 @@ export class StoredFile {
       if (bytes?.length !== Math.min(most, totalBytes - part * most)) return;
       yield bytes;
     }
+  }
+
+  /** Reads bytes at any place, where the store gives Blobs and this is a worker of a browser. */
+  async reader(): Promise<OpenedSource['readAt']> {
+    const parts: Blob[] = [];
+    while (hasBlobReader && parts.length < this.#parts) {
+      const part = await this.#store.get(partKey(this.record, parts.length));
+      if (!(part instanceof Blob)) return undefined;
+      parts.push(part);
+    }
+    return blobReader(parts, this.record.partBytes);
   }
 
   /** Puts the next part; all but the last are of record.partBytes. */
