@@ -230,6 +230,7 @@ SIMD_INLINE void tile_blocks(const tile_shape tile, const uint8_t *strip, size_t
   const size_t unit_bytes = packed_unit_bytes(tile.g);
   /* Bytes of neighbouring units stand like those of one: a loop less. */
   const size_t n_units = tile.g.bits == 8 ? run : 1;
+  const bool is_crowded = tile.way == WAY_SHORTS && tile.n_rows > 2 && n_rolled == 1;
   const size_t n_runs = tile.g.columns / PACKED_UNIT / run;
   const size_t runs_per_part = tile.g.part_columns / PACKED_UNIT / run;
   const int8_t *values = x->values + row * n_columns;
@@ -254,6 +255,8 @@ SIMD_INLINE void tile_blocks(const tile_shape tile, const uint8_t *strip, size_t
         const uint8_t *plane = unit;
         ROLLED for (size_t j = 0; j < n_units * n_rolled; j++, plane += GROUP_BYTES) {
           for (size_t k = 0; k < GROUPS; k += n_rolled) {
+            /* One group's codes after the other's: together they take the sums' registers. */
+            if (is_crowded && k != 0) plane = simd_hide(plane);
             v128_t codes[VECTORS];
             for (size_t v = 0; v < tile.n_vectors; v++) {
               codes[v] = unit_codes(tile, &numbers, plane, first, k, v);
