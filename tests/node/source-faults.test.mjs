@@ -188,6 +188,22 @@ test('a second signature uses the copy; another file of the path does not', limi
   assert.deepEqual([key, from], [url, url]);
 });
 
+test('a copy that no address leads to any more is found, and can be deleted', limit, async () => {
+  const store = new MapStore();
+  await load({ store, integrity: digest });
+  // The server has another file there now, which the caller knows by its digest too.
+  site.bytes = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
+  site.tag = '"new"';
+  const newer = createHash('sha256').update(site.bytes).digest('hex');
+  await load({ store, integrity: newer });
+  const listed = async () => (await listModels({ store }))
+    .map(({ sha256, superseded }) => [sha256, superseded]).sort();
+  assert.deepEqual(await listed(), [[digest, true], [newer, false]].sort());
+  const old = (await listModels({ store })).find(({ superseded }) => superseded);
+  assert.equal(await deleteModel(old.key, { store }), true);
+  assert.deepEqual(await listed(), [[newer, false]]);
+});
+
 test('a copy is deleted by its key, or by where it came from', limit, async () => {
   const store = new MapStore();
   for (const name of [`sha256-${digest}`, url]) {

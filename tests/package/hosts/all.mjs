@@ -138,7 +138,7 @@ for (const [name, args] of [['deno', ['run', '--allow-all', '--no-lock']], ['bun
   });
 }
 
-test('an extension: its page, and why its service worker has no model', limit, async () => {
+test('an extension: page, offscreen document, and why no service worker', limit, async () => {
   const target = extension();
   const profile = mkdtempSync(join(tmpdir(), 'onekv-extension-'));
   const { chromium } = await import('playwright-core');
@@ -154,8 +154,9 @@ test('an extension: its page, and why its service worker has no model', limit, a
     const page = await context.newPage();
     await page.goto(new URL('index.html', worker.url()).href);
     await page.locator('#report', { hasText: 'story' }).waitFor({ timeout: patience });
-    const { story, refusal } = JSON.parse(await page.textContent('#report'));
+    const { story, refusal, opened, offscreen } = JSON.parse(await page.textContent('#report'));
     assert.match(story, start);
+    assert.deepEqual([opened, offscreen], ['opened', story]);
     assert.equal(refusal.code, 'WORKER_LOST');
     assert.match(refusal.text, /offscreen document of an extension/);
   } finally {

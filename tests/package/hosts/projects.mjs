@@ -245,8 +245,8 @@ export async function cloudflare(port) {
     args: () => ['serve', 'config.capnp'] };
 }
 
-/** An extension: a page of it (as side panels and offscreen documents are) under the strict policy
- * that manifests of version 3 have, and a service worker. */
+/** An extension: a page of it, which could be a side panel, and an offscreen document, both under
+ * the strict policy that manifests of version 3 have; and a service worker. */
 export function extension() {
   const target = project('extension', {
     'manifest.json': JSON.stringify({ manifest_version: 3, name: 'OneKV', version: '1',
@@ -255,8 +255,22 @@ export function extension() {
       side_panel: { default_path: 'index.html' } }),
     'background.js': `import { OneKV } from './node_modules/onekv/dist/src/onekv.js';
       chrome.runtime.onMessage.addListener((message, _, answer) => {
-        if (message !== 'load') return undefined;
-        OneKV.load('models/${model}').catch(({ code, message: text }) => answer({ code, text }));
+        if (message === 'load') {
+          OneKV.load('models/${model}').catch(({ code, message: text }) => answer({ code, text }));
+        } else if (message === 'open') {
+          chrome.offscreen.createDocument({ url: 'offscreen.html', reasons: ['WORKERS'],
+            justification: 'a model' }).then(() => answer('opened'), (e) => answer(String(e)));
+        } else return undefined;
+        return true;
+      });`,
+    'offscreen.html': '<!doctype html><script type="module" src="offscreen.js"></script>',
+    'offscreen.js': `import { OneKV } from './node_modules/onekv/dist/src/onekv.js';
+      const model = OneKV.load('models/${model}');
+      chrome.runtime.onMessage.addListener((message, _, answer) => {
+        if (message !== 'tell') return undefined;
+        model.then((loaded) => loaded.createSession())
+          .then((session) => session.prompt('Once upon a time', { maxTokens: 24 }))
+          .then(answer, (error) => answer(String(error)));
         return true;
       });`,
     'index.html': '<!doctype html><pre id="report"></pre>' +
@@ -266,7 +280,10 @@ export function extension() {
       const session = await model.createSession();
       const story = await session.prompt('Once upon a time', { maxTokens: 24 });
       const refusal = await chrome.runtime.sendMessage('load');
-      document.getElementById('report').textContent = JSON.stringify({ story, refusal });`,
+      const opened = await chrome.runtime.sendMessage('open');
+      const offscreen = await chrome.runtime.sendMessage('tell');
+      document.getElementById('report').textContent = JSON.stringify({ story, refusal, opened,
+        offscreen });`,
   });
   cpSync(join(models, model), join(target, 'models', model));
   return target;

@@ -239,9 +239,10 @@ async function explain(url: URL, cause: unknown, isForbidden: () => boolean): Pr
     return 'the server answers, but lets no page of another origin read it: it must send ' +
       `Access-Control-Allow-Origin (${text})`;
   } catch {
-    return globalThis.crossOriginIsolated
-      ? `the server does not answer, or lets no page of another origin read it (${text})`
-      : `the server does not answer (${text})`;
+    // WebKit tells a worker of no violation of the policy.
+    return `the server does not answer${globalThis.crossOriginIsolated
+      ? ', lets no page of another origin read it' : ''}, or a Content-Security-Policy of the ` +
+      `page does not allow its address: connect-src must name it (${text})`;
   }
 }
 
