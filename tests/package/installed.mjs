@@ -2,6 +2,7 @@
 // and each time the packed package.
 import { cpSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { stagePackages } from '../../wasm/toolchain/pack.mjs';
 import { must } from '../../wasm/toolchain/shell.mjs';
 
 /** `own` has package.json and package-lock.json; what is installed goes to `folder`. */
@@ -18,7 +19,7 @@ export async function install(own, folder) {
     writeFileSync(stamp, lock);
   }
   const { output } = await must('npm pack', 'npm',
-    ['pack', '--json', '--pack-destination', folder]);
+    ['pack', '--json', '--pack-destination', folder], { cwd: (await stagePackages()).onekv });
   const [{ filename }] = JSON.parse(output.slice(output.indexOf('[')));
   await must('npm install', 'npm', ['install', '--no-save', '--ignore-scripts', '--no-audit',
     '--no-fund', '--prefer-offline', join(folder, filename)], { cwd: folder });

@@ -1,5 +1,6 @@
-// The tarball, as others get it: what is in it, what its types say, what is left of it when little
-// is used, and that it runs in fresh projects, in three browsers under the strict policy and Node.
+// The package, as others get it (tarball.test.mjs says what is in it): what its types say, what is
+// left of it when little is used, and that it runs in fresh projects, in three browsers under the
+// strict policy and Node.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -39,19 +40,6 @@ after(async () => {
 
 const gzipped = (file) => gzipSync(readFileSync(file), { level: 9 }).length;
 const installed = (file) => join(packed.project, 'node_modules/onekv', file);
-
-test('the tarball has what is used, and nothing else', limit, () => {
-  const folders = new Set(packed.files.map((file) => file.split('/').slice(0, 2).join('/')));
-  for (const folder of ['dist/src', 'dist/cli', 'dist/wasm']) assert.ok(folders.has(folder));
-  // npm adds the README of every folder that something is taken from.
-  const expectedFiles = [/^dist\/(src|cli|wasm)\//, /^models\/(stories-[^/]+\.gguf|named\.json)$/,
-    /^web\/docs\/[a-z-]+\.md$/, /^web\/examples\/[a-z./-]+$/,
-    /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
-    /^(CHANGELOG|THIRD_PARTY_NOTICES)\.md$/, /^licenses\/[A-Za-z0-9.-]+\.txt$/];
-  const strange = packed.files.filter((file) =>
-    !expectedFiles.some((pattern) => pattern.test(file)));
-  assert.deepEqual(strange, []);
-});
 
 test('publint and @arethetypeswrong/cli have nothing to say', limit, async () => {
   const { publint } = await tool('publint');

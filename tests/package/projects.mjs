@@ -6,6 +6,7 @@ import { cpSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } f
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { stagePackages } from '../../wasm/toolchain/pack.mjs';
 import { must, root } from '../../wasm/toolchain/shell.mjs';
 
 const folder = join(root, 'build/package');
@@ -20,21 +21,26 @@ export async function tool(name) {
 /** The path of a tool's program. */
 export const toolProgram = (name) => join(toolFolder, 'node_modules/.bin', name);
 
-/** Packs and installs; gives the tarball's path, its files and the project they are in. */
+/** Packs what is published and installs onekv alone, as most will; gives its tarball, files, bytes
+ * and the project it is in, and the first three of onekv-models as `others`. */
 export async function packAndInstall() {
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'fresh'), { recursive: true });
-  const { output } = await must('npm pack', 'npm',
-    ['pack', '--json', '--pack-destination', folder]);
-  const [{ filename, files, size }] = JSON.parse(output.slice(output.indexOf('[')));
-  const tarball = join(folder, filename);
+  const packages = {};
+  for (const [name, staged] of Object.entries(await stagePackages())) {
+    const { output } = await must('npm pack', 'npm',
+      ['pack', '--json', '--pack-destination', folder], { cwd: staged });
+    const [{ filename, files, size }] = JSON.parse(output.slice(output.indexOf('[')));
+    packages[name] = { tarball: join(folder, filename), bytes: size,
+      files: files.map(({ path }) => path) };
+  }
   const project = join(folder, 'fresh');
   writeFileSync(join(project, 'package.json'),
     JSON.stringify({ name: 'fresh', private: true, type: 'module' }));
   await must('npm install', 'npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund',
-    '--prefer-offline', tarball], { cwd: project });
+    '--prefer-offline', packages.onekv.tarball], { cwd: project });
   cpSync(join(root, 'tests/package/project'), project, { recursive: true });
-  return { tarball, files: files.map(({ path }) => path), bytes: size, project };
+  return { ...packages.onekv, others: packages['onekv-models'], project };
 }
 
 /** A copy of the fresh project. */

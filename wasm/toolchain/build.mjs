@@ -1,11 +1,12 @@
 // Builds what is asked for, and only what has changed:
 //
-//   node wasm/toolchain/build.mjs [wasm] [ts] [native] [docs] [clean]     (default: wasm ts)
+//   node wasm/toolchain/build.mjs [wasm] [ts] [native] [docs] [pack] [clean]     (default: wasm ts)
 //
 // wasm    build/wasm-*/onekv-{simd128,relaxed}.{mjs,wasm}, copied to dist/wasm/, and the grammar
 //         module, which is kept built (wasm/grammar/build.sh)
 // ts      web/src and web/cli to dist/src and dist/cli, and the worker in one file
 // docs    the reference of the package's interface, from its comments, in build/docs/
+// pack    the packages as they are published, in build/npm/ (pack.mjs)
 // native  the test programs with sanitizers and with optimisation, in build/native-*/
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync,
   rmSync, statSync, writeFileSync } from 'node:fs';
@@ -14,6 +15,7 @@ import { pathToFileURL } from 'node:url';
 import { Stop, main, must, root, run, say, withLock } from './shell.mjs';
 import { bundleWorker } from './bundle.mjs';
 import { need } from './setup.mjs';
+import { stagePackages } from './pack.mjs';
 
 const wrapper = join(root, 'wasm/toolchain/emcc-env');
 const levels = ['simd128', 'relaxed'];
@@ -112,12 +114,23 @@ async function buildDocs() {
   say('build: docs are in build/docs/index.html');
 }
 
+async function buildPackages() {
+  for (const [name, folder] of Object.entries(await stagePackages())) {
+    const { output } = await must('npm pack', 'npm', ['pack', '--json', '--pack-destination',
+      join(root, 'build/npm')], { cwd: folder });
+    const [{ filename, size, entryCount }] = JSON.parse(output.slice(output.indexOf('[')));
+    say(`build: ${name}: ${(size / 1e6).toFixed(1)} MB, ${entryCount} files in ` +
+      `build/npm/${filename}`);
+  }
+}
+
 function clean() {
   for (const name of ['build', 'dist']) rmSync(join(root, name), { recursive: true, force: true });
 }
 
 const targets = {
-  wasm: buildWasm, ts: buildTypeScript, native: buildNative, docs: buildDocs, clean,
+  wasm: buildWasm, ts: buildTypeScript, native: buildNative, docs: buildDocs,
+  pack: buildPackages, clean,
 };
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

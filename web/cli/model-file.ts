@@ -1,8 +1,10 @@
-// What a FILE argument means: a path, the name of a model that ships with the package, or of one
-// that models/fetch/fetch.mjs has put into the cache folder, or of one on a hub, or an address.
+// What a FILE argument means: a path, the name of a model that ships with the package (or with
+// onekv-models, which has those that most do not need), or of one that a checkout's
+// models/fetch/fetch.mjs has put into the cache folder, or of one on a hub, or an address.
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
@@ -26,11 +28,22 @@ function fetchedFiles(): Record<string, string> {
 
 const ending = /(\.[a-z0-9_]+)?\.gguf$/;
 
-/** { name: path } of the models beside the package's code. */
+/** Where onekv-models is installed; undefined where it is not. */
+function otherFolder(): string | undefined {
+  try {
+    return dirname(createRequire(import.meta.url).resolve('onekv-models/package.json'));
+  } catch {
+    return undefined;
+  }
+}
+
+/** { name: path } of the models beside the package's code, and in onekv-models. */
 function shippedFiles(): Record<string, string> {
-  if (!existsSync(shippedFolder)) return {};
-  return Object.fromEntries(readdirSync(shippedFolder).filter((file) => ending.test(file))
-    .map((file) => [file.replace(ending, ''), join(shippedFolder, file)]));
+  const folders = [otherFolder(), shippedFolder]
+    .filter((folder) => folder !== undefined && existsSync(folder)) as string[];
+  return Object.fromEntries(folders.flatMap((folder) => readdirSync(folder)
+    .filter((file) => ending.test(file))
+    .map((file) => [file.replace(ending, ''), join(folder, file)])));
 }
 
 /** For help texts and messages. */
@@ -38,11 +51,17 @@ export function knownNames(): string[] {
   return [...Object.keys(shippedFiles()), ...Object.keys(fetchedFiles())].sort();
 }
 
+/** The models of onekv-models (models/package.json). */
+const others = ['stories-qkv', 'table-q-kv', 'table-qk-v', 'digits-keqv', 'digits-qkv'];
+
 /** The path, or the name or address as it is. Error: UsageError that says what there is. */
 export function findModel(file: string): string {
   if (existsSync(file) || /^(hf:|https?:\/\/)/i.test(file)) return file;
   const shipped = shippedFiles();
   if (Object.hasOwn(shipped, file)) return shipped[file] as string;
+  if (others.includes(file)) {
+    throw new UsageError(`${file} is in another package; get it with: npm install onekv-models`);
+  }
   const fetched = fetchedFiles();
   if (!Object.hasOwn(fetched, file)) {
     throw new UsageError(`${file}: no such file${meant(file, knownNames()) ||
