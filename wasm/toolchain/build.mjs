@@ -107,7 +107,7 @@ async function buildNative() {
   for (const preset of ['native-asan', 'native-release']) await buildPreset(preset);
 }
 
-async function buildDocs() {
+export async function buildDocs() {
   await need('package-tools');
   const typedoc = join(root, 'tests/package/tools/node_modules/.bin/typedoc');
   await step('docs', typedoc, ['--options', 'web/docs/typedoc.json']);

@@ -11,20 +11,23 @@ import { need } from '../../wasm/toolchain/setup.mjs';
 /** The folder that can be copied to a static host. */
 export const site = join(root, 'build/demo');
 
-/** Builds; base is the path that the page will have on its host, by default any. */
-export async function buildDemo(base = './') {
+/** Builds; base is the path that the page will have on its host, by default any. With docs the page
+ * leads to docs/, which site.mjs puts there. */
+export async function buildDemo(base = './', { docs = false } = {}) {
   await need('npm');
   await withLock(join(root, 'build/demo.lock'), async () => {
     await must('the page’s types', process.execPath,
       [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'web/demo')]);
     const { seconds } = await must('the page', process.execPath,
       [join(root, 'node_modules/vite/bin/vite.js'), 'build', '--config',
-        join(root, 'web/demo/vite.config.mjs'), '--base', base]);
+        join(root, 'web/demo/vite.config.mjs'), '--base', base],
+      { env: { ONEKV_DOCS: docs ? 'docs/' : '' } });
     say(`build: demo (${seconds.toFixed(1)} s)`);
   });
 }
 
-function baseOf(args) {
+/** The base of --base /path/, which ends with a slash; undefined without. */
+export function baseOf(args) {
   if (args.length === 0) return undefined;
   const [name, value] = args.length === 1 ? args[0].split('=') : args;
   if (name !== '--base' || !value?.startsWith('/')) {

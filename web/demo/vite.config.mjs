@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 import { readFacts, resultFiles, shippedFiles } from './build/facts.mjs';
-import { pageTexts, policy } from './build/page-texts.mjs';
+import { docsLink, pageTexts, policy } from './build/page-texts.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '../..');
@@ -24,7 +24,8 @@ function factsPlugin(facts) {
     transformIndexHtml: {
       order: 'pre',
       handler: (html) => {
-        const texts = { policy, address: process.env.ONEKV_ADDRESS ?? './', ...pageTexts(facts) };
+        const texts = { policy, address: process.env.ONEKV_ADDRESS ?? './',
+          docs: docsLink(process.env.ONEKV_DOCS), ...pageTexts(facts) };
         return html.replace(/\{\{([\w.]+)\}\}/g, (_, key) => {
           if (texts[key] === undefined) throw new Error(`index.html: no text for ${key}`);
           return texts[key];

@@ -82,6 +82,10 @@ function program() {
   return text.trimEnd().replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
+/** The way to the pages about the package, where they lie beside this one. */
+export const docsLink = (folder) => (folder
+  ? ` Its pages, and the reference of the interface: <a href="${folder}">documentation</a>.` : '');
+
 /** { key: text } for every {{key}} of index.html but the policy. */
 export function pageTexts({ models, tasks, table, attention, losses }) {
   const one = models['stories-q-mqa'];

@@ -2,7 +2,7 @@
 //
 // On a host that cannot set headers (many static ones) this is what makes threads possible: the
 // way of coi-serviceworker, joined with the cache, since a page has one service worker. Models are
-// left alone: the package stores them itself.
+// left alone: the package stores them itself. So is docs/, which is another site's pages beside it.
 /// <reference lib="webworker" />
 export {};
 
@@ -64,6 +64,6 @@ self.addEventListener('fetch', (event) => {
   const url = new URL(request.url);
   const ours = url.origin === scope.origin && url.pathname.startsWith(scope.pathname);
   if (request.method !== 'GET' || !ours || url.pathname.endsWith('.gguf') ||
-    request.headers.has('range')) return;
+    url.pathname.startsWith(`${scope.pathname}docs/`) || request.headers.has('range')) return;
   event.respondWith(answer(request));
 });
