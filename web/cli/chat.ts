@@ -14,9 +14,11 @@ import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { engineOptions, modelOptions, note, readText, variant, write } from './shared.js';
+import { dim, engineOptions, modelOptions, note, readText, variant, write } from './shared.js';
 import { readTools } from './tool-file.js';
 import { bytes, digits } from './units.js';
+
+const { stdout } = process;
 
 const help = `/help             this list
 /memory           what the conversation takes
@@ -25,10 +27,6 @@ const help = `/help             this list
 /new              begins anew
 /exit             ends (as Ctrl-D does)
 A line that ends with \\ goes on in the next one. Ctrl-C stops an answer.`;
-
-/** Colours where there is a terminal that wants them. */
-const hasColours = process.stdout.isTTY === true && !process.env['NO_COLOR'];
-const dim = (text: string): string => (hasColours && text !== '' ? `\x1b[2m${text}\x1b[22m` : text);
 
 /** "cache [####......] 120 of 1024 tokens", and bytes beside standard attention. */
 function meter(session: Session, { used, standard }: SessionMemory, hasBar: boolean): string {
@@ -48,11 +46,11 @@ class Writer {
     const { type, text, toolCall, toolResult } = part;
     if (toolCall !== undefined) {
       return this.#turn(type) +
-        dim(`${toolCall.name}(${JSON.stringify(toolCall.arguments)})`);
+        dim(`${toolCall.name}(${JSON.stringify(toolCall.arguments)})`, stdout);
     }
-    if (toolResult !== undefined) return this.#turn(type) + dim(`= ${toolResult.content}`);
+    if (toolResult !== undefined) return this.#turn(type) + dim(`= ${toolResult.content}`, stdout);
     if (text === '') return '';
-    return this.#turn(type) + (type === 'reasoning' ? dim(text) : text);
+    return this.#turn(type) + (type === 'reasoning' ? dim(text, stdout) : text);
   }
 
   /** A new line between parts of different kinds, and between calls. */

@@ -7,11 +7,11 @@ import type { Command, Values } from './arguments.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
+import { dim, engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
-import { bytes, count, digits } from './units.js';
+import { bytes, count, digits, plural } from './units.js';
 
 /** What the command line gives to continue: ids, or a text. Read before a model is loaded, so that
  * a complaint comes at once. */
@@ -36,7 +36,9 @@ async function readPrompt(values: Values): Promise<Prompt> {
   if (process.stdin.isTTY) {
     throw new UsageError('give a prompt: onekv generate MODEL "…", or text on stdin');
   }
-  return { text: await readStdin(), piped: true };
+  const text = await readStdin();
+  if (text === '') throw new UsageError('no prompt: none after the model, and none on stdin');
+  return { text, piped: true };
 }
 
 /** Files with a chat template chat, unless that is refused. */
@@ -84,40 +86,46 @@ async function stream(session: Session, ids: number[], most: number,
   const asText = values.text('ids') === undefined;
   const progress = new Progress('reading the prompt');
   const started = performance.now();
-  let prefilled = started;
+  let prefilled: number | undefined;
+  let read = 0;
   const tokens: number[] = [];
   let text = '';
   const parts = generate(session, asText ? session.model.tokenizer : undefined, ids, {
     maxTokens: most,
     stop: values.texts('stop'),
     signal: interrupted,
-    onPrefill: (done, total) => progress.show(done, total),
+    onPrefill: (done, total) => {
+      read = done;
+      progress.show(done, total);
+    },
   });
   try {
     for (;;) {
       const { done, value } = await parts.next();
       progress.clear();
       if (done) return value;
-      if (tokens.length === 0) prefilled = performance.now();
+      prefilled ??= performance.now();
       if (value.choice !== undefined) tokens.push(value.choice.token);
       text += value.text;
       if (asText && !values.flag('json')) await write(value.text);
     }
   } catch (error) {
     progress.clear();
-    // What was written before Ctrl-C still counts.
-    if (!interrupted.aborted || tokens.length === 0) throw error;
+    // What was read and written before Ctrl-C still counts.
+    if (!interrupted.aborted) throw error;
+    const now = performance.now();
+    prefilled ??= now;
     const { drafted: draftedTokens = 0, accepted: acceptedTokens = 0 } = session.drafts ?? {};
-    return { reason: 'interrupted', text, tokens, promptTokens: ids.length, draftedTokens,
-      acceptedTokens, seed: session.seed, prefillMs: prefilled - started,
-      decodeMs: performance.now() - prefilled };
+    return { reason: 'interrupted', text, tokens, draftedTokens, acceptedTokens,
+      promptTokens: tokens.length > 0 ? ids.length : read, seed: session.seed,
+      prefillMs: prefilled - started, decodeMs: now - prefilled };
   }
 }
 
 function heading({ model, path, engine }: Loaded): string {
   const { parameters } = model.estimate;
   return `${model.name ?? path}: ${variant(model.description)}, ${count(parameters)} parameters; ` +
-    `${engine.simd}, ${model.threads} thread${model.threads === 1 ? '' : 's'}`;
+    `${engine.simd}, ${plural(model.threads, 'thread')}`;
 }
 
 /** The session's rows in standard attention with all heads, computed. */
@@ -130,18 +138,19 @@ function sums(session: Session, result: Written): string {
   const { tokens, cacheUsed } = session.memory();
   const { model } = session;
   const standardUsed = standardOf(session);
-  const speed = (n: number, ms: number) => `${digits(n / ms * 1000)} tokens/s`;
+  const speed = (n: number, ms: number) => `${digits(n === 0 ? 0 : n / ms * 1000)} tokens/s`;
   const { heads, projection } = model.description;
+  const more = cacheUsed === 0 ? '' : ` (${digits(standardUsed / cacheUsed)} times as much)`;
   return [
-    `${result.promptTokens} tokens read at ${speed(result.promptTokens, result.prefillMs)}, ` +
+    `${plural(result.promptTokens, 'token')} read at ` +
+      `${speed(result.promptTokens, result.prefillMs)}, ` +
       `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
       ` (${result.reason}, seed ${result.seed})`,
     ...(session.drafts === undefined ? []
       : [`${result.acceptedTokens} of ${result.draftedTokens} drafted tokens accepted`]),
-    `cache of ${tokens} tokens: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
+    `cache of ${plural(tokens, 'token')}: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
       `${bytes(model.cache.bytes(1).total)} per token)`,
-    `standard QKV, MHA, computed: ${bytes(standardUsed)} ` +
-      `(${digits(standardUsed / Math.max(1, cacheUsed))} times as much)`,
+    `standard QKV, MHA, computed: ${bytes(standardUsed)}${more}`,
   ].map((line) => `  ${line}`).join('\n');
 }
 
@@ -160,9 +169,10 @@ async function run(values: Values): Promise<number> {
     const ids = promptIds(values, prompt, session);
     const chats = isChat(values, model);
     if (!quiet) {
-      note(`${heading(loaded)}\n`);
+      note(`${dim(heading(loaded))}\n`);
       if (chats && !values.flag('chat')) {
-        note('  The file has a chat template, and answers; --no-chat continues the text.\n');
+        note(dim('  The file has a chat template, and answers; --no-chat continues the text.') +
+          '\n');
       }
     }
     const asText = values.text('ids') === undefined;
@@ -179,7 +189,7 @@ async function run(values: Values): Promise<number> {
     } else {
       await write(asText ? '\n' : `${result.tokens.join(' ')}\n`);
     }
-    if (!quiet) note(`\n${sums(session, result)}`);
+    if (!quiet) note(`\n${dim(sums(session, result))}`);
     return interrupted.aborted ? 130 : 0;
   } finally {
     engine.destroy();

@@ -128,3 +128,10 @@ export async function writeJson(value: unknown): Promise<void> {
 export function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }
+
+/** Faint where the stream is a terminal that wants colours; elsewhere as it is. */
+export function dim(text: string, stream: NodeJS.WriteStream = process.stderr): string {
+  const { NO_COLOR: refused, TERM: terminal } = process.env;
+  if (stream.isTTY !== true || refused || terminal === 'dumb' || text === '') return text;
+  return `\x1b[2m${text}\x1b[22m`;
+}

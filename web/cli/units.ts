@@ -25,6 +25,10 @@ export function count(value: number): string {
   return value >= 1e4 ? `${digits(value / 1e3)} K` : String(value);
 }
 
+/** "1 token", "5 tokens". */
+export const plural = (value: number, word: string): string =>
+  `${value} ${word}${value === 1 ? '' : 's'}`;
+
 /** Bytes as people write them: 64MB, 1.5GiB, 4096. undefined for anything else. */
 export function parseBytes(text: string): number | undefined {
   const match = /^\s*(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(i?)b?)?\s*$/i.exec(text);
