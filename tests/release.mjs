@@ -110,7 +110,7 @@ async function slow() {
 
 const packed = join(root, 'build/package');
 const findTarball = () => (existsSync(packed) ? readdirSync(packed) : [])
-  .find((name) => name.endsWith('.tgz'));
+  .find((name) => /^onekv-\d.*\.tgz$/.test(name));
 
 /** The tarball that the package stage has packed, where no file of the checkout can help it. */
 async function installed() {
