@@ -157,6 +157,9 @@ SHAPES = {
     "minicpm3-4b": (latent, "minicpm3", dict(
         layers=62, width=2560, mlp=6400, heads=40, query_rank=768, rank=256, plain=64, rotated=32,
         value=64, vocabulary=73448, context=32768, base=1e4, joined=True)),
+    "plm-1.8b": (latent, "plm", dict(
+        layers=32, width=2048, mlp=8192, heads=16, query_rank=0, rank=512, plain=128, rotated=64,
+        value=128, vocabulary=151936, context=4096, base=1e5, joined=True)),
     "gemma-3-270m": (grouped, "gemma3", dict(
         layers=18, width=640, mlp=2048, heads=4, kv_heads=1, head=256, vocabulary=262144,
         context=32768, base=1e6, norms=SANDWICH, head_norms=(256, 256),
