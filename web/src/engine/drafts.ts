@@ -24,21 +24,21 @@ const nearby = 8;
 /** Prompt look-up: what followed when the last tokens came before. */
 export class Lookup {
   /** Where the last guess was copied from, and how long the text was then. */
-  #from = 0;
+  #from = Number.NEGATIVE_INFINITY;
   #length = 0;
 
   /** Ids of the text itself, at most `most`. */
   guess(tokens: Int32Array, most: number): Int32Array {
     const from = this.#near(tokens) ?? this.#longest(tokens);
-    if (from === undefined) return tokens.subarray(0, 0);
-    this.#from = from;
-    this.#length = tokens.length;
+    if (from < tokens.length) {
+      this.#from = from;
+      this.#length = tokens.length;
+    }
     return tokens.subarray(from, from + most);
   }
 
   /** A copy that was changed goes on near the place where it left off. */
   #near(tokens: Int32Array): number | undefined {
-    if (this.#length === 0 || this.#length >= tokens.length) return undefined;
     const expected = this.#from + tokens.length - this.#length;
     const last = tokens[tokens.length - 1];
     for (let away = 0; away <= nearby; away++) {
@@ -49,11 +49,12 @@ export class Lookup {
     return undefined;
   }
 
-  /** Behind the longest repetition of the last tokens; of several, the latest. */
-  #longest(tokens: Int32Array): number | undefined {
+  /** Behind the longest repetition of the last tokens; of several, the latest; without one the
+   * end. */
+  #longest(tokens: Int32Array): number {
     const end = tokens.length - 1;
     let best = matchLeast - 1;
-    let found: number | undefined;
+    let found = tokens.length;
     for (let at = end - 1; at >= 0; at--) {
       if (tokens[at] !== tokens[end]) continue;
       let length = 1;

@@ -9,7 +9,7 @@ import type { Session } from '../engine/session.js';
 import { Grammars } from '../engine/grammar.js';
 import type { Choice } from '../engine/step.js';
 import type { Rule } from '../engine/grammar.js';
-import { draftModes, reasoningModes } from '../api/session.js';
+import { reasoningModes } from '../api/session.js';
 import { AnswerReader } from '../text/answer-reader.js';
 import type { AnswerPiece } from '../text/answer-reader.js';
 import { checkTools } from '../text/tool-forms.js';
@@ -160,7 +160,6 @@ export class SessionHost {
     checkBudget(reasoningBudget);
     const templateArguments = plainObject('templateArguments', options.templateArguments ?? {});
     checkOneOf('reasoning', reasoning, reasoningModes);
-    checkOneOf('draft', draft, draftModes);
     if (tools.length > 0 && !chat) {
       throw invalidArgument('tools', 'some', 'none: the session is not a chat');
     }
