@@ -18,48 +18,60 @@ typedef enum packed_way { WAY_PAIRS, WAY_SHORTS, WAY_DOT } packed_way;
 /* Constants at every call: what a tile's loops are built for. */
 typedef struct tile_shape {
   packed_way way;
-  packed_geometry g;
+  packed_form form;
+  packed_geometry g; /* the form's */
   size_t n_rows;    /* of activations */
   size_t n_vectors; /* of 4 rows of weights */
   int flip;         /* DOT: 128 if bytes are taken as unsigned; 8-bit codes get it added */
 } tile_shape;
 
-/* Numbers that a tile's loops need, loaded: what an engine knows to be constant, V8 builds anew by
- * three or four instructions every time it comes by. */
+/* Numbers that a tile's loops need. They are loaded, each into all lanes of 32 bits: what an engine
+ * knows to be constant, V8 builds anew by three or four instructions every time it comes by. */
+typedef struct tile_constants {
+  uint32_t half, pair, bit; /* masks of the planes */
+  uint32_t flip;            /* DOT: 128 in each byte */
+  uint32_t start[2];        /* i16: -middle; the second where bytes are taken as unsigned */
+  uint32_t odd;             /* PAIRS: high bytes */
+  uint32_t one;             /* i16 */
+  uint32_t half_bits, half_scale; /* load_halves */
+  uint8_t rows[16]; /* one bit: four times each of four rows' bytes */
+} tile_constants;
+
+#define TWICE(i16) (((uint32_t)(i16) & 0xffffu) * 0x00010001u)
+#define PAIR_SHIFT(bits) ((bits) & 4 ? 4 : 0)
+static const tile_constants TILE_CONSTANTS[PACKED_FORM_COUNT] = {
+#define X(type, columns, bits, values, middle, ...)                                  \
+  [PACKED_##type] = {                                                                \
+      .half = 0x0f0f0f0f,                                                            \
+      .pair = (bits) == 1 ? 0x02020202u : 0x03030303u << PAIR_SHIFT(bits),           \
+      .bit = (bits) == 1 ? 0x10080402u : 0x01010101u << (PAIR_SHIFT(bits) + ((bits) & 2)), \
+      .flip = 0x80808080u,                                                           \
+      .start = {TWICE(-(middle)), TWICE(-128)},                                      \
+      .odd = 0xff00ff00u,                                                            \
+      .one = 0x00010001u,                                                            \
+      .half_bits = 0x8fffe000u,                                                      \
+      .half_scale = 0x77800000u, /* 2^112 */                                         \
+      .rows = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3}},
+    PACKED_FORM_LIST(X)
+#undef X
+};
+
 typedef struct tile_numbers {
-  v128_t half, pair, bit; /* masks of the planes */
-  v128_t rows;            /* one bit: four times each of four rows' bytes */
-  v128_t flip;            /* DOT: 128 or 0 in each byte */
-  v128_t start;           /* i16: -middle */
-  v128_t odd;             /* PAIRS: high bytes */
-  v128_t one;             /* i16 */
-  v128_t half_bits, half_scale; /* load_halves */
+  v128_t half, pair, bit, rows, flip, start, odd, one, half_bits, half_scale;
 } tile_numbers;
 
-/* Out of memory: V8 sees through a number that is hidden in a variable. */
-SIMD_INLINE v128_t hidden_splat(const int32_t value) {
-  return wasm_v128_load32_splat(simd_hide(&value));
-}
-
-static const uint8_t FOUR_TIMES[16] = {0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3};
-
-SIMD_INLINE tile_numbers tile_numbers_of(const tile_shape tile) {
-  const size_t shift = tile.g.bits & 4 ? 4 : 0; /* of the plane of pairs */
-  const size_t bit = shift + (tile.g.bits & 2);
-  const bool is_one_bit = tile.g.bits == 1;
-  const int middle = packed_is_signed(tile.g) ? tile.flip : tile.g.middle;
-  const uint32_t start = (uint32_t)-middle & 0xffffu;
-  return (tile_numbers){
-      .half = hidden_splat(0x0f0f0f0f),
-      .pair = hidden_splat(is_one_bit ? 0x02020202 : 0x03030303 << shift),
-      .bit = hidden_splat(is_one_bit ? 0x10080402 : 0x01010101 << bit),
-      .rows = wasm_v128_load(simd_hide(FOUR_TIMES)),
-      .flip = hidden_splat((int32_t)0x80808080),
-      .start = hidden_splat((int32_t)(start | start << 16)),
-      .odd = hidden_splat((int32_t)0xff00ff00),
-      .one = hidden_splat(0x00010001),
-      .half_bits = hidden_splat((int32_t)0x8fffe000),
-      .half_scale = hidden_splat(0x77800000)}; /* 2^112 */
+SIMD_INLINE tile_numbers tile_numbers_of(const packed_form form, const int flip) {
+  const tile_constants *of = simd_hide(&TILE_CONSTANTS[form]);
+  return (tile_numbers){.half = wasm_v128_load32_splat(&of->half),
+                        .pair = wasm_v128_load32_splat(&of->pair),
+                        .bit = wasm_v128_load32_splat(&of->bit),
+                        .rows = wasm_v128_load(of->rows),
+                        .flip = wasm_v128_load32_splat(&of->flip),
+                        .start = wasm_v128_load32_splat(&of->start[flip != 0]),
+                        .odd = wasm_v128_load32_splat(&of->odd),
+                        .one = wasm_v128_load32_splat(&of->one),
+                        .half_bits = wasm_v128_load32_splat(&of->half_bits),
+                        .half_scale = wasm_v128_load32_splat(&of->half_scale)};
 }
 
 /* Indices are below 16. */

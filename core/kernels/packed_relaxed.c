@@ -43,23 +43,22 @@ SIMD_INLINE v128_t packed_dot_shorts(v128_t x, v128_t w) {
 #endif
 #endif
 #define PACKED_HAS_DOT 1
-#include "core/kernels/packed_tables.h"
 #include "core/kernels/packed_tile.h"
 
 #define MATMUL(name, way, type, flip)                                                           \
   static void name(const uint8_t *strip, const packed_activations *x, size_t n_rows, float *y,  \
                    size_t y_stride) {                                                           \
-    size_t t = packed_tables_tried(PACKED_##type, strip, x, n_rows, y, y_stride);               \
-    t = packed_tiles(way, PACKED_##type, flip, 6, 2, strip, x, t, n_rows, y, y_stride);         \
+    size_t t = packed_tiles(way, PACKED_##type, flip, 6, 2, strip, x, 0, n_rows, y, y_stride);  \
     t = packed_tiles(way, PACKED_##type, flip, 2, 4, strip, x, t, n_rows, y, y_stride);         \
     packed_tiles(way, PACKED_##type, flip, 1, 4, strip, x, t, n_rows, y, y_stride);             \
   }
 
 /* Codes of up to 7 bits, and of 8. Forms that files seldom have go one way only, which is nearly
- * as fast where DOT is one instruction: each further way of a form is 3 KB of the module. */
+ * as fast where DOT is one instruction: each further way of a form is 3 KB of the module. Q1_0 goes
+ * by tables (packed_simd128.c). */
 #define DOT_FORM_LIST(X) X(Q4_0) X(Q4_K) X(Q5_K) X(Q6_K)
 #define SHORT_FORM_LIST(X) \
-  DOT_FORM_LIST(X) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(TQ2_0) X(Q1_0)
+  DOT_FORM_LIST(X) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(TQ2_0)
 #define BYTE_FORM_LIST(X) X(Q8_0) X(IQ4_NL) X(IQ4_XS)
 
 #define X(type) MATMUL(matmul_shorts_##type, WAY_SHORTS, type, 0)

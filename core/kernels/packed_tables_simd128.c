@@ -19,6 +19,8 @@ enum {
 static const int16_t BELONGS[3][8] = {
     {0, -1, 0, -1, 0, -1, 0, -1}, {0, 0, -1, -1, 0, 0, -1, -1}, {0, 0, 0, 0, -1, -1, -1, -1}};
 
+static const uint16_t MORE_AND_LOW[2] = {MORE, (1 << LOW_BITS) - 1};
+
 void packed_tables_make(const packed_activations *x, size_t row) {
   if (row >= x->n_table_rows || x->block_columns != PACKED_TABLE_COLUMNS) return;
   const int8_t *values = x->values + row * x->n_columns;
@@ -27,8 +29,9 @@ void packed_tables_make(const packed_activations *x, size_t row) {
   const v128_t first = wasm_v128_load(belongs);
   const v128_t second = wasm_v128_load(belongs + 8);
   const v128_t third = wasm_v128_load(belongs + 16);
-  const v128_t more = hidden_splat(MORE | MORE << 16);
-  const v128_t low = hidden_splat(0x003f003f);
+  const uint16_t *numbers = simd_hide(MORE_AND_LOW);
+  const v128_t more = wasm_v128_load16_splat(numbers);
+  const v128_t low = wasm_v128_load16_splat(numbers + 1);
   for (size_t c = 0; c < x->n_columns; c += TABLE_COLUMNS, table += TABLE_BYTES) {
     v128_t a = wasm_v128_and(wasm_i16x8_splat(values[c]), first);
     a = wasm_i16x8_add(a, wasm_v128_and(wasm_i16x8_splat(values[c + 1]), second));
@@ -77,10 +80,9 @@ SIMD_INLINE void block_sums(const uint8_t *bits, const uint8_t *table, const v12
 void packed_tables_multiply(const uint8_t *strip, const packed_activations *x, size_t row,
                             float *y) {
   const packed_geometry g = PACKED_GEOMETRY[PACKED_Q1_0];
-  const tile_numbers numbers = {.half_bits = hidden_splat((int32_t)0x8fffe000),
-                                .half_scale = hidden_splat(0x77800000)};
-  const v128_t half = hidden_splat(0x0f0f0f0f);
-  const v128_t byte = hidden_splat(0x00ff00ff);
+  const tile_numbers numbers = tile_numbers_of(PACKED_Q1_0, 0);
+  const v128_t half = numbers.half;
+  const v128_t byte = wasm_v128_andnot(wasm_i8x16_splat(-1), numbers.odd);
   const uint8_t *table = x->tables + row * x->n_columns * PACKED_TABLE_BYTES;
   const float *scales = x->scales + row * (x->n_columns / PACKED_TABLE_COLUMNS);
   const int16_t *of_32 = x->sums + row * (x->n_columns / 32);

@@ -223,7 +223,7 @@ SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers
  * the caller's own, which stores to y cannot change. */
 SIMD_INLINE void tile_blocks(const tile_shape tile, const uint8_t *strip, size_t first,
                              const packed_activations *x, size_t row, float *y, size_t y_stride) {
-  const tile_numbers numbers = tile_numbers_of(tile);
+  const tile_numbers numbers = tile_numbers_of(tile.form, tile.flip);
   const size_t n_columns = x->n_columns;
   const size_t run = units_at_once(tile);
   const size_t n_rolled = groups_rolled(tile.g);
@@ -300,7 +300,7 @@ SIMD_INLINE size_t packed_tiles(const packed_way way, const packed_form form, co
                                 const size_t n_rows, const size_t n_vectors,
                                 const uint8_t *strip, const packed_activations *x, size_t row,
                                 size_t n_all, float *y, size_t y_stride) {
-  const tile_shape tile = {way, PACKED_GEOMETRY[form], n_rows, n_vectors, flip};
+  const tile_shape tile = {way, form, PACKED_GEOMETRY[form], n_rows, n_vectors, flip};
   for (; row + n_rows <= n_all; row += n_rows) {
     for (size_t first = 0; first < VECTORS; first += n_vectors) {
       packed_tile(tile, strip, first, x, row, y + row * y_stride + 4 * first, y_stride);
