@@ -74,6 +74,11 @@ test('requests that are none are refused by name', limit, async () => {
     [{ messages: [{ role: 'assistant', tool_calls: [null] }] }, /messages\[0\]\.tool_calls/]]) {
     await refused(chat(more), 'INVALID_ARGUMENT', name);
   }
+  await refused(chat({ tools: [{ type: 'function', function: { name: 'f',
+    parameters: { type: 'object', properties: { a: { not: {} } } } } }] }), 'CONSTRAINT_REFUSED',
+  /^tools: /);
+  await refused(chat({ response_format: { type: 'json_schema', json_schema: { name: 'x',
+    schema: { $ref: '#' } } } }), 'CONSTRAINT_REFUSED', /^response_format: no text can be of it/);
   const { create } = openai(model).chat.completions;
   const tool = { type: 'function', function: { name: 'f', parameters: cyclic } };
   for (const more of [{ tools: [tool] },

@@ -119,7 +119,9 @@ export class GrammarInstance {
     if (handle !== 0) return new Matcher(this, handle);
     const said = this.#said().split('\n')[0] ?? '';
     if (limits.test(said)) throw tooComplex(said);
-    throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${said}`);
+    // A word alone is the state in which its parser stopped.
+    throw new OneKVError('CONSTRAINT_REFUSED', /^\w+$/.test(said)
+      ? `constraint: no text can be of it (${said})` : `constraint: ${said}`);
   }
 
   /** @internal */

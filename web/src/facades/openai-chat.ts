@@ -17,8 +17,11 @@ interface Run {
   body: ChatRequest;
 }
 
-const namesIn = (body: ChatRequest | null) => (isNothing(body?.max_completion_tokens)
-  ? undefined : { maxTokens: 'max_completion_tokens' });
+const namesIn = (body: ChatRequest | null) => ({
+  ...(isNothing(body?.max_completion_tokens) ? {} : { maxTokens: 'max_completion_tokens' }),
+  // Without a format the schemas are those of tools.
+  ...(isNothing(body?.response_format) ? { constraint: 'tools' } : {}),
+});
 
 async function whole(run: Run): Promise<ChatCompletion> {
   const content: LogprobEntry[] = [];
