@@ -162,6 +162,7 @@ static const architecture_row ROWS[] = {
      .position = ONEKV_LEARNED,
      .activation = ONEKV_GELU_ERF,
      .embeds_types = true,
+     .needs_biases = true,
      .has_no_head = true},
     {.name = "onekv-encoder",
      .norm = ONEKV_LAYER_NORM,

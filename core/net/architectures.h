@@ -41,6 +41,7 @@ typedef struct architecture_row {
   bool has_convolutions;  /* layers without KV heads are gated short convolutions */
   bool misnames_norm;     /* the last norm is token_embd_norm */
   bool embeds_types;      /* rows of tokens get the first token type's, and are normed */
+  bool needs_biases;      /* every matrix and every norm has one; else those that are there */
   bool has_no_head;       /* rows of outputs are the last layer's x */
 } architecture_row;
 

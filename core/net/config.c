@@ -264,6 +264,7 @@ static void set_defaults(const architecture_row *row, onekv_config *config) {
   config->norms_rotated = row->norms_rotated;
   config->misnames_norm = row->misnames_norm;
   config->has_head = !row->has_no_head;
+  config->needs_biases = row->needs_biases;
   config->latent_epsilon = row->latent_epsilon;
   config->embedding_scale = row->embedding_scale > 0.0f ? row->embedding_scale : 1.0f;
   config->residual_scale = 1.0f;

@@ -122,6 +122,7 @@ typedef struct onekv_config {
   bool has_class_row;    /* cls_embd is put before the input */
   bool pools_first;      /* logits of position 0 only */
   onekv_pooling pooling; /* of a text's rows to one vector; never DEFAULT */
+  bool needs_biases;      /* every matrix and every norm has one; else those that are there */
   bool has_head;          /* else rows of outputs are the last layer's x, normed if it is */
   bool has_separate_head; /* output.weight; else tied to token_embd */
   size_t n_token_types;   /* rows of their table, of which the first is added to each token's row,

@@ -97,7 +97,7 @@ static norm_weights bind_norm(tensor_binder *binder, const char *stem, size_t n)
   norm.gain = bind_vector(binder, name.text, n, true);
   text_format(name.text, sizeof name.text, "%s.bias", stem);
   if (binder->config->norm == ONEKV_LAYER_NORM) {
-    norm.bias = bind_vector(binder, name.text, n, false);
+    norm.bias = bind_vector(binder, name.text, n, binder->config->needs_biases);
   }
   return norm;
 }
@@ -209,7 +209,8 @@ static void bind_slot(tensor_binder *binder, const tensor_slot *slot, const char
           bind_matrix(binder, stem.text, n_rows, n_columns, slot->holds, kind);
       if (slot->holds != SLOT_MATRIX) break;
       text_format(name.text, sizeof name.text, "%s.bias", stem.text);
-      ((matrix *)field)->bias = bind_vector(binder, name.text, n_rows, false);
+      ((matrix *)field)->bias =
+          bind_vector(binder, name.text, n_rows, binder->config->needs_biases);
       break;
   }
 }
@@ -227,7 +228,8 @@ static bool bind_fused_projections(tensor_binder *binder, size_t n, layer_weight
                      kind->n_kv_heads * kind->value_width};
   size_t n_all = n_rows[0] + n_rows[1] + n_rows[2];
   const gguf_tensor *weight = find(binder, layer_name(n, "attn_qkv.weight").text, true);
-  const gguf_tensor *bias = find(binder, layer_name(n, "attn_qkv.bias").text, false);
+  const gguf_tensor *bias = find(binder, layer_name(n, "attn_qkv.bias").text,
+                                binder->config->needs_biases);
   if (weight == NULL) return true;
   check_shape(binder, weight, n_all, config->n_embedding);
   if (bias != NULL && binder->status == ONEKV_OK) check_shape(binder, bias, 1, n_all);

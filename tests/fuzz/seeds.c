@@ -40,18 +40,21 @@ static void write_model(const char *name, const gguf_draft *draft, uint8_t how) 
 static gguf_draft bert_draft(void) {
   static const char *const ABSENT[] = {"blk.0.attn_norm.weight", "blk.0.ffn_norm.weight",
                                        "blk.0.ffn_gate.weight", "output_norm.weight"};
-  static const char *const NORMS[] = {"token_embd_norm.weight", "token_embd_norm.bias",
-                                      "blk.0.attn_output_norm.weight",
+  static const char *const NORMS[] = {"token_embd_norm.weight", "blk.0.attn_output_norm.weight",
                                       "blk.0.layer_output_norm.weight"};
+  static const char *const BIASES[] = {
+      "token_embd_norm.bias", "blk.0.attn_output_norm.bias", "blk.0.layer_output_norm.bias",
+      "blk.0.attn_q.bias", "blk.0.attn_k.bias", "blk.0.attn_v.bias", "blk.0.attn_output.bias",
+      "blk.0.ffn_down.bias"};
   gguf_draft draft = tiny_draft(&(tiny_shape){
       .context_window = 16, .architecture = "bert", .position = "learned", .n_kv_heads = 2});
   draft_drop_key(&draft, "bert.attention.layer_norm_rms_epsilon");
   draft_set_f32(&draft, "bert.attention.layer_norm_epsilon", 1e-5f);
   draft_set_u32(&draft, "bert.pooling_type", 2);
-  for (size_t i = 0; i < 4; i++) {
-    draft_drop_tensor(&draft, ABSENT[i]);
-    draft_add_tensor(&draft, NORMS[i], TENSOR_F32, 8, 0);
-  }
+  for (size_t i = 0; i < 4; i++) draft_drop_tensor(&draft, ABSENT[i]);
+  for (size_t i = 0; i < 3; i++) draft_add_tensor(&draft, NORMS[i], TENSOR_F32, 8, 0);
+  for (size_t i = 0; i < 8; i++) draft_add_tensor(&draft, BIASES[i], TENSOR_F32, 8, 0);
+  draft_add_tensor(&draft, "blk.0.ffn_up.bias", TENSOR_F32, TINY_FEED_FORWARD, 0);
   draft_add_tensor(&draft, "token_types.weight", TENSOR_F32, 8, 2);
   return draft;
 }

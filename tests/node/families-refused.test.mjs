@@ -112,6 +112,14 @@ test('a temperature of long texts without RoPE counts lengths of the context', (
     model.destroy();
   }));
 
+test('an encoder has all its tensors, biases too', () => withEngine({}, (engine) => {
+  const bytes = bytesOf('bert-mean');
+  for (const tensor of readGguf(bytes).tensors) {
+    assert.throws(() => engine.openLoader({}).feed(changed(bytes, tensor, renamed)),
+      { code: 'MISSING_TENSOR', message: new RegExp(`tensor ${tensor.name} is missing`) });
+  }
+}));
+
 for (const name of names) {
   test(`${name}: a tensor too few, narrow, too many; experts`, () => withEngine({}, (engine) => {
     const bytes = bytesOf(name);

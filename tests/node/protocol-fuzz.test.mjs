@@ -51,7 +51,7 @@ async function startServer() {
 }
 
 const names = ['open', 'load', 'estimate', 'memory', 'watchMemory', 'trim', 'tokenize',
-  'detokenize', 'vocabulary', 'classify', 'createSession', 'restore', 'generate', 'append',
+  'detokenize', 'vocabulary', 'embed', 'classify', 'createSession', 'restore', 'generate', 'append',
   'measure', 'clone', 'truncate', 'tokens', 'setSampling', 'save', 'sessionMemory', 'attention',
   'destroy', 'constructor', '__proto__', 'toString', '', 'Generate', 7, null, undefined];
 
@@ -59,13 +59,14 @@ const keys = ['session', 'input', 'options', 'count', 'sampling', 'format', 'lay
   'bytes', 'tokens', 'text', 'messages', 'special', 'begin', 'initial', 'chat', 'contextWindow',
   'contextBytes', 'overflow', 'temperature', 'topK', 'seed', 'logitBias', 'width', 'height',
   'data', 'source', 'store', 'threads', 'lock', 'maxTokens', 'stop', 'logprobs', 'constrained',
-  'on', 'cacheType', '__proto__', 'length'];
+  'on', 'cacheType', 'texts', 'pooling', 'dimensions', '__proto__', 'length'];
 
 const values = [undefined, null, true, false, 0, 1, -1, 3, 0.5, 1e9, 2 ** 31, 2 ** 53, -0,
   Number.NaN, Number.POSITIVE_INFINITY, 10n, -1n, 2n ** 70n, '', 'Once upon a time', 'cache',
   'tokens', 'slide', 'error', '\ud800', '</s>'.repeat(50), [], [1, 2, 3], ['a'], {},
   { text: 'A' }, { text: 7 }, { tokens: [1, 2] }, { tokens: new Int32Array([1, 2, 3]) },
   { tokens: new Int32Array([-1]) }, { tokens: new Float64Array([1.5]) }, { messages: [] },
+  [new Int32Array([1, 2])], [, 'a'], 'mean',
   { messages: [null] }, { messages: [{ role: 'user', content: 'Hi' }] }, { length: 1e12 },
   { maxTokens: 2 }, { maxTokens: -1 }, { maxTokens: 2, logprobs: 3, stop: ['a', ''] },
   { maxTokens: 1, stop: 'x' }, { maxTokens: 1, stop: [7] }, { maxTokens: 2, constrained: 1 },

@@ -11,12 +11,12 @@ import type { Args } from '../wire/protocol.js';
 
 function checkTexts(texts: unknown): readonly (string | Int32Array)[] {
   if (!Array.isArray(texts)) throw invalidArgument('texts', texts, 'a list of texts');
-  texts.forEach((text: unknown, i) => {
+  for (const [i, text] of texts.entries() as Iterable<[number, unknown]>) {
     const isText = typeof text === 'string' || text instanceof Int32Array;
     if (!isText || text.length === 0) {
       throw invalidArgument(`texts[${i}]`, text, 'some text, or its token ids');
     }
-  });
+  }
   return texts as readonly (string | Int32Array)[];
 }
 
