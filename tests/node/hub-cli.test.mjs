@@ -1,7 +1,7 @@
 // The command line and models of the network: pulled, listed, used without the hub, removed.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
@@ -60,6 +60,9 @@ test('pull keeps a model, which every command finds again', limit, async () => {
   const own = await succeeds('generate', `${root}models/stories-q-mqa.q8_0.gguf`, ...args);
   assert.equal(pulled, own);
   assert.match(await succeeds('inspect', name), /cache per token, bytes/);
+  const text = join(cache, 'text.txt');
+  writeFileSync(text, 'Once upon a time there was a cat.');
+  assert.match(await succeeds('eval', 'hf:org/model', '--text', text), /perplexityPerToken +\d/);
 });
 
 test('remove gives the room back', limit, async () => {
