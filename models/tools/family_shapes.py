@@ -5,7 +5,7 @@ not a multiple of 256 are Q5_0, as common quantisers have it. There is no tokeni
 ids.
 
     python -m models.tools.family_shapes youtu-llm-2b FILE.gguf
-    python -m models.tools.family_shapes --headers FOLDER    headers of HEADERS, which tests fill
+    python -m models.tools.family_shapes --headers FOLDER    of all, the headers alone
 """
 
 import gzip
@@ -276,11 +276,8 @@ def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False,
     writer.close()
 
 
-HEADERS = ("youtu-llm-2b", "minicpm3-4b", "gemma-3-1b", "lfm2-1.2b")
-
-
 def write_headers(folder):
-    for name in HEADERS:
+    for name in SHAPES:
         path = Path(folder) / f"{name}.gguf"
         write(path, *shape_of(name), header_only=True)
         path.with_suffix(".gguf.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))

@@ -56,7 +56,7 @@ async function load(path) {
 }
 
 test('budgets: bytes of a token are those of the paper’s Table 7', async () => {
-  const { buy } = await load('web/demo/src/budget-math.ts');
+  const { buy, tokensOf } = await load('web/demo/src/budget-math.ts');
   const engine = await onekv.Engine.open({ threads: 1 });
   const [small, large] = await readPaperShapes(onekv, engine);
   engine.destroy();
@@ -71,4 +71,7 @@ test('budgets: bytes of a token are those of the paper’s Table 7', async () =>
   assert.deepEqual(buy(small.variants[0], 'f16', 1e9, false),
     { token: 81_920, full: 2048 * 81_920, cacheBytes: 1e9, tokens: 12_207, conversations: 5 });
   assert.equal(buy(small.variants[0], 'f16', 1e8, true).tokens, 0);
+  const points = [[1, 10], [512, 5120], [1024, 6144]];
+  assert.deepEqual([0, 9, 10, 5120, 5632, 6144, 7168].map((bytes) =>
+    tokensOf({ token: 2, full: 0, points }, bytes)), [0, 0, 1, 512, 768, 1024, 1536]);
 });

@@ -138,6 +138,13 @@ async function testBudget(person) {
     assert.equal(await tokens('QKV'), Math.floor(1e9 / standard));
     assert.equal(await tokens('Q-K=V + MQA'), Math.floor(1e9 / one));
   }
+  // A published shape: windows of 512 are full long before, then 3 of 18 layers grow.
+  const gemma = await person.evaluate(`[...document.querySelectorAll('#budget-shape option')]
+    .find(({ textContent }) => textContent === 'gemma-3-270m').value`);
+  await person.pick('#budget-shape', gemma);
+  assert.equal(await tokens('As published'), Math.floor(32_768 + (1e9 - 109_019_136) / 3072));
+  assert.equal(await tokens('All heads'), Math.floor(32_768 + (1e9 - 436_076_544) / 12_288));
+  assert.match(await person.text('#budget-says'), /Its makers saved 4 times/);
 }
 
 /** Latents and windows keep less here than in llama.cpp; all others are as large. */

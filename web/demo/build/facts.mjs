@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
 import { root } from '../../../wasm/toolchain/shell.mjs';
 import { searchHeads } from './heads.mjs';
 
@@ -188,6 +189,34 @@ function readPublished() {
   });
 }
 
+/** Bytes of published models' caches for the budget, of headers by models/tools/family_shapes.py:
+ * as they are, and as keys and values of all heads. Windows bend the growth, so core is asked at
+ * several lengths, as far as the model's context goes. */
+export async function readPublishedShapes(onekv, engine) {
+  const lengths = [1, 512, 640, 4096, 32768];
+  const read = (name) => onekv.readHeader(engine,
+    gunzipSync(readFileSync(join(root, `tests/real/shapes/${name}.gguf.gz`))), {}, (loader) => {
+      const { contextWindow, queryHeads } = loader.describe();
+      const points = lengths.filter((n) => n <= contextWindow);
+      const cache = (question) => Object.fromEntries(cacheTypes.map((cacheType) => {
+        const bytes = points.map((n) => loader.cache.bytes(n, { cacheType, ...question }).total);
+        const [before, last] = [bytes.at(-2), bytes.at(-1)];
+        const token = Math.round((last - before) / (points.at(-1) - points.at(-2)));
+        return [cacheType, { token, full: bytes[points.indexOf(4096)],
+          points: points.map((n, i) => [n, bytes[i]]) }];
+      }));
+      const { weightBytes } = loader.estimate();
+      return [{ name: 'As published', weightBytes, cache: cache({}) },
+        { name: 'All heads', weightBytes, cache: cache({ standardHeads: queryHeads }) }];
+    });
+  const { models } = readJson('tests/bench/results/families.json');
+  const shapes = [];
+  for (const name of Object.keys(models)) {
+    shapes.push({ name, context: 4096, isPublished: true, variants: await read(name) });
+  }
+  return shapes;
+}
+
 /** The model that a visitor without one may try. */
 function readSuggested() {
   const { file, bytes, sha256, sources } = readJson('models/named.json')['smollm2-135m-instruct'];
@@ -209,6 +238,7 @@ export async function readFacts() {
       attention: await searchHeads(),
       losses: readLosses(), benches: readBenches(), peers: readPeers(),
       suggested: readSuggested(), published: readPublished(),
+      publishedShapes: await readPublishedShapes(onekv, engine),
       layers: await readLayers(onekv, engine, models['stories-qkv'].description),
       version: packageVersion(), commit: commit() };
   } finally {

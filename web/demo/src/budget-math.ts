@@ -16,13 +16,24 @@ interface Bought extends CacheFacts {
   cacheBytes: number;
 }
 
+/** Tokens that so many bytes hold, with points as CacheFacts has them. */
+export function tokensOf({ token, points = [[0, 0], [1, token]] }: CacheFacts,
+  bytes: number): number {
+  const before = [0, 0] as const;
+  const at = points.findIndex(([, most]) => most > bytes);
+  const to = at < 0 ? points.length - 1 : at;
+  const [n, there] = points[to] as [number, number];
+  const [from, here] = points[to - 1] ?? before;
+  return Math.floor(from + (bytes - here) * (n - from) / (there - here));
+}
+
 export function buy({ cache, weightBytes }: Variant, type: CacheType, budget: number,
   withWeights: boolean): Bought {
   const { token, full } = cache[type];
   const cacheBytes = Math.max(0, budget - (withWeights ? weightBytes : 0));
   return {
     token, full, cacheBytes,
-    tokens: Math.floor(cacheBytes / token),
+    tokens: tokensOf(cache[type], cacheBytes),
     conversations: Math.floor(cacheBytes / full),
   };
 }

@@ -3,10 +3,11 @@ import type { CacheType } from 'onekv';
 import facts from 'virtual:facts';
 import { budgets, buy, shippedShape } from './budget-math.js';
 import { find, h, setPart, setText } from './dom.js';
-import { bytes, count, exactBytes, roundBytes, short } from './format.js';
+import { bytes, count, exactBytes, ratio, roundBytes, short } from './format.js';
 
 const shapes = [
   ...facts.paperShapes, shippedShape(facts.models['stories-qkv'], facts.models['stories-q-mqa']),
+  ...facts.publishedShapes,
 ];
 const first = budgets.indexOf(500e6);
 
@@ -18,7 +19,7 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
   const most = Math.max(...bought.map(({ tokens }) => tokens));
   return shape.variants.map((variant, i) => {
     const { token, tokens, conversations } = bought[i] as (typeof bought)[number];
-    const isOne = variant.name.startsWith('Q-K=V');
+    const isOne = variant.name.startsWith('Q-K=V') || variant.name === 'As published';
     const bar = h('div', { class: `bar ${isOne ? 'one' : 'std'}` }, h('i'),
       h('span', {}, short(tokens)));
     setPart(bar, most === 0 ? 0 : tokens / most);
@@ -32,13 +33,25 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
   });
 }
 
+/** What a published model's makers saved; this runtime keeps what they left. */
+function whoSaved({ variants: [own, all] }: (typeof shapes)[number], type: CacheType): string {
+  if (own === undefined || all === undefined) return '';
+  const saved = all.cache[type].full / own.cache[type].full;
+  const less = saved < 1.02 ? 'nothing by its heads' : `${ratio(saved)} times by fewer KV heads, ` +
+    'windows or a latent';
+  return ` Its makers saved ${less}; “Models that people run” has what a runtime makes of it.`;
+}
+
 export function startBudget(): void {
   const root = find('#budget .shown');
   const slider = h('input', { type: 'range', min: 0, max: budgets.length - 1, value: first,
     id: 'budget-bytes', 'aria-describedby': 'budget-says' });
   const value = h('output', { class: 'big', for: 'budget-bytes' });
   const shape = h('select', { id: 'budget-shape' },
-    shapes.map(({ name }, i) => h('option', { value: i }, name)));
+    [false, true].map((published) => h('optgroup',
+      { label: published ? 'Published models' : 'The paper, and this page' },
+      shapes.flatMap(({ name, isPublished = false }, i) => (isPublished === published
+        ? [h('option', { value: i }, name)] : [])))));
   const type = h('select', { id: 'budget-type' },
     ['f16', 'f32', 'i8'].map((name) => h('option', { value: name }, name)));
   const weights = h('input', { type: 'checkbox', id: 'budget-weights' });
@@ -56,10 +69,11 @@ export function startBudget(): void {
     body.replaceChildren(...tableRows(Number(shape.value), type.value as CacheType, budget,
       weights.checked));
     setText(says, weights.checked
-      ? `Weights in 8 bits are subtracted first: ${chosen.variants.map(({ name, weightBytes }) =>
+      ? `Weights in ${chosen.isPublished ? 4 : 8} bits are subtracted first: ` +
+        `${chosen.variants.map(({ name, weightBytes }) =>
         `${name} ${bytes(weightBytes)}`).join(', ')}.`
       : 'All of it is for the cache. These figures are computed from the shapes; the meter ' +
-        'above measures.');
+        `above measures.${chosen.isPublished ? whoSaved(chosen, type.value as CacheType) : ''}`);
   };
   for (const control of [slider, shape, type, weights]) control.addEventListener('input', update);
   const field = (label: string, control: HTMLElement) => h('label', { class: 'field' }, label,

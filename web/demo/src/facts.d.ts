@@ -2,10 +2,13 @@
 declare module 'virtual:facts' {
   import type { CacheType, ModelDescription } from 'onekv';
 
-  /** Computed by core: bytes of one token and of the whole context. */
+  /** Computed by core: bytes of one token (where there are points: of a further one) and of the
+   * whole context. */
   export interface CacheFacts {
     token: number;
     full: number;
+    /** [tokens, bytes], where windows bend the growth; between them and behind it is even. */
+    points?: [number, number][];
   }
 
   export interface ShippedFacts {
@@ -25,9 +28,11 @@ declare module 'virtual:facts' {
   export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'table-q-kv' | 'table-qk-v' |
     'digits-keqv' | 'digits-qkv';
 
-  /** A shape of the paper in some of its variants, with weights in q8_0. */
+  /** A shape of the paper in some of its variants, with weights in q8_0; or a published model's,
+   * with weights in q4_k. */
   export interface ShapeFacts {
     name: string;
+    isPublished?: boolean;
     /** Tokens of a full conversation. */
     context: number;
     variants: { name: string; weightBytes: number; cache: Record<CacheType, CacheFacts> }[];
@@ -118,6 +123,7 @@ declare module 'virtual:facts' {
   const facts: {
     models: Record<ShippedName, ShippedFacts>;
     paperShapes: ShapeFacts[];
+    publishedShapes: ShapeFacts[];
     /** undefined until models/study/table.py has collected. */
     table: TableRow[] | undefined;
     attention: { sentence: string; asks: string; wanted: string; one: FoundHead;
