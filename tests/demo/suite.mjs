@@ -169,6 +169,16 @@ async function testMany(person) {
   // More than 32: the prompt's pages are there once. Less than if nothing else were.
   assert.ok(bytes[1] / bytes[0] > 32 && bytes[1] / bytes[0] < 64, String(bytes));
   assert.equal(bytes[0] % (32 * 320), 0, 'whole pages');
+  assert.match(await person.text('#many-split'), /^Of that, 32 times is attention’s doing, /);
+  // A cell opens, and so do its neighbours; none of them is a tab stop.
+  await person.click('#many .tile:nth-child(7)');
+  assert.equal(await person.text('#many-reader h3'), 'Story 7 of 64');
+  assert.ok((await person.text('#many-reader p')).includes(texts[6].trim().slice(0, 20)));
+  await person.click('#many-reader button:nth-of-type(2)');
+  assert.equal(await person.text('#many-reader h3'), 'Story 8 of 64');
+  await person.click('#many-reader button:nth-of-type(3)');
+  assert.equal(await person.evaluate("document.querySelector('#many-reader').open"), false);
+  assert.equal(await person.evaluate("document.querySelector('#many .tile').tabIndex"), -1);
 }
 
 const longMs = 900_000;

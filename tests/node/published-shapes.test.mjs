@@ -20,7 +20,7 @@ for (const name of Object.keys(shapes)) {
     }));
 }
 
-test('the table of families says what core counts of each header', () => withEngine({}, (engine) => {
+test('the table of families says what core counts of headers', () => withEngine({}, (engine) => {
   const { models } = JSON.parse(readFileSync(`${root}tests/bench/results/families.json`, 'utf8'));
   assert.ok(Object.keys(models).length >= 16);
   for (const [name, row] of Object.entries(models)) {

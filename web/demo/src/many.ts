@@ -1,11 +1,13 @@
 // Sixty-four stories from one prompt: it is read once, cloned, and all clones advance together.
 import type { Model, Session } from 'onekv';
+import facts from 'virtual:facts';
 import { announce } from './announce.js';
 import { find, h, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
 import { bytes, exactBytes, perSecond, ratio } from './format.js';
 import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
+import { Reader } from './many-reader.js';
 
 const stories = 64;
 /** At least; a story ends where a page does, so that no page is half empty. */
@@ -15,6 +17,10 @@ const prompt = 'Once upon a time there was a little girl who lived with her moth
   'house near a big forest. She had a red ball, a blue hat and a brown dog, and she loved all of ' +
   'them very much. Every day they went out to play under the big tree. One day they went into ' +
   'the garden and saw';
+
+/** What attention alone saves of a token's cache; the rest is what sharing the prompt adds. */
+const { own, standard: others } = facts.models['stories-q-mqa'].cache.f16;
+const byAttention = others.MHA.token / own.token;
 
 /** Tokens to write after that many. */
 const fill = (before: number, pageTokens: number) =>
@@ -53,6 +59,8 @@ export class Many {
     cache: h('dd', { id: 'many-cache' }, '–'), standard: h('dd', { id: 'many-standard' }, '–'),
     ratio: h('dd', { id: 'many-ratio' }, '–'), speed: h('dd', { id: 'many-speed' }, '–'),
   };
+  readonly #split = h('p', { class: 'note', id: 'many-split' });
+  readonly #reader: Reader;
   readonly #problem = h('div');
   readonly #grid = h('ol', { class: 'tiles idle', 'aria-label': `${stories} stories` });
   #abort: AbortController | undefined;
@@ -60,11 +68,14 @@ export class Many {
   constructor() {
     const { cache, standard, ratio: times, speed } = this.#cells;
     const total = (label: string, value: HTMLElement) => h('div', {}, h('dt', {}, label), value);
-    find('#many .shown').append(
-      h('div', { class: 'row' }, this.#button, this.#stop),
+    this.#reader = new Reader(this.tiles.map(({ element }) => element),
+      (at) => `${prompt}${this.tiles[at]?.text ?? ''}`);
+    find('#many .shown').prepend(
+      h('div', { class: 'row' }, this.#button, this.#stop, this.#reader.button),
       h('dl', { class: 'totals' }, total('cache of all 64', cache),
         total('the same in standard QKV', standard), total('times less', times),
         total('tokens/s together', speed)),
+      this.#split,
       h('p', { class: 'many-prompt' }, prompt, ' …'),
       this.#grid, this.#problem);
     this.#grid.append(...this.tiles.map(({ element }) => element));
@@ -76,6 +87,7 @@ export class Many {
     const { signal } = this.#abort = new AbortController();
     this.#button.disabled = true;
     this.#stop.disabled = false;
+    this.#reader.button.disabled = false;
     this.#problem.replaceChildren();
     let taken: Lease | undefined;
     const sessions: Session[] = [];
@@ -126,7 +138,10 @@ export class Many {
         this.#cells[name].title = exactBytes(value);
         this.#cells[name].dataset['bytes'] = String(value);
       }
-      setText(this.#cells.ratio, ratio(standard / memory.cacheUsed));
+      const times = standard / memory.cacheUsed;
+      setText(this.#cells.ratio, ratio(times));
+      setText(this.#split, `Of that, ${ratio(byAttention)} times is attention’s doing, and ` +
+        `${ratio(times / byAttention)} times that the prompt’s pages are there once.`);
     };
     model.addEventListener('memory', listen);
     const timer = setInterval(draw, 100);
