@@ -123,7 +123,8 @@ async function testBudget(person) {
   assert.equal(await tokens('QKV'), Math.floor(500e6 / 81_920));
   assert.equal(await tokens('Q-K=V + MQA'), Math.floor(500e6 / 2_560));
   await person.click('#budget-weights');
-  assert.equal(await tokens('QKV'), Math.floor((500e6 - 327_392_384) / 81_920));
+  // With what core holds beside the weights, which changes with it.
+  assert.ok(Math.abs(await tokens('QKV') - (500e6 - 327.4e6) / 81_920) < 2);
   await person.click('#budget-weights');
   // The slider by its keys, the shapes by theirs.
   await person.evaluate("document.querySelector('#budget-bytes').focus()");

@@ -202,8 +202,10 @@ export async function readPublishedShapes(onekv, engine) {
         const bytes = points.map((n) => loader.cache.bytes(n, { cacheType, ...question }).total);
         const [before, last] = [bytes.at(-2), bytes.at(-1)];
         const token = Math.round((last - before) / (points.at(-1) - points.at(-2)));
-        return [cacheType, { token, full: bytes[points.indexOf(4096)],
-          points: points.map((n, i) => [n, bytes[i]]) }];
+        const full = bytes[points.indexOf(4096)];
+        const isEven = bytes.every((total, i) => total === points[i] * token);
+        return [cacheType, isEven ? { token, full }
+          : { token, full, points: points.map((n, i) => [n, bytes[i]]) }];
       }));
       const { weightBytes } = loader.estimate();
       return [{ name: 'As published', weightBytes, cache: cache({}) },
