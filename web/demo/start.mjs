@@ -62,6 +62,8 @@ async function listen(port) {
 
 await main(async () => {
   const options = parse(process.argv.slice(2));
+  say('builds what has changed of the WebAssembly modules, the package and the page; ' +
+    'the first time that takes minutes');
   await buildWasm();
   await buildTypeScript();
   await buildDemo();
