@@ -77,7 +77,7 @@ const extents = {
   FEATURES: ['F'], OUTPUTS: ['V or C'], PAIRS: ['rotated/2'], ONE: ['1'],
   QUERY_NORM: ['h'], KEY_NORM: ['h'],
   RANK: ['R'], QUERY_RANK: ['q'], PLAIN: ['n'], LATENT_KEYS: ['H·R'], LATENT_ALL: ['H·(n+v)'],
-  PER_LAYER: ['p'], ALL_LAYERS: ['L·p'], CONVOLUTION: ['3·d'], TAPS: ['T'],
+  TYPES: ['T'], PER_LAYER: ['p'], ALL_LAYERS: ['L·p'], CONVOLUTION: ['3·d'], TAPS: ['T'],
 };
 
 function slots() {
@@ -89,7 +89,7 @@ function slots() {
 }
 
 test('tensors: each slot is documented with its shape, and each documented one is a slot', () => {
-  const table = tableBehind('is used when it is there. LayerNorm has');
+  const table = tableBehind('LayerNorm has weight and bias');
   const stemOf = (name) => name.replace(/^blk\.N\./, '').replace(/\.(weight|\*)$/, '');
   const shapes = new Map();
   for (const [tensors, shape] of table) {
