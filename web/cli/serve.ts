@@ -57,6 +57,8 @@ async function listen(server: Server, port: number, host: string): Promise<strin
 }
 
 const asked = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
+  // An interrupt that came while the server began to listen counts.
+  if (signal.aborted) resolve();
   signal.addEventListener('abort', () => resolve(), { once: true });
   process.once('SIGTERM', () => resolve());
 });
