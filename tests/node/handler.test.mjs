@@ -1,6 +1,8 @@
 // onekv/handler: requests and responses as OpenAI's clients know them.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { createHandler } from '../../dist/src/facades/handler.js';
 import { chatFile, withWindow } from './support.mjs';
@@ -59,6 +61,27 @@ test('errors have a status, a message and a code', limit, async () => {
   assert.equal((await handle(new Request(`${url}/audio`))).status, 404);
   assert.equal((await handle(new Request(`${url}/chat/completions`))).status, 405);
   assert.throws(() => createHandler({}), { code: 'INVALID_ARGUMENT' });
+});
+
+test('an abort is heard, though nobody but the answer holds the request', limit, async () => {
+  setFlagsFromString('--expose-gc');
+  const gc = runInNewContext('gc');
+  const controller = new AbortController();
+  const reader = (await post({ ...body, max_tokens: null, logit_bias: { 0: -100 }, stream: true },
+    { signal: controller.signal })).body.getReader();
+  await reader.read();
+  for (let i = 0; i < 5; i++) {
+    await new Promise((resolve) => { setTimeout(resolve, 10); });
+    gc();
+  }
+  controller.abort(new Error('the page has gone'));
+  let last;
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    last = new TextDecoder().decode(value);
+  }
+  assert.match(last, /^event: error\ndata: .*the page has gone/);
 });
 
 test('an abort, and a reader that leaves, end the answer', limit, async () => {

@@ -62,8 +62,12 @@ function errorOf(error: unknown): { status: number; body: object } {
   return { status, body: { error: { message: reasonOf(error), type, code, param: null } } };
 }
 
+/** The request of a body that streams. In Node 20 an abort reaches a request's signal only as long
+ * as somebody holds the request. */
+const requestOf = new WeakMap<ReadableStream, Request>();
+
 /** Server-sent events, named where the chunks have a type. Leaving the response ends the answer. */
-function eventsOf(chunks: AsyncIterable<{ type?: string }>): Response {
+function eventsOf(chunks: AsyncIterable<{ type?: string }>, request: Request): Response {
   const encoder = new TextEncoder();
   const iterator = chunks[Symbol.asyncIterator]();
   const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
@@ -87,6 +91,7 @@ function eventsOf(chunks: AsyncIterable<{ type?: string }>): Response {
       await iterator.return?.(undefined);
     },
   });
+  requestOf.set(body, request);
   return new Response(body, { headers: { 'content-type': 'text/event-stream',
     'cache-control': 'no-cache' } });
 }
@@ -142,7 +147,8 @@ export function createHandler(models: Readonly<Record<string, Model>>,
       const create = createOf(clientOf(body?.model));
       const { signal } = request;
       // null and the like are refused by create, in its words.
-      return body?.stream === true ? eventsOf(await create({ ...body, stream: true }, { signal }))
+      return body?.stream === true
+        ? eventsOf(await create({ ...body, stream: true }, { signal }), request)
         : json(await create(body as Body & { stream?: false }, { signal }));
     };
 
