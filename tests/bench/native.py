@@ -6,6 +6,9 @@ JOB is JSON: threads, context, vocabulary, seed, prompts [{count, tokens}]. Need
 llama-cpp-python; prints one JSON line: version, instructions (what the build uses of the
 processor's), loadMs, peakBytes (resident), steps [{prefill, decode}] in tokens per second. Ids are
 the page's: (seed + 7919 i) mod vocabulary; each next token is the greedy choice.
+
+With "turns" in the job, prefill and decode are numbers of tokens, and each line of standard input
+is answered by their tokens per second: for tests/bench/turns.mjs.
 """
 import json
 import resource
@@ -47,9 +50,19 @@ def measure(model, ids, tokens):
     return {"prefill": len(ids) / (first - started), "decode": (tokens - 1) / (ended - first)}
 
 
+def take_turns(model, job):
+    ids = [7919 * k % job["vocabulary"] for k in range(max(8, job["prefill"]))]
+    for _ in sys.stdin:
+        prefill = measure(model, ids[:job["prefill"]], 2)["prefill"]
+        decode = measure(model, ids[:8], job["decode"] + 1)["decode"]
+        print(json.dumps({"prefill": prefill, "decode": decode}), flush=True)
+
+
 def main():
     path, job = sys.argv[1], json.loads(sys.argv[2])
     model, load_ms = open_model(path, job)
+    if job.get("turns"):
+        return take_turns(model, job)
     steps = []
     for i, prompt in enumerate(job["prompts"]):
         ids = [(job["seed"] + i + 7919 * k) % job["vocabulary"] for k in range(prompt["count"])]
