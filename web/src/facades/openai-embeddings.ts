@@ -1,28 +1,14 @@
 // embeddings.create of onekv/openai: vectors of texts.
 import { unknownName } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
-import { checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
-import type { EmbedInput } from '../api/embed.js';
-import { ignored, inCallersWords, isNothing } from './openai-request.js';
+import { checkOneOf, invalidArgument } from '../api/errors.js';
+import { ignored, inCallersWords, isNothing, textsOf } from './openai-request.js';
 import type { Place } from './openai-run.js';
 import type { EmbeddingRequest, EmbeddingResponse } from './openai-types.js';
 
 const honoured = ['input', 'encoding_format', 'dimensions'];
 /** As OpenAI's. */
 const mostTexts = 2048;
-
-/** The texts of a request: one or many, each as text or as token ids. */
-function textsOf({ input }: EmbeddingRequest): readonly EmbedInput[] {
-  if (typeof input === 'string') return [input];
-  const isIds = (list: unknown): list is readonly number[] => Array.isArray(list) &&
-    list.length > 0 && list.every((id) => Number.isInteger(id));
-  if (isIds(input)) return [input];
-  const isList = Array.isArray(input) && input.length > 0 &&
-    input.every((one: unknown) => typeof one === 'string' || isIds(one));
-  if (!isList) throw invalidArgument('input', input, 'texts or lists of token ids');
-  checkInteger('input.length', input.length, 1, mostTexts);
-  return input as readonly EmbedInput[];
-}
 
 function check(body: EmbeddingRequest): void {
   if (typeof body !== 'object' || body === null) throw invalidArgument('body', body, 'an object');
@@ -45,7 +31,7 @@ export async function createEmbeddings({ model }: Place, body: EmbeddingRequest,
     check(body);
     const format = checkOneOf('encoding_format', body.encoding_format ?? 'float',
       ['float', 'base64']);
-    const { vectors, tokens } = await model.embed(textsOf(body),
+    const { vectors, tokens } = await model.embed(textsOf('input', body.input, mostTexts),
       { signal, dimensions: body.dimensions ?? undefined });
     const total = tokens.reduce((sum, count) => sum + count, 0);
     return {

@@ -23,6 +23,22 @@ const honoured = [...common, 'messages', 'max_completion_tokens', 'logprobs', 't
 export const isNothing = (value: unknown): boolean => value === undefined || value === null ||
   (Array.isArray(value) && value.length === 0);
 
+/** A text, or its token ids. */
+type TextOrIds = string | readonly number[];
+
+/** The texts of a request's field: one or many, at most `most`, each as text or as token ids. */
+export function textsOf(field: string, found: unknown, most: number): readonly TextOrIds[] {
+  if (typeof found === 'string') return [found];
+  const isIds = (list: unknown): list is readonly number[] => Array.isArray(list) &&
+    list.length > 0 && list.every((id) => Number.isInteger(id));
+  if (isIds(found)) return [found];
+  const isList = Array.isArray(found) && found.length > 0 &&
+    found.every((one: unknown) => typeof one === 'string' || isIds(one));
+  if (!isList) throw invalidArgument(field, found, 'texts or lists of token ids');
+  checkInteger(`${field}.length`, found.length, 1, most);
+  return found as readonly TextOrIds[];
+}
+
 /** Refuses what cannot be honoured, by its name. */
 export function checkFields(body: ChatRequest): void {
   if (typeof body !== 'object' || body === null || !Array.isArray(body.messages)) {

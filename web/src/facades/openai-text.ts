@@ -6,7 +6,7 @@ import type { GeneratedPart, GenerationResult } from '../api/session.js';
 import type { SignalOptions } from '../api/options.js';
 import { unknownName } from '../api/options.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
-import { checkCommon, common, ignored, inCallersWords, isNothing, samplingOf } from
+import { checkCommon, common, ignored, inCallersWords, isNothing, samplingOf, textsOf } from
   './openai-request.js';
 import { LogprobWriter, finishOf, headOf, start } from './openai-run.js';
 import type { Place, Question } from './openai-run.js';
@@ -14,21 +14,6 @@ import type { TextCompletion, TextLogprobs, TextRequest, Usage } from './openai-
 
 const honoured = [...common, 'prompt', 'logprobs', 'echo', 'best_of'];
 const mostPrompts = 128;
-
-type OnePrompt = string | readonly number[];
-
-/** The prompts of a request. */
-function promptsOf({ prompt }: TextRequest): readonly OnePrompt[] {
-  if (typeof prompt === 'string') return [prompt];
-  const isIds = (list: unknown): list is readonly number[] => Array.isArray(list) &&
-    list.length > 0 && list.every((id) => Number.isInteger(id));
-  if (isIds(prompt)) return [prompt];
-  const isList = Array.isArray(prompt) && prompt.length > 0 &&
-    prompt.every((one: unknown) => typeof one === 'string' || isIds(one));
-  if (!isList) throw invalidArgument('prompt', prompt, 'texts or lists of token ids');
-  checkInteger('prompt.length', prompt.length, 1, mostPrompts);
-  return prompt as readonly OnePrompt[];
-}
 
 function check(body: TextRequest): void {
   if (typeof body !== 'object' || body === null) throw invalidArgument('body', body, 'an object');
@@ -53,7 +38,7 @@ async function questionsOf({ model }: Place, body: TextRequest,
     stop: isNothing(body.stop) ? undefined : body.stop as string | readonly string[],
   };
   const questions: Question[] = [];
-  for (const prompt of promptsOf(body)) {
+  for (const prompt of textsOf('prompt', body.prompt, mostPrompts)) {
     const tokens = typeof prompt === 'string'
       ? await model.tokenize(prompt, { signal, begin: true, atMost: model.contextWindow }) : prompt;
     if (tokens.length === 0) throw invalidArgument('prompt', prompt, 'some text');
@@ -104,10 +89,10 @@ function addUsage(all: Usage | undefined, one: Usage): Usage {
  * and the usage. */
 async function* choices(place: Place, body: TextRequest, questions: readonly Question[]):
 AsyncGenerator<{ choice?: Choice; usage?: Usage }> {
-  const prompts = promptsOf(body);
+  const prompts = textsOf('prompt', body.prompt, mostPrompts);
   let all: Usage | undefined;
   for (const [index, question] of questions.entries()) {
-    const prompt = prompts[index] as OnePrompt;
+    const prompt = prompts[index] as string | readonly number[];
     const piece = (text: string, logprobs: TextLogprobs | null = null,
       reason: Choice['finish_reason'] = null) =>
       ({ choice: { index, text, logprobs, finish_reason: reason } });
