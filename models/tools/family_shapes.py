@@ -248,12 +248,11 @@ def values_of(random, shape, wanted):
     return np.concatenate([raw] * (-(-n_rows // ROWS)))[:n_rows]
 
 
-def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False,
-          without_words=False):  # fmt: skip
-    """wanted: the matrices' element type; without_words: says that there is no tokenizer, as
+def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False):
+    """wanted: the matrices' element type. A whole file says that there is no tokenizer, as
     llama.cpp wants to be told."""
     writer = GGUFWriter(path, arch)
-    if without_words:
+    if not header_only:
         writer.add_tokenizer_model("no_vocab")
     add = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
     for key, value in keys.items():
@@ -289,8 +288,8 @@ def main():
         return write_headers(sys.argv[2])
     if len(sys.argv) != 3 or sys.argv[1] not in SHAPES | ONE_BIT_SHAPES:
         raise SystemExit(f"{__doc__}\n{', '.join(SHAPES | ONE_BIT_SHAPES)}")
-    shape, is_one_bit = shape_of(sys.argv[1]), sys.argv[1] in ONE_BIT_SHAPES
-    write(sys.argv[2], *shape, wanted=Q1_0 if is_one_bit else Q4_K, without_words=is_one_bit)
+    wanted = Q1_0 if sys.argv[1] in ONE_BIT_SHAPES else Q4_K
+    write(sys.argv[2], *shape_of(sys.argv[1]), wanted=wanted)
 
 
 if __name__ == "__main__":

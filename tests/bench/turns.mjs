@@ -5,18 +5,21 @@
 //   node tests/bench/turns.mjs FILE [--threads N] [--prefill N] [--decode N] [--rounds N] WHO…
 //
 // WHO: folders of built checkouts, or `native` (ONEKV_PYTHON with llama-cpp-python; default
-// python3). Prints tokens/s of each, best and median.
+// python3). Prints tokens/s of each, best and median; with --save NAME they are written to
+// results/turns/NAME.json too, of which the table in web/docs/performance.md is made.
 import { spawn } from 'node:child_process';
-import { join, resolve } from 'node:path';
+import { mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { busyShares, commit, machine, startWatch } from './machine.mjs';
 
 const here = fileURLToPath(new URL('../../', import.meta.url));
 const number = (value) => ({ type: 'string', default: value });
 const { values, positionals: [file, ...others] } = parseArgs({ allowPositionals: true,
   options: { threads: number('2'), prefill: number('256'), decode: number('24'),
-    rounds: number('5') } });
+    rounds: number('5'), save: { type: 'string' } } });
 if (file === undefined) throw new Error('usage: turns.mjs FILE [options] WHO…');
 const [threads, prefill, decode, rounds] = ['threads', 'prefill', 'decode', 'rounds'].map((name) =>
   Number(values[name]));
@@ -54,6 +57,8 @@ for (const who of [here, ...others]) {
   engines.push(who === 'native' ? await openNative() : await openCheckout(who));
 }
 const found = engines.map(() => ({ prefill: [], decode: [] }));
+const date = new Date().toISOString();
+const watch = startWatch();
 for (let round = 0; round <= rounds; round++) {
   for (const [i, engine] of engines.entries()) {
     const rates = await engine.one();
@@ -61,12 +66,25 @@ for (let round = 0; round <= rounds; round++) {
     for (const what of ['prefill', 'decode']) found[i][what].push(rates[what]);
   }
 }
+const busy = busyShares(watch);
+const figures = {};
 for (const [i, { name, end }] of engines.entries()) {
+  const engine = i === 0 ? 'this checkout' : name;
+  figures[engine] = {};
   for (const [what, rates] of Object.entries(found[i])) {
     rates.sort((a, b) => b - a);
-    console.log(`${i === 0 ? 'this checkout' : name}: ${what}, best ${rates[0].toFixed(1)}, ` +
-      `median ${rates[rates.length >> 1].toFixed(1)} tokens/s`);
+    const [best, median, least] = [0, rates.length >> 1, rates.length - 1].map((k) => rates[k]);
+    figures[engine][what] = { best, median, least };
+    const line = `best ${best.toFixed(1)}, median ${median.toFixed(1)} tokens/s`;
+    console.log(`${engine}: ${what}, ${line}`);
   }
   end();
+}
+if (values.save !== undefined) {
+  const folder = join(here, 'tests/bench/results/turns');
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${values.save}.json`), `${JSON.stringify({ what: 'turns',
+    file: basename(file), fileBytes: statSync(file).size, threads, prefill, decode, rounds, date,
+    commit: commit(), machine: machine(), busy, figures }, null, 1)}\n`);
 }
 process.exit(0);
