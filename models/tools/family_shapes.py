@@ -207,11 +207,12 @@ SHAPES = {
 }  # fmt: skip
 
 
+# Bonsai has Qwen 3's shapes, in Q1_0.
 ONE_BIT_SHAPES = {
-    "qwen3-1.7b-q1_0": (grouped, "qwen3", dict(
+    "bonsai-1.7b": (grouped, "qwen3", dict(
         layers=28, width=2048, mlp=6144, heads=16, kv_heads=8, head=128, vocabulary=151936,
         context=40960, base=1e6, head_norms=(128, 128))),
-    "qwen3-8b-q1_0": (grouped, "qwen3", dict(
+    "bonsai-8b": (grouped, "qwen3", dict(
         layers=36, width=4096, mlp=12288, heads=32, kv_heads=8, head=128, vocabulary=151936,
         context=40960, base=1e6, tied=False, head_norms=(128, 128))),
 }  # fmt: skip
@@ -275,10 +276,15 @@ def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False):
     writer.close()
 
 
+def type_of(name):
+    """The matrices' element type in a row's files."""
+    return Q1_0 if name in ONE_BIT_SHAPES else Q4_K
+
+
 def write_headers(folder):
-    for name in SHAPES:
+    for name in SHAPES | ONE_BIT_SHAPES:
         path = Path(folder) / f"{name}.gguf"
-        write(path, *shape_of(name), header_only=True)
+        write(path, *shape_of(name), wanted=type_of(name), header_only=True)
         path.with_suffix(".gguf.gz").write_bytes(gzip.compress(path.read_bytes(), 9, mtime=0))
         path.unlink()
 
@@ -288,8 +294,8 @@ def main():
         return write_headers(sys.argv[2])
     if len(sys.argv) != 3 or sys.argv[1] not in SHAPES | ONE_BIT_SHAPES:
         raise SystemExit(f"{__doc__}\n{', '.join(SHAPES | ONE_BIT_SHAPES)}")
-    wanted = Q1_0 if sys.argv[1] in ONE_BIT_SHAPES else Q4_K
-    write(sys.argv[2], *shape_of(sys.argv[1]), wanted=wanted)
+    name, path = sys.argv[1:]
+    write(path, *shape_of(name), wanted=type_of(name))
 
 
 if __name__ == "__main__":

@@ -23,13 +23,15 @@ from models.tools import family_shapes
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "tests/bench/results/families.json"
 CONTEXTS = (4096, 32768)
+SHAPES = family_shapes.SHAPES | family_shapes.ONE_BIT_SHAPES
 MIB = 1 << 20
 # How the tiny files of a family are called where not like its architecture.
 TINY = {"mistral3": "ministral3", "hunyuan-dense": "hunyuan"}
 
 
 def inspect(path, name, **changes):
-    family_shapes.write(path, *family_shapes.shape_of(name, **changes), header_only=True)
+    family_shapes.write(path, *family_shapes.shape_of(name, **changes),
+                        wanted=family_shapes.type_of(name), header_only=True)  # fmt: skip
     command = ["node", ROOT / "dist/cli/onekv.js", "inspect", path, "--json"]
     return json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
 
@@ -77,7 +79,7 @@ def bytes_in_llama(name, folder):
     """Of a further token, and of contexts."""
     path = folder / "narrow.gguf"
     changes = {"mlp": 256, "vocabulary": 512, "context": max(CONTEXTS)}
-    if "wide_mlp" in family_shapes.SHAPES[name][2]:
+    if "wide_mlp" in SHAPES[name][2]:
         changes["wide_mlp"] = 256
     family_shapes.write(path, *family_shapes.shape_of(name, **changes), without_words=True)
     at_2048, at_4096 = (llama_allocates(path, n) for n in (2048, 4096))
@@ -89,7 +91,7 @@ def main():
     oracles = {}
     for one in json.loads((ROOT / "tests/real/families.json").read_text())["prompts"]:
         oracles.setdefault(one["name"].split("-")[0], []).append(one["distance"])
-    names = sys.argv[1:] or list(family_shapes.SHAPES)
+    names = sys.argv[1:] or list(SHAPES)
     rows = json.loads(RESULTS.read_text())["models"] if sys.argv[1:] else {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:

@@ -73,14 +73,17 @@ function memory() {
     }));
 }
 
-/** A token's cache in published models' shapes. */
+/** A token's cache in published models' shapes: the first of each architecture, since
+ * web/docs/families.md has them all. */
 function families() {
-  const { models } = readJson(`${results}/families.json`);
+  const all = Object.entries(readJson(`${results}/families.json`).models);
+  const firsts = all.filter(([, { architecture }], i) =>
+    all.findIndex(([, row]) => row.architecture === architecture) === i);
   // Windows are full by then: what a token more takes.
   const further = (contexts, of) => Math.round((contexts[32768][of] - contexts[4096][of]) / 28672);
   const cell = (contexts, of) => `${bytes(further(contexts, of))}, ${bytes(contexts[32768][of])}`;
   return table(['a further token, and 32 Ki', 'here', 'llama.cpp', 'keys and values of all heads',
-    'off llama.cpp’s logits'], Object.entries(models).map(([name, row]) => [
+    'off llama.cpp’s logits'], firsts.map(([name, row]) => [
     `${name} (\`${row.architecture}\`)`,
     ...['here', 'llama_cpp', 'expanded'].map((of) => cell(row.contexts, of)),
     row.distance_llama_cpp === null ? '' : row.distance_llama_cpp.toExponential(0)]));

@@ -46,10 +46,16 @@ test('what the service worker keeps is there', () => {
   assert.ok(!files.some((file) => file.endsWith('.gguf')));
 });
 
-/** The module as JavaScript. */
-async function load(path) {
+/** The module as JavaScript; facts take the place of those of the build. */
+async function load(path, facts) {
+  const virtual = { name: 'facts', setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^virtual:facts$/ }, () => ({ path: 'facts', namespace: 'facts' }));
+    onLoad({ filter: /./, namespace: 'facts' }, () =>
+      ({ contents: JSON.stringify(facts), loader: 'json' }));
+  } };
   const { outputFiles } = await build({
     entryPoints: [join(root, path)], bundle: true, format: 'esm', write: false,
+    plugins: [virtual],
   });
   const text = Buffer.from(outputFiles[0].contents).toString('base64');
   return import(`data:text/javascript;base64,${text}`);
@@ -74,4 +80,37 @@ test('budgets: bytes of a token are those of the paper’s Table 7', async () =>
   const points = [[1, 10], [512, 5120], [1024, 6144]];
   assert.deepEqual([0, 9, 10, 5120, 5632, 6144, 7168].map((bytes) =>
     tokensOf({ token: 2, full: 0, points }, bytes)), [0, 0, 1, 512, 768, 1024, 1536]);
+});
+
+/** As much of a document as a chart needs: its text, and the classes of its elements. */
+function standInDocument() {
+  const make = () => ({
+    text: '', classes: [], style: { setProperty() {} },
+    setAttribute(name, value) { if (name === 'class') this.classes.push(value); },
+    append(child) {
+      this.text += child.text ?? child;
+      this.classes.push(...child.classes ?? []);
+    },
+  });
+  return { createElement: make };
+}
+
+test('the chart of costs draws runs of equal parameters where there are any', async () => {
+  const row = (variant, change, parameters) => ({ variant, change, parameters });
+  const table = [row('QKV', 0, 1e6), row('Q-MQA', 26.2, 8e5)];
+  const count = ({ classes }, kind) => classes.filter((name) => name === `dot ${kind}`).length;
+  globalThis.document = standInDocument();
+  try {
+    const without = (await load('web/demo/src/paper-charts.ts', { table })).costChart();
+    assert.doesNotMatch(without.text, /equal parameters/);
+    assert.match(without.text, /ours, 0\.8 to 1\.0\u00a0M, equal width.*ours \+26\.2 %$/);
+    assert.deepEqual([count(without, 'ours'), count(without, 'equal')], [3, 0]);
+    const equal = [row('QKV', 0, 6e6), row('Q-MQA', 7.5, 6e6)];
+    const chart = (await load('web/demo/src/paper-charts.ts', { table, equal })).costChart();
+    assert.match(chart.text, /ours, 6\.0\u00a0M, equal parameters/);
+    assert.match(chart.text, /ours \+26\.2 %, equal parameters \+7\.5 %$/);
+    assert.deepEqual([count(chart, 'ours'), count(chart, 'equal')], [3, 3]);
+  } finally {
+    delete globalThis.document;
+  }
 });

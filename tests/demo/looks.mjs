@@ -33,7 +33,18 @@ async function choose(person, theme) {
   assert.fail(`no ${theme}`);
 }
 
+/** What the Tab key stops at, by section: a group of radio buttons is one stop. */
+export const tabStops = (person) => person.evaluate(`Object.fromEntries(
+  [...document.querySelectorAll('section')].map((section) => [section.id, new Set(
+    [...section.querySelectorAll('a[href], button:enabled, input:enabled, select:enabled, ' +
+      'summary, [tabindex="0"]')].filter((element) => element.checkVisibility())
+      .map((element, i) => (element.type === 'radio' ? element.name : i))).size]))`);
+
 export async function testAccessibility(person) {
+  // The paper's tables are open by now.
+  for (const [section, count] of Object.entries(await tabStops(person))) {
+    assert.ok(count <= (section === 'paper' ? 30 : 16), `${section}: ${count} tab stops`);
+  }
   for (const [theme, size] of [['light', desktop], ['dark', phone]]) {
     await choose(person, theme);
     await person.resize(...size);

@@ -1,10 +1,11 @@
-// The visitor's own model, what goes wrong with it, the machine, the benchmark.
+// The visitor's own model, what goes wrong with it, the paper, the machine, the benchmark.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Unavailable, fetchModel } from '../../models/fetch/fetch.mjs';
 import { randomModel } from '../../dist/src/bench/random-model.js';
 import { shapedModel } from '../../dist/src/bench/shapes.js';
 import { check } from '../node/schema.mjs';
+import { tabStops } from './looks.mjs';
 
 const schema = JSON.parse(readFileSync(
   new URL('../../web/cli/bench/schema.json', import.meta.url), 'utf8'));
@@ -98,6 +99,34 @@ export async function testSuggested(person, page, context) {
   const { used, tokens, standard } = await person.evaluate('onekvDemo.own.session.memory()');
   assert.deepEqual([used / tokens, standard.MHA / tokens], [23_040, 69_120]);
   assert.equal(await person.number('#own .figures tbody tr:nth-child(3) td:nth-child(2)'), 23_040);
+}
+
+/** The paper's table and charts: a caption leads to the file, which is there and says it. */
+export async function testPaper(person) {
+  assert.equal((await tabStops(person)).paper, 6, 'two links, and four tables to open');
+  await person.evaluate(`[...document.querySelectorAll('#paper details')].forEach((details) => {
+    details.open = true;
+  })`);
+  const rows = await person.evaluate(`[...document.querySelectorAll('.paper-table tbody tr')].map(
+    (row) => [row.dataset.variant, row.querySelector('.ours small')?.textContent])`);
+  assert.equal(rows.length, 8);
+  assert.deepEqual([rows[0][1], rows[7][1]], ['81,920 B', '2,560 B']);
+  assert.equal(await person.text('.paper-table caption a'), 'memory-paper.json');
+  assert.equal(await person.evaluate("document.querySelectorAll('#paper td a').length"), 0);
+  const costs = await person.evaluate(`[...document.querySelectorAll('#cost li')].map((row) =>
+    [row.dataset.variant, row.querySelector('.share').textContent, row.querySelector('small')
+      .textContent])`);
+  assert.deepEqual(costs.at(-1).slice(0, 2), ['Q-MQA', '1/32']);
+  assert.match(costs.at(-1)[2], /^the paper \+4\.8 %, ours \+\d+\.\d %$/);
+  assert.ok(await person.evaluate("document.querySelectorAll('#peers li').length") >= 6);
+  const files = await person.evaluate(`Promise.all([...new Set([...document.querySelectorAll(
+    '#paper a[href^="results/"]')].map(({ href }) => href))].map(async (href) =>
+      [href.split('/').at(-1), Object.keys(await (await fetch(href)).json()).length]))`);
+  const names = files.map(([name]) => name);
+  for (const name of ['losses.json', 'tasks.json', 'browser-firefox.json', 's-qkv-mha-1t.json']) {
+    assert.ok(names.includes(name), name);
+  }
+  assert.ok(files.every(([, keys]) => keys > 1));
 }
 
 export async function testMachine(person) {

@@ -9,7 +9,8 @@ import { fileURLToPath } from 'node:url';
 import { testNoWebAssembly, testOneThread, testPlainHost } from './hosts.mjs';
 import { duetDone, testAccessibility, testKeyboard, testSections, testSystem, testWidths }
   from './looks.mjs';
-import { testBench, testMachine, testProblems, testOwn, testSuggested } from './parts.mjs';
+import { testBench, testMachine, testOwn, testPaper, testProblems, testSuggested }
+  from './parts.mjs';
 import { servePage, visit } from './visitor.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -118,6 +119,9 @@ async function testLayer(person) {
 
 async function testBudget(person) {
   const row = (name) => `.budget-table tr[data-variant="${name}"]`;
+  const pickShape = async (name) => person.pick('#budget-shape', await person.evaluate(
+    `[...document.querySelectorAll('#budget-shape option')]
+      .find(({ textContent }) => textContent === '${name}').value`));
   const tokens = async (name) =>
     Number(await person.evaluate(`document.querySelector('${row(name)}').dataset.tokens`));
   assert.equal(await tokens('QKV'), Math.floor(500e6 / 81_920));
@@ -140,12 +144,15 @@ async function testBudget(person) {
     assert.equal(await tokens('Q-K=V + MQA'), Math.floor(1e9 / one));
   }
   // A published shape: windows of 512 are full long before, then 3 of 18 layers grow.
-  const gemma = await person.evaluate(`[...document.querySelectorAll('#budget-shape option')]
-    .find(({ textContent }) => textContent === 'gemma-3-270m').value`);
-  await person.pick('#budget-shape', gemma);
+  await pickShape('gemma-3-270m');
   assert.equal(await tokens('As published'), Math.floor(32_768 + (1e9 - 109_019_136) / 3072));
   assert.equal(await tokens('All heads'), Math.floor(32_768 + (1e9 - 436_076_544) / 12_288));
   assert.match(await person.text('#budget-says'), /Its makers saved 4 times/);
+  await pickShape('bonsai-8b');
+  assert.equal(await tokens('As published'), Math.floor(1e9 / (36 * 2 * 8 * 128 * 2)));
+  await person.click('#budget-weights');
+  assert.match(await person.text('#budget-says'), /^Weights in 1\.1 bits .* 1\.15 GB/);
+  await person.click('#budget-weights');
 }
 
 /** Latents and windows keep less here than in llama.cpp; all others are as large. */
@@ -154,6 +161,7 @@ async function testPublished(person) {
   assert.match(await says('minicpm3-4b'), /1\.17 GB.*22\.2× in llama\.cpp, 22\.2× for all heads/);
   assert.match(await says('gemma-3-1b'), /146 MB.*1\.07× in llama\.cpp, 4× for all heads/);
   assert.match(await says('llama-3.2-1b'), /1\.07 GB.*the same in llama\.cpp, 4× for all heads/);
+  assert.match(await says('bonsai-1.7b'), /115 KB per token; the same in llama\.cpp, 2× for all/);
   assert.match(await person.text('#published .note'), /computed/);
 }
 
@@ -256,33 +264,6 @@ async function testAttention(person, page) {
   await person.until(`document.querySelector('#attention-row').max !== '${rows}'`);
   assert.ok((await person.evaluate('onekvDemo.travel.branches[0].text')).replace(/\s+/g, ' ')
     .startsWith(await person.evaluate("document.querySelector('#attention-text').value")));
-}
-
-/** The paper's table and charts: a caption leads to the file, which is there and says it. */
-async function testPaper(person) {
-  await person.evaluate(`[...document.querySelectorAll('#paper details')].forEach((details) => {
-    details.open = true;
-  })`);
-  const rows = await person.evaluate(`[...document.querySelectorAll('.paper-table tbody tr')].map(
-    (row) => [row.dataset.variant, row.querySelector('.ours small')?.textContent])`);
-  assert.equal(rows.length, 8);
-  assert.deepEqual([rows[0][1], rows[7][1]], ['81,920 B', '2,560 B']);
-  assert.equal(await person.text('.paper-table caption a'), 'memory-paper.json');
-  assert.equal(await person.evaluate("document.querySelectorAll('#paper td a').length"), 0);
-  const costs = await person.evaluate(`[...document.querySelectorAll('#cost li')].map((row) =>
-    [row.dataset.variant, row.querySelector('.share').textContent, row.querySelector('small')
-      .textContent])`);
-  assert.deepEqual(costs.at(-1).slice(0, 2), ['Q-MQA', '1/32']);
-  assert.match(costs.at(-1)[2], /^the paper \+4\.8 %, ours \+\d+\.\d %$/);
-  assert.ok(await person.evaluate("document.querySelectorAll('#peers li').length") >= 6);
-  const files = await person.evaluate(`Promise.all([...new Set([...document.querySelectorAll(
-    '#paper a[href^="results/"]')].map(({ href }) => href))].map(async (href) =>
-      [href.split('/').at(-1), Object.keys(await (await fetch(href)).json()).length]))`);
-  const names = files.map(([name]) => name);
-  for (const name of ['losses.json', 'tasks.json', 'browser-firefox.json', 's-qkv-mha-1t.json']) {
-    assert.ok(names.includes(name), name);
-  }
-  assert.ok(files.every(([, keys]) => keys > 1));
 }
 
 /** An hour's worth of writing: the faster model of the pair writes 10,000 tokens, the other as many

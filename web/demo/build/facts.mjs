@@ -89,9 +89,9 @@ export async function readPaperShapes(onekv, engine) {
 const readJson = (path) => (existsSync(join(root, path))
   ? JSON.parse(readFileSync(join(root, path), 'utf8')) : undefined);
 
-/** Of the language models' table, what the page shows. */
-function readTable() {
-  const found = readJson('models/study/results/table.json');
+/** Of a table of language models, what the page shows; undefined where it has not been made. */
+function readTable(file) {
+  const found = readJson(`models/study/results/${file}`);
   return found?.rows.map((row) => ({
     parameters: row.parameters,
     variant: row.variant, perplexity: row.perplexity, spread: row.perplexity_spread,
@@ -185,7 +185,9 @@ function readPublished() {
   const { models } = readJson('tests/bench/results/families.json');
   return Object.entries(models).map(([name, { architecture, parameters, contexts }]) => {
     const { here, llama_cpp: llamaCpp, expanded } = contexts[32768];
-    return { name, architecture, parameters, here, llamaCpp, expanded };
+    // Windows are full by then.
+    const token = Math.round((here - contexts[4096].here) / (32768 - 4096));
+    return { name, architecture, parameters, token, here, llamaCpp, expanded };
   });
 }
 
@@ -207,14 +209,15 @@ export async function readPublishedShapes(onekv, engine) {
         return [cacheType, isEven ? { token, full }
           : { token, full, points: points.map((n, i) => [n, bytes[i]]) }];
       }));
-      const { weightBytes } = loader.estimate();
-      return [{ name: 'As published', weightBytes, cache: cache({}) },
-        { name: 'All heads', weightBytes, cache: cache({ standardHeads: queryHeads }) }];
+      const { parameters, weightBytes } = loader.estimate();
+      return { bits: Number((8 * weightBytes / parameters).toFixed(1)), variants: [
+        { name: 'As published', weightBytes, cache: cache({}) },
+        { name: 'All heads', weightBytes, cache: cache({ standardHeads: queryHeads }) }] };
     });
   const { models } = readJson('tests/bench/results/families.json');
   const shapes = [];
   for (const name of Object.keys(models)) {
-    shapes.push({ name, context: 4096, isPublished: true, variants: await read(name) });
+    shapes.push({ name, context: 4096, isPublished: true, ...await read(name) });
   }
   return shapes;
 }
@@ -235,7 +238,8 @@ export async function readFacts() {
     for (const [name, path] of Object.entries(shippedFiles)) {
       models[name] = await readShipped(onekv, engine, path);
     }
-    return { models, paperShapes: await readPaperShapes(onekv, engine), table: readTable(),
+    return { models, paperShapes: await readPaperShapes(onekv, engine),
+      table: readTable('table.json'), equal: readTable('equal.json'),
       tasks: readTasks(), memory: readMemory(),
       attention: await searchHeads(),
       losses: readLosses(), benches: readBenches(), peers: readPeers(),

@@ -69,7 +69,7 @@ export function startBudget(): void {
     body.replaceChildren(...tableRows(Number(shape.value), type.value as CacheType, budget,
       weights.checked));
     setText(says, weights.checked
-      ? `Weights in ${chosen.isPublished ? 4 : 8} bits are subtracted first: ` +
+      ? `Weights in ${chosen.bits ?? 8} bits are subtracted first: ` +
         `${chosen.variants.map(({ name, weightBytes }) =>
         `${name} ${bytes(weightBytes)}`).join(', ')}.`
       : 'All of it is for the cache. These figures are computed from the shapes; the meter ' +

@@ -15,6 +15,7 @@ import type { Lease } from './library.js';
 import { Meter } from './meter.js';
 import type { Reading } from './meter.js';
 import { Pane } from './pane.js';
+import { decodeRate } from './speed.js';
 
 type Baseline = keyof StandardBytes;
 
@@ -120,10 +121,9 @@ class Side {
       const generation = session.generate(written === 0 ? prompt : { tokens: [] },
         { maxTokens: Math.min(total - written, isPaced ? burst : Infinity), signal });
       for await (const part of generation) this.pane.add(part.text, part.token !== undefined);
-      const { tokens, decodeMs, reason } = await generation.result;
+      const { tokens, reason } = await generation.result;
       written += tokens.length;
       more = reason === 'length';
-      this.pane.took(tokens.length, decodeMs);
       if (more && isPaced) {
         await wait(started + 1000 * written / pace - performance.now(), signal);
       }
@@ -240,7 +240,9 @@ export class Duet {
     const stopped = await this.#together((side) => side.write(settings, signal)
       .finally(() => side.pane.end()));
     this.#show();
+    this.#started = Infinity;   // the curve is over
     this.#conclude(stopped || signal.aborted);
+    if (!stopped) await this.#measure(signal);
   }
 
   /** Does both sides' work; true if one failed, which its pane says. */
@@ -258,6 +260,18 @@ export class Duet {
       }
     }));
     return results.includes(true);
+  }
+
+  /** One after the other: two models at once would measure each other. */
+  async #measure(signal: AbortSignal): Promise<void> {
+    for (const { model, pane } of [this.one, this.std]) {
+      try {
+        pane.speed(await decodeRate(model, signal));
+      } catch (error) {
+        if (!isAbort(error)) pane.fail(explain(error));
+        return;
+      }
+    }
   }
 
   #buttons(running: boolean): void {
@@ -288,7 +302,7 @@ export class Duet {
     const { simd, threads, isolated } = this.one.model.engine;
     setText(find('#engine-note'), `Each model runs in a worker of its own: ${simd} SIMD, ` +
       `${threads} ${threads === 1 ? 'thread' : 'threads'}${isolated ? '' : ', not isolated'}. ` +
-      'They share this machine. Tokens/s is the speed while a model computes, whatever the pace.');
+      'Tokens/s is measured when both are done: each alone, the fastest of several rounds.');
   }
 
   #conclude(stopped: boolean): void {

@@ -28,11 +28,12 @@ declare module 'virtual:facts' {
   export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'table-q-kv' | 'table-qk-v' |
     'digits-keqv' | 'digits-qkv';
 
-  /** A shape of the paper in some of its variants, with weights in q8_0; or a published model's,
-   * with weights in q4_k. */
+  /** A shape of the paper in some of its variants, with weights in q8_0; or a published model's. */
   export interface ShapeFacts {
     name: string;
     isPublished?: boolean;
+    /** Of a weight, where they are not 8. */
+    bits?: number;
     /** Tokens of a full conversation. */
     context: number;
     variants: { name: string; weightBytes: number; cache: Record<CacheType, CacheFacts> }[];
@@ -115,6 +116,8 @@ declare module 'virtual:facts' {
     name: string;
     architecture: string;
     parameters: number;
+    /** Bytes of a further token, here. */
+    token: number;
     here: number;
     llamaCpp: number;
     expanded: number;
@@ -126,6 +129,8 @@ declare module 'virtual:facts' {
     publishedShapes: ShapeFacts[];
     /** undefined until models/study/table.py has collected. */
     table: TableRow[] | undefined;
+    /** The same of models with equal parameters (models/study/results/equal.json). */
+    equal: TableRow[] | undefined;
     attention: { sentence: string; asks: string; wanted: string; one: FoundHead;
       std: FoundHead };
     memory: MemoryRow[];

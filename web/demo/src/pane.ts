@@ -16,11 +16,7 @@ export class Pane {
   readonly #written = document.createTextNode('');
   #waiting = '';
   #started = 0;
-  #firstAt = 0;
   #count = 0;
-  /** Tokens whose computing was timed, and the milliseconds that it took. */
-  #timed = 0;
-  #timedMs = 0;
 
   constructor(root: HTMLElement, hint: string) {
     this.#root = root;
@@ -58,9 +54,6 @@ export class Pane {
     this.#written.data = '';
     this.#waiting = '';
     this.#count = 0;
-    this.#firstAt = 0;
-    this.#timed = 0;
-    this.#timedMs = 0;
     this.#started = performance.now();
     for (const value of [this.#speed, this.#first, this.#tokens]) setText(value, '–');
     this.#story.replaceChildren(this.#given, this.#written);
@@ -68,28 +61,19 @@ export class Pane {
   }
 
   add(text: string, isToken: boolean): void {
-    const now = performance.now();
     if (isToken) {
       this.#count += 1;
       if (this.#count === 1) {
-        this.#firstAt = now;
-        setText(this.#first, milliseconds(now - this.#started));
+        setText(this.#first, milliseconds(performance.now() - this.#started));
       }
     }
     this.#waiting += text;
     this.#flushSoon();
   }
 
-  /** The worker's own time for `tokens` of those added. */
-  took(tokens: number, ms: number): void {
-    this.#timed += tokens;
-    this.#timedMs += ms;
-  }
-
-  /** Tokens per second: by the worker's time as soon as it is known. */
-  get #rate(): number {
-    if (this.#timedMs > 0) return 1000 * this.#timed / this.#timedMs;
-    return 1000 * (this.#count - 1) / (performance.now() - this.#firstAt);
+  /** Tokens per second, as they were measured. */
+  speed(rate: number): void {
+    setText(this.#speed, perSecond(rate));
   }
 
   readonly #flushSoon = paced(flushMs, () => this.#flush());
@@ -108,7 +92,6 @@ export class Pane {
     }
     if (atEnd) story.scrollTop = story.scrollHeight;
     setText(this.#tokens, count(this.#count));
-    if (this.#count > 1) setText(this.#speed, perSecond(this.#rate));
   }
 
   end(): void {

@@ -1,7 +1,7 @@
 // Two charts, drawn with elements so that their words keep their size on a phone: what a smaller
 // cache costs, by the paper and by our own runs, and how fast others run the same shape.
 import facts from 'virtual:facts';
-import type { PeersRun } from 'virtual:facts';
+import type { PeersRun, TableRow } from 'virtual:facts';
 import { h, setPart } from './dom.js';
 import { perSecond, ratio } from './format.js';
 import { paperRows } from './paper-data.js';
@@ -22,28 +22,39 @@ function dot(kind: string, cost: number): HTMLElement {
   return element;
 }
 
+/** Our own runs: of one width, so that what shares has fewer parameters, and of equal numbers of
+ * parameters, where there are such. */
+const series = [['ours', 'equal width', facts.table], ['equal', 'equal parameters', facts.equal]]
+  .filter((one): one is ['ours' | 'equal', string, TableRow[]] => one[2] !== undefined);
+
+/** What each of them found: [kind, name, change]. */
+const foundOf = (variant: string) => series.flatMap(([kind, name, rows]) =>
+  rows.filter((row) => row.variant === variant)
+    .map(({ change }) => [kind, name, change ?? 0] as const));
+
 function costRow(row: PaperRow): HTMLElement {
-  const trained = facts.table?.find(({ variant }) => variant === row.variant);
+  const found = foundOf(row.variant);
   const paper = row.change ?? 0;
-  const ours = trained?.change ?? 0;
   const kept = share(row);
   const bar = h('span', { class: 'kept-share' }, h('i'));
   setPart(bar, kept);
   const said = row.variant === 'QKV' ? 'what the others are measured against'
-    : `the paper ${percent(paper)}, ours ${trained === undefined ? 'not run' : percent(ours)}`;
+    : [`the paper ${percent(paper)}`, ...found.map(([kind, name, change]) =>
+      `${kind === 'ours' ? 'ours' : name} ${percent(change)}`)].join(', ');
   return h('li', { 'data-variant': row.variant,
     class: row.name.startsWith('Q-K=V') ? 'one-ink' : undefined },
   h('span', { class: 'name' }, row.name),
   bar, h('span', { class: 'share' }, kept === 1 ? 'all' : `1/${ratio(1 / kept)}`),
   h('span', { class: 'track', 'aria-hidden': 'true' }, dot('paper', paper),
-    trained !== undefined && dot('ours', ours)),
+    found.map(([kind, , change]) => dot(kind, change))),
   h('small', {}, said));
 }
 
 /** Parameters of our runs, from the least to the most. */
-export function trainedSize(): string {
-  const sizes = (facts.table ?? []).map(({ parameters }) => parameters / 1e6);
-  return `${Math.min(...sizes).toFixed(1)} to ${Math.max(...sizes).toFixed(1)}\u00a0M`;
+export function trainedSize(rows = facts.table ?? []): string {
+  const sizes = rows.map(({ parameters }) => (parameters / 1e6).toFixed(1))
+    .sort((a, b) => Number(a) - Number(b));
+  return `${[...new Set([sizes[0], sizes.at(-1)])].join(' to ')}\u00a0M`;
 }
 
 /** The paper's variants by the cache that they keep, with what they cost. */
@@ -52,7 +63,8 @@ export function costChart(): HTMLElement {
   return h('figure', { class: 'cost', id: 'cost' },
     h('figcaption', {}, h('b', {}, 'What a smaller cache costs'),
       h('span', { class: 'legend' }, h('i', { class: 'dot paper' }), 'the paper, 300M parameters ',
-        h('i', { class: 'dot ours' }), `ours, ${trainedSize()}, equal width`)),
+        series.flatMap(([kind, name, rows]) => [h('i', { class: `dot ${kind}` }),
+          `ours, ${trainedSize(rows)}, ${name} `]))),
     h('p', { class: 'cost-head', 'aria-hidden': 'true' }, h('span', {}, 'attention'),
       h('span', {}, 'cache kept'), h('span'), h('span', {}, 'perplexity against QKV')),
     h('ul', {}, rows.map(costRow)));

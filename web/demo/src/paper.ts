@@ -146,8 +146,7 @@ const folded = (title: string, ...content: Child[]) =>
   h('details', { class: 'folded' }, h('summary', {}, title), ...content);
 
 export function startPaper(): void {
-  const scroll = (table: HTMLElement) => h('div', { class: 'scroll', tabindex: 0, role: 'region',
-    'aria-label': table.querySelector('caption')?.textContent ?? 'Table' }, table);
+  const scroll = (table: HTMLElement) => h('div', { class: 'scroll' }, table);
   append(find('#paper .shown'), costChart(), peersChart(),
     folded('The figures of the chart, the paper’s and ours', scroll(languageTable()),
       languageNote()),

@@ -18,7 +18,7 @@ function bar(kind: string, value: number): HTMLElement {
   return element;
 }
 
-function row({ name, architecture, parameters, here, llamaCpp, expanded }:
+function row({ name, architecture, parameters, token, here, llamaCpp, expanded }:
 PublishedModel): HTMLElement {
   const beside = llamaCpp / here < 1.02 ? 'the same in llama.cpp'
     : `${ratio(Number((llamaCpp / here).toFixed(llamaCpp / here < 2 ? 2 : 1)))}× in llama.cpp`;
@@ -29,7 +29,7 @@ PublishedModel): HTMLElement {
     h('span', { class: 'nested', 'aria-hidden': 'true' }, bar('expanded', expanded),
       bar('llama', llamaCpp), bar('here', here)),
     h('b', { class: 'num' }, bytes(here)),
-    h('small', { class: 'soft' }, `${beside}, ${heads}`));
+    h('small', { class: 'soft' }, `${bytes(token)} per token; ${beside}, ${heads}`));
 }
 
 export function startPublished(): void {
