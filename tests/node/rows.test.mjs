@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, mkdtempSync, readFileSync, renameSync, rmSync, utimesSync, writeFileSync }
   from 'node:fs';
+import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { loadModel, readHeader } from '../../dist/src/engine-entry-node.js';
-import { goldenPath, withEngine } from './support.mjs';
+import { folderStore } from '../../dist/src/store/folder-node.js';
+import { splitFile } from './split-file.mjs';
+import { MapStore, goldenPath, withEngine } from './support.mjs';
 
 /** Bytes of the tables: vocabulary × layers × width, as f32. */
 const tables = { 'gemma4-shared': 64 * 10 * 8 * 4, 'gemma4-kv-shared': 64 * 6 * 4 * 4 };
@@ -91,3 +94,95 @@ test('in a worker: the memory that is told is without the table', async () => {
   assert.equal(held.bytes - left.bytes, tables['gemma4-shared']);
   assert.ok(left.notes.some((note) => /left where the file is/.test(note)), String(left.notes));
 });
+
+/** A server of these files, whole or from a place on, while `use` runs; counts what was asked. */
+async function withServer(files, use) {
+  const asked = [];
+  const server = createServer(({ url, headers: { range } }, response) => {
+    const bytes = files[url.slice(1)];
+    asked.push(url.slice(1));
+    const [, first = '0', last = ''] = /^bytes=(\d+)-(\d*)$/.exec(range ?? '') ?? [];
+    const end = last === '' ? bytes.length : Math.min(bytes.length, Number(last) + 1);
+    response.writeHead(206, { etag: `"${bytes.length}"`, 'content-length': end - first,
+      'content-range': `bytes ${first}-${end - 1}/${bytes.length}` });
+    response.end(bytes.subarray(Number(first), end));
+  });
+  await new Promise((resolve) => { server.listen(0, '127.0.0.1', resolve); });
+  try {
+    return await use(`http://127.0.0.1:${server.address().port}/`, asked);
+  } finally {
+    server.close();
+  }
+}
+
+const whole = () => readFileSync(goldenPath('gemma4-shared'));
+const parts = () => splitFile(whole(), 2);
+const partName = (i) => `m-0000${i + 1}-of-00002.gguf`;
+const withFolder = async (use) => {
+  const folder = mkdtempSync(join(tmpdir(), 'onekv-rows-'));
+  try {
+    return await use(folder);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+};
+
+/** What a load says of the table, and that its logits are those of the whole file. */
+async function load(engine, source, options = {}) {
+  const notes = [];
+  const model = await loadModel(engine, source, { ...options, onNote: (note) => notes.push(note) });
+  const reference = await loadModel(engine, whole());
+  assert.deepEqual(logitsOf(model), logitsOf(reference));
+  const left = reference.memory().weights - model.memory().weights;
+  [model, reference].forEach((one) => one.destroy());
+  return { isLeft: left === tables['gemma4-shared'], notes };
+}
+
+test('a URL, loaded first: rows are read from the copy that was stored meanwhile', () =>
+  withEngine({}, (engine) => withFolder((folder) =>
+    withServer({ 'm.gguf': whole() }, async (origin, asked) => {
+      const store = folderStore(folder);
+      assert.ok((await load(engine, `${origin}m.gguf`, { store })).isLeft);
+      assert.ok((await load(engine, `${origin}m.gguf`, { store })).isLeft);
+      assert.deepEqual(asked, ['m.gguf']);
+      // A store that has no files, and none at all.
+      assert.ok(!(await load(engine, `${origin}m.gguf`, { store: new MapStore() })).isLeft);
+      assert.ok(!(await load(engine, `${origin}m.gguf`)).isLeft);
+    }))));
+
+test('a copy that could not be stored: the file is read again and its rows are held', () =>
+  withEngine({}, (engine) => withFolder((folder) =>
+    withServer({ 'm.gguf': whole() }, async (origin, asked) => {
+      const store = { ...folderStore(folder), put: async () => { throw new Error('disk full'); } };
+      const { isLeft, notes } = await load(engine, `${origin}m.gguf`, { store });
+      assert.ok(!isLeft);
+      assert.match(notes.join('\n'), /was not stored: disk full/);
+      assert.match(notes.at(-1), /held in memory/);
+      assert.deepEqual(asked, ['m.gguf', 'm.gguf']);
+    }))));
+
+test('several files: rows are read from the parts, on disk or as they were stored', () =>
+  withEngine({}, (engine) => withFolder(async (folder) => {
+    parts().forEach((bytes, i) => writeFileSync(join(folder, partName(i)), bytes));
+    assert.ok((await load(engine, join(folder, partName(0)))).isLeft);
+    assert.ok(!(await load(engine, parts())).isLeft);
+    const files = Object.fromEntries(parts().map((bytes, i) => [partName(i), bytes]));
+    await withServer(files, async (origin) => {
+      const store = folderStore(join(folder, 'store'));
+      for (let visit = 0; visit < 2; visit++) {
+        assert.ok((await load(engine, `${origin}${partName(0)}`, { store })).isLeft);
+      }
+      const failing = { ...store, put: async () => { throw new Error('disk full'); },
+        keys: async () => [], get: async () => undefined };
+      assert.ok(!(await load(engine, `${origin}${partName(0)}`, { store: failing })).isLeft);
+    });
+  })));
+
+test('in a worker, with a store of files', () => withFolder((folder) =>
+  withServer({ 'm.gguf': whole() }, async (origin) => {
+    const model = await OneKV.load(`${origin}m.gguf`, { store: folderStore(folder) });
+    assert.match(model.engine.notes.join('\n'), /per-layer embeddings.*left where the file is/);
+    const { vectors: [vector] } = await model.embed([prompt]);
+    assert.ok(vector.every(Number.isFinite) && vector.some((value) => value !== 0));
+    await model.unload();
+  })));

@@ -20,6 +20,9 @@ export interface ModelStore {
   /** Without complaint when there is none. */
   delete(key: string): Promise<void>;
   keys(): Promise<readonly string[]>;
+  /** May be left out. In Node, the path of the file that holds the value and nothing else: tables
+   * of which a token needs one row are then read from there instead of being held in memory. */
+  pathOf?(key: string): string | Promise<string>;
 }
 
 /** Where models are kept: 'auto' is OPFS, or the Cache API where that is not there, for sources

@@ -3,6 +3,7 @@
 // Addresses are numbers below 2^32; wasm gives them as signed 32-bit integers, so everything that
 // is an address or a size goes through `address()`. Views of the memory are made anew when it has
 // grown: never keep one across a call into the module that may allocate.
+import type { ReadAt } from '../util/read-at.js';
 import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { CoreErrorCode } from '../api/errors.js';
@@ -122,7 +123,6 @@ function guard(exports: Exports, onTrap: (error: OneKVError) => void,
 }
 
 /** Bytes of a file, at once; throws if they cannot be had. */
-export type ReadAt = (offset: number, count: number) => Uint8Array;
 
 /** Of a WebAssembly.Memory, of which not all programs have the type. */
 interface WasmMemory {

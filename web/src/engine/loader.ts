@@ -4,7 +4,7 @@ import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/er
 import type { ImageShape } from '../api/image.js';
 import type { NamesOf } from '../api/options.js';
 import { configFields, estimateFields, stagingBytes } from './bindings.js';
-import type { ReadAt } from './bindings.js';
+import type { ReadAt } from '../util/read-at.js';
 import { CacheCounter } from './cache-bytes.js';
 import { architectureOf, arithmetics, cacheTypes, describe } from './description.js';
 import type { Engine } from './engine.js';

@@ -57,7 +57,7 @@ function wireStore(store: StoreChoice, transfer: Transferable[]): WireStore {
   chooseStore(store); // Checks that it is one.
   const port = serveStore(store);
   transfer.push(port);
-  return { port };
+  return { port, hasPaths: store.pathOf !== undefined };
 }
 
 /** Of the page: workers may have none of their own. */

@@ -34,6 +34,14 @@ export class Replaced extends OneKVError {
   }
 }
 
+/** Rows were left in a copy that could not be stored: the source has to be read anew, and they are
+ * held in memory. */
+export class NotReadable extends OneKVError {
+  constructor() {
+    super('SOURCE_FAILED', 'the copy that rows were to be read from could not be stored');
+  }
+}
+
 /** Attempts without a single byte before a download is given up. */
 const fruitlessMost = 4;
 /** A server that wants to be left alone for longer is not waited for. */

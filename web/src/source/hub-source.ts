@@ -70,6 +70,10 @@ export class HubSource implements Source {
     accessOf(this.#hub, options); // Checks them.
   }
 
+  mayRead(): boolean {
+    return this.#source?.mayRead() === true;
+  }
+
   get name(): string {
     return this.#source?.name ?? this.#asked;
   }

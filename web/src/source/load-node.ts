@@ -1,13 +1,14 @@
 // loadModel and readHeader in Node, where a source may be a path.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, stat } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { ModelPart, ModelSource, OpenedSource } from '../api/source.js';
 import type { Engine } from '../engine/engine.js';
 import type { Loader } from '../engine/loader.js';
 import type { Model } from '../engine/model.js';
+import type { ReadableStore } from '../store/reader.js';
 import { loadModel as loadFrom, readHeader as readHeaderFrom } from './load.js';
 import type { LoadOptions } from './load.js';
 import { partNames } from './split.js';
@@ -94,10 +95,22 @@ async function sourceOf(source: ModelSource): Promise<ModelSource> {
   }));
 }
 
+/** A store whose values are files can be read at any place. */
+function withReader({ store, ...options }: LoadOptions): LoadOptions {
+  if (typeof store !== 'object' || store?.pathOf === undefined) return { ...options, store };
+  const reader: ReadableStore['reader'] = async (key) => {
+    const path = await store.pathOf?.(key);
+    const file = path === undefined ? undefined : await stat(path).catch(() => undefined);
+    return path === undefined || file === undefined ? undefined : readerOf(path, file);
+  };
+  // A proxy's or a class's methods need not be its own properties.
+  return { ...options, store: Object.assign(Object.create(store), { reader }) };
+}
+
 /** As loadModel of load.ts; a string without a scheme is a path. */
 export async function loadModel(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions = {}): Promise<Model> {
-  return loadFrom(engine, await sourceOf(source), options);
+  return loadFrom(engine, await sourceOf(source), withReader(options));
 }
 
 /** As readHeader of load.ts; a string without a scheme is a path. */

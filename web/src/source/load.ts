@@ -34,13 +34,15 @@ function named(error: unknown, name: string): OneKVError {
   return new OneKVError(code, `${name}: ${reasonOf(error)}`, { cause: error });
 }
 
-/** Says where a table is that is only looked up, if the model has one. */
-function noteRows(loader: Loader, isLeft: boolean, { onNote }: LoadOptions): void {
-  const { rowBytes } = loader.estimate();
-  if (rowBytes === 0) return;
+/** Says where a table is that is only looked up, if the model has one; gives whether it has. */
+function noteRows(loader: Loader, isLeft: boolean, { onNote }: LoadOptions): boolean {
+  // Of a file without a whole header loader.finish() says what is wrong.
+  const rowBytes = loader.hasHeader ? loader.estimate().rowBytes : 0;
+  if (rowBytes === 0) return false;
   onNote?.(`per-layer embeddings, ${(rowBytes / 1e6).toFixed(1)} MB: ${isLeft
     ? 'left where the file is, and read row by row'
     : 'held in memory, as this source cannot be read at any place'}`);
+  return true;
 }
 
 /** Feeds until the source ends, or until `enough`. */
@@ -74,10 +76,10 @@ export async function loadModel(engine: Engine | Promise<Engine>, source: ModelS
   const from = sourceOf(source, checkOptions('loadModel', options, loadNames));
   return withLoader(engine, from, () => from.open(), options, async (loader, reading) => {
     await feed(loader, reading, options, () => false);
-    if (loader.hasHeader) noteRows(loader, reading.readAt !== undefined, options);
+    const hasRows = noteRows(loader, reading.readAt !== undefined, options);
     const model = loader.finish();
     try {
-      await reading.accept();
+      await reading.accept(hasRows);
       await warmUp(model, options.signal);
       return model;
     } catch (error) {

@@ -8,7 +8,7 @@ import { OneKVError, invalidArgument } from '../api/errors.js';
 import type { SharedFiles, StoreChoice } from '../api/store.js';
 import { parseIntegrity, verified } from '../store/integrity.js';
 import { bareAddress } from '../store/names.js';
-import { blobReader } from '../util/blob-reader.js';
+import { blobReader } from '../util/read-at.js';
 import { chunksOf, readStream } from '../util/streams.js';
 import { accessOf, sharing } from './access.js';
 import type { Access } from './request.js';
@@ -19,8 +19,9 @@ import { UrlSource } from './url.js';
 
 /** A source that has been opened and can be read. */
 export interface Reading extends OpenedSource {
-  /** Core took the file: what was stored of it is whole. Nothing else follows. */
-  accept(): Promise<void>;
+  /** Core took the file: what was stored of it is whole. Nothing else follows. With `hasRows` it
+   * will call readAt; error: NotReadable. */
+  accept(hasRows?: boolean): Promise<void>;
   /** Reading is over, by this error if there is one. Gives whether opening the source again may
    * give other bytes. */
   leave(error: unknown): Promise<boolean>;
@@ -31,6 +32,8 @@ export interface Reading extends OpenedSource {
 export interface Source {
   /** For messages. */
   readonly name: string;
+  /** What open() gives will have readAt, as far as that is known before. */
+  mayRead(): boolean;
   open(): Promise<Reading>;
   /** For callers that need only the header; the integrity is not checked. */
   openHeader(): Promise<Reading>;
@@ -88,7 +91,7 @@ function openBytes(source: Exclude<ModelPart, string | URL>): OpenedSource {
   if (source instanceof Blob) {
     const name = 'name' in source ? String(source.name) : 'a blob';
     return { name, chunks: readStream(source.stream()), totalBytes: source.size,
-      readAt: blobReader([source], source.size) };
+      readAt: blobReader(source) };
   }
   if (source instanceof ArrayBuffer || source instanceof Uint8Array) {
     const bytes = source instanceof ArrayBuffer ? new Uint8Array(source) : source;
@@ -120,8 +123,10 @@ function byteSource(source: Exclude<ModelPart, string | URL>,
     opened = undefined;
     return taken;
   };
+  const { name, readAt } = opened;
   return {
-    name: opened.name,
+    name,
+    mayRead: () => readAt !== undefined,
     open: async () => {
       const taken = take();
       return plain(sha256 === undefined ? taken

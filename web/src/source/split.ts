@@ -5,7 +5,8 @@
 // All headers are read first, which takes a short request for each file: the tensors of the last
 // one stand in the header of the whole. What a file gives afterwards is compared with that.
 import { OneKVError, invalidArgument } from '../api/errors.js';
-import { Replaced } from './download.js';
+import { joinReaders } from '../util/read-at.js';
+import { NotReadable, Replaced } from './download.js';
 import type { PartHeader } from './gguf-header.js';
 import { headerBytesMost, integerOf, joinHeaders, parseHeader } from './gguf-header.js';
 import type { Reading, Source } from './source.js';
@@ -131,9 +132,13 @@ async function* dataOf({ head, totalBytes }: Part, reading: Reading): AsyncGener
   }
 }
 
+const noBytes = () => new Uint8Array(0);
+
 export class SplitSource implements Source {
   readonly name: string;
   readonly #sources: readonly Source[];
+  /** Rows that were to be read from the files could not be. */
+  #isHeld = false;
 
   /** Error: INVALID_ARGUMENT. */
   constructor(sources: readonly Source[], name?: string) {
@@ -142,6 +147,10 @@ export class SplitSource implements Source {
     }
     this.#sources = sources;
     this.name = name ?? (sources[0] as Source).name;
+  }
+
+  mayRead(): boolean {
+    return this.#sources.every((source) => source.mayRead());
   }
 
   async #parts(): Promise<Part[]> {
@@ -197,18 +206,30 @@ export class SplitSource implements Source {
     const each = async (use: (reading: Reading) => Promise<unknown>) => {
       for (const reading of readings) await use(reading);
     };
+    const isLeft = !this.#isHeld && this.mayRead();
+    const pieces = () => [{ readAt: (at: number, count: number) => header.slice(at, at + count),
+      bytes: header.length }, ...parts.flatMap(({ header: { bytes }, totalBytes: all }, i) => [
+      { readAt: readings[i]?.readAt ?? noBytes, from: bytes, bytes: Math.max(0, all - bytes) },
+      { readAt: (_: number, count: number) => new Uint8Array(count), bytes: gaps[i] ?? 0 }])];
     return {
       name: this.name,
       totalBytes,
       chunks: chunks(),
-      accept: () => each((reading) => reading.accept()),
+      readAt: isLeft ? (offset, count) => joinReaders(pieces())(offset, count) : undefined,
+      accept: async (hasRows = false) => {
+        await each((reading) => reading.accept(hasRows));
+        if (!isLeft || !hasRows || readings.every(({ readAt }) => readAt !== undefined)) return;
+        fault = { error: new NotReadable() };
+        throw fault.error;
+      },
       leave: async (error) => {
         let again = false;
         await each(async (reading) => {
           const isBlamed = fault === undefined || reading === readings.at(-1);
           again = await reading.leave(isBlamed ? fault?.error ?? error : undefined) || again;
         });
-        return again || fault?.error instanceof Replaced;
+        if (error instanceof NotReadable) this.#isHeld = true;
+        return again || fault?.error instanceof Replaced || error instanceof NotReadable;
       },
     };
   }

@@ -10,12 +10,13 @@ import type { ModelStore, SharedFiles, StoreChoice } from '../api/store.js';
 import { chooseStore } from '../store/choose.js';
 import { Digest, verified } from '../store/integrity.js';
 import { lockFile } from '../store/lock.js';
+import { mayRead } from '../store/reader.js';
 import type { FileName } from '../store/names.js';
 import { bareAddress, nameOf } from '../store/names.js';
 import { Recorder, notStored } from '../store/recorder.js';
 import { StoredFile } from '../store/stored-file.js';
 import { readStream } from '../util/streams.js';
-import { Replaced, openBeginning, openDownload } from './download.js';
+import { NotReadable, Replaced, openBeginning, openDownload } from './download.js';
 import type { Download } from './download.js';
 import type { Access } from './request.js';
 import type { Reading, Source } from './source.js';
@@ -56,6 +57,8 @@ interface Plan {
   totalBytes: number | undefined;
   chunks: AsyncIterable<Uint8Array>;
   readAt?: Reading['readAt'];
+  /** Where readAt is of a copy that is being stored: makes it ready; false if it cannot. */
+  settle?: () => Promise<boolean>;
   recorder: Recorder;
   /** The stored copy that bytes are read from; undefined when all come from the network. */
   used: StoredFile | undefined;
@@ -72,6 +75,8 @@ export class UrlSource implements Source {
   readonly #readings = { whole: 0, header: 0 };
   /** A stored copy was of no use, and has been fetched anew. */
   #isAnew = false;
+  /** What was to be read from the stored copy could not be: it has to be held in memory. */
+  #isHeld = false;
   /** What other sites have put there was something else. */
   #isSharedWrong = false;
 
@@ -80,6 +85,12 @@ export class UrlSource implements Source {
     this.#options = options;
     this.name = from ?? bareAddress(url);
     this.#fileName = nameOf(url, sha256, key, from);
+  }
+
+  mayRead(): boolean {
+    const { store, access } = this.#options;
+    return !this.#isHeld && /^https?:$/.test(access.address.url.protocol) &&
+      mayRead(chooseStore(store));
   }
 
   /** Counts a reading; gives whether it is the last one that may be tried. */
@@ -247,9 +258,17 @@ export class UrlSource implements Source {
       }
       await recorder.end(sha256);
     }
+    let late: Reading['readAt'];
+    const isLeft = kept !== undefined && this.mayRead();
     return {
       get totalBytes() { return download.totalBytes; },
       chunks: chunks(), recorder, used: file, isNew: true,
+      // What passes is not held, so it must be in the copy when the model is ready.
+      readAt: isLeft ? (offset, count) => late?.(offset, count) ?? new Uint8Array(0) : undefined,
+      settle: async () => {
+        late = recorder.isKept ? await kept?.reader() : undefined;
+        return late !== undefined;
+      },
     };
   }
 
@@ -271,8 +290,10 @@ export class UrlSource implements Source {
       get totalBytes() { return plan.totalBytes; },
       chunks: plan.chunks,
       readAt: plan.readAt,
-      accept: async () => {
+      accept: async (hasRows = false) => {
         await recorder.accept();
+        const isReady = !hasRows || plan.readAt === undefined || await plan.settle?.() !== false;
+        if (!isReady) throw new NotReadable();
         await leave(undefined);
         if (plan.isNew === true) this.#share();
       },
@@ -283,6 +304,10 @@ export class UrlSource implements Source {
   /** After an error: whether another reading may do better. */
   async #decide({ recorder, used, isShared }: Plan, error: unknown): Promise<boolean> {
     if (error instanceof Replaced) return true;
+    if (error instanceof NotReadable) {
+      this.#isHeld = true;
+      return true;
+    }
     if (error instanceof DamagedCopy) {
       await used?.delete().catch(() => {});
       return true;

@@ -4,7 +4,7 @@ import type { ModelStore, StoreChoice } from '../api/store.js';
 import { cacheApiStore } from './cache-api.js';
 import { opfsStore } from './opfs.js';
 
-interface ChosenStore {
+export interface ChosenStore {
   kind: 'opfs' | 'cache-api' | 'none' | 'custom';
   /** undefined for 'none'. */
   store: ModelStore | undefined;

@@ -25,6 +25,7 @@ export function folderStore(folder: string): ModelStore {
       }
     },
     delete: (key) => rm(join(folder, key), { force: true }),
+    pathOf: (key) => join(folder, key),
     keys: async () => {
       const names = await readdir(folder).catch((error) => unlessMissing(error, []));
       return names.filter((name) => /^[a-z0-9][a-z0-9.-]*$/.test(name));

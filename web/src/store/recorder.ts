@@ -62,6 +62,11 @@ export class Recorder {
     await this.#file?.complete(this.#bytes, this.#sha256).catch((error) => this.#giveUp(error));
   }
 
+  /** All bytes so far are in the store. */
+  get isKept(): boolean {
+    return this.#file !== undefined;
+  }
+
   /** After an interruption: what was put stays, for the next download. */
   async leave(): Promise<void> {
     await this.#pending;

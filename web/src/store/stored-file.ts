@@ -4,10 +4,11 @@
 // only one that all bytes were seen of, and that core took for a model, is ever used without the
 // network. The record is put before the first part: parts that no record names are nobody's, and
 // are swept when the next download begins.
-import type { OpenedSource } from '../api/source.js';
 import type { ModelStore, StoredModel } from '../api/store.js';
-import { blobReader, hasBlobReader } from '../util/blob-reader.js';
+import { joinReaders } from '../util/read-at.js';
+import type { ReadAt } from '../util/read-at.js';
 import type { FileName } from './names.js';
+import { readerOf } from './reader.js';
 import { bytesOf, countParts, idOf, parseRecord, partBytes, partKey, recordEnding, recordKey } from
   './record.js';
 import type { FileRecord } from './record.js';
@@ -110,15 +111,15 @@ export class StoredFile {
     }
   }
 
-  /** Reads bytes at any place, where the store gives Blobs and this is a worker of a browser. */
-  async reader(): Promise<OpenedSource['readAt']> {
-    const parts: Blob[] = [];
-    while (hasBlobReader && parts.length < this.#parts) {
-      const part = await this.#store.get(partKey(this.record, parts.length));
-      if (!(part instanceof Blob)) return undefined;
-      parts.push(part);
+  /** Reads bytes at any place, where the store can (reader.ts). */
+  async reader(): Promise<ReadAt | undefined> {
+    const pieces: { readAt: ReadAt; bytes: number }[] = [];
+    while (pieces.length < this.#parts) {
+      const readAt = await readerOf(this.#store, partKey(this.record, pieces.length));
+      if (readAt === undefined) return undefined;
+      pieces.push({ readAt, bytes: this.record.partBytes });
     }
-    return blobReader(parts, this.record.partBytes);
+    return joinReaders(pieces);
   }
 
   /** Puts the next part; all but the last are of record.partBytes. */

@@ -103,17 +103,18 @@ export function callsOf(port: MessagePort):
 
 // -- Stores --
 
-const storeMethods = ['get', 'put', 'delete', 'keys'] as const;
+const storeMethods = ['get', 'put', 'delete', 'keys', 'pathOf'] as const;
 
 /** Whoever holds the other port can call the store's methods. */
 export function serveStore(store: ModelStore): MessagePort {
   return serveCalls(Object.fromEntries(storeMethods.map((method) =>
-    [method, (...args: never[]) => (store[method] as Methods[string]).apply(store, args)])));
+    [method, async (...args: never[]) => (store[method] as Methods[string]).apply(store, args)])));
 }
 
 /** The store that serveStore serves. */
-export function storeOf(port: MessagePort): ModelStore {
+export function storeOf(port: MessagePort, hasPaths = false): ModelStore {
   const call = callsOf(port);
-  return Object.fromEntries(storeMethods.map((method) =>
+  const methods = storeMethods.filter((method) => method !== 'pathOf' || hasPaths);
+  return Object.fromEntries(methods.map((method) =>
     [method, (...args: unknown[]) => call(method, ...args)])) as unknown as ModelStore;
 }

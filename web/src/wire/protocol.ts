@@ -36,7 +36,8 @@ export type StreamPart = { chunk: Uint8Array } | { done: true } | { error: strin
 
 /** A page's own store: a port that speaks CallAsk and CallAnswer, of the methods of
  * ModelStore. */
-export type WireStore = 'auto' | 'opfs' | 'cache-api' | 'none' | { port: MessagePort };
+export type WireStore = 'auto' | 'opfs' | 'cache-api' | 'none' |
+  { port: MessagePort; hasPaths?: boolean };
 
 /** On the port of a store or of functions: which one is called… */
 export interface CallAsk {

@@ -61,7 +61,7 @@ function openWirePart(source: WirePart): ModelPart {
 
 function openWireStore(store: WireStore): StoreChoice {
   if (typeof store === 'string') return store;
-  if (isPort(store)) return storeOf(store.port);
+  if (isPort(store)) return storeOf(store.port, store.hasPaths === true);
   throw invalidArgument('store', store, 'a name or a port');
 }
 
