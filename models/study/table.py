@@ -5,8 +5,9 @@
 
 `run` trains what is not finished, one process per core, from its last checkpoint; it can be stopped
 and started at any time. `collect` evaluates what is finished on all held-out stories and writes
-table.json, rope.json and the tables in RESULTS.md. Invariants: within a table all runs read the
-same tokens in the same order for a seed, with the same schedule; only the named variant differs.
+table.json, equal.json, rope.json and the tables in RESULTS.md. Invariants: within a table all runs
+read the same tokens in the same order for a seed, with the same schedule; only the named variant
+differs, and in `equal` the MLP's width, by which all have the parameters of QKV.
 """
 import argparse
 import json
@@ -52,7 +53,27 @@ ROPE = {
 # of the scored tokens is padding.
 PAPER_CHANGE = {"Q-K=V": 3.1, "Q=K-V": 4.9, "Q=K=V": 25.4, "GQA-4": 0.7, "MQA": 1.5,
                 "Q-GQA-4": 3.9, "Q-MQA": 4.8}
-TABLES = {"table": (GPT, TABLE), "rope": (LLAMA, ROPE)}
+
+
+def equal_mlp(changes):
+    """The MLP's width that gives GPT with these changes as many parameters as it has without."""
+    heads, width = GPT["heads"], GPT["width"]
+    kv_width = width // heads * changes.get("kv_heads", heads)
+    projections = 2 if changes["projection"] == "QKV" else 1
+    # A row of a projection has `width` weights and a bias; a column of the MLP one row in, and
+    # `width` weights out.
+    saved = (2 * width - projections * kv_width) * (width + 1)
+    return GPT["mlp_width"] + round(saved / (2 * width + 1))
+
+
+EQUAL = {label: (TABLE[label][0] | {"mlp_width": equal_mlp(TABLE[label][0])}, 3)
+         for label in ("QKV", "Q-K=V", "GQA-4", "MQA", "Q-GQA-4", "Q-MQA")}
+# Half the tokens of the others: these are 18 runs.
+SHORT = {"tokens": 2_000_000, "decay_tokens": 500_000, "evaluate_every": 500_000}
+TABLES = {"table": (GPT, TABLE, {}), "equal": (GPT, EQUAL, SHORT), "rope": (LLAMA, ROPE, {})}
+# The text that all tables read, whatever else a folder has.
+WEIGHTS = {"tinystories_github": 1, "african_storybook_en": 1, "fairytaleqa_pd": 0.25,
+           "pd_children_books": 0.1, "tinystories_more": 0, "picture_books_cc_by": 0}
 
 
 def run_name(table, label, seed):
@@ -62,12 +83,12 @@ def run_name(table, label, seed):
 def configurations():
     """Yield (table, label, seed, configuration), first seeds of everything first."""
     for seed in (1, 2, 3):
-        for table, (base, variants) in TABLES.items():
+        for table, (base, variants, training) in TABLES.items():
             for label, (changes, seeds) in variants.items():
                 if seed <= seeds:
                     yield table, label, seed, {
                         "name": run_name(table, label, seed), "model": base | changes,
-                        "training": TRAINING | {"seed": seed}}
+                        "training": TRAINING | training | {"seed": seed, "weights": WEIGHTS}}
 
 
 def start(configuration, args):
@@ -84,7 +105,8 @@ def start(configuration, args):
 
 def run(args):
     """Keep args.jobs processes busy until all is trained or the minutes are over."""
-    waiting = [c for *_, c in configurations() if not (args.out / c["name"] / "final.pt").exists()]
+    waiting = [c for table, *_, c in configurations() if args.only in (None, table)
+               and not (args.out / c["name"] / "final.pt").exists()]
     running, end = {}, time.monotonic() + args.minutes * 60 if args.minutes else math.inf
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped; the runs are saved"))
     try:
@@ -199,12 +221,13 @@ def collect(args):
     for table, rows in found.items():
         standard = rows.get(next(iter(TABLES[table][1])), [])
         base = {seed: entry["loss"] for seed, entry in standard}
-        result = {"model": TABLES[table][0], "training": TRAINING, "scored": SCORED,
+        base_model, _, training = TABLES[table]
+        result = {"model": base_model, "training": TRAINING | training, "scored": SCORED,
                   "torch": torch.__version__,
                   "rows": [summarise(label, entries, base) for label, entries in rows.items()]}
         path = args.results / f"{table}.json"
         path.write_text(json.dumps(result, indent=1) + "\n")
-        lines = markdown(result, PAPER_CHANGE if table == "table" else {})
+        lines = markdown(result, {} if table == "rope" else PAPER_CHANGE)
         replace_part(Path(__file__).with_name("RESULTS.md"), f"{table} of variants", lines)
         print("\n".join([str(path), *lines]))
 
@@ -215,6 +238,7 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of runs")
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
+    parser.add_argument("--only", choices=TABLES, help="of the tables")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--minutes", type=float, default=0)
     args = parser.parse_args()

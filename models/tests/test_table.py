@@ -9,6 +9,7 @@ import numpy as np
 from models.study import table
 from models.tools import pages
 from models.train import evaluate
+from models.train.model import Config, Transformer
 
 
 def entry(loss, cache=256, speed=100.0):
@@ -43,6 +44,15 @@ class TableTest(unittest.TestCase):
     def test_every_run_has_a_folder_of_its_own(self):
         runs = list(table.configurations())
         self.assertEqual(len({settings["name"] for *_, settings in runs}), len(runs))
+
+    def test_equal_parameters(self):
+        runs = {label: settings for name, label, seed, settings in table.configurations()
+                if name == "equal" and seed == 3}
+        self.assertEqual(len(runs), 6)
+        counts = {label: Transformer(Config(**settings["model"])).parameter_count()
+                  for label, settings in runs.items()}
+        for label, count in counts.items():
+            self.assertLess(abs(count / counts["QKV"] - 1), 1e-3, label)
 
     def setUp(self):
         self.base = {1: 2.5, 2: 2.6}
