@@ -81,7 +81,7 @@ def bytes_in_llama(name, folder):
     changes = {"mlp": 256, "vocabulary": 512, "context": max(CONTEXTS)}
     if "wide_mlp" in SHAPES[name][2]:
         changes["wide_mlp"] = 256
-    family_shapes.write(path, *family_shapes.shape_of(name, **changes), without_words=True)
+    family_shapes.write(path, *family_shapes.shape_of(name, **changes))
     at_2048, at_4096 = (llama_allocates(path, n) for n in (2048, 4096))
     per_token = (at_4096 - at_2048) / 2048
     return round(per_token), {n: round(at_4096 + per_token * (n - 4096)) for n in CONTEXTS}

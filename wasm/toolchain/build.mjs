@@ -41,6 +41,7 @@ export async function buildPreset(preset, target = 'all') {
       await step(`configuring ${preset}`, ...command(wasm, ['cmake', '--preset', preset], true));
       writeFileSync(stamp, compiler);
     }
+    if (!same) say(`build: compiling ${preset}, which takes minutes …`);
     await step(`${preset}`, ...command(wasm,
       ['cmake', '--build', '--preset', preset, '--target', target]));
   });

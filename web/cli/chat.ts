@@ -224,7 +224,10 @@ async function run(values: Values): Promise<number> {
     if (!isQuiet) {
       note(`${model.name ?? path}: ${variant(model.description)}, ` +
         `${bytes(model.bytesPerToken)} of cache per token; /help lists commands`);
-      if (!model.hasChatTemplate) note('  The file has no chat template: lines are continued.');
+      if (!model.hasChatTemplate) {
+        note('  The file has no chat template: it continues what you write. For answers take a ' +
+          'chat model (onekv chat hf:ORG/REPO).');
+      }
     }
     // Not before: what a pipe says while nobody listens would be lost.
     const lines = openLines(history, asked);

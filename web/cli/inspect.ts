@@ -142,9 +142,12 @@ function cacheTables(r: Report): string[] {
 function budgetTable(r: Report): string {
   if (r.budgetBytes === undefined) return '';
   return table([
-    [`tokens in ${bytes(r.budgetBytes)}`, ...cacheTypes],
-    ...r.cache.map((row) => [row.name, ...cacheTypes.map((t) =>
-      String(row.budgetTokens?.[t] ?? 0))]),
+    [`tokens in ${bytes(r.budgetBytes)} (all: ${r.description.contextWindow}, its whole context)`,
+      ...cacheTypes],
+    ...r.cache.map((row) => [row.name, ...cacheTypes.map((t) => {
+      const tokens = row.budgetTokens?.[t] ?? 0;
+      return tokens === r.description.contextWindow ? 'all' : String(tokens);
+    })]),
   ]);
 }
 

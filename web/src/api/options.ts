@@ -22,7 +22,8 @@ export const signalNames: NamesOf<SignalOptions> = { signal: true };
 
 /** INVALID_ARGUMENT for a name that nothing reads. `what`: the call. */
 export function unknownName(what: string, found: string, names: readonly string[]): OneKVError {
-  const likely = nearest(found, names);
+  const likely = found === 'system' && names.includes('initialPrompts') ? 'initialPrompts'
+    : nearest(found, names);
   const advice = likely === undefined ? `there are ${names.join(', ')}` : `did you mean ${likely}?`;
   return new OneKVError('INVALID_ARGUMENT',
     `${what}: found the unknown option ${JSON.stringify(found.slice(0, 80))}; ${advice}`);

@@ -84,7 +84,7 @@ export function planInput(start: Start, input: WireInput, answers: boolean, aski
   if (chat) return planChat(start, input, answers, asking, check);
   if (!('text' in input) || typeof input.text !== 'string') {
     throw invalidArgument('input', 'text' in input ? input.text : 'messages',
-      'text or tokens: the session is not a chat');
+      'text or tokens: no chat, since the file has no template for it or chat is false');
   }
   check(input.text);
   const ids = model.tokenizer.encode(input.text, { begin: length === 0 });

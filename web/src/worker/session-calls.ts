@@ -161,7 +161,8 @@ export class SessionHost {
     const templateArguments = plainObject('templateArguments', options.templateArguments ?? {});
     checkOneOf('reasoning', reasoning, reasoningModes);
     if (tools.length > 0 && !chat) {
-      throw invalidArgument('tools', 'some', 'none: the session is not a chat');
+      throw invalidArgument('tools', 'some',
+        'none: no chat, since the file has no template for it or chat is false');
     }
     const settings: Settings = { contextWindow: this.#windowOf(options), overflow, keep: 0,
       sampling, templateArguments, reasoning, reasoningBudget, draft, tools: checkTools(tools),
