@@ -69,7 +69,7 @@ export async function testOneThread(name) {
   await at(name, { isolated: false, worker: false }, async (person) => {
     await person.click('#run');
     await person.until(duetDone);
-    assert.match(await person.text('#engine-note'), /SIMD, 1 thread, not isolated/);
+    assert.match(await person.text('#engine-note'), /SIMD, 1 thread each, not isolated/);
     assert.equal(await person.text('.ratio-number'), '32');
     await person.evaluate("document.querySelector('#machine').scrollIntoView()");
     await person.until("Boolean(document.querySelector('#abilities table'))");

@@ -70,8 +70,8 @@ export function startBudget(): void {
       weights.checked));
     setText(says, weights.checked
       ? `Weights in ${chosen.bits ?? 8} bits are subtracted first: ` +
-        `${chosen.variants.map(({ name, weightBytes }) =>
-        `${name} ${bytes(weightBytes)}`).join(', ')}.`
+        `${chosen.variants.map(({ name, weightBytes }) => `${name} ${bytes(weightBytes)}` +
+          (weightBytes > budget ? ', more than there is' : '')).join(', ')}.`
       : 'All of it is for the cache. These figures are computed from the shapes; the meter ' +
         `above measures.${chosen.isPublished ? whoSaved(chosen, type.value as CacheType) : ''}`);
   };

@@ -91,6 +91,10 @@ class Answer {
     setText(this.#says, `in ${milliseconds(took)}`);
   }
 
+  reading(): void {
+    setText(this.#says, 'reading …');
+  }
+
   clear(): void {
     setText(this.#best, '–');
     delete this.element.dataset['best'];
@@ -208,6 +212,7 @@ export class Digits {
 
   async #show(answer: Answer, data: Float32Array): Promise<void> {
     const { name } = answer;
+    answer.reading();
     const taken = this.#leases.get(name) ?? lease(name, 'f16');
     this.#leases.set(name, taken);
     taken.catch(() => this.#leases.delete(name));

@@ -217,6 +217,7 @@ export class Duet {
 
   /** Runs both from the beginning; a run that is on its way ends first. */
   async run(): Promise<void> {
+    find<HTMLInputElement>('#prompt').value = this.settings.prompt;
     this.#abort?.abort();
     const abort = this.#abort = new AbortController();
     await this.#running;
@@ -301,7 +302,8 @@ export class Duet {
   #sayEngine(): void {
     const { simd, threads, isolated } = this.one.model.engine;
     setText(find('#engine-note'), `Each model runs in a worker of its own: ${simd} SIMD, ` +
-      `${threads} ${threads === 1 ? 'thread' : 'threads'}${isolated ? '' : ', not isolated'}. ` +
+      `${threads} ${threads === 1 ? 'thread' : 'threads'} each` +
+      `${isolated ? '' : ', not isolated'}. ` +
       'Tokens/s is measured when both are done: each alone, the fastest of several rounds.');
   }
 

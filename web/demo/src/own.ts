@@ -33,8 +33,8 @@ function description(estimate: Estimate): HTMLElement {
 
 export class Own {
   readonly #root = find('#own .shown');
-  readonly #address = h('input', { type: 'url', id: 'own-url', autocomplete: 'off',
-    placeholder: 'https://…/model.gguf' });
+  readonly #address = h('input', { type: 'text', inputmode: 'url', id: 'own-url',
+    autocomplete: 'off', placeholder: 'https://…/model.gguf' });
   readonly #file = h('input', { type: 'file', id: 'own-file', accept: '.gguf', class: 'sr' });
   readonly #drop: HTMLElement;
   readonly #found = h('div', { class: 'found' });
@@ -91,7 +91,9 @@ export class Own {
   async inspect(source: string | File, integrity?: string): Promise<void> {
     this.#abort?.abort();
     const { signal } = this.#abort = new AbortController();
-    if (source === '') return this.#fail('Give an address, or drop a file.');
+    if (typeof source === 'string' && !/^https?:/.test(source)) {
+      return this.#fail('Give the whole address of a .gguf file (https://…), or drop a file.');
+    }
     this.#found.replaceChildren(h('p', { class: 'soft' }, 'Reading the header …'));
     try {
       const [estimate, able] = await Promise.all([
@@ -112,11 +114,11 @@ export class Own {
     const { contextWindow, causal } = estimate.description;
     const fits = tokens > 0;
     const verdict = !causal ? 'It reads whole sequences and has no conversation to chat in.'
-      : !fits ? `It does not fit: a tab here can have ${bytes(memoryBytes)}, and its weights and ` +
-          `working memory alone take ${bytes(estimate.weightBytes + estimate.scratchBytes)}.`
+      : !fits ? `It does not fit: a tab can have at most ${bytes(memoryBytes)}, and its weights ` +
+          `and working memory alone take ${bytes(estimate.weightBytes + estimate.scratchBytes)}.`
         : tokens >= contextWindow
-          ? `It fits, with all of its context: a tab here can have ${bytes(memoryBytes)}.`
-          : `It fits with ${count(tokens)} tokens of context: a tab here can have ` +
+          ? `It fits, with all of its context: a tab can have at most ${bytes(memoryBytes)}.`
+          : `It fits with ${count(tokens)} tokens of context: a tab can have at most ` +
             `${bytes(memoryBytes)}.`;
     const load = h('button', { type: 'button', id: 'own-load', class: 'primary',
       click: () => void this.load(source, Math.min(tokens, contextWindow), integrity) },
