@@ -47,6 +47,13 @@ static inline uint16_t f32_to_f16(float value) {
   return (uint16_t)(sign | ((magnitude - 0x38000000u + rounding) >> 13));
 }
 
+/* 2^(exponent - 128): half of what an exponent of E8M0 is (OCP Microscaling Formats), as values of
+ * MXFP4 are kept twice as large. */
+static inline float f32_half_of_e8(uint8_t exponent) {
+  if (exponent < 2) return f32_from_bits(0x00200000u << exponent); /* subnormal */
+  return f32_from_bits((uint32_t)(exponent - 1) << 23);
+}
+
 static inline float f32_from_bf16(uint16_t half) {
   return f32_from_bits((uint32_t)half << 16);
 }

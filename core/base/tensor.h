@@ -27,6 +27,7 @@
   X(IQ4_XS, 23, 256, 136)   \
   X(BF16, 30, 1, 2)         \
   X(TQ2_0, 35, 256, 66)     \
+  X(MXFP4, 39, 32, 17)      \
   X(Q1_0, 41, 128, 18)
 
 typedef enum tensor_type {

@@ -8,8 +8,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "core/kernels/simd128_convert.h"
+#include "core/base/bytes.h"
 #include "core/base/f16.h"
+#include "core/kernels/simd128_convert.h"
 
 static void f32_add_simd128(float *x, const float *y, size_t n) {
   size_t c = 0;
@@ -126,40 +127,34 @@ static void f16_encode_simd128(const float *x, size_t n, uint16_t *out) {
 }
 
 /* Infinities and NaN too, which the quick way below gets wrong. */
-static void f16_decode_any(const uint16_t *x, size_t n, float *out) {
-  size_t c = 0;
-  for (; c + 2 * LANES <= n; c += 2 * LANES) {
-    v128_t halves = wasm_v128_load(x + c);
-    wasm_v128_store(out + c, f32x4_from_f16(wasm_i32x4_extend_low_i16x8(halves)));
-    wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves)));
+static void f16_decode_any(const uint8_t *halves, size_t n, float *out) {
+  for (size_t c = 0; c < n; c += 2 * LANES, halves += 4 * LANES) {
+    v128_t both = wasm_v128_load(halves);
+    wasm_v128_store(out + c, f32x4_from_f16(wasm_i32x4_extend_low_i16x8(both)));
+    wasm_v128_store(out + c + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(both)));
   }
-  for (; c < n; c++) out[c] = f32_from_f16(x[c]);
 }
 
-/* As f32x4_from_f16 for finite numbers, with the bits put in place before they are widened, eight
- * halves at a time: 12 instructions instead of 20. Caches hold finite numbers; that all were is
- * found out on the way, and else done again. */
-static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
-  static const uint16_t HIGH_MASK = 0x8fff;
-  static const float SCALE = 0x1p112f;
-  const v128_t high_mask = wasm_v128_load16_splat(simd_hide(&HIGH_MASK));
-  const v128_t scale = wasm_v128_load32_splat(simd_hide(&SCALE));
+/* Caches and matrices hold finite numbers; that all were is found out on the way, and else done
+ * again. */
+void f16_decode_bytes(const uint8_t *halves, size_t n, float *out) {
+  const f16_numbers numbers = f16_numbers_load();
   v128_t largest = wasm_i16x8_splat(0);
   size_t c = 0;
   for (; c + 2 * LANES <= n; c += 2 * LANES) {
-    v128_t halves = wasm_v128_load(x + c);
-    v128_t high = wasm_v128_and(wasm_i16x8_shr(halves, 3), high_mask);
-    v128_t low = wasm_i16x8_shl(halves, 13);
-    v128_t first = wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
-    v128_t second = wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
-    wasm_v128_store(out + c, wasm_f32x4_mul(first, scale));
-    wasm_v128_store(out + c + LANES, wasm_f32x4_mul(second, scale));
-    largest = wasm_u16x8_max(largest, wasm_i16x8_shl(halves, 1));
+    v128_t both = wasm_v128_load(halves + 2 * c);
+    v128_t values[2];
+    f32x4_from_finite_f16(both, &numbers, values);
+    wasm_v128_store(out + c, values[0]);
+    wasm_v128_store(out + c + LANES, values[1]);
+    largest = f16_largest(largest, both);
   }
-  for (size_t i = c; i < n; i++) out[i] = f32_from_f16(x[i]);
-  /* Without their signs halves from 0x7c00 on are not finite. */
-  v128_t is_finite = wasm_u16x8_lt(largest, wasm_i16x8_splat((int16_t)0xf800));
-  if (!wasm_i16x8_all_true(is_finite)) f16_decode_any(x, c, out);
+  for (size_t i = c; i < n; i++) out[i] = f32_from_f16(load_u16(halves + 2 * i));
+  if (!f16_are_finite(largest)) f16_decode_any(halves, c, out);
+}
+
+static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
+  f16_decode_bytes((const uint8_t *)x, n, out);
 }
 
 /* max |x|, NaN when there is a NaN. */

@@ -193,6 +193,17 @@ static void dequantize_iq4_xs_scalar(const uint8_t *blocks, size_t n, float *out
   }
 }
 
+/* u8 exponent e, u4 q[32]: 2^(e - 127) · number of q; order of the halves as in Q4_0. */
+static void dequantize_mxfp4_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += BLOCK, blocks += TENSOR_BYTES_MXFP4) {
+    float d = f32_half_of_e8(blocks[0]);
+    for (size_t i = 0; i < BLOCK; i++) {
+      int q = blocks[1 + i % 16] >> (i / 16 * 4) & 15;
+      out[start + i] = d * (float)(PACKED_VALUES[VALUES_FP4][q] - 12);
+    }
+  }
+}
+
 /* u2 q[256] as in Q2_K, f16 d: d · (q - 1). */
 static void dequantize_tq2_0_scalar(const uint8_t *blocks, size_t n, float *out) {
   for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_TQ2_0) {
@@ -230,6 +241,7 @@ void kernels_fill_scalar_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_Q3_K] = dequantize_q3_k_scalar;
   table->dequantize[TENSOR_IQ4_NL] = dequantize_iq4_nl_scalar;
   table->dequantize[TENSOR_IQ4_XS] = dequantize_iq4_xs_scalar;
+  table->dequantize[TENSOR_MXFP4] = dequantize_mxfp4_scalar;
   table->dequantize[TENSOR_TQ2_0] = dequantize_tq2_0_scalar;
   table->dequantize[TENSOR_Q1_0] = dequantize_q1_0_scalar;
 }

@@ -10,22 +10,13 @@ static void dequantize_f32_simd128(const uint8_t *blocks, size_t n, float *out) 
   if (n > 0) memcpy(out, blocks, n * sizeof *out); /* little-endian, as WebAssembly is */
 }
 
-static void dequantize_f16_simd128(const uint8_t *blocks, size_t n, float *out) {
-  size_t i = 0;
-  for (; i + 2 * LANES <= n; i += 2 * LANES) {
-    v128_t halves = wasm_v128_load(blocks + 2 * i);
-    wasm_v128_store(out + i, f32x4_from_f16(wasm_i32x4_extend_low_i16x8(halves)));
-    wasm_v128_store(out + i + LANES, f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves)));
-  }
-  for (; i < n; i++) out[i] = read_f16(blocks + 2 * i);
-}
-
 static void dequantize_bf16_simd128(const uint8_t *blocks, size_t n, float *out) {
   size_t i = 0;
   for (; i + 2 * LANES <= n; i += 2 * LANES) {
-    v128_t halves = wasm_v128_load(blocks + 2 * i);
-    wasm_v128_store(out + i, wasm_i32x4_shl(wasm_u32x4_extend_low_u16x8(halves), 16));
-    wasm_v128_store(out + i + LANES, wasm_i32x4_shl(wasm_u32x4_extend_high_u16x8(halves), 16));
+    v128_t values[2];
+    f32x4_from_bf16(wasm_v128_load(blocks + 2 * i), values);
+    wasm_v128_store(out + i, values[0]);
+    wasm_v128_store(out + i + LANES, values[1]);
   }
   for (; i < n; i++) out[i] = f32_from_bf16(load_u16(blocks + 2 * i));
 }
@@ -196,7 +187,7 @@ static void dequantize_q6_k_simd128(const uint8_t *blocks, size_t n, float *out)
 
 void kernels_fill_simd128_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_F32] = dequantize_f32_simd128;
-  table->dequantize[TENSOR_F16] = dequantize_f16_simd128;
+  table->dequantize[TENSOR_F16] = f16_decode_bytes;
   table->dequantize[TENSOR_BF16] = dequantize_bf16_simd128;
   table->dequantize[TENSOR_Q4_0] = dequantize_q4_0_simd128;
   table->dequantize[TENSOR_Q4_1] = dequantize_q4_1_simd128;

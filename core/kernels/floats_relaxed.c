@@ -9,8 +9,10 @@
 #define EXP_MULTIPLY_ADD    f32x4_relaxed_multiply_add
 #include "core/kernels/floats_simd.h"
 
+void kernels_fill_relaxed_floats(kernel_table *table) { KERNEL(fill)(table); }
+
 void kernels_fill_relaxed(kernel_table *table) {
-  KERNEL(fill)(table);
+  kernels_fill_relaxed_floats(table);
   kernels_fill_relaxed_packed(table);
   table->name = "relaxed";
 }

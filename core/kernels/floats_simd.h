@@ -11,6 +11,7 @@
  * depends on how many rows or tokens are computed together: a tile of any shape gives the bits
  * of the 1 x 1 tile. */
 #include "core/kernels/kernels.h"
+#include "core/kernels/floats_simd_halves.h"
 #include "core/kernels/floats_simd_math.h"
 #include "core/kernels/simd128.h"
 
@@ -275,6 +276,8 @@ static void KERNEL(f32_rms_norm)(const float *x, const float *gain, float epsilo
 
 static void KERNEL(fill)(kernel_table *table) {
   table->f32_matmul = KERNEL(f32_matmul);
+  table->token_matmul[TENSOR_F16] = KERNEL(f16_token);
+  table->token_matmul[TENSOR_BF16] = KERNEL(bf16_token);
   table->f32_layer_norm = KERNEL(f32_layer_norm);
   table->f32_rms_norm = KERNEL(f32_rms_norm);
   table->f32_activate[ONEKV_GELU_ERF] = KERNEL(f32_gelu_erf);

@@ -38,6 +38,11 @@ typedef struct kernel_table {
                      size_t x_stride, size_t n_tokens, size_t n_columns, float *y,
                      size_t y_stride);
 
+  /* y[r] = sum_c w[r][c] · x[c] for n_rows rows of that type as a file has them, at any address:
+   * the bits of dequantize and f32_matmul. NULL where those two are as quick. */
+  void (*token_matmul[TENSOR_TYPE_END])(const uint8_t *w, size_t n_rows, const float *x,
+                                        size_t n_columns, float *y);
+
   /* Rounds the activations x[n_columns] of one token into its rows of `out`; packed.h has the
    * arrays' shapes. A block with a NaN or an infinity gets that as its scale and zeros as values.
    * Exact: same result in all variants. */
@@ -113,6 +118,7 @@ void kernels_fill_simd128_exact(kernel_table *table);      /* convert_simd128.c 
 void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */
 void kernels_fill_simd128_packed(kernel_table *table);     /* packed_simd128.c */
 void kernels_fill_relaxed(kernel_table *table);
+void kernels_fill_relaxed_floats(kernel_table *table);
 void kernels_fill_relaxed_packed(kernel_table *table);     /* packed_relaxed.c: the better of */
 void kernels_fill_packed_shorts(kernel_table *table);      /* one way, if it is exact here, */
 void kernels_fill_packed_dot(kernel_table *table);         /* and the other */

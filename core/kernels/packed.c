@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/base/bytes.h"
-#include "core/base/f16.h"
 
 enum { GROUPS = 4, GROUP = PACKED_UNIT / GROUPS, GROUP_BYTES = PACKED_ROWS * GROUP };
 
@@ -187,7 +186,8 @@ static void get_scales(packed_geometry g, const uint8_t *scales, packed_row *out
 }
 
 static void put(packed_geometry g, const packed_row *from, size_t row, uint8_t *block) {
-  store_u16(block + 2 * row, from->factor);
+  if (g.factor == FACTOR_E8) block[row] = (uint8_t)from->factor;
+  else store_u16(block + 2 * row, from->factor);
   if (g.has_minimum) store_u16(block + 2 * (PACKED_ROWS + row), from->minimum);
   put_scales(g, from, block + packed_scales_offset(g) + row);
   uint8_t *unit = block + packed_units_offset(g);
@@ -198,7 +198,7 @@ static void put(packed_geometry g, const packed_row *from, size_t row, uint8_t *
 
 void packed_get(packed_form form, const uint8_t *block, size_t row, packed_row *out) {
   packed_geometry g = PACKED_GEOMETRY[form];
-  out->factor = load_u16(block + 2 * row);
+  out->factor = g.factor == FACTOR_E8 ? block[row] : load_u16(block + 2 * row);
   out->minimum = g.has_minimum ? load_u16(block + 2 * (PACKED_ROWS + row)) : 0;
   get_scales(g, block + packed_scales_offset(g) + row, out);
   const uint8_t *unit = block + packed_units_offset(g);
@@ -211,7 +211,10 @@ void packed_get(packed_form form, const uint8_t *block, size_t row, packed_row *
   }
 }
 
-static bool is_finite(uint16_t half) { return (half & 0x7c00u) != 0x7c00u; }
+/* The largest exponent of E8M0 says that there is no number. */
+static bool is_finite(packed_geometry g, uint16_t factor) {
+  return g.factor == FACTOR_E8 ? factor != 0xffu : (factor & 0x7c00u) != 0x7c00u;
+}
 
 bool packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks) {
   packed_geometry g = PACKED_GEOMETRY[form];
@@ -219,7 +222,8 @@ bool packed_write(packed_form form, const uint8_t *source, size_t n, size_t row,
   for (size_t i = 0; i < n; i++) {
     packed_row values;
     SOURCES[form].read(source + i * SOURCES[form].block_bytes, &values);
-    all_finite &= is_finite(values.factor) && (!g.has_minimum || is_finite(values.minimum));
+    all_finite &= is_finite(g, values.factor) &&
+                  (!g.has_minimum || is_finite(g, values.minimum));
     put(g, &values, row, blocks + i * packed_bytes_of(g));
   }
   return all_finite;
@@ -241,7 +245,7 @@ void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_b
       size_t part = c / g.part_columns;
       int scale = g.scales >= SCALES_I8 ? (int8_t)from.scales[part] : from.scales[part];
       int value = (packed_is_signed(g) ? (int8_t)from.codes[c] : from.codes[c]) - g.middle;
-      float product = (float)value * (f32_from_f16(from.factor) * (float)scale);
+      float product = (float)value * (packed_factor_value(g, from.factor) * (float)scale);
       float minimum = f32_from_f16(from.minimum) * (float)from.minima[part];
       *out++ = g.has_minimum ? product + minimum : product;
     }

@@ -3,7 +3,7 @@
  * Rows stand in strips of 16, the last one filled up with zero rows. A strip is a run of blocks as
  * long as the type's (32 to 256 columns), and a block is
  *
- *   factors   f16 [16]          d
+ *   factors   f16 [16]          d; of MXFP4 u8 [16], exponents
  *   minima    f16 [16]          m, in the types that have one
  *   scales                      of the block's parts, in the types that have them (packed_scales)
  *   units     [columns / 16]    the codes, 16 columns after 16 columns
@@ -32,6 +32,7 @@
 #ifndef ONEKV_PACKED_H
 #define ONEKV_PACKED_H
 
+#include "core/base/f16.h"
 #include "core/base/tensor.h"
 
 enum {
@@ -55,29 +56,38 @@ typedef enum packed_scales {
 typedef enum packed_values {
   VALUES_CODES, /* itself; as a signed number if it has 8 bits; 0 or 2 if it has one */
   VALUES_IQ4,   /* the 16 values of IQ4_NL and IQ4_XS */
+  VALUES_FP4,   /* sign, 2 bits of exponent, 1 of fraction: twice the number, and 12 */
   VALUES_COUNT
 } packed_values;
 
 static const int8_t PACKED_VALUES[VALUES_COUNT][16] = {
-    [VALUES_IQ4] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113}};
+    [VALUES_IQ4] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113},
+    [VALUES_FP4] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0}};
+
+/* What a block's factor is. */
+typedef enum packed_factor {
+  FACTOR_F16,
+  FACTOR_E8 /* an exponent, u8 (f32_half_of_e8) */
+} packed_factor;
 
 /* X(type, columns of a block, bits of a code, values, middle, columns of a part, scales, has
- * minima) */
-#define PACKED_FORM_LIST(X)                                 \
-  X(Q8_0, 32, 8, VALUES_CODES, 0, 32, SCALES_NONE, false)   \
-  X(Q4_0, 32, 4, VALUES_CODES, 8, 32, SCALES_NONE, false)   \
-  X(Q4_1, 32, 4, VALUES_CODES, 0, 32, SCALES_NONE, true)    \
-  X(Q5_0, 32, 5, VALUES_CODES, 16, 32, SCALES_NONE, false)  \
-  X(Q5_1, 32, 5, VALUES_CODES, 0, 32, SCALES_NONE, true)    \
-  X(Q2_K, 256, 2, VALUES_CODES, 0, 16, SCALES_U4, true)     \
-  X(Q3_K, 256, 3, VALUES_CODES, 4, 16, SCALES_I6, false)    \
-  X(Q4_K, 256, 4, VALUES_CODES, 0, 32, SCALES_U8, true)     \
-  X(Q5_K, 256, 5, VALUES_CODES, 0, 32, SCALES_U8, true)     \
-  X(Q6_K, 256, 6, VALUES_CODES, 32, 16, SCALES_I8, false)   \
-  X(IQ4_NL, 32, 4, VALUES_IQ4, 0, 32, SCALES_NONE, false)   \
-  X(IQ4_XS, 256, 4, VALUES_IQ4, 0, 32, SCALES_I8, false)    \
-  X(TQ2_0, 256, 2, VALUES_CODES, 1, 256, SCALES_NONE, false) \
-  X(Q1_0, 128, 1, VALUES_CODES, 1, 128, SCALES_NONE, false)
+ * minima, factor) */
+#define PACKED_FORM_LIST(X) \
+  X(Q8_0, 32, 8, VALUES_CODES, 0, 32, SCALES_NONE, false, FACTOR_F16)    \
+  X(Q4_0, 32, 4, VALUES_CODES, 8, 32, SCALES_NONE, false, FACTOR_F16)    \
+  X(Q4_1, 32, 4, VALUES_CODES, 0, 32, SCALES_NONE, true, FACTOR_F16)     \
+  X(Q5_0, 32, 5, VALUES_CODES, 16, 32, SCALES_NONE, false, FACTOR_F16)   \
+  X(Q5_1, 32, 5, VALUES_CODES, 0, 32, SCALES_NONE, true, FACTOR_F16)     \
+  X(Q2_K, 256, 2, VALUES_CODES, 0, 16, SCALES_U4, true, FACTOR_F16)      \
+  X(Q3_K, 256, 3, VALUES_CODES, 4, 16, SCALES_I6, false, FACTOR_F16)     \
+  X(Q4_K, 256, 4, VALUES_CODES, 0, 32, SCALES_U8, true, FACTOR_F16)      \
+  X(Q5_K, 256, 5, VALUES_CODES, 0, 32, SCALES_U8, true, FACTOR_F16)      \
+  X(Q6_K, 256, 6, VALUES_CODES, 32, 16, SCALES_I8, false, FACTOR_F16)    \
+  X(IQ4_NL, 32, 4, VALUES_IQ4, 0, 32, SCALES_NONE, false, FACTOR_F16)    \
+  X(IQ4_XS, 256, 4, VALUES_IQ4, 0, 32, SCALES_I8, false, FACTOR_F16)     \
+  X(TQ2_0, 256, 2, VALUES_CODES, 1, 256, SCALES_NONE, false, FACTOR_F16) \
+  X(Q1_0, 128, 1, VALUES_CODES, 1, 128, SCALES_NONE, false, FACTOR_F16)  \
+  X(MXFP4, 32, 4, VALUES_FP4, 12, 32, SCALES_NONE, false, FACTOR_E8)
 
 typedef enum packed_form {
   PACKED_NONE, /* rows of the file's type */
@@ -96,18 +106,19 @@ typedef struct packed_geometry {
   size_t part_columns;
   packed_scales scales;
   bool has_minimum;
+  packed_factor factor;
 } packed_geometry;
 
 static const packed_geometry PACKED_GEOMETRY[PACKED_FORM_COUNT] = {
-#define X(type, columns, bits, values, middle, part_columns, scales, has_minimum) \
-  [PACKED_##type] = {columns, bits, values, middle, part_columns, scales, has_minimum},
+#define X(type, ...) [PACKED_##type] = {__VA_ARGS__},
     PACKED_FORM_LIST(X)
 #undef X
 };
 
 /* Bytes before the scales, and before the units. */
 static inline size_t packed_scales_offset(packed_geometry g) {
-  return (g.has_minimum ? 2u : 1u) * PACKED_ROWS * sizeof(uint16_t);
+  size_t factor_bytes = g.factor == FACTOR_E8 ? sizeof(uint8_t) : sizeof(uint16_t);
+  return PACKED_ROWS * (factor_bytes + (g.has_minimum ? sizeof(uint16_t) : 0));
 }
 
 static inline size_t packed_units_offset(packed_geometry g) {
@@ -121,7 +132,7 @@ static inline size_t packed_units_offset(packed_geometry g) {
 
 /* Values are int8, else 0 to 63. */
 static inline bool packed_is_signed(packed_geometry g) {
-  return g.bits == 8 || g.values != VALUES_CODES;
+  return g.bits == 8 || g.values == VALUES_IQ4;
 }
 
 static inline size_t packed_unit_bytes(packed_geometry g) { return 32 * g.bits; }
@@ -140,11 +151,15 @@ size_t packed_block_bytes(packed_form form);
 /* One row of a block: what the readers of packed_types.c make of a file's block. */
 typedef struct packed_row {
   uint8_t codes[PACKED_COLUMNS_MAX]; /* packed_get gives values: int8 if they are signed */
-  uint16_t factor;  /* f16 */
+  uint16_t factor;  /* as the form has it */
   uint16_t minimum; /* f16 */
   uint8_t scales[PACKED_PARTS_MAX]; /* int8 in SCALES_I8 and _I6 */
   uint8_t minima[PACKED_PARTS_MAX];
 } packed_row;
+
+static inline float packed_factor_value(packed_geometry g, uint16_t factor) {
+  return g.factor == FACTOR_E8 ? f32_half_of_e8((uint8_t)factor) : f32_from_f16(factor);
+}
 
 /* Each form has its reader: one that is missing does not link. */
 #define X(type, ...) void packed_from_##type(const uint8_t *block, packed_row *out);

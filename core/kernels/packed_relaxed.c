@@ -58,7 +58,7 @@ SIMD_INLINE v128_t packed_dot_shorts(v128_t x, v128_t w) {
  * by tables (packed_simd128.c). */
 #define DOT_FORM_LIST(X) X(Q4_0) X(Q4_K) X(Q5_K) X(Q6_K)
 #define SHORT_FORM_LIST(X) \
-  DOT_FORM_LIST(X) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(TQ2_0)
+  DOT_FORM_LIST(X) X(Q4_1) X(Q5_0) X(Q5_1) X(Q2_K) X(Q3_K) X(TQ2_0) X(MXFP4)
 #define BYTE_FORM_LIST(X) X(Q8_0) X(IQ4_NL) X(IQ4_XS)
 
 #define X(type) MATMUL(matmul_shorts_##type, WAY_SHORTS, type, 0)

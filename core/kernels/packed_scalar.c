@@ -2,7 +2,6 @@
  * few and in a fixed order, so that every variant gives these bits. */
 #include <math.h>
 
-#include "core/base/f16.h"
 #include "core/kernels/kernels.h"
 
 /* The code of one value, split if a token has two rows: into parts of at most 127. */
@@ -71,7 +70,7 @@ static float row_product(packed_form form, const uint8_t *strip, size_t weights_
       minima += w.minima[part] * values[c];
     }
     float scale = x->scales[row * n_blocks + b];
-    total += (float)product * (f32_from_f16(w.factor) * scale);
+    total += (float)product * (packed_factor_value(g, w.factor) * scale);
     if (g.has_minimum) total += f32_from_f16(w.minimum) * ((float)minima * scale);
   }
   return total;

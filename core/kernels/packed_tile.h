@@ -180,6 +180,17 @@ SIMD_INLINE v128_t load_halves(const tile_numbers *numbers, const uint8_t *halve
   return wasm_f32x4_mul(wasm_v128_and(bits, numbers->half_bits), numbers->half_scale);
 }
 
+/* Four factors; of exponents that are below 2 as f32_half_of_e8 has them, the larger of two. */
+SIMD_INLINE v128_t load_factors(const tile_shape tile, const tile_numbers *numbers,
+                                const uint8_t *block, size_t vector) {
+  if (tile.g.factor == FACTOR_F16) return load_halves(numbers, block, vector);
+  v128_t bytes = wasm_v128_load32_zero(block + 4 * vector);
+  v128_t exponents = wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(bytes));
+  v128_t one = wasm_i32x4_splat(1);
+  return wasm_i32x4_max(wasm_i32x4_shl(wasm_i32x4_sub(exponents, one), 23),
+                        wasm_i32x4_shl(wasm_i32x4_add(exponents, one), 21));
+}
+
 /* y[t][v] += the block's products. */
 SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers,
                               const uint8_t *block, size_t first, const packed_activations *x,
@@ -194,7 +205,7 @@ SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers
   v128_t factors[VECTORS];
   v128_t offsets[VECTORS];
   for (size_t v = 0; v < tile.n_vectors; v++) {
-    factors[v] = load_halves(numbers, block, first + v);
+    factors[v] = load_factors(tile, numbers, block, first + v);
     if (tile.g.has_minimum) offsets[v] = load_halves(numbers, block + 2 * PACKED_ROWS, first + v);
   }
   if (tile.g.has_minimum && tile.g.scales != SCALES_NONE) {

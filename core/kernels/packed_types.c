@@ -140,6 +140,11 @@ void packed_from_IQ4_XS(const uint8_t *block, packed_row *out) {
   }
 }
 
+void packed_from_MXFP4(const uint8_t *block, packed_row *out) {
+  out->factor = block[0];
+  read_nibbles(block + 1, out->codes);
+}
+
 void packed_from_TQ2_0(const uint8_t *block, packed_row *out) {
   out->factor = load_u16(block + 64);
   read_k_pairs(block, out->codes);

@@ -2,6 +2,8 @@
 #ifndef ONEKV_SIMD128_CONVERT_H
 #define ONEKV_SIMD128_CONVERT_H
 
+#include <stdbool.h>
+
 #include "core/kernels/simd128.h"
 
 /* f32_from_f16 (f16.h) of four halves, sign-extended to 32 bits: sign, exponent and fraction
@@ -13,6 +15,47 @@ SIMD_INLINE v128_t f32x4_from_f16(v128_t halves) {
   v128_t is_special = wasm_f32x4_ge(wasm_f32x4_abs(value), wasm_f32x4_splat(65536.0f));
   return wasm_v128_or(value, wasm_v128_and(is_special, wasm_i32x4_splat(0x7f800000)));
 }
+
+/* What the quick way to decode halves needs, loaded once before a loop (simd_hide). */
+typedef struct f16_numbers {
+  v128_t high_mask, scale;
+} f16_numbers;
+
+SIMD_INLINE f16_numbers f16_numbers_load(void) {
+  static const uint32_t NUMBERS[] = {0x8fff8fffu, 0x77800000u /* 2^112 */};
+  const uint32_t *of = simd_hide(NUMBERS);
+  return (f16_numbers){wasm_v128_load32_splat(of), wasm_v128_load32_splat(of + 1)};
+}
+
+/* f32x4_from_f16 of eight finite halves, whose bits are put in place before they are widened. */
+SIMD_INLINE void f32x4_from_finite_f16(v128_t halves, const f16_numbers *numbers, v128_t out[2]) {
+  v128_t high = wasm_v128_and(wasm_i16x8_shr(halves, 3), numbers->high_mask);
+  v128_t low = wasm_i16x8_shl(halves, 13);
+  v128_t first = wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+  v128_t second = wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+  out[0] = wasm_f32x4_mul(first, numbers->scale);
+  out[1] = wasm_f32x4_mul(second, numbers->scale);
+}
+
+/* Whether all were finite: the largest magnitude so far, and what it says. Without their signs
+ * halves from 0x7c00 on are not finite. */
+SIMD_INLINE v128_t f16_largest(v128_t largest, v128_t halves) {
+  return wasm_u16x8_max(largest, wasm_i16x8_shl(halves, 1));
+}
+
+SIMD_INLINE bool f16_are_finite(v128_t largest) {
+  return wasm_i16x8_all_true(wasm_u16x8_lt(largest, wasm_i16x8_splat((int16_t)0xf800)));
+}
+
+/* Eight bfloat16: the upper halves of floats. */
+SIMD_INLINE void f32x4_from_bf16(v128_t halves, v128_t out[2]) {
+  const v128_t zero = wasm_i16x8_splat(0);
+  out[0] = wasm_i16x8_shuffle(zero, halves, 0, 8, 1, 9, 2, 10, 3, 11);
+  out[1] = wasm_i16x8_shuffle(zero, halves, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/* dequantize of F16 (kernels.h), which f16_decode is too. */
+void f16_decode_bytes(const uint8_t *halves, size_t n, float *out);
 
 /* The 16 signed bytes as floats in four vectors. */
 SIMD_INLINE void f32x4_from_i8x16(v128_t bytes, v128_t out[4]) {

@@ -55,6 +55,11 @@ const float *matrix_rows(const kernel_table *kernels, const matrix *w, size_t fi
 
 static void multiply_rows(const matmul_job *job, const matrix *w, size_t first, size_t end,
                           float *y, float *scratch) {
+  if (job->n_tokens == 1 && job->kernels->token_matmul[w->type] != NULL) {
+    job->kernels->token_matmul[w->type](w->rows + first * w->row_bytes, end - first, job->x,
+                                        w->n_columns, y + first);
+    return;
+  }
   for (size_t row = first; row < end; row += MATMUL_ROWS) {
     size_t n_rows = end - row < MATMUL_ROWS ? end - row : MATMUL_ROWS;
     const float *rows = matrix_rows(job->kernels, w, row, n_rows, scratch);

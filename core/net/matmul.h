@@ -2,9 +2,9 @@
  *
  * Packed matrices are multiplied in integers: the input is rounded to 7 or 14 bits and a sign, in
  * blocks as long as the weights', once for all matrices of the call that have the same (packed.h).
- * Others are decoded to f32, a few rows at a time, and multiplied with all tokens. Invariant:
- * y[t][r] has the same bits for any number of tokens, threads and matrices in one call
- * (kernels.h). */
+ * Others are decoded to f32, a few rows at a time, and multiplied with all tokens, or, where that
+ * is quicker, with a single token as they stand. Invariant: y[t][r] has the same bits for any
+ * number of tokens, threads and matrices in one call (kernels.h). */
 #ifndef ONEKV_MATMUL_H
 #define ONEKV_MATMUL_H
 

@@ -114,6 +114,11 @@ char **golden_names(size_t *n) {
   return names;
 }
 
+bool is_quantised(const char *name) {
+  return strncmp(name, "type-", 5) == 0 && strcmp(name, "type-f16") != 0 &&
+         strcmp(name, "type-bf16") != 0;
+}
+
 double relative_distance(const float *a, const float *b, size_t n) {
   double largest = 1e-30;
   double distance = 0.0;

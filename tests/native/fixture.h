@@ -44,6 +44,9 @@ void golden_free(golden_data *golden);
 /* The names of all golden models, sorted; free each and the list. */
 char **golden_names(size_t *n);
 
+/* Whether it is one of those whose matrices are of a type that is packed. */
+bool is_quantised(const char *name);
+
 /* max |a - b| / max |b| over n numbers; infinite if any is not a finite number. */
 double relative_distance(const float *a, const float *b, size_t n);
 

@@ -1,6 +1,6 @@
 /* Kernel timings: best of many short runs, so that some of them fall between the moments when
- * the machine does something else, on data that stays in the second-level cache. GFLOP/s count a
- * multiply-add as two, GB/s count floats written. */
+ * the machine does something else, on data that stays in the second-level cache unless said.
+ * GFLOP/s count a multiply-add as two, GB/s count floats written, or the bytes of a matrix. */
 #define _POSIX_C_SOURCE 199309L /* clock_gettime: the C11 clock has only milliseconds in wasm */
 
 #include "tests/native/kernels_bench.h"
@@ -14,7 +14,10 @@ enum {
   BENCH_RUNS = 60,
   BENCH_FLOATS = 1 << 18, /* of each buffer */
   BENCH_COLUMNS = 576,    /* the width of a small model */
-  BENCH_HEAD = 64
+  BENCH_HEAD = 64,
+  TOKEN_COLUMNS = 2048,
+  TOKEN_ROWS = 16,
+  STREAM_BYTES = 1 << 26
 };
 
 static const double RUN_SECONDS = 0.001;
@@ -134,6 +137,35 @@ static void bench_products(bench_data *data) {
   }
 }
 
+/* One token and a matrix that fits no cache, as a layer multiplies it. */
+static void run_token(bench_data *d) {
+  size_t row_bytes = 0;
+  tensor_row_bytes(d->type, TOKEN_COLUMNS, &row_bytes);
+  for (size_t row = 0; row < d->n_rows; row += TOKEN_ROWS) {
+    const uint8_t *w = d->bytes + row * row_bytes;
+    if (d->type == TENSOR_F32) {
+      d->table->f32_matmul((const float *)(const void *)w, TOKEN_COLUMNS, TOKEN_ROWS, d->x,
+                           TOKEN_COLUMNS, 1, TOKEN_COLUMNS, d->y, TOKEN_ROWS);
+    } else {
+      d->table->token_matmul[d->type](w, TOKEN_ROWS, d->x, TOKEN_COLUMNS, d->y);
+    }
+  }
+}
+
+static void bench_tokens(bench_data *data) {
+  static const tensor_type TYPES[] = {TENSOR_F32, TENSOR_F16, TENSOR_BF16};
+  for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++) {
+    size_t row_bytes = 0;
+    data->type = TYPES[i];
+    if (data->type != TENSOR_F32 && data->table->token_matmul[data->type] == NULL) continue;
+    if (!tensor_row_bytes(data->type, TOKEN_COLUMNS, &row_bytes)) continue;
+    data->n_rows = STREAM_BYTES / row_bytes;
+    double rate = (double)(data->n_rows * row_bytes) / time_of(run_token, data) * 1e-9;
+    printf("  1 token, %-4s out of memory %5.1f GB/s\n", tensor_type_describe(data->type).name,
+           rate);
+  }
+}
+
 static void bench_rows(bench_data *data) {
   static const struct {
     const char *name;
@@ -149,6 +181,7 @@ static void bench_rows(bench_data *data) {
     double rate = ROW * sizeof(float) / time_of(KERNELS[i].run, data) * 1e-9;
     printf("  %-20s %6.2f GB/s\n", KERNELS[i].name, rate);
   }
+  memset(data->bytes, 0x2d, ROW * sizeof(float)); /* finite halves */
   for (uint32_t type = 0; type < TENSOR_TYPE_END; type++) {
     if (data->table->dequantize[type] == NULL) continue;
     data->type = (tensor_type)type;
@@ -163,10 +196,12 @@ void bench_kernels(const kernel_table *table) {
                      .w = (float *)calloc(1, n_bytes),
                      .x = (float *)calloc(1, n_bytes),
                      .y = (float *)calloc(1, n_bytes),
-                     .bytes = (uint8_t *)calloc(1, n_bytes)};
+                     .bytes = (uint8_t *)malloc(STREAM_BYTES)};
   if (data.w != NULL && data.x != NULL && data.y != NULL && data.bytes != NULL) {
     /* Values that stay ordinary numbers however often a kernel is applied to its own output. */
     for (size_t i = 0; i < BENCH_FLOATS; i++) data.w[i] = data.x[i] = 0.5f - (float)(i % 7) * 0.1f;
+    memset(data.bytes, 0x2d, STREAM_BYTES);
+    bench_tokens(&data);
     bench_products(&data);
     bench_rows(&data);
   }

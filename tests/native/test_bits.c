@@ -117,7 +117,7 @@ int main(void) {
     golden_data golden = golden_read(names[i]);
     size_t n = 0;
     check_state.context = golden.name;
-    if (strncmp(names[i], "type-q", 6) == 0) {
+    if (is_quantised(names[i])) {
       free(check_threads(&golden, pools, ONEKV_INT8, &n));
     }
     float *expected = check_threads(&golden, pools, ONEKV_INT16, &n);

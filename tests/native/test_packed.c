@@ -35,6 +35,11 @@ static kernel_table scalar;
 
 /* Where a block's f16 factors are: random bits there would be huge numbers. */
 static void set_factors(tensor_type type, uint8_t *block) {
+  if (type == TENSOR_MXFP4) { /* some of them far apart, the smallest too */
+    *block = check_random_below(8) == 0 ? (uint8_t)check_random_below(4)
+                                        : (uint8_t)(118 + check_random_below(8));
+    return;
+  }
   size_t place = type == TENSOR_Q6_K    ? 208
                  : type == TENSOR_Q2_K  ? 80
                  : type == TENSOR_Q3_K  ? 108

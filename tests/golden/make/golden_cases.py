@@ -202,7 +202,8 @@ def quantised():
     rows256 = replace(
         small, width=256, mlp=256, mlp_kind="gelu_erf", onekv={"mlp.activation": "gelu_erf"}
     )
-    types = ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K")
+    types = ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
+             "MXFP4")
     return {
         f"type-{name.lower()}": replace(
             rows256 if name.endswith("K") else small, type=name, layers=1,

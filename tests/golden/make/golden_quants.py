@@ -15,6 +15,7 @@ Q4_K, Q5_K, Q6_K = (GGMLQuantizationType[name] for name in ("Q4_K", "Q5_K", "Q6_
 Q2_K, Q3_K, IQ4_NL, IQ4_XS, TQ2_0, Q1_0 = (
     GGMLQuantizationType[name] for name in ("Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0")
 )
+MXFP4 = GGMLQuantizationType.MXFP4
 # Where the f16 scale of a block lies, where its f16 minimum, and the spread of the values that
 # random bits give when both are 1 (measured: the minimum is set to half the largest value).
 RANDOM_BLOCKS = {
@@ -35,7 +36,7 @@ ROW_FALLBACK = {
     Q6_K: GGMLQuantizationType.Q8_0,
 }
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
-         "Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0")  # fmt: skip
+         "Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0", "MXFP4")  # fmt: skip
 
 
 def expand(raw, kind):
@@ -92,6 +93,8 @@ def make_raw(kind, elements=512):
     if kind in RANDOM_BLOCKS:
         return random_blocks(random, kind, elements // GGML_QUANT_SIZES[kind][0]).reshape(-1)
     values = random.standard_normal(elements).astype(np.float32)
+    if kind == MXFP4:
+        values *= 2.0 ** random.integers(-40, 40, elements // 32).repeat(32)
     if kind.name in ("F32", "F16", "BF16"):
         special = special_values()
         values[: len(special)] = special
@@ -99,7 +102,10 @@ def make_raw(kind, elements=512):
         # A block of zeros has scale 0; a steep one has a large scale.
         values[32:64] = 0
         values[64:96] *= 1000
-    return quantize(values, kind).view(np.uint8).reshape(-1)
+    raw = quantize(values, kind).view(np.uint8).reshape(-1)
+    if kind == MXFP4:
+        raw[: 4 * 17 : 17] = 0, 1, 2, 252  # exponents around the smallest, and near the largest
+    return raw
 
 
 def write_dequantize(folder):

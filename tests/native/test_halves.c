@@ -1,0 +1,65 @@
+/* One token and rows of halves (token_matmul): the bits of the decoded rows' product in each
+ * variant, also where a half is not finite, which the quick way of F16 is wrong for. */
+#include "tests/native/check.h"
+#include "core/base/bytes.h"
+#include "core/base/f16.h"
+#include "core/kernels/kernels.h"
+
+enum { COLUMNS_MAX = 33 };
+
+static uint16_t random_half(tensor_type type) {
+  float value = check_random_float(check_random_below(5) == 0 ? 1e-5f : 2.0f);
+  return type == TENSOR_F16 ? f32_to_f16(value) : (uint16_t)(f32_to_bits(value) >> 16);
+}
+
+static void check_token(const kernel_table *table, tensor_type type, size_t n_rows, size_t n) {
+  size_t n_halves = n_rows * n;
+  uint8_t *space = check_allocate(2 * n_halves + 1);
+  uint8_t *w = space + 1; /* an odd address */
+  float *x = check_allocate(n * sizeof *x);
+  float *rows = check_allocate(n_halves * sizeof *rows);
+  float *expected = check_allocate(n_rows * sizeof *expected);
+  check_guard guard = check_guard_take(n_rows * sizeof(float), 4 * check_random_below(4));
+  float *y = (float *)(void *)guard.start;
+  for (size_t c = 0; c < n; c++) x[c] = check_random_float(2.0f);
+  for (size_t has_infinity = 0; has_infinity < 2; has_infinity++) {
+    for (size_t i = 0; i < n_halves; i++) store_u16(w + 2 * i, random_half(type));
+    if (has_infinity == 1 && n_halves > 0) {
+      size_t place = check_random_below((uint32_t)n_halves);
+      store_u16(w + 2 * place, type == TENSOR_F16 ? 0xfc00 : 0xff80);
+    }
+    table->dequantize[type](w, n_halves, rows);
+    table->f32_matmul(rows, n, n_rows, x, n, 1, n, expected, n_rows);
+    table->token_matmul[type](w, n_rows, x, n, y);
+    CHECK_SAME_FLOATS(y, expected, n_rows);
+  }
+  CHECK(check_guard_is_whole(&guard));
+  check_guard_free(&guard);
+  free(expected);
+  free(rows);
+  free(x);
+  free(space);
+}
+
+int main(void) {
+  check_seed(20261128);
+  for (int level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
+    kernel_table table;
+    kernels_select(&table, (onekv_level)level);
+    printf("kernels: %s\n", table.name);
+    bool is_scalar = strcmp(table.name, "scalar") == 0;
+    for (uint32_t type = 0; type < TENSOR_TYPE_END; type++) {
+      bool is_there = !is_scalar && (type == TENSOR_F16 || type == TENSOR_BF16);
+      CHECK((table.token_matmul[type] != NULL) == is_there);
+      if (!is_there) continue;
+      check_state.context = tensor_type_describe(type).name;
+      for (size_t n = 0; n <= COLUMNS_MAX; n++) {
+        for (size_t n_rows = 0; n_rows <= 9; n_rows++) {
+          check_token(&table, (tensor_type)type, n_rows, n);
+        }
+      }
+      check_token(&table, (tensor_type)type, 16, 1023);
+    }
+  }
+  return check_finish();
+}
