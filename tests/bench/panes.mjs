@@ -14,7 +14,6 @@ const patience = { timeout: 120_000 };
 
 async function visit(page, origin) {
   await page.goto(`${origin}/`);
-  await page.selectOption('#pace', 'Infinity');
   await page.click('#run');
   await page.waitForSelector('#duet[data-state="done"]', patience);
   const rates = await page.evaluate(() => ['one', 'std'].map((side) =>

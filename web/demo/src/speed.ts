@@ -3,10 +3,11 @@
 import type { Model } from 'onekv';
 
 const start = 'Once upon a time';
-const roundTokens = 32;
-/** Rounds go on for so long, and there are no fewer and no more than these. */
-const enoughMs = 600;
-const [roundsLeast, roundsMost] = [3, 24];
+/** Short, so that some round is not interrupted. */
+const roundTokens = 16;
+/** Rounds go on until so many were no faster, but at least and at most for so long. */
+const enough = 24;
+const [leastMs, mostMs] = [600, 2500];
 
 /** Tokens per second; the caller sees to it that nothing else runs meanwhile. */
 export async function decodeRate(model: Model, signal: AbortSignal): Promise<number> {
@@ -15,13 +16,15 @@ export async function decodeRate(model: Model, signal: AbortSignal): Promise<num
     await session.append(start, { signal });
     const before = session.contextUsage;
     const begun = performance.now();
+    const hasTime = (ms: number) => performance.now() - begun < ms;
     let fastest = 0;
-    for (let round = 0; round < roundsLeast ||
-      (round < roundsMost && performance.now() - begun < enoughMs); round += 1) {
+    for (let since = 0; hasTime(leastMs) || (since < enough && hasTime(mostMs)); since += 1) {
       const generation = session.generate({ tokens: [] }, { maxTokens: roundTokens, signal });
       for await (const _ of generation);
       const { tokens, decodeMs } = await generation.result;
-      fastest = Math.max(fastest, 1000 * tokens.length / decodeMs);
+      const rate = 1000 * tokens.length / decodeMs;
+      if (rate > 1.01 * fastest) since = 0;
+      fastest = Math.max(fastest, rate);
       await session.truncate(before, { signal });
     }
     return fastest;
