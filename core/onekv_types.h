@@ -124,6 +124,7 @@ typedef enum onekv_cache_type {
   ONEKV_CACHE_F16, /* first: the default of a zeroed options struct */
   ONEKV_CACHE_F32,
   ONEKV_CACHE_I8, /* int8 with one f32 scale per head and position; two with a latent */
+  ONEKV_CACHE_I4, /* 4 bits with one f16 scale per 32 elements of a head's row */
   ONEKV_CACHE_TYPE_COUNT
 } onekv_cache_type;
 

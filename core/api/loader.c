@@ -33,11 +33,11 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
     return error_set(error, ONEKV_INVALID_ARGUMENT, "options.pool is NULL");
   }
   if ((unsigned)options->cache_type >= ONEKV_CACHE_TYPE_COUNT) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.cache_type: found %d, expected 0 to 2",
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.cache_type: found %d, expected 0 to 3",
                      (int)options->cache_type);
   }
   if ((unsigned)options->arithmetic > ONEKV_F32) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 to 2",
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 to 3",
                      (int)options->arithmetic);
   }
   memory_ledger memory;

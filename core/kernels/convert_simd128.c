@@ -157,6 +157,13 @@ static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
   f16_decode_bytes((const uint8_t *)x, n, out);
 }
 
+/* Of the four lanes, NaN when there is a NaN. */
+SIMD_INLINE float f32x4_largest(v128_t largest) {
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
+  return wasm_f32x4_extract_lane(largest, 0);
+}
+
 /* max |x|, NaN when there is a NaN. */
 static float largest_magnitude(const float *x, size_t n) {
   v128_t largest = wasm_f32x4_splat(0.0f);
@@ -165,10 +172,7 @@ static float largest_magnitude(const float *x, size_t n) {
     largest = wasm_f32x4_max(largest, wasm_f32x4_abs(wasm_v128_load(x + c)));
   }
   v128_t rest = f32x4_load_partial(x + c, n - c, wasm_f32x4_splat(0.0f));
-  largest = wasm_f32x4_max(largest, wasm_f32x4_abs(rest));
-  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
-  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
-  return wasm_f32x4_extract_lane(largest, 0);
+  return f32x4_largest(wasm_f32x4_max(largest, wasm_f32x4_abs(rest)));
 }
 
 /* round(x / scale) within ±127, as i32. In 1.5 · 2^23 + x the addition rounds x to the nearest
@@ -210,6 +214,64 @@ static void i8_decode_simd128(const int8_t *x, size_t n, float scale, float *out
   for (; c < n; c++) out[c] = (float)x[c] * scale;
 }
 
+/* The scale of a whole group, by the rules of i4_encode_group; largest of a -0 is 0. */
+static uint16_t i4_scale_simd128(const float *x) {
+  v128_t most = wasm_f32x4_splat(0.0f);
+  v128_t least = most;
+  for (size_t c = 0; c < I4_GROUP; c += LANES) {
+    most = wasm_f32x4_max(most, wasm_v128_load(x + c));
+    least = wasm_f32x4_max(least, wasm_f32x4_neg(wasm_v128_load(x + c)));
+  }
+  float above = f32x4_largest(most);
+  float below = f32x4_largest(least);
+  if (isnan(above)) return 0x7e00;
+  return f32_to_f16(above > below ? above : 0.0f - below);
+}
+
+/* Codes of eight elements, as i16. */
+SIMD_INLINE v128_t i16x8_i4_codes(const float *x, v128_t step) {
+  const int8_t *values = PACKED_VALUES[VALUES_IQ4];
+  v128_t twice = wasm_i16x8_shl(
+      wasm_i16x8_narrow_i32x4(i32x4_code(wasm_v128_load(x), step),
+                              i32x4_code(wasm_v128_load(x + LANES), step)), 1);
+  v128_t codes = wasm_i16x8_splat(0);
+  ROLLED for (size_t k = 0; k < 15; k++) {
+    v128_t middle = wasm_i16x8_splat((int16_t)(values[k] + values[k + 1]));
+    codes = wasm_i16x8_sub(codes, wasm_i16x8_gt(twice, middle));
+  }
+  return codes;
+}
+
+static void i4_encode_simd128(const float *x, size_t n, uint8_t *codes, uint16_t *scales) {
+  for (; n >= I4_GROUP; n -= I4_GROUP, x += I4_GROUP, codes += I4_GROUP / 2, scales++) {
+    *scales = i4_scale_simd128(x);
+    float step = f32_from_f16(*scales) * I4_STEP;
+    if (step == 0.0f || !isfinite(step)) {
+      memset(codes, 0, I4_GROUP / 2);
+      continue;
+    }
+    v128_t steps = wasm_f32x4_splat(step);
+    v128_t low = wasm_u8x16_narrow_i16x8(i16x8_i4_codes(x, steps), i16x8_i4_codes(x + 8, steps));
+    v128_t high =
+        wasm_u8x16_narrow_i16x8(i16x8_i4_codes(x + 16, steps), i16x8_i4_codes(x + 24, steps));
+    wasm_v128_store(codes, wasm_v128_or(low, wasm_i8x16_shl(high, 4)));
+  }
+  if (n > 0) i4_encode_group(x, n, codes, scales);
+}
+
+static void i4_decode_simd128(const uint8_t *codes, const uint16_t *scales, size_t n,
+                              float *out) {
+  const v128_t values = wasm_v128_load(simd_hide(PACKED_VALUES[VALUES_IQ4]));
+  for (; n >= I4_GROUP; n -= I4_GROUP, out += I4_GROUP, codes += I4_GROUP / 2, scales++) {
+    v128_t step = wasm_f32x4_splat(f32_from_f16(*scales) * I4_STEP);
+    v128_t bytes = wasm_v128_load(codes);
+    v128_t low = wasm_v128_and(bytes, wasm_i8x16_splat(15));
+    f32x4_store_scaled(wasm_i8x16_swizzle(values, low), step, out);
+    f32x4_store_scaled(wasm_i8x16_swizzle(values, wasm_u8x16_shr(bytes, 4)), step, out + 16);
+  }
+  if (n > 0) i4_decode_group(codes, *scales, n, out);
+}
+
 void kernels_fill_simd128_exact(kernel_table *table) {
   table->f32_add = f32_add_simd128;
   table->f32_multiply = f32_multiply_simd128;
@@ -219,4 +281,6 @@ void kernels_fill_simd128_exact(kernel_table *table) {
   table->f16_decode = f16_decode_simd128;
   table->i8_encode = i8_encode_simd128;
   table->i8_decode = i8_decode_simd128;
+  table->i4_encode = i4_encode_simd128;
+  table->i4_decode = i4_decode_simd128;
 }

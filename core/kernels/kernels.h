@@ -102,7 +102,25 @@ typedef struct kernel_table {
   /* i8: *scale = max|x| / 127, out[c] = round(x[c] / scale) to nearest even; 0 for a zero row. */
   void (*i8_encode)(const float *x, size_t n, int8_t *out, float *scale);
   void (*i8_decode)(const int8_t *x, size_t n, float scale, float *out);
+  /* i4: groups of I4_GROUP elements, the last may be shorter, each with a scale s in f16, its
+   * element of the largest magnitude: out[c] = V[code] · (s / -127), V the values of IQ4_NL
+   * (packed.h), code that of the value nearest to x[c] / (s / -127). In a group of m the codes of
+   * elements 0 to h - 1, h = ⌈m/2⌉, are the low halves of its h bytes, those from h on the high
+   * ones; a half without an element is 0. A group with a NaN, or whose largest does not fit f16,
+   * has a scale that is not finite. codes [i4_code_bytes(n)], scales [i4_groups(n)]. Exact. */
+  void (*i4_encode)(const float *x, size_t n, uint8_t *codes, uint16_t *scales);
+  void (*i4_decode)(const uint8_t *codes, const uint16_t *scales, size_t n, float *out);
 } kernel_table;
+
+enum { I4_GROUP = 32 };
+#define I4_STEP (-1.0f / 127.0f) /* of a scale: the largest element is V[0] = -127 of them */
+
+static inline size_t i4_groups(size_t n) { return (n + I4_GROUP - 1) / I4_GROUP; }
+static inline size_t i4_code_bytes(size_t n) { return (n + 1) / 2; }
+
+/* One group of n <= I4_GROUP elements, by scalar code: also the short one behind a SIMD loop. */
+void i4_encode_group(const float *x, size_t n, uint8_t *codes, uint16_t *scale);
+void i4_decode_group(const uint8_t *codes, uint16_t scale, size_t n, float *out);
 
 /* Fills *table with the scalar kernels, then overwrites from the weakest level to `level`, as
  * far as this build has them. table->name tells the level reached. */

@@ -205,15 +205,14 @@ static uint8_t *tile_at(const kv_cache *cache, size_t page, const kv_layer *laye
   return table->pages[page]->tiles + rows->offset + head * rows->tile_bytes;
 }
 
-/* Row of a tile: without the scales, which stand behind all rows of an i8 tile. */
+/* Row of a tile: without the scales, which stand behind all rows. */
 static void *row_at(const kv_stream_layout *rows, uint8_t *tile, size_t row) {
-  size_t scale_bytes = rows->type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
-  return tile + row * (rows->row_bytes - scale_bytes);
+  return tile + row * (rows->row_bytes - rows->scale_bytes);
 }
 
-static float *scales_of(const kv_stream_layout *rows, uint8_t *tile, size_t row) {
-  float *scales = row_at(rows, tile, KV_PAGE_POSITIONS);
-  return scales + row * rows->n_parts;
+static void *scales_of(const kv_stream_layout *rows, uint8_t *tile, size_t row) {
+  uint8_t *scales = row_at(rows, tile, KV_PAGE_POSITIONS);
+  return scales + row * rows->scale_bytes;
 }
 
 static void encode_i8(const kernel_table *kernels, const kv_stream_layout *rows, const float *x,
@@ -221,6 +220,22 @@ static void encode_i8(const kernel_table *kernels, const kv_stream_layout *rows,
   size_t n = rows->first_part;
   kernels->i8_encode(x, n, out, &scales[0]);
   if (n < rows->width) kernels->i8_encode(x + n, rows->width - n, out + n, &scales[1]);
+}
+
+static void encode_i4(const kernel_table *kernels, const kv_stream_layout *rows, const float *x,
+                      uint8_t *out, uint16_t *scales) {
+  size_t n = rows->first_part;
+  kernels->i4_encode(x, n, out, scales);
+  if (n == rows->width) return;
+  kernels->i4_encode(x + n, rows->width - n, out + i4_code_bytes(n), scales + i4_groups(n));
+}
+
+static void decode_i4(const kernel_table *kernels, const kv_stream_layout *rows, const uint8_t *x,
+                      const uint16_t *scales, float *out) {
+  size_t n = rows->first_part;
+  kernels->i4_decode(x, scales, n, out);
+  if (n == rows->width) return;
+  kernels->i4_decode(x + i4_code_bytes(n), scales + i4_groups(n), rows->width - n, out + n);
 }
 
 static void decode_i8(const kernel_table *kernels, const kv_stream_layout *rows, const int8_t *x,
@@ -246,6 +261,9 @@ void kv_cache_write(kv_cache *cache, size_t layer_index, kv_stream stream, size_
         break;
       case ONEKV_CACHE_I8:
         encode_i8(kernels, rows, x, out, scales_of(rows, tile, index));
+        break;
+      case ONEKV_CACHE_I4:
+        encode_i4(kernels, rows, x, out, scales_of(rows, tile, index));
         break;
       default:
         memcpy(out, x, rows->width * sizeof *x);
@@ -334,8 +352,12 @@ static void decode_rows(const kv_cache *cache, const kv_stream_layout *rows, uin
   } else if (rows->type == ONEKV_CACHE_F16) {
     kernels->f16_decode(from, n * rows->width, out);
   } else {
+    bool is_i4 = rows->type == ONEKV_CACHE_I4;
     for (size_t i = first; i < first + n; i++, out += rows->width) {
-      decode_i8(kernels, rows, row_at(rows, tile, i), scales_of(rows, tile, i), out);
+      const void *codes = row_at(rows, tile, i);
+      const void *scales = scales_of(rows, tile, i);
+      if (is_i4) decode_i4(kernels, rows, codes, scales, out);
+      else decode_i8(kernels, rows, codes, scales, out);
     }
   }
 }

@@ -5,9 +5,10 @@
  * a window and gives pages back when they are behind it (kv_first_kept).
  *
  * A page holds KV_PAGE_POSITIONS positions for all layers of its span. Inside it, one tile after
- * the other, [layer][stream][KV head], each tile [position][width] in the cache's element type; an
- * i8 tile is followed by its f32 scales [position][parts]: a row with a latent, whose two parts
- * differ in size, has a scale for each, any other row one. A convolution's rows are f16 at least.
+ * the other, [layer][stream][KV head], each tile [position][width] in the cache's element type. A
+ * row with a latent is two parts, which differ in size; any other row is one. An i8 tile is
+ * followed by its f32 scales [position][parts], an i4 tile, whose parts begin at bytes, by its f16
+ * scales [position][groups of the parts] (kernels.h). A convolution's rows are f16 at least.
  * A layer has one stream when the value is a part of the key's row (K=V), else two (keys, values),
  * and none when it reads another layer's.
  *
@@ -36,9 +37,9 @@ typedef struct kv_stream_layout {
   onekv_cache_type type;
   size_t offset;     /* of KV head 0's tile in a page */
   size_t width;      /* elements of a row */
-  size_t first_part; /* of these, those with a scale of their own; the rest, if any, has another */
-  size_t n_parts;    /* 1 or 2 */
+  size_t first_part; /* of these, those of the first part; the rest, if any, is another */
   size_t row_bytes;  /* of one position's head: its scales included */
+  size_t scale_bytes; /* of these, the scales */
   size_t tile_bytes; /* KV_PAGE_POSITIONS rows */
 } kv_stream_layout;
 

@@ -6,13 +6,29 @@
 /* Of that kind's rows in a cache of that type: a convolution's are f16 at least, because its sums
  * of few rows average nothing out. */
 static onekv_cache_type type_of_row(onekv_cache_type type, const layer_kind *kind) {
-  return kind->n_taps > 0 && type == ONEKV_CACHE_I8 ? ONEKV_CACHE_F16 : type;
+  bool has_scales = type == ONEKV_CACHE_I8 || type == ONEKV_CACHE_I4;
+  return kind->n_taps > 0 && has_scales ? ONEKV_CACHE_F16 : type;
 }
 
-/* Of a head's row of that many elements and parts. */
-static size_t bytes_of_row(onekv_cache_type type, size_t width, size_t n_parts) {
-  static const size_t ELEMENT_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1};
-  return width * ELEMENT_BYTES[type] + (type == ONEKV_CACHE_I8 ? n_parts * sizeof(float) : 0);
+/* Of the scales of a part of a row of that many elements. */
+static size_t bytes_of_scales(onekv_cache_type type, size_t n) {
+  if (type == ONEKV_CACHE_I4) return i4_groups(n) * sizeof(uint16_t);
+  return type == ONEKV_CACHE_I8 && n > 0 ? sizeof(float) : 0;
+}
+
+static size_t bytes_of_part(onekv_cache_type type, size_t n) {
+  static const size_t ELEMENT_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2, 4, 1, 0};
+  size_t n_bytes = type == ONEKV_CACHE_I4 ? i4_code_bytes(n) : n * ELEMENT_BYTES[type];
+  return n_bytes + bytes_of_scales(type, n);
+}
+
+/* Of a head's row whose first elements are a part of their own, or all of it. */
+static size_t bytes_of_row(onekv_cache_type type, size_t width, size_t first_part) {
+  return bytes_of_part(type, first_part) + bytes_of_part(type, width - first_part);
+}
+
+static size_t first_part_of(const layer_kind *kind) {
+  return kind->latent.rank > 0 ? kind->latent.rank : kind->key_width;
 }
 
 /* The span of that window, made when it is new. */
@@ -33,8 +49,9 @@ static bool add_stream(onekv_cache_type type, kv_span *span, size_t n_kv_heads, 
   stream->offset = span->page_bytes;
   stream->width = width;
   stream->first_part = first_part;
-  stream->n_parts = first_part < width ? 2 : 1;
-  stream->row_bytes = bytes_of_row(type, width, stream->n_parts);
+  stream->row_bytes = bytes_of_row(type, width, first_part);
+  stream->scale_bytes =
+      bytes_of_scales(type, first_part) + bytes_of_scales(type, width - first_part);
   return size_multiply(stream->row_bytes, KV_PAGE_POSITIONS, &stream->tile_bytes) &&
          size_multiply(stream->tile_bytes, n_kv_heads, &n_bytes) &&
          size_add(span->page_bytes, n_bytes, &span->page_bytes);
@@ -58,8 +75,7 @@ bool kv_layout_make(const onekv_config *config, onekv_cache_type type, kv_layout
                         .n_kv_heads = kind->n_kv_heads};
     kv_span *span = &layout->spans[layer->span];
     onekv_cache_type row_type = type_of_row(type, kind);
-    size_t first_part = kind->latent.rank > 0 ? kind->latent.rank : kind->key_width;
-    if (!add_stream(row_type, span, kind->n_kv_heads, kind->key_width, first_part,
+    if (!add_stream(row_type, span, kind->n_kv_heads, kind->key_width, first_part_of(kind),
                     &layer->streams[KV_ROW])) {
       return false;
     }
@@ -90,13 +106,12 @@ size_t kv_first_needed(const kv_span *span, size_t n_positions) {
 static void add_rows(const layer_kind *kind, onekv_cache_type type, bool shares_row,
                      uint64_t n_rows, kv_bytes *sums) {
   if (kind->n_taps > 0) {
-    sums->values += n_rows * bytes_of_row(type_of_row(type, kind), kind->key_width, 1);
+    sums->values += n_rows * bytes_of_part(type_of_row(type, kind), kind->key_width);
   } else if (shares_row) {
-    size_t n_parts = kind->latent.rank > 0 ? 2 : 1;
-    sums->shared += n_rows * bytes_of_row(type, kind->key_width, n_parts);
+    sums->shared += n_rows * bytes_of_row(type, kind->key_width, first_part_of(kind));
   } else {
-    sums->keys += n_rows * bytes_of_row(type, kind_query_width(kind), 1);
-    sums->values += n_rows * bytes_of_row(type, kind_output_width(kind), 1);
+    sums->keys += n_rows * bytes_of_part(type, kind_query_width(kind));
+    sums->values += n_rows * bytes_of_part(type, kind_output_width(kind));
   }
 }
 

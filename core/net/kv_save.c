@@ -31,10 +31,9 @@ uint64_t kv_saved_bytes(const kv_layout *layout, size_t n_positions) {
  * end of what they take there. */
 static uint8_t *copy_tile(const kv_stream_layout *rows, uint8_t *tile, size_t n_rows,
                           uint8_t *block, bool saving) {
-  size_t scale_bytes = rows->type == ONEKV_CACHE_I8 ? rows->n_parts * sizeof(float) : 0;
-  size_t values_bytes = rows->row_bytes - scale_bytes;
+  size_t values_bytes = rows->row_bytes - rows->scale_bytes;
   uint8_t *parts[2] = {tile, tile + KV_PAGE_POSITIONS * values_bytes};
-  size_t n_bytes[2] = {n_rows * values_bytes, n_rows * scale_bytes};
+  size_t n_bytes[2] = {n_rows * values_bytes, n_rows * rows->scale_bytes};
   for (size_t part = 0; part < 2; part++) {
     if (n_bytes[part] == 0) continue;
     memcpy(saving ? block : parts[part], saving ? parts[part] : block, n_bytes[part]);

@@ -25,7 +25,7 @@ from models.train.state import load_checkpoint
 from models.train.order import TokenSet
 
 FILES = ("tinystories_github", "tinystories_v2_valid_1000")
-CACHES = ("f16", "i8")
+CACHES = ("f16", "i8", "i4")
 LAST = 512
 RESAMPLINGS = 1000
 

@@ -15,7 +15,7 @@ const usage = `usage: node tests/bench/speed.mjs SHAPE|FILE [options]
 options:
   --threads N,…    default 1,2
   --simd L,…       relaxed, simd128; default: the better that this Node has
-  --cache T,…      f16 (default), f32, i8
+  --cache T,…      f16 (default), f32, i8, i4
   --arithmetic A,… int8 (default), int16, f32
   --prefill N      tokens read at once (default 512; 0: none)
   --depths N,…     decode after so many tokens (default 8)

@@ -123,7 +123,7 @@ static double time_step(bench *b, onekv_pool *pool, size_t depth, size_t n_rows)
 }
 
 static void bench_variant(onekv_pool *pool, bool shares_row, onekv_cache_type type) {
-  static const char *const TYPES[] = {"f16", "f32", "i8"};
+  static const char *const TYPES[] = {"f16", "f32", "i8", "i4"};
   static const size_t DEPTHS[] = {128, 1024, 4096, DEPTH_MAX};
   static const size_t ROWS[] = {1, 8, ROWS_MAX};
   bench b;
@@ -153,6 +153,7 @@ void bench_attention(void) {
   bench_variant(pool, true, ONEKV_CACHE_F32);
   bench_variant(pool, true, ONEKV_CACHE_F16);
   bench_variant(pool, true, ONEKV_CACHE_I8);
+  bench_variant(pool, true, ONEKV_CACHE_I4);
   bench_variant(pool, false, ONEKV_CACHE_F16);
   onekv_pool_close(pool);
 }

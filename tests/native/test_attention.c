@@ -78,7 +78,8 @@ static void read_back(fixture *f, kv_stream stream, float *rows) {
   size_t h = f->kind->key_width;
   size_t n_heads = f->kind->n_kv_heads;
   float *scratch = check_allocate(KV_PAGE_POSITIONS * h * sizeof *scratch);
-  double furthest = 0.0; /* in half steps: 2^-11 of a number, or 1/254 of its row's largest */
+  double furthest = 0.0; /* in half steps: 2^-11 of a number, or 1/254 of its row's largest, of i4
+                            14.6/127 of it (test_kernels_exact.c) */
   for (size_t i = 0; i < POSITIONS * n_heads; i++) {
     size_t in_page = i / n_heads % KV_PAGE_POSITIONS;
     const float *tile = kv_cache_read(&f->cache, LAYER, stream, i % n_heads,
@@ -88,10 +89,10 @@ static void read_back(fixture *f, kv_stream stream, float *rows) {
     for (size_t c = 0; c < h; c++) largest = fmax(largest, fabs((double)row[c]));
     for (size_t c = 0; c < h; c++) {
       double found = (double)tile[in_page * h + c];
-      double half_step = f->pages.layout.type == ONEKV_CACHE_I8 ? largest / 254.0
-                         : f->pages.layout.type == ONEKV_CACHE_F16
-                             ? fmax(fabs((double)row[c]), 0x1p-14) * 0x1p-11
-                             : 1e-30;
+      const double half_steps[ONEKV_CACHE_TYPE_COUNT] = {
+          fmax(fabs((double)row[c]), 0x1p-14) * 0x1p-11, 1e-30, largest / 254.0,
+          largest * 14.6 / 127.0};
+      double half_step = half_steps[f->pages.layout.type];
       furthest = fmax(furthest, fabs(found - (double)row[c]) / half_step);
       row[c] = (float)found;
     }
@@ -324,6 +325,7 @@ int main(int argc, char **argv) {
     check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_F32, pools, 3, is_short);
     check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_F16, pools, 3, true);
     check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_I8, pools, 3, true);
+    check_variant(&VARIANTS[i], ONEKV_LEVEL_BEST, ONEKV_CACHE_I4, pools, 3, true);
   }
   for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
     check_variant(&VARIANTS[0], ONEKV_LEVEL_SCALAR, (onekv_cache_type)type, pools, 3, true);

@@ -1,8 +1,8 @@
 /* The paged cache against a plain array: what was written is read, whatever was shared, cut,
  * saved or refused memory in between.
  *
- * Rows hold whole numbers from -127 to 127 with a 127 in each head, which f32, f16 and i8 (scale
- * 1) all keep exactly, and are a function of their token, so the plain model of a sequence is its
+ * Rows hold the values of IQ4_NL, with the largest in each head, which f32, f16, i8 (scale 1) and
+ * i4 all keep exactly, and are a function of their token, so the plain model of a sequence is its
  * list of tokens. */
 #include "core/net/kv_cache.h"
 #include "tests/native/check.h"
@@ -60,11 +60,11 @@ static void close_bench(bench *b) {
 }
 
 static float value_of(int32_t token, size_t layer, size_t stream, size_t column) {
-  if (column % WIDTH == 0) return 127.0f;
+  if (column % WIDTH == 0) return -127.0f;
   uint32_t x = (uint32_t)token * 2654435761u + (uint32_t)(layer * 7919 + stream * 104729 + column);
   x ^= x >> 15;
   x *= 2246822519u;
-  return (float)(x % 255) - 127.0f;
+  return (float)PACKED_VALUES[VALUES_IQ4][x % 16];
 }
 
 static void write_token(kv_cache *cache, size_t position, int32_t token) {
@@ -244,7 +244,8 @@ static void check_random_operations(onekv_cache_type type, bool shares_row) {
 /* --- single properties ------------------------------------------------------------------------ */
 
 static void check_layout(void) {
-  static const size_t ROW_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2 * WIDTH, 4 * WIDTH, WIDTH + 4};
+  static const size_t ROW_BYTES[ONEKV_CACHE_TYPE_COUNT] = {2 * WIDTH, 4 * WIDTH, WIDTH + 4,
+                                                           (WIDTH + 1) / 2 + 2};
   for (int type = 0; type < ONEKV_CACHE_TYPE_COUNT; type++) {
     for (int shares_row = 0; shares_row < 2; shares_row++) {
       bench b;
@@ -265,7 +266,7 @@ static void check_layout(void) {
   CHECK(!kv_layout_make(&huge, ONEKV_CACHE_F32, &layout));
 }
 
-/* Numbers that do not fit exactly: to nearest in f16, within half a step in i8. */
+/* Numbers that do not fit exactly: to nearest in f16, within half a step in i8 and i4. */
 static void check_rounding(onekv_cache_type type) {
   bench b;
   open_bench(&b, type, true);
@@ -279,9 +280,11 @@ static void check_rounding(onekv_cache_type type) {
     const float *found = kv_cache_read(&plain.cache, 1, KV_ROW, head, 0, 1, scratch);
     double largest = 0.0;
     for (size_t c = 0; c < WIDTH; c++) largest = fmax(largest, fabs((double)row[head * WIDTH + c]));
-    /* Half a step: 2^-10 for f16 numbers below 4, 1/254 of the row's largest for i8. */
-    double bound = type == ONEKV_CACHE_F32 ? 0.0 : type == ONEKV_CACHE_F16 ? 1.0 / 1024
-                                                                          : largest / 253.9;
+    /* Half a step: 2^-10 for f16 numbers below 4, 1/254 of the row's largest for i8, of i4 up to
+     * 14/127 (test_kernels_exact.c). */
+    const double bounds[ONEKV_CACHE_TYPE_COUNT] = {1.0 / 1024, 0.0, largest / 253.9,
+                                                   largest * 14.6 / 127.0};
+    double bound = bounds[type];
     for (size_t c = 0; c < WIDTH; c++) CHECK_CLOSE(found[c], row[head * WIDTH + c], bound);
   }
   kv_cache_close(&plain.cache);

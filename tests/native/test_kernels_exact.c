@@ -1,7 +1,7 @@
 /* Kernels that must give the same bits in every variant: additions, rotations, encodings.
  *
  * What the bits must be is checked against definitions written another way: a rotation and its
- * inverse, f16 rounding by exact arithmetic in double, i8 codes by their distance. */
+ * inverse, f16 rounding by exact arithmetic in double, i8 and i4 codes by their distance. */
 #include "tests/native/check.h"
 #include "core/base/f16.h"
 #include "core/kernels/kernels.h"
@@ -230,6 +230,84 @@ static void test_i8(const kernel_table *table) {
   CHECK(scale == 1.0f && memcmp(codes, even, 9) == 0);
 }
 
+/* The codes and scales of n floats: those of scalar, and each decoded number the nearest that its
+ * group has. V of IQ4_NL ends at -127 and 113, and no two of its values are more than 24 apart: an
+ * element is off by half of that, or by 14 beyond 113, of 127ths of its group's largest, and by as
+ * much as f16 rounds that (2^-11). */
+static void check_i4(const kernel_table *table, const float *x, size_t n) {
+  size_t n_bytes = i4_code_bytes(n);
+  check_guard codes = check_guard_take(n_bytes, check_random_below(16));
+  check_guard scales = check_guard_take(i4_groups(n) * sizeof(uint16_t), 2);
+  uint8_t *expected = (uint8_t *)check_allocate(n_bytes + 1);
+  uint16_t expected_scales[SIZE_MAX_TESTED / I4_GROUP + 1];
+  floats decoded = floats_take(n, 1.0f);
+  floats reference = floats_take(n, 1.0f);
+  uint16_t *found_scales = (uint16_t *)(void *)scales.start;
+  table->i4_encode(x, n, codes.start, found_scales);
+  scalar.i4_encode(x, n, expected, expected_scales);
+  CHECK(n == 0 || memcmp(codes.start, expected, n_bytes) == 0);
+  CHECK(n == 0 || memcmp(found_scales, expected_scales, i4_groups(n) * sizeof(uint16_t)) == 0);
+  table->i4_decode(codes.start, found_scales, n, decoded.x);
+  scalar.i4_decode(expected, expected_scales, n, reference.x);
+  CHECK_SAME_FLOATS(decoded.x, reference.x, n);
+  for (size_t c = 0; c < n; c++) {
+    double scale = fabs((double)f32_from_f16(expected_scales[c / I4_GROUP]));
+    if (!(scale >= 0x1p-14 && isfinite(scale))) continue;
+    double off = fabs((double)decoded.x[c] - (double)x[c]) / scale;
+    CHECK_SAY(off <= 14.6 / 127.0, "element %zu of %zu: off by %g", c, n, off);
+  }
+  CHECK(check_guard_is_whole(&codes) && check_guard_is_whole(&scales));
+  check_guard_free(&codes);
+  check_guard_free(&scales);
+  free(expected);
+  floats_free(decoded);
+  floats_free(reference);
+}
+
+static void test_i4(const kernel_table *table) {
+  check_state.context = "i4";
+  for (size_t n = 0; n < SIZE_MAX_TESTED; n++) {
+    static const float LIMITS[] = {0.0f, 1e-44f, 1e-7f, 1e-5f, 1.0f, 6e4f, 1e38f};
+    for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
+      floats x = floats_take(n, LIMITS[i]);
+      check_i4(table, x.x, n);
+      if (n > 0) x.x[check_random_below(n)] = -0.0f;
+      check_i4(table, x.x, n);
+      floats_free(x);
+    }
+    if (n == 0) continue;
+    static const float ODD[] = {-INFINITY, NAN, 1e6f};
+    for (size_t i = 0; i < 3; i++) {
+      floats x = floats_take(n, 1.0f);
+      size_t at = check_random_below(n);
+      x.x[at] = ODD[i];
+      check_i4(table, x.x, n);
+      uint8_t codes[SIZE_MAX_TESTED];
+      uint16_t scales[SIZE_MAX_TESTED / I4_GROUP + 1];
+      table->i4_encode(x.x, n, codes, scales);
+      table->i4_decode(codes, scales, n, x.x);
+      CHECK(!isfinite(x.x[at])); /* seen, not hidden */
+      floats_free(x);
+    }
+  }
+  /* The values themselves, either way up, and what a tie of the largest does. */
+  float x[I4_GROUP];
+  float found[I4_GROUP];
+  uint8_t codes[I4_GROUP / 2];
+  uint16_t scale = 0;
+  for (int sign = -1; sign <= 1; sign += 2) {
+    float step = (float)sign * I4_STEP;
+    for (size_t i = 0; i < I4_GROUP; i++) x[i] = (float)PACKED_VALUES[VALUES_IQ4][i % 16] * step;
+    table->i4_encode(x, I4_GROUP, codes, &scale);
+    for (size_t i = 0; i < 16; i++) CHECK(codes[i] == 17 * i);
+    table->i4_decode(codes, &scale, I4_GROUP, found);
+    CHECK_SAME_FLOATS(found, x, I4_GROUP);
+  }
+  const float tie[2] = {2.0f, -2.0f};
+  table->i4_encode(tie, 2, codes, &scale);
+  CHECK(f32_from_f16(scale) == -2.0f && (codes[0] & 15) == 15 && codes[0] >> 4 == 0);
+}
+
 int main(void) {
   kernels_select(&scalar, ONEKV_LEVEL_SCALAR);
   check_seed(20261123);
@@ -244,6 +322,7 @@ int main(void) {
     }
     test_f16(&table);
     test_i8(&table);
+    test_i4(&table);
   }
   return check_finish();
 }

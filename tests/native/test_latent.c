@@ -154,6 +154,9 @@ static void check_parts(void) {
   CHECK(kv_pool_open(&pages, &memory, &kernels, &config, ONEKV_CACHE_I8) == ONEKV_OK);
   CHECK(pages.layout.spans[0].position_bytes == WIDTH + 2 * sizeof(float));
   CHECK(kv_cache_bytes(&config, ONEKV_CACHE_I8, 0, false, 7).shared == 7 * (WIDTH + 8));
+  size_t i4_bytes = i4_code_bytes(RANK) + i4_code_bytes(ROTATED) +
+                    2 * (i4_groups(RANK) + i4_groups(ROTATED));
+  CHECK(kv_cache_bytes(&config, ONEKV_CACHE_I4, 0, false, 7).shared == 7 * i4_bytes);
   CHECK(kv_cache_bytes(&config, ONEKV_CACHE_F16, 3, false, 7).keys == 7 * 3 * 2 * (8 + ROTATED));
   CHECK(kv_cache_bytes(&config, ONEKV_CACHE_F16, 3, false, 7).values == 7 * 3 * 2 * 5);
   CHECK(kv_cache_open(&pages, 64, &cache) == ONEKV_OK);

@@ -131,7 +131,7 @@ test('command lines that do not fit: status 2, reason on stderr, nothing on stdo
   await refused(generateText, [gguf, '--ids', '1', '--chat'], /exclude/);
   await refused(generateText, [gguf, '-p', 'x', '--system', 'y', '--no-chat'],
     /--system is for a chat/);
-  await refused(generateText, [gguf, '--ids', '1', '--cache-type', 'f8'], /expected f16, f32, i8/);
+  await refused(generateText, [gguf, '--ids', '1', '--cache-type', 'f8'], /expected f16.* i8, i4/);
   await refused(inspect, [gguf, '--budget', 'much'], /--budget: found "much"/);
   await refused(evaluate, ['--stride'], /--stride/);
   await refused(evaluate, [gguf], /give --text or --ids/);
@@ -162,8 +162,8 @@ test('inspect: text and JSON, with the budget in tokens', async () => {
   const [own, mha] = json.cache.map((row) => row.bytesPerToken);
   const { layers, headWidth, queryHeads } = json.description;
   assert.deepEqual(own, { f16: layers * headWidth * 2, f32: layers * headWidth * 4,
-    i8: layers * (headWidth + 4) });
-  for (const type of ['f16', 'f32', 'i8']) assert.equal(mha[type], own[type] * 2 * queryHeads);
+    i8: layers * (headWidth + 4), i4: layers * (headWidth / 2 + Math.ceil(headWidth / 32) * 2) });
+  for (const type of Object.keys(own)) assert.equal(mha[type], own[type] * 2 * queryHeads);
   const { f16 } = json.cache[0].contextBytes;
   assert.equal(f16, json.description.contextWindow * own.f16);
   assert.equal(json.cache[0].budgetTokens.f16, json.description.contextWindow, '1 MB holds all');

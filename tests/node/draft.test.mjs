@@ -88,7 +88,8 @@ test('200 prompts: with drafts and without, the same in every respect', limit, a
   let drafted = 0;
   let accepted = 0;
   for (const [m, name] of models.entries()) {
-    const model = loadSync(engine, goldenPath(name), { cacheType: ['f16', 'i8', 'f32'][m % 3] });
+    const cacheType = ['f16', 'i8', 'f32', 'i4'][m % 4];
+    const model = loadSync(engine, goldenPath(name), { cacheType });
     const { vocabulary } = model.description;
     const tokenizer = letters(vocabulary);
     for (let i = 0; i < 40; i++) {

@@ -89,7 +89,8 @@ test('what windows take is computed, held and told alike', () => withEngine({}, 
 
 test('a latent is cached once, in one row of each layer', () => withEngine({}, (engine) => {
   const [rank, rotated, plain, value, heads, layers] = [32, 8, 16, 16, 4, 3];
-  const rows = { f16: 2 * (rank + rotated), f32: 4 * (rank + rotated), i8: rank + rotated + 2 * 4 };
+  const rows = { f16: 2 * (rank + rotated), f32: 4 * (rank + rotated), i8: rank + rotated + 2 * 4,
+    i4: rank / 2 + rotated / 2 + 2 * (rank / 32 + 1) };
   for (const [cacheType, row] of Object.entries(rows)) {
     const model = loadSync(engine, goldenPath('deepseek2-latent'), { cacheType });
     assert.deepEqual([model.description.latent, model.description.sharedRope], [rank, undefined]);

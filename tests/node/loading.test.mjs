@@ -198,7 +198,8 @@ test('arguments are checked before core sees them', async () => {
   wrong(() => model.advance([session, session]), /a session twice/);
   wrong(() => model.encode(new Float32Array(4)), /^input: found "features", expected token/);
   wrong(() => model.restoreSession([1, 2, 3]), /^bytes/);
-  wrong(() => engine.openLoader({ cacheType: 'f8' }), /^cacheType: found "f8", expected f16, f32/);
+  wrong(() => engine.openLoader({ cacheType: 'f8' }),
+    /^cacheType: found "f8", expected f16, f32, i8, i4/);
   wrong(() => engine.openLoader({ batch: 65 }), /^batch/);
   for (const token of [-1, 2 ** 31, 2 ** 32 + 1, model.description.vocabulary]) {
     assert.throws(() => session.append([token]), { code: 'TOKEN_OUT_OF_RANGE' });

@@ -271,7 +271,7 @@ export const bench: Command = {
     { name: 'type', value: 'T,…', help: 'q8_0 (default), q4_0, f16, f32' },
     { name: 'threads', value: 'N,…', help: 'default: the automatic choice, and 1' },
     { name: 'simd', value: 'L,…', help: 'relaxed, simd128 (default: what this Node has)' },
-    { name: 'cache-type', value: 'T,…', help: 'f16, f32, i8' },
+    { name: 'cache-type', value: 'T,…', help: 'f16, f32, i8, i4' },
     { name: 'depths', value: 'N,…', help: 'speed: tokens before those that are chosen' },
     { name: 'text', value: 'FILE', help: 'quality: the text (default: models/validation.txt of ' +
       'a checkout); parts between lines <|end|> or <|endoftext|> are scored one by one' },

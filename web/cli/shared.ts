@@ -11,7 +11,7 @@ import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 
-export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
+export const cacheTypes = ['f16', 'f32', 'i8', 'i4'] as const satisfies readonly CacheType[];
 export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
 
 export const engineOptions: readonly Option[] = [
@@ -22,8 +22,8 @@ export const engineOptions: readonly Option[] = [
 ];
 
 export const modelOptions: readonly Option[] = [
-  { name: 'cache-type', value: 'TYPE', help: 'element type of the cache: f16, f32 or i8 ' +
-    '(default f16)' },
+  { name: 'cache-type', value: 'TYPE', help: 'element type of the cache: f16, f32, i8 ' +
+    'or i4 (default f16)' },
   { name: 'arithmetic', value: 'A', help: 'int8 (default), int16 (finer) or f32 (exact, ' +
     'slowest): how quantised matrices are multiplied' },
   { name: 'context', short: 'c', aliases: ['ctx-size'], value: 'N', help: 'longest context in ' +

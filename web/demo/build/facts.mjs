@@ -7,7 +7,7 @@ import { gunzipSync } from 'node:zlib';
 import { root } from '../../../wasm/toolchain/shell.mjs';
 import { searchHeads } from './heads.mjs';
 
-const cacheTypes = ['f32', 'f16', 'i8'];
+const cacheTypes = ['f32', 'f16', 'i8', 'i4'];
 
 /** The shipped files of a page, by the names they have there. */
 export const shippedFiles = {

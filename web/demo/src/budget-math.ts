@@ -46,7 +46,7 @@ export const budgets = Array.from({ length: 14 }, (_, i) =>
 export function shippedShape(std: ShippedFacts, one: ShippedFacts): ShapeFacts {
   const variant = (name: string, { weightBytes, cache }: ShippedFacts): Variant => ({
     name, weightBytes,
-    cache: { f32: cache.f32.own, f16: cache.f16.own, i8: cache.i8.own },
+    cache: { f32: cache.f32.own, f16: cache.f16.own, i8: cache.i8.own, i4: cache.i4.own },
   });
   return {
     name: 'The two models above', context: one.description.contextWindow,

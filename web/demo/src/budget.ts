@@ -53,7 +53,7 @@ export function startBudget(): void {
       shapes.flatMap(({ name, isPublished = false }, i) => (isPublished === published
         ? [h('option', { value: i }, name)] : [])))));
   const type = h('select', { id: 'budget-type' },
-    ['f16', 'f32', 'i8'].map((name) => h('option', { value: name }, name)));
+    ['f16', 'f32', 'i8', 'i4'].map((name) => h('option', { value: name }, name)));
   const weights = h('input', { type: 'checkbox', id: 'budget-weights' });
   const body = h('tbody', { role: 'rowgroup' });
   const column = (name: string, kind = '') =>

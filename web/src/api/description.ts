@@ -5,8 +5,9 @@ import type { Pooling } from './embed.js';
 /** Which of a layer's projections are one matrix; '-' separates. */
 export type Projection = 'QKV' | 'Q-K=V' | 'Q=K-V' | 'Q=K=V';
 
-/** Element type of the cache; 'i8' has one f32 scale per head and position. */
-export type CacheType = 'f16' | 'f32' | 'i8';
+/** Element type of the cache; 'i8' has one f32 scale per head and position, 'i4' one f16 scale per
+ * 32 numbers of a head. */
+export type CacheType = 'f16' | 'f32' | 'i8' | 'i4';
 
 /** How quantised matrices are multiplied: 'int8' (input rows rounded to 7 bits and a sign in blocks
  * of 32 to 256, as other 8-bit runtimes do), 'int16' (to 14 bits and a sign: 128 times finer, half

@@ -44,7 +44,7 @@ export function chooseSeconds({ subject, setting }: Contender, depth: number, co
     Math.sqrt(speedUp(setting));
 }
 
-const cacheElement: Record<CacheType, number> = { f32: 4, f16: 2, i8: 1 };
+const cacheElement: Record<CacheType, number> = { f32: 4, f16: 2, i8: 1, i4: 0.5 };
 
 /** Taking and clearing the pages of that many positions. */
 export function reserveSeconds({ subject, setting }: Contender, positions: number): number {

@@ -102,7 +102,7 @@ function attentionBatch({ simd }: Level, quick: boolean): Batch {
     ['attention QKV MHA', { kvHeads: small.heads }],
     ['attention Q-K=V MQA', { projection: 'Q-K=V', kvHeads: 1 }],
   ];
-  const types: CacheType[] = quick ? ['f16'] : ['f16', 'f32', 'i8'];
+  const types: CacheType[] = quick ? ['f16'] : ['f16', 'f32', 'i8', 'i4'];
   const contenders = variants.flatMap(([title, options]) => types.map((type) =>
     contenderOf(title, { ...attention, ...options }, simd, type)));
   const sessions = new Map<Contender, ReturnType<typeof sessionsAt>>();

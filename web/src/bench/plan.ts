@@ -100,7 +100,7 @@ function speedBatches(options: PlanOptions): Batch[] {
   const small = twinsOf('S');
   const fastest = { ...best(options), cacheTypes: f16 };
   if (quick) return [speedBatch(cross(options, small, fastest), speeds)];
-  const every = options.cacheTypes ?? ['f16', 'f32', 'i8'] as const;
+  const every = options.cacheTypes ?? ['f16', 'f32', 'i8', 'i4'] as const;
   // A level a batch: all of its caches of 16 Ki tokens are in memory at the same time.
   const deep = simd.map((level, i) => speedBatch([
     ...cross(options, small, { threads, simd: [level], cacheTypes: every }),
@@ -135,7 +135,8 @@ function paperSubjects(type: ShapeType): Subject[] {
 
 function bytesBatches(options: PlanOptions): Batch[] {
   const { quick, subjects } = options;
-  const every = options.cacheTypes ?? (quick ? ['f16'] as const : ['f16', 'f32', 'i8'] as const);
+  const every = options.cacheTypes ??
+    (quick ? ['f16'] as const : ['f16', 'f32', 'i8', 'i4'] as const);
   const at = (measured: readonly Subject[], cacheTypes: readonly CacheType[]) =>
     cross(options, measured, { ...best(options), threads: [1], cacheTypes });
   if (subjects.length > 0) return memoryBatches(at(subjects, every));
@@ -149,7 +150,7 @@ function qualityBatches(options: PlanOptions): Batch[] {
   const subjects = options.subjects.filter(({ shaped: random }) => random === undefined);
   const measured = subjects.length > 0 ? subjects : options.qualitySubjects;
   const cacheTypes = options.cacheTypes ??
-    (quick ? ['f16'] as const : ['f16', 'f32', 'i8'] as const);
+    (quick ? ['f16'] as const : ['f16', 'f32', 'i8', 'i4'] as const);
   return cross(options, measured, { ...best(options), cacheTypes })
     .map((contender) => qualityBatch(contender, { ...quality, pause }));
 }

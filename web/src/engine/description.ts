@@ -4,7 +4,7 @@ import type { Pooling } from '../api/embed.js';
 import type { Bindings, Row, configFields } from './bindings.js';
 
 /** In the order of core/net/kv_cache.h. */
-export const cacheTypes = ['f16', 'f32', 'i8'] as const satisfies readonly CacheType[];
+export const cacheTypes = ['f16', 'f32', 'i8', 'i4'] as const satisfies readonly CacheType[];
 
 /** In the order of core/onekv.h. */
 export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
