@@ -1,7 +1,7 @@
 """Writes a file of a published model's shape with random weights, in Q4_K or in one bit (Q1_0).
 
 Only its size, its cache and its speed are those of the model; what it says is noise. Rows that are
-not a multiple of 256 are Q5_0, as common quantisers have it. There is no tokenizer: prompts are
+not a multiple of 256 are Q5_0, as common quantisers have it. Its words are made up: prompts are
 ids.
 
     python -m models.tools.family_shapes youtu-llm-2b FILE.gguf
@@ -249,12 +249,22 @@ def values_of(random, shape, wanted):
     return np.concatenate([raw] * (-(-n_rows // ROWS)))[:n_rows]
 
 
+def add_words(writer, count):
+    """A vocabulary of made-up words, since runtimes open no file without one."""
+    marks = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(marks + [f"\u2581w{n}" for n in range(count - len(marks))])
+    writer.add_token_scores([0.0] * len(marks) + [-float(n) for n in range(count - len(marks))])
+    writer.add_token_types([2, 3, 3] + [6] * 256 + [1] * (count - len(marks)))
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+
+
 def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False):
-    """wanted: the matrices' element type. A whole file says that there is no tokenizer, as
-    llama.cpp wants to be told."""
+    """wanted: the matrices' element type."""
     writer = GGUFWriter(path, arch)
     if not header_only:
-        writer.add_tokenizer_model("no_vocab")
+        add_words(writer, tensors["token_embd"][0])
     add = {int: writer.add_uint32, float: writer.add_float32, list: writer.add_array}
     for key, value in keys.items():
         add[type(value)](f"{arch}.{key}", value)

@@ -1,6 +1,6 @@
 // The tables of web/docs/families.md and web/docs/performance.md, made of committed result files
 // (readme.mjs writes them). What is computed for other devices stands here with its rule.
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { bytes, rate, table } from './markdown.mjs';
@@ -59,6 +59,20 @@ function measured() {
   ]);
 }
 
+/** Large files in Node beside native llama.cpp, in turn in one run: best and median of each. */
+function beside() {
+  const both = ({ best, median }) => `${rate(best)}, ${rate(median)}`;
+  const files = readdirSync(join(root, 'tests/bench/results/turns')).sort();
+  return table(['file', 'bytes', 'prefill here', 'llama.cpp', '', 'decode here', 'llama.cpp', ''],
+    files.map((name) => {
+      const { file, fileBytes, figures } = readJson(`turns/${name}`);
+      const [here, native] = [figures['this checkout'], figures['llama.cpp']];
+      return [file.replace('.gguf', ''), bytes(fileBytes), ...['prefill', 'decode'].flatMap(
+        (what) => [both(here[what]), both(native[what]),
+          `${(here[what].median / native[what].median).toFixed(2)} ×`])];
+    }));
+}
+
 /** Decoding in Node with one thread, beside what reading memory allows. */
 function bound() {
   const find = finder(node());
@@ -111,5 +125,5 @@ function elsewhere() {
 
 export const pageTables = {
   'web/docs/families.md': { caches },
-  'web/docs/performance.md': { machine, measured, bound, devices: deviceRows, elsewhere },
+  'web/docs/performance.md': { machine, measured, beside, bound, devices: deviceRows, elsewhere },
 };

@@ -47,7 +47,7 @@ async function openCheckout(folder) {
   const engine = await Engine.open({ threads });
   const model = await loadModel(engine, file, { cacheType: 'f16' });
   const [session] = sessionsAt(model, [8]);
-  return { name: folder, end: () => engine.destroy(), one: async () => ({
+  return { name: folder, simd: engine.simd, end: () => engine.destroy(), one: async () => ({
     prefill: measurePrefill(model, prefill).value,
     decode: measureDecode(session, decode).value }) };
 }
@@ -68,13 +68,13 @@ for (let round = 0; round <= rounds; round++) {
 }
 const busy = busyShares(watch);
 const figures = {};
-for (const [i, { name, end }] of engines.entries()) {
+for (const [i, { name, simd, end }] of engines.entries()) {
   const engine = i === 0 ? 'this checkout' : name;
   figures[engine] = {};
   for (const [what, rates] of Object.entries(found[i])) {
     rates.sort((a, b) => b - a);
     const [best, median, least] = [0, rates.length >> 1, rates.length - 1].map((k) => rates[k]);
-    figures[engine][what] = { best, median, least };
+    figures[engine][what] = { simd, best, median, least };
     const line = `best ${best.toFixed(1)}, median ${median.toFixed(1)} tokens/s`;
     console.log(`${engine}: ${what}, ${line}`);
   }
