@@ -1,6 +1,6 @@
 // The tables of web/docs/families.md and web/docs/performance.md, made of committed result files
 // (readme.mjs writes them). What is computed for other devices stands here with its rule.
-import { readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from '../../wasm/toolchain/shell.mjs';
 import { bytes, rate, table } from './markdown.mjs';
@@ -62,7 +62,8 @@ function measured() {
 /** Large files in Node beside native llama.cpp, in turn in one run: best and median of each. */
 function beside() {
   const both = ({ best, median }) => `${rate(best)}, ${rate(median)}`;
-  const files = readdirSync(join(root, 'tests/bench/results/turns')).sort();
+  const folder = join(root, 'tests/bench/results/turns');
+  const files = existsSync(folder) ? readdirSync(folder).sort() : [];
   return table(['file', 'bytes', 'prefill here', 'llama.cpp', '', 'decode here', 'llama.cpp', ''],
     files.map((name) => {
       const { file, fileBytes, figures } = readJson(`turns/${name}`);
