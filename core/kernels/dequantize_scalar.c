@@ -204,6 +204,30 @@ static void dequantize_mxfp4_scalar(const uint8_t *blocks, size_t n, float *out)
   }
 }
 
+/* n bytes hold n elements in each of n_digits runs, by their base-3 digits from the highest on:
+ * byte · 3^k modulo 256 is a fraction of 256 whose first digit is that of run k. d · (digit - 1). */
+static float *dequantize_digits(const uint8_t *bytes, size_t n, size_t n_digits, float d,
+                                float *out) {
+  static const uint8_t POWERS[] = {1, 3, 9, 27, 81};
+  for (size_t k = 0; k < n_digits; k++) {
+    for (size_t i = 0; i < n; i++) {
+      uint8_t fraction = (uint8_t)(bytes[i] * POWERS[k]);
+      *out++ = d * (float)((fraction * 3 >> 8) - 1);
+    }
+  }
+  return out;
+}
+
+/* Five base-3 digits in each of u8 [32] and u8 [16], four in each of u8 [4], f16 d. */
+static void dequantize_tq1_0_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_TQ1_0) {
+    float d = read_f16(blocks + 52);
+    out = dequantize_digits(blocks, 32, 5, d, out);
+    out = dequantize_digits(blocks + 32, 16, 5, d, out);
+    out = dequantize_digits(blocks + 48, 4, 4, d, out);
+  }
+}
+
 /* u2 q[256] as in Q2_K, f16 d: d · (q - 1). */
 static void dequantize_tq2_0_scalar(const uint8_t *blocks, size_t n, float *out) {
   for (size_t start = 0; start < n; start += SUPER_BLOCK, blocks += TENSOR_BYTES_TQ2_0) {
@@ -242,6 +266,7 @@ void kernels_fill_scalar_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_IQ4_NL] = dequantize_iq4_nl_scalar;
   table->dequantize[TENSOR_IQ4_XS] = dequantize_iq4_xs_scalar;
   table->dequantize[TENSOR_MXFP4] = dequantize_mxfp4_scalar;
+  table->dequantize[TENSOR_TQ1_0] = dequantize_tq1_0_scalar;
   table->dequantize[TENSOR_TQ2_0] = dequantize_tq2_0_scalar;
   table->dequantize[TENSOR_Q1_0] = dequantize_q1_0_scalar;
 }

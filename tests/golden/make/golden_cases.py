@@ -6,6 +6,8 @@ mha (4 KV heads), gqa (2) and mqa (1); there are always 4 query heads.
 
 from dataclasses import dataclass, field, replace
 
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
+
 # Families that differ from another by one step only are smaller: their files would otherwise be
 # half of the folder. The head width of 4 is also the narrowest that RoPE can be tried with.
 SMALL = dict(width=16, head_width=4, rotated=4, mlp=24, layers=1)
@@ -203,10 +205,10 @@ def quantised():
         small, width=256, mlp=256, mlp_kind="gelu_erf", onekv={"mlp.activation": "gelu_erf"}
     )
     types = ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
-             "MXFP4")
+             "MXFP4", "TQ1_0")
     return {
         f"type-{name.lower()}": replace(
-            rows256 if name.endswith("K") else small, type=name, layers=1,
+            rows256 if GGML_QUANT_SIZES[GGMLQuantizationType[name]][0] == 256 else small, type=name, layers=1,
             description=f"llama with {name} matrices",
         )
         for name in types

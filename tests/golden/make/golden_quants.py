@@ -34,9 +34,11 @@ ROW_FALLBACK = {
     Q4_K: GGMLQuantizationType.Q5_0,
     Q5_K: GGMLQuantizationType.Q5_1,
     Q6_K: GGMLQuantizationType.Q8_0,
+    GGMLQuantizationType.TQ1_0: GGMLQuantizationType.Q4_0,
 }
 TYPES = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
-         "Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0", "MXFP4")  # fmt: skip
+         "Q2_K", "Q3_K", "IQ4_NL", "IQ4_XS", "TQ2_0", "Q1_0", "MXFP4",
+         "TQ1_0")  # fmt: skip
 
 
 def expand(raw, kind):
