@@ -205,7 +205,7 @@ static void dequantize_mxfp4_scalar(const uint8_t *blocks, size_t n, float *out)
 }
 
 /* n bytes hold n elements in each of n_digits runs, by their base-3 digits from the highest on:
- * byte · 3^k modulo 256 is a fraction of 256 whose first digit is that of run k. d · (digit - 1). */
+ * byte · 3^k modulo 256 is a fraction of 256, and its first digit is run k's. d · (digit - 1). */
 static float *dequantize_digits(const uint8_t *bytes, size_t n, size_t n_digits, float d,
                                 float *out) {
   static const uint8_t POWERS[] = {1, 3, 9, 27, 81};

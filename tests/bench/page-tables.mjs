@@ -124,7 +124,17 @@ function elsewhere() {
   }));
 }
 
+/** What smaller caches cost: bytes per token, and perplexity on the held-out stories. */
+function cacheTypes() {
+  const types = ['f32', 'f16', 'i8', 'i4'];
+  return table(['model', ...types.flatMap((type) => [type, ''])],
+    readJson('caches.json').rows.map(({ file, caches: by }) => [file.replace('.gguf', ''),
+      ...types.flatMap((type) => [`${by[type].bytesPerToken} B`,
+        by[type].perplexity.toPrecision(4)])]));
+}
+
 export const pageTables = {
+  'web/docs/memory.md': { cacheTypes },
   'web/docs/families.md': { caches },
   'web/docs/performance.md': { machine, measured, beside, bound, devices: deviceRows, elsewhere },
 };

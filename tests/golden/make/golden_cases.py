@@ -206,9 +206,13 @@ def quantised():
     )
     types = ("F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K",
              "MXFP4", "TQ1_0")
+
+    def has_long_blocks(name):
+        return GGML_QUANT_SIZES[GGMLQuantizationType[name]][0] == 256
+
     return {
         f"type-{name.lower()}": replace(
-            rows256 if GGML_QUANT_SIZES[GGMLQuantizationType[name]][0] == 256 else small, type=name, layers=1,
+            rows256 if has_long_blocks(name) else small, type=name, layers=1,
             description=f"llama with {name} matrices",
         )
         for name in types
