@@ -138,8 +138,10 @@ export class WorkerClient implements Client {
     if (message.state !== undefined) options.onState?.(message.state);
     if (message.kind === 'aborted') reject(options.signal?.reason);
     else reject(new OneKVError(message.code, message.message));
-    // Nothing works any more in a worker whose engine broke down.
+    // Nothing works any more in a worker whose engine broke down. What waits gets the same error:
+    // while a model is opened two calls do, and either may be the first to hear.
     if (message.kind === 'error' && message.code === 'WASM_FAILED') {
+      this.#rejectAll(new OneKVError(message.code, message.message));
       this.#lose(new OneKVError('WORKER_LOST', message.message));
     }
   }
@@ -161,10 +163,14 @@ export class WorkerClient implements Client {
     if (this.#over !== undefined) return;
     this.#over = error;
     this.#stopWatching?.();
+    this.#rejectAll(error);
+    await this.#handle.end();
+  }
+
+  #rejectAll(error: OneKVError): void {
     for (const [id, pending] of [...this.#pending]) {
       this.#settle(id, pending);
       pending.reject(error);
     }
-    await this.#handle.end();
   }
 }
