@@ -2,8 +2,8 @@
 //
 //   node tests/bench/caches.mjs FILE… [--tokens 2048] [--context 512] [--save]
 //
-// Windows of `context` tokens that do not overlap; all types score the same tokens of the same
-// weights. With --save the rows are written to results/caches.json, of which the table in
+// Windows of `context` tokens, each of which begins with the last token of the one before; all types
+// score the same tokens of the same weights. With --save the rows are written to results/caches.json, of which the table in
 // web/docs/memory.md is made.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -27,7 +27,7 @@ async function perplexity(engine, file, cacheType) {
   try {
     const sum = { logprob: 0, tokens: 0 };
     const ids = model.tokenizer.encode(text.slice(0, 8 * tokens)).slice(0, tokens);
-    await scoreText(session, ids, context, sum, async () => {});
+    await scoreText(session, ids, context - 1, sum, async () => {});
     return { bytesPerToken: model.cache.bytes(1).total, tokens: sum.tokens,
       perplexity: Math.exp(-sum.logprob / sum.tokens) };
   } finally {
