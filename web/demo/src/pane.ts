@@ -94,8 +94,10 @@ export class Pane {
     setText(this.#tokens, count(this.#count));
   }
 
+  /** A story that is done is read from its beginning. */
   end(): void {
     this.#flush();
+    this.#story.scrollTop = 0;
     this.#story.classList.remove('running');
   }
 
