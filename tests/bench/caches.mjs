@@ -2,9 +2,9 @@
 //
 //   node tests/bench/caches.mjs FILE… [--tokens 2048] [--context 512] [--save]
 //
-// Windows of `context` tokens, each of which begins with the last token of the one before; all types
-// score the same tokens of the same weights. With --save the rows are written to results/caches.json, of which the table in
-// web/docs/memory.md is made.
+// Windows of `context` tokens, each of which begins with the last token of the one before; all
+// types score the same tokens of the same weights. With --save the rows are written to
+// results/caches.json, of which the table in web/docs/memory.md is made.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';

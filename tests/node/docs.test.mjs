@@ -178,5 +178,6 @@ test('tables of figures are those of the committed results', async () => {
   const { status, output } = await run(process.execPath,
     [`${root}tests/bench/readme.mjs`, '--check']);
   assert.equal(status, 0, output);
-  assert.match(output, /README\.md: its tables .*\n.*families\.md: its .*\n.*performance\.md/);
+  assert.match(output,
+    /README\.md: its tables .*\n.*memory\.md: its .*\n.*families\.md: its .*\n.*performance\.md/);
 });

@@ -122,10 +122,11 @@ function readLosses() {
 }
 
 /** Benchmarks that were run, each with what it ran in and when. Results that are bytes alone do not
- * depend on a machine and name none. */
+ * depend on a machine and name none; those of single files are shown by the documents alone. */
 function readBenches() {
   const results = resultFiles().filter((path) => path.startsWith('tests/bench'))
-    .map((path) => ({ path, ...readJson(path) })).filter(({ machine }) => machine !== undefined);
+    .map((path) => ({ path, ...readJson(path) }))
+    .filter(({ machine, title, options }) => machine !== undefined && (title ?? options));
   return results.map(({ path, title, threads, options, engine, browser, date, machine, long }) => {
     const beside = long ? 'with long prompts' : 'beside wllama';
     const what = title === undefined ? options.suites.join(', ')
