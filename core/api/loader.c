@@ -37,7 +37,7 @@ onekv_status onekv_loader_open(const onekv_model_options *options, onekv_loader 
                      (int)options->cache_type);
   }
   if ((unsigned)options->arithmetic > ONEKV_F32) {
-    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 to 3",
+    return error_set(error, ONEKV_INVALID_ARGUMENT, "options.arithmetic: found %d, expected 0 to 2",
                      (int)options->arithmetic);
   }
   memory_ledger memory;

@@ -142,8 +142,16 @@ test('a URL, loaded first: rows are read from the copy that was stored meanwhile
   withEngine({}, (engine) => withFolder((folder) =>
     withServer({ 'm.gguf': whole() }, async (origin, asked) => {
       const store = folderStore(folder);
+      const estimate = () => readHeader(engine, `${origin}m.gguf`, { store }, (loader) =>
+        loader.estimate());
+      const before = await estimate();
+      asked.length = 0;
       assert.ok((await load(engine, `${origin}m.gguf`, { store })).isLeft);
       assert.ok((await load(engine, `${origin}m.gguf`, { store })).isLeft);
+      assert.deepEqual(await estimate(), before);
+      assert.equal(await readHeader(engine, `${origin}m.gguf`, {}, (loader) =>
+        loader.estimate().weightBytes) - before.weightBytes, tables['gemma4-shared']);
+      asked.pop();
       assert.deepEqual(asked, ['m.gguf']);
       // A store that has no files, and none at all.
       assert.ok(!(await load(engine, `${origin}m.gguf`, { store: new MapStore() })).isLeft);

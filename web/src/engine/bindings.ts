@@ -3,10 +3,10 @@
 // Addresses are numbers below 2^32; wasm gives them as signed 32-bit integers, so everything that
 // is an address or a size goes through `address()`. Views of the memory are made anew when it has
 // grown: never keep one across a call into the module that may allocate.
-import type { ReadAt } from '../util/read-at.js';
 import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { CoreErrorCode } from '../api/errors.js';
+import type { ReadAt } from '../util/read-at.js';
 
 type I32 = number;
 
@@ -121,8 +121,6 @@ function guard(exports: Exports, onTrap: (error: OneKVError) => void,
       }]);
   return Object.fromEntries(guarded) as Exports;
 }
-
-/** Bytes of a file, at once; throws if they cannot be had. */
 
 /** Of a WebAssembly.Memory, of which not all programs have the type. */
 interface WasmMemory {

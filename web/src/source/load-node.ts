@@ -116,5 +116,5 @@ export async function loadModel(engine: Engine | Promise<Engine>, source: ModelS
 /** As readHeader of load.ts; a string without a scheme is a path. */
 export async function readHeader<T>(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions, use: (loader: Loader) => T): Promise<T> {
-  return readHeaderFrom(engine, await sourceOf(source), options, use);
+  return readHeaderFrom(engine, await sourceOf(source), withReader(options), use);
 }

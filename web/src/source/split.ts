@@ -5,7 +5,8 @@
 // All headers are read first, which takes a short request for each file: the tensors of the last
 // one stand in the header of the whole. What a file gives afterwards is compared with that.
 import { OneKVError, invalidArgument } from '../api/errors.js';
-import { joinReaders } from '../util/read-at.js';
+import { joinReaders, noBytes } from '../util/read-at.js';
+import type { ReadAt } from '../util/read-at.js';
 import { NotReadable, Replaced } from './download.js';
 import type { PartHeader } from './gguf-header.js';
 import { headerBytesMost, integerOf, joinHeaders, parseHeader } from './gguf-header.js';
@@ -132,8 +133,6 @@ async function* dataOf({ head, totalBytes }: Part, reading: Reading): AsyncGener
   }
 }
 
-const noBytes = () => new Uint8Array(0);
-
 export class SplitSource implements Source {
   readonly name: string;
   readonly #sources: readonly Source[];
@@ -150,7 +149,7 @@ export class SplitSource implements Source {
   }
 
   mayRead(): boolean {
-    return this.#sources.every((source) => source.mayRead());
+    return !this.#isHeld && this.#sources.every((source) => source.mayRead());
   }
 
   async #parts(): Promise<Part[]> {
@@ -206,19 +205,22 @@ export class SplitSource implements Source {
     const each = async (use: (reading: Reading) => Promise<unknown>) => {
       for (const reading of readings) await use(reading);
     };
-    const isLeft = !this.#isHeld && this.mayRead();
-    const pieces = () => [{ readAt: (at: number, count: number) => header.slice(at, at + count),
-      bytes: header.length }, ...parts.flatMap(({ header: { bytes }, totalBytes: all }, i) => [
-      { readAt: readings[i]?.readAt ?? noBytes, from: bytes, bytes: Math.max(0, all - bytes) },
-      { readAt: (_: number, count: number) => new Uint8Array(count), bytes: gaps[i] ?? 0 }])];
+    const isLeft = this.mayRead();
+    let joined: ReadAt | undefined; // When all parts have been opened.
+    const join = () => joinReaders([
+      { readAt: (at, count) => header.slice(at, at + count), bytes: header.length },
+      ...parts.flatMap(({ header: { bytes }, totalBytes: all }, i) => [
+        { readAt: readings[i]?.readAt ?? noBytes, from: bytes, bytes: Math.max(0, all - bytes) },
+        { readAt: (_: number, count: number) => new Uint8Array(count), bytes: gaps[i] ?? 0 }])]);
     return {
       name: this.name,
       totalBytes,
       chunks: chunks(),
-      readAt: isLeft ? (offset, count) => joinReaders(pieces())(offset, count) : undefined,
+      readAt: isLeft ? (offset, count) => (joined ??= join())(offset, count) : undefined,
       accept: async (hasRows = false) => {
-        await each((reading) => reading.accept(hasRows));
-        if (!isLeft || !hasRows || readings.every(({ readAt }) => readAt !== undefined)) return;
+        const isAsked = isLeft && hasRows;
+        await each((reading) => reading.accept(isAsked));
+        if (!isAsked || readings.every(({ readAt }) => readAt !== undefined)) return;
         fault = { error: new NotReadable() };
         throw fault.error;
       },
@@ -240,6 +242,7 @@ export class SplitSource implements Source {
       yield header;
     }
     return { name: this.name, totalBytes, chunks: chunks(), accept: async () => {},
+      readAt: this.mayRead() ? noBytes : undefined, // So that it counts as the whole will.
       leave: async () => false };
   }
 }

@@ -10,11 +10,12 @@ import type { ModelStore, SharedFiles, StoreChoice } from '../api/store.js';
 import { chooseStore } from '../store/choose.js';
 import { Digest, verified } from '../store/integrity.js';
 import { lockFile } from '../store/lock.js';
-import { mayRead } from '../store/reader.js';
 import type { FileName } from '../store/names.js';
 import { bareAddress, nameOf } from '../store/names.js';
+import { mayRead } from '../store/reader.js';
 import { Recorder, notStored } from '../store/recorder.js';
 import { StoredFile } from '../store/stored-file.js';
+import { noBytes } from '../util/read-at.js';
 import { readStream } from '../util/streams.js';
 import { NotReadable, Replaced, openBeginning, openDownload } from './download.js';
 import type { Download } from './download.js';
@@ -264,7 +265,7 @@ export class UrlSource implements Source {
       get totalBytes() { return download.totalBytes; },
       chunks: chunks(), recorder, used: file, isNew: true,
       // What passes is not held, so it must be in the copy when the model is ready.
-      readAt: isLeft ? (offset, count) => late?.(offset, count) ?? new Uint8Array(0) : undefined,
+      readAt: isLeft ? (offset, count) => (late ?? noBytes)(offset, count) : undefined,
       settle: async () => {
         late = recorder.isKept ? await kept?.reader() : undefined;
         return late !== undefined;
@@ -334,6 +335,9 @@ export class UrlSource implements Source {
     }
     const { totalBytes, chunks } = await openBeginning(this.#options.access);
     const recorder = new Recorder(undefined, false, () => {});
-    return this.#reading({ totalBytes, chunks, recorder, used: undefined }, () => {}, isLast);
+    // A header that is not stored yet counts as the whole will.
+    const readAt = this.mayRead() ? noBytes : undefined;
+    return this.#reading({ totalBytes, chunks, readAt, recorder, used: undefined }, () => {},
+      isLast);
   }
 }

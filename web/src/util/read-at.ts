@@ -6,6 +6,8 @@ const { FileReaderSync: Reader } = globalThis as
 /** Fewer bytes where the end is nearer; throws when they are not to be had any more. */
 export type ReadAt = (offset: number, count: number) => Uint8Array;
 
+export const noBytes: ReadAt = () => new Uint8Array(0);
+
 /** Blobs can be read at once here. */
 export const hasBlobReader = Reader !== undefined;
 
