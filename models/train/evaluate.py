@@ -8,6 +8,7 @@ stands before them. A document longer than the context is cut into windows that 
 position is counted within its window. Padding is never scored.
 """
 import argparse
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -135,6 +136,8 @@ def main():
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
     parser.add_argument("--file", action="append", help="validation file (default: all)")
     parser.add_argument("--weights", choices=("last", "average"), default="last")
+    parser.add_argument("--context", type=int, help="windows of so many tokens (default: the "
+                        "model's context)")
     parser.add_argument("--out", type=Path, required=True, help="JSON")
     parser.add_argument("--plot", type=Path, help="SVG")
     args = parser.parse_args()
@@ -142,6 +145,8 @@ def main():
     results = {}
     for name, path in (item.split("=", 1) for item in args.checkpoints):
         model, _ = load_checkpoint(path, args.weights)
+        if args.context:
+            model.config = dataclasses.replace(model.config, context=args.context)
         results[name] = held_out(model, args.data, args.file, positions=True)
         print(name, {file: round(entry["perplexity"], 3)
                      for file, entry in results[name].items()}, flush=True)
