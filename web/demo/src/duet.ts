@@ -15,7 +15,6 @@ import type { Lease } from './library.js';
 import { Meter } from './meter.js';
 import type { Reading } from './meter.js';
 import { Pane } from './pane.js';
-import { decodeRate } from './speed.js';
 
 type Baseline = keyof StandardBytes;
 
@@ -243,7 +242,6 @@ export class Duet {
     this.#show();
     this.#started = Infinity;   // the curve is over
     this.#conclude(stopped || signal.aborted);
-    if (!stopped) await this.#measure(signal);
   }
 
   /** Does both sides' work; true if one failed, which its pane says. */
@@ -261,18 +259,6 @@ export class Duet {
       }
     }));
     return results.includes(true);
-  }
-
-  /** One after the other: two models at once would measure each other. */
-  async #measure(signal: AbortSignal): Promise<void> {
-    for (const { model, pane } of [this.one, this.std]) {
-      try {
-        pane.speed(await decodeRate(model, signal));
-      } catch (error) {
-        if (!isAbort(error)) pane.fail(explain(error));
-        return;
-      }
-    }
   }
 
   #buttons(running: boolean): void {
@@ -303,8 +289,8 @@ export class Duet {
     const { simd, threads, isolated } = this.one.model.engine;
     setText(find('#engine-note'), `Each model runs in a worker of its own: ${simd} SIMD, ` +
       `${threads} ${threads === 1 ? 'thread' : 'threads'} each` +
-      `${isolated ? '' : ', not isolated'}. ` +
-      'Tokens/s is measured when both are done: each alone, the fastest of several rounds.');
+      `${isolated ? '' : ', not isolated'}. The tokens in a cache are those of the beginning and ` +
+      'those written, but for the last one, which nothing has looked back at yet.');
   }
 
   #conclude(stopped: boolean): void {

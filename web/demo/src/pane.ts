@@ -1,6 +1,9 @@
-// One of the two panes: the story as it comes, tokens per second, time to the first token.
+// One of the two panes: the story as it comes, time to the first token, tokens written.
+//
+// No tokens per second: two models that run at once, or in bursts, measure each other. How fast
+// this machine is, the benchmark at the end of the page says.
 import { find, h, paced, setText } from './dom.js';
-import { bytes, count, milliseconds, perSecond } from './format.js';
+import { bytes, count, milliseconds } from './format.js';
 
 /** Longer text is cut at its beginning: an endless story takes no more memory than a long one. */
 const charactersMax = 6_000;
@@ -8,7 +11,6 @@ const flushMs = 80;
 
 export class Pane {
   readonly #root: HTMLElement;
-  readonly #speed = h('dd', {}, '–');
   readonly #first = h('dd', {}, '–');
   readonly #tokens = h('dd', {}, '–');
   readonly #story: HTMLElement;
@@ -24,8 +26,8 @@ export class Pane {
     this.#story = h('div', { class: 'story', tabindex: 0, role: 'region',
       'aria-label': `Story of ${name}` }, h('p', { class: 'hint' }, hint));
     const stat = (label: string, value: HTMLElement) => h('div', {}, h('dt', {}, label), value);
-    root.append(h('dl', { class: 'stats' }, stat('tokens/s', this.#speed),
-      stat('first token', this.#first), stat('tokens', this.#tokens)), this.#story);
+    root.append(h('dl', { class: 'stats' }, stat('first token after', this.#first),
+      stat('tokens written', this.#tokens)), this.#story);
   }
 
   /** Tokens written so far. */
@@ -55,7 +57,7 @@ export class Pane {
     this.#waiting = '';
     this.#count = 0;
     this.#started = performance.now();
-    for (const value of [this.#speed, this.#first, this.#tokens]) setText(value, '–');
+    for (const value of [this.#first, this.#tokens]) setText(value, '–');
     this.#story.replaceChildren(this.#given, this.#written);
     this.#story.classList.add('running');
   }
@@ -69,11 +71,6 @@ export class Pane {
     }
     this.#waiting += text;
     this.#flushSoon();
-  }
-
-  /** Tokens per second, as they were measured. */
-  speed(rate: number): void {
-    setText(this.#speed, perSecond(rate));
   }
 
   readonly #flushSoon = paced(flushMs, () => this.#flush());
