@@ -2,6 +2,8 @@
 //
 //   npm run bench:drafts -- EDITOR.gguf FILE.gguf… [--threads 2] [--rounds 5]
 //
+// With --draft SMALL.gguf that model guesses, which must have the same tokens as all others.
+//
 // The first model is asked to rename a variable in a function, which must be at least 1.5 times as
 // fast with drafts; all are asked for texts that repeat little, which must be 0.95 times as fast at
 // least. Plain and drafted answers take turns, every second round backwards; the first round warms
@@ -34,6 +36,7 @@ const others = [
 
 const { values, positionals: files } = parseArgs({ allowPositionals: true,
   options: { threads: { type: 'string', default: '2' }, rounds: { type: 'string', default: '5' },
+    draft: { type: 'string' },
     tokens: { type: 'string', default: '96' } } });
 
 async function answer(model, { text, sampling }, draft) {
@@ -60,7 +63,7 @@ async function measure(model, task) {
   const last = {};
   for (let round = 0; round <= Number(values.rounds); round++) {
     for (const way of round % 2 === 0 ? ways : ways.toReversed()) {
-      last[way] = await answer(model, task, way);
+      last[way] = await answer(model, task, way === 'off' ? 'off' : small ?? way);
       last[way].rate = 1000 * last[way].tokens.length / last[way].decodeMs;
       if (round > 0) rates[way].push(last[way].rate);
     }
@@ -77,8 +80,10 @@ async function measure(model, task) {
 }
 
 const engine = await Engine.open({ threads: Number(values.threads) });
+const small = values.draft === undefined ? undefined : await loadModel(engine, values.draft);
 process.stdout.write(`${engine.simd}, ${engine.threads} threads; tokens/s, medians\n\n` +
-  '| model | task | tokens | guesses right | plain | look-up | ratio | text |\n' +
+  `| model | task | tokens | guesses right | plain | ${small?.name ?? 'look-up'} | ratio | ` +
+  'text |\n' +
   '|---|---|--:|--:|--:|--:|--:|---|\n');
 for (const [i, file] of files.entries()) {
   const model = await loadModel(engine, file);

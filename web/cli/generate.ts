@@ -1,12 +1,13 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
-import { checkTextRoom, encodeChat, generate } from '../src/engine-entry-node.js';
-import type { ChatMessage, GenerateResult, Model, Session }
+import { checkTextRoom, encodeChat, generate, loadModel } from '../src/engine-entry-node.js';
+import type { ChatMessage, DraftMode, GenerateResult, Model, Session }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
+import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
+import { draftOption, readSampling, samplingOptions } from './sampling.js';
 import { dim, engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
@@ -60,6 +61,12 @@ function promptIds(values: Values, prompt: Prompt, session: Session): number[] {
     { role: 'user', content: text },
   ];
   return encodeChat(model.tokenizer, model.chatTemplate.render(messages));
+}
+
+/** How to guess: a mode, or the file of a model. Error: UsageError: no such file. */
+function readDraft(values: Values): { mode?: DraftMode; file?: string } {
+  const mode = values.text('draft') ?? 'off';
+  return mode === 'off' || mode === 'lookup' ? { mode } : { file: findModel(mode) };
 }
 
 function checkPrompt(values: Values): void {
@@ -158,13 +165,15 @@ async function run(values: Values): Promise<number> {
   checkPrompt(values);
   findModel(values.file(1));
   const sampling = readSampling(values);
-  const draft = readDraft(values);
+  const { mode, file } = readDraft(values);
   const most = values.integer('max-tokens', 0, 2 ** 31 - 1) ?? 512;
   const prompt = await readPrompt(values);
   const loaded = await openModel(values, interrupted, 1);
   const { engine, model } = loaded;
   const quiet = values.flag('quiet') || values.flag('json');
   try {
+    const draft = file === undefined ? mode
+      : await loadModel(engine, file, { ...accessTo(file, note), signal: interrupted });
     const session = model.openSession({ ...sampling, draft });
     const ids = promptIds(values, prompt, session);
     const chats = isChat(values, model);
@@ -215,7 +224,9 @@ export const generateText: Command = {
       help: 'most tokens to write (default 512)' },
     { name: 'stop', value: 'TEXT', multiple: true,
       help: 'ends the text; may be given several times' },
-    draftOption, ...modelOptions, ...engineOptions, ...outputOptions,
+    { ...draftOption, value: 'MODE|FILE',
+      help: `${draftOption.help}; or the file of a smaller model with the same tokens` },
+    ...modelOptions, ...engineOptions, ...outputOptions,
   ],
   computes: true,
   run,

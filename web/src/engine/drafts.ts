@@ -2,9 +2,13 @@
 // one, and core keeps what ran ahead of the session (core/api/draft.c). A token's logits have the
 // same bits in a batch as alone, so the text is that of plain decoding, sampled ones included.
 //
-// A guess that is wrong costs time, so where guesses fail they become short and rare.
+// A guess that is wrong costs time, so where guesses fail they become short and rare; and time is
+// measured: what they cost beyond what they save stays within a credit (Credit). A clock decides
+// only whether to guess, never what comes out.
 import { checkOneOf } from '../api/errors.js';
 import { draftModes } from '../api/session.js';
+import { DraftModel } from './draft-model.js';
+import type { Model } from './model.js';
 import type { Session } from './session.js';
 
 /** Lengths of drafts. With the token before it each makes an even number of rows, since matrices
@@ -15,6 +19,54 @@ const sizes = [1, 3, 7] as const;
 const firstPause = 4;
 const longestPause = 64;
 
+/** What guesses come from. */
+export interface GuessSource {
+  /** Ids that may follow the text, at most `most` and perhaps none; the caller only reads them. */
+  guess(tokens: Int32Array, most: number): Int32Array;
+  /** Of a session with the same text. */
+  clone(): GuessSource;
+  /** Reads some of the text ahead of the first guess. false: it has read what it can. */
+  read?(tokens: Int32Array): boolean;
+  destroy?(): void;
+}
+
+/** Of the time that plain decoding takes, what guesses may lose, beside their last loss… */
+const lossShare = 0.025;
+/** …and what they may have saved in this answer and lose now, in tokens. */
+const savedMost = 4;
+/** How far one measured step moves the time that a plain token is taken to need, and how many times
+ * as long it may be: a step that another program held up says nothing. */
+const follows = 0.25, longestStep = 2;
+
+/** What guesses have saved, less what they have lost, in the time of plain tokens: below nothing
+ * none are made, and each plain token adds a little. */
+class Credit {
+  #plainMs: number | undefined;
+  #tokens = 0;
+
+  get allows(): boolean {
+    return this.#plainMs !== undefined && this.#tokens >= 0;
+  }
+
+  plain(ms: number): void {
+    const before = this.#plainMs ?? ms;
+    this.#plainMs = before + follows * (Math.min(ms, longestStep * before) - before);
+    this.#tokens = Math.min(savedMost, this.#tokens + lossShare);
+  }
+
+  /** So many tokens came in that time, with a guess. Gives whether that was faster. */
+  drafted(tokens: number, ms: number): boolean {
+    const saved = tokens - (ms === 0 ? 0 : ms / (this.#plainMs || ms));
+    this.#tokens = Math.min(savedMost, this.#tokens + saved);
+    return saved > 0;
+  }
+
+  /** What an answer has saved is not for the next one to lose. */
+  endAnswer(): void {
+    this.#tokens = Math.min(0, this.#tokens);
+  }
+}
+
 /** Tokens whose repetition is looked for, at most and at least. */
 const matchMost = 16;
 const matchLeast = 2;
@@ -22,7 +74,7 @@ const matchLeast = 2;
 const nearby = 8;
 
 /** Prompt look-up: what followed when the last tokens came before. */
-export class Lookup {
+export class Lookup implements GuessSource {
   /** Where the last guess was copied from, and how long the text was then. */
   #from = Number.NEGATIVE_INFINITY;
   #length = 0;
@@ -35,6 +87,10 @@ export class Lookup {
       this.#length = tokens.length;
     }
     return tokens.subarray(from, from + most);
+  }
+
+  clone(): Lookup {
+    return new Lookup();
   }
 
   /** A copy that was changed goes on near the place where it left off. */
@@ -75,7 +131,8 @@ export class Drafts {
   /** Tokens that were guessed, and how many of them were chosen. */
   drafted = 0;
   accepted = 0;
-  readonly #source = new Lookup();
+  readonly #source: GuessSource;
+  readonly #credit = new Credit();
   /** Of the next draft: one of the sizes. */
   #size = 0;
   #pause = 0;
@@ -83,37 +140,73 @@ export class Drafts {
   /** Of the draft that is ahead of the session. */
   #guessed = 0;
   #chosen = 0;
+  #spentMs = 0;
+  #started = 0;
+
+  constructor(source: GuessSource) {
+    this.#source = source;
+  }
+
+  /** For a session with the same text. */
+  clone(): Drafts {
+    return new Drafts(this.#source.clone());
+  }
+
+  /** Reads some of the text before an answer begins; false: there is no more to read. */
+  read(session: Session): boolean {
+    return this.#source.read?.(session.tokens()) ?? false;
+  }
 
   /** Before a choice: may run a draft. */
   begin(session: Session): void {
+    this.#started = performance.now();
     if (session.ahead > 0) return;
-    this.#guessed = 0;
+    this.#guessed = this.#chosen = this.#spentMs = 0;
     if (this.#pause > 0) {
       this.#pause -= 1;
       return;
     }
+    if (!this.#credit.allows) return;
     const guess = this.#source.guess(session.tokens(), sizes[this.#size] as number);
-    if (guess.length === 0) return;
-    this.#guessed = session.draft(guess);
-    this.#chosen = 0;
+    if (guess.length > 0) this.#guessed = session.draft(guess);
     this.drafted += this.#guessed;
+    if (this.#guessed > 0) return;
+    const now = performance.now();
+    this.#credit.drafted(0, now - this.#started);
+    this.#started = now;
   }
 
   /** After a choice. */
   hear(session: Session): void {
-    if (this.#guessed === 0) return;
+    const ms = performance.now() - this.#started;
+    if (this.#guessed === 0) {
+      this.#credit.plain(ms);
+      return;
+    }
+    this.#spentMs += ms;
     if (session.ahead > 0) {
       this.#chosen += 1;
       this.accepted += 1;
     } else {
-      this.#learn();
+      this.#learn(this.#credit.drafted(this.#chosen + 1, this.#spentMs));
       this.#guessed = 0;
     }
   }
 
-  #learn(): void {
-    if (this.#chosen === this.#guessed) this.#size = Math.min(this.#size + 1, sizes.length - 1);
-    else this.#size = Math.min(this.#chosen >> 1, sizes.length - 1);
+  /** An answer has ended, perhaps within a draft. */
+  end(): void {
+    if (this.#guessed > 0) this.#credit.drafted(this.#chosen, this.#spentMs);
+    this.#guessed = 0;
+    this.#credit.endAnswer();
+  }
+
+  destroy(): void {
+    this.#source.destroy?.();
+  }
+
+  #learn(wasFaster: boolean): void {
+    if (this.#chosen < this.#guessed) this.#size = Math.min(this.#chosen >> 1, sizes.length - 1);
+    else if (wasFaster) this.#size = Math.min(this.#size + 1, sizes.length - 1);
     if (this.#chosen > 0) {
       this.#nextPause = firstPause;
     } else {
@@ -123,7 +216,12 @@ export class Drafts {
   }
 }
 
-/** Of options.draft. Error: INVALID_ARGUMENT. */
-export function draftsOf(draft: unknown): Drafts | undefined {
-  return checkOneOf('draft', draft ?? 'off', draftModes) === 'off' ? undefined : new Drafts();
+/** Of options.draft: a mode, or a smaller model. Errors: INVALID_ARGUMENT, and those of opening a
+ * session in that model. */
+export function draftsOf(model: Model, draft: unknown): Drafts | undefined {
+  if (typeof draft === 'object' && draft !== null && 'openSession' in draft) {
+    return new Drafts(DraftModel.open(model, draft as Model));
+  }
+  return checkOneOf('draft', draft ?? 'off', draftModes) === 'off' ? undefined
+    : new Drafts(new Lookup());
 }

@@ -12,7 +12,7 @@ import type { Session } from './session.js';
 import type { AdvanceOptions, Choice } from './step.js';
 import { StopStrings } from '../text/stop-strings.js';
 import type { Tokenizer } from '../text/tokenizer.js';
-import { pacedYield } from '../util/event-loop.js';
+import { pacedYield, yieldToOthers } from '../util/event-loop.js';
 
 /** Moves sessions on, letting other tasks run: one session by itself, or (scheduler.ts)
  * together with others. */
@@ -134,6 +134,10 @@ export async function* generate(session: Session, tokenizer: Tokenizer | undefin
   const started = performance.now();
   await stepper.append(session, ids, signal,
     (done) => options.onPrefill?.(done, ids.length));
+  while (session.drafts?.read(session) === true) {
+    await yieldToOthers();
+    signal?.throwIfAborted();
+  }
   const prefilled = performance.now();
   // After a special token (a chat's turn) the space that SentencePiece puts in front is none.
   const before = session.tokens(session.length - 1)[0] as number;

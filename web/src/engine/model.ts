@@ -149,6 +149,12 @@ export class Model {
       ends: [...ends], controls };
   }
 
+  /** What token ids stand for, as far as the file says. @internal */
+  get tokenTexts(): { size: number; kind: string | undefined; tokens: readonly string[] } {
+    const { model: kind, tokens = [] } = this.#textKeys ?? {};
+    return { size: this.description.vocabulary, kind, tokens };
+  }
+
   /** Built at first use. Errors: NO_CHAT_TEMPLATE, BAD_CHAT_TEMPLATE. */
   get chatTemplate(): ChatTemplate {
     this.#template ??= new ChatTemplate(this.#textKeys);
@@ -174,7 +180,7 @@ export class Model {
   /** The session that Session.save gave as bytes, which may come from anywhere. They do not tell
    * whether it drafts.
    * Errors: SNAPSHOT_REFUSED, OUT_OF_MEMORY. */
-  restoreSession(bytes: Uint8Array, draft: DraftMode = 'off'): Session {
+  restoreSession(bytes: Uint8Array, draft: DraftMode | Model = 'off'): Session {
     return Session.restore(this, bytes, draft);
   }
 

@@ -3,7 +3,8 @@
 import type { OwnBytes } from '../api/bytes.js';
 import { sessionFields } from './bindings.js';
 import type { Bindings, Row } from './bindings.js';
-import { Drafts, draftsOf } from './drafts.js';
+import { draftsOf } from './drafts.js';
+import type { Drafts } from './drafts.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import type { Model } from './model.js';
 import { stageSampling } from './sampling.js';
@@ -23,8 +24,11 @@ export interface SessionOptions extends SamplingOptions {
   overflow?: 'error' | 'slide' | undefined;
   /** Sliding never forgets this many first tokens; default 0. */
   keep?: number | undefined;
-  /** As in the package's SessionOptions (api/session.ts). */
-  draft?: DraftMode | undefined;
+  /** As in the package's SessionOptions (api/session.ts), or a smaller model with the same tokens,
+   * which stays the caller's and may be of another engine. A session of it goes along with this
+   * one, is closed with it, and takes memory there; without that model's memory, or once it is
+   * destroyed, nothing is guessed any more. */
+  draft?: DraftMode | Model | undefined;
 }
 
 const sessionNames: NamesOf<SessionOptions> = {
@@ -38,6 +42,18 @@ const noTokens = new Int32Array(0);
  * cacheOwn those that no other session refers to; tokensHeld is how many tokens the pages have room
  * for. Standard attention in comparison: Model.cache.bytes(tokens, { standardHeads }). */
 export type SessionMemory = Row<typeof sessionFields>;
+
+/** A session with what it guesses with, which goes where the session cannot be opened. */
+function withDrafts(model: Model, draft: unknown,
+  open: (drafts: Drafts | undefined) => Session): Session {
+  const drafts = draftsOf(model, draft);
+  try {
+    return open(drafts);
+  } catch (error) {
+    drafts?.destroy();
+    throw error;
+  }
+}
 
 export class Session {
   readonly model: Model;
@@ -62,22 +78,22 @@ export class Session {
     if (overflow !== 'error' && overflow !== 'slide') {
       throw invalidArgument('overflow', overflow, 'error, slide');
     }
-    const drafts = draftsOf(options.draft);
-    const { biases, seed } = stageSampling(bindings, options);
-    return new Session(model, bindings.checkHandle(bindings.exports._js_session_open(
-      handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)), drafts);
+    return withDrafts(model, options.draft, (drafts) => {
+      const { biases, seed } = stageSampling(bindings, options);
+      return new Session(model, bindings.checkHandle(bindings.exports._js_session_open(
+        handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)), drafts);
+    });
   }
 
   /** @internal */
-  static restore(model: Model, bytes: Uint8Array, draft: DraftMode): Session {
-    const drafts = draftsOf(draft);
+  static restore(model: Model, bytes: Uint8Array, draft: DraftMode | Model): Session {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { bindings, handle } = model;
-    const session = bindings.withMemory(bytes.length, (at) => {
-      bindings.bytes.set(bytes, at);
-      return bindings.checkHandle(bindings.exports._js_session_restore(handle, at, bytes.length));
-    });
-    return new Session(model, session, drafts);
+    return withDrafts(model, draft, (drafts) => new Session(model,
+      bindings.withMemory(bytes.length, (at) => {
+        bindings.bytes.set(bytes, at);
+        return bindings.checkHandle(bindings.exports._js_session_restore(handle, at, bytes.length));
+      }), drafts));
   }
 
   get #bindings(): Bindings {
@@ -188,8 +204,9 @@ export class Session {
     return Math.max(0, this.ahead - 1);
   }
 
-  /** Lets go of a draft, and of the pages it took. @internal */
+  /** Lets go of a draft, and of the pages it took: an answer has ended. @internal */
   endDraft(): void {
+    this.drafts?.end();
     if (this.drafts === undefined || this.#handle === 0 || this.#bindings.isBroken) return;
     this.#bindings.exports._onekv_session_draft(this.#handle, 0, 0, 0);
   }
@@ -206,7 +223,7 @@ export class Session {
   clone(): Session {
     const bindings = this.#bindings;
     const handle = bindings.checkHandle(bindings.exports._js_session_clone(this.handle));
-    return new Session(this.model, handle, this.drafts && new Drafts());
+    return new Session(this.model, handle, this.drafts?.clone());
   }
 
   /** Of its random numbers: the one given or, with a temperature, a random one. */
@@ -255,6 +272,7 @@ export class Session {
     const bindings = this.#bindings;
     if (!bindings.isBroken) bindings.exports._onekv_session_close(this.#handle);
     this.#handle = 0;
+    this.drafts?.destroy();
     this.model.disown(this);
   }
 }
