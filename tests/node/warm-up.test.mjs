@@ -20,6 +20,13 @@ test('no trace of the warm-up', () => withEngine({ threads: undefined }, async (
   }
 }));
 
+test('a clock that stands still ends the warm-up too', { timeout: 120_000 }, (t) =>
+  withEngine({ threads: undefined }, async (engine) => {
+    t.mock.method(performance, 'now', () => 0);
+    const model = await loadModel(engine, goldenPath(causal));
+    assert.ok(model.threads >= 1 && model.threads <= engine.threads);
+  }));
+
 test('threads that were asked for are used', () => withEngine({ threads: 2 }, async (engine) => {
   assert.equal(engine.choosesThreads, false);
   const model = await loadModel(engine, goldenPath(causal));

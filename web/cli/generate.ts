@@ -1,13 +1,13 @@
 // onekv generate: continues a prompt, or answers in a chat, and shows what the cache took.
 import { checkTextRoom, encodeChat, generate, loadModel } from '../src/engine-entry-node.js';
-import type { ChatMessage, DraftMode, GenerateResult, Model, Session }
+import type { ChatMessage, GenerateResult, Model, Session }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { draftOption, readSampling, samplingOptions } from './sampling.js';
+import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
 import { dim, engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
@@ -61,12 +61,6 @@ function promptIds(values: Values, prompt: Prompt, session: Session): number[] {
     { role: 'user', content: text },
   ];
   return encodeChat(model.tokenizer, model.chatTemplate.render(messages));
-}
-
-/** How to guess: a mode, or the file of a model. Error: UsageError: no such file. */
-function readDraft(values: Values): { mode?: DraftMode; file?: string } {
-  const mode = values.text('draft') ?? 'off';
-  return mode === 'off' || mode === 'lookup' ? { mode } : { file: findModel(mode) };
 }
 
 function checkPrompt(values: Values): void {
@@ -165,15 +159,16 @@ async function run(values: Values): Promise<number> {
   checkPrompt(values);
   findModel(values.file(1));
   const sampling = readSampling(values);
-  const { mode, file } = readDraft(values);
+  const guesses = readDraft(values);
   const most = values.integer('max-tokens', 0, 2 ** 31 - 1) ?? 512;
   const prompt = await readPrompt(values);
   const loaded = await openModel(values, interrupted, 1);
   const { engine, model } = loaded;
   const quiet = values.flag('quiet') || values.flag('json');
   try {
-    const draft = file === undefined ? mode
-      : await loadModel(engine, file, { ...accessTo(file, note), signal: interrupted });
+    const draft = 'mode' in guesses ? guesses.mode
+      : await loadModel(engine, guesses.file,
+        { ...accessTo(guesses.file, note), signal: interrupted });
     const session = model.openSession({ ...sampling, draft });
     const ids = promptIds(values, prompt, session);
     const chats = isChat(values, model);

@@ -1,6 +1,8 @@
 // How the commands that write choose their tokens.
 import type { SamplingOptions } from '../src/engine-entry-node.js';
+import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
+import { findModel } from './model-file.js';
 
 export const samplingOptions: readonly Option[] = [
   { name: 'temperature', aliases: ['temp'], value: 'T',
@@ -22,7 +24,17 @@ export const samplingOptions: readonly Option[] = [
 export const draftOption: Option = { name: 'draft', value: 'MODE', help: 'lookup: guesses that ' +
   'what was in the text comes again; same answer, faster where it does (default off)' };
 
-export const readDraft = (values: Values) => values.choice('draft', ['off', 'lookup']);
+/** How to guess: a mode, or the file of a model. Error: UsageError: neither. */
+export function readDraft(values: Values): { mode: 'off' | 'lookup' } | { file: string } {
+  const draft = values.text('draft') ?? 'off';
+  if (draft === 'off' || draft === 'lookup') return { mode: draft };
+  try {
+    return { file: findModel(draft) };
+  } catch (error) {
+    throw new UsageError(`--draft: found ${JSON.stringify(draft)}, expected off, lookup or a ` +
+      `model; ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
 
 export function readSampling(values: Values): SamplingOptions {
   const seed = values.integer('seed', 0, Number.MAX_SAFE_INTEGER);

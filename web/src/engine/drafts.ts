@@ -49,7 +49,8 @@ class Credit {
   }
 
   plain(ms: number): void {
-    const before = this.#plainMs ?? ms;
+    // A clock may be too coarse to see a step.
+    const before = this.#plainMs || ms;
     this.#plainMs = before + follows * (Math.min(ms, longestStep * before) - before);
     this.#tokens = Math.min(savedMost, this.#tokens + lossShare);
   }
