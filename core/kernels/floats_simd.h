@@ -285,4 +285,5 @@ static void KERNEL(fill)(kernel_table *table) {
   table->f32_activate[ONEKV_SILU] = KERNEL(f32_silu);
   table->f32_softmax_step = KERNEL(f32_softmax_step);
   table->f32_attend = KERNEL(f32_attend);
+  table->f16_attend = KERNEL(f16_attend);
 }

@@ -96,6 +96,11 @@ typedef struct kernel_table {
                      const float *v, size_t v_stride, size_t n_positions, size_t n_columns,
                      const float *factors, float *out, size_t out_stride);
 
+  /* f32_attend of one query and rows of halves [n_positions][n_columns], weights below 2^15: the
+   * bits of f16_decode and f32_attend. NULL where those two are as quick. */
+  void (*f16_attend)(const float *weights, const uint16_t *v, size_t n_positions,
+                     size_t n_columns, float factor, float *out);
+
   /* Cache rows. f16: round to nearest even, overflow to infinity, subnormals kept. */
   void (*f16_encode)(const float *x, size_t n, uint16_t *out);
   void (*f16_decode)(const uint16_t *x, size_t n, float *out);

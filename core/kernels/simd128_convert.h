@@ -27,14 +27,20 @@ SIMD_INLINE f16_numbers f16_numbers_load(void) {
   return (f16_numbers){wasm_v128_load32_splat(of), wasm_v128_load32_splat(of + 1)};
 }
 
-/* f32x4_from_f16 of eight finite halves, whose bits are put in place before they are widened. */
-SIMD_INLINE void f32x4_from_finite_f16(v128_t halves, const f16_numbers *numbers, v128_t out[2]) {
+/* Eight finite halves, whose bits are put in place before they are widened: exactly 2^-112 of
+ * their values. */
+SIMD_INLINE void f32x4_place_f16(v128_t halves, const f16_numbers *numbers, v128_t out[2]) {
   v128_t high = wasm_v128_and(wasm_i16x8_shr(halves, 3), numbers->high_mask);
   v128_t low = wasm_i16x8_shl(halves, 13);
-  v128_t first = wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
-  v128_t second = wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
-  out[0] = wasm_f32x4_mul(first, numbers->scale);
-  out[1] = wasm_f32x4_mul(second, numbers->scale);
+  out[0] = wasm_i16x8_shuffle(low, high, 0, 8, 1, 9, 2, 10, 3, 11);
+  out[1] = wasm_i16x8_shuffle(low, high, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+
+/* f32x4_from_f16 of eight finite halves. */
+SIMD_INLINE void f32x4_from_finite_f16(v128_t halves, const f16_numbers *numbers, v128_t out[2]) {
+  f32x4_place_f16(halves, numbers, out);
+  out[0] = wasm_f32x4_mul(out[0], numbers->scale);
+  out[1] = wasm_f32x4_mul(out[1], numbers->scale);
 }
 
 /* Whether all were finite: the largest magnitude so far, and what it says. Without their signs

@@ -94,8 +94,28 @@ static void touch_tile(const attention_call *call, const query_block *block, siz
   kv_cache_touch(cache, call->layer, KV_VALUE, block->kv_head, page);
 }
 
+/* One query meets halves as they lie in the cache, with the bits of the way below: decoding them
+ * into memory first takes longer than both products. Keys that are made at read have to be. */
+static bool attend_halves(const attention_call *call, const query_block *block, size_t page,
+                          size_t n, const range_result *range, tile_scratch *scratch) {
+  const kernel_table *kernels = call->kernels;
+  const kv_cache *cache = block->slice->cache;
+  size_t head = block->kv_head;
+  if (block->n_rows * block->n_heads > 1 || call->kind->shares_row) return false;
+  if (kernels->f16_attend == NULL) return false;
+  const uint16_t *keys = kv_cache_halves(cache, call->layer, KV_ROW, head, page);
+  if (keys == NULL) return false;
+  kernels->token_matmul[TENSOR_F16]((const uint8_t *)keys, n, scratch->queries,
+                                    call->kind->key_width, scratch->scores);
+  weigh_tile(call, block, page, n, range, scratch);
+  kernels->f16_attend(scratch->scores, kv_cache_halves(cache, call->layer, KV_VALUE, head, page),
+                      n, call->kind->value_width, scratch->factors[0], range->out);
+  return true;
+}
+
 static void attend_tile(const attention_call *call, const query_block *block, size_t page,
                         size_t n, const range_result *range, tile_scratch *scratch) {
+  if (attend_halves(call, block, page, n, range, scratch)) return;
   size_t k = call->kind->key_width;
   size_t v = call->kind->value_width;
   size_t n_queries = block->n_rows * block->n_heads;

@@ -35,6 +35,7 @@ static const variant VARIANTS[] = {
     {"Q-K=V many heads", ONEKV_SHARE_KV, ONEKV_ROPE, 71, 1, 4, 4, true, false, true, false, false},
     {"Q-K=V unrotate", ONEKV_SHARE_KV, ONEKV_ROPE, 4, 1, 8, 8, true, true, true, false, false},
     {"QKV MHA", ONEKV_SHARE_NONE, ONEKV_ROPE, 5, 5, 7, 6, true, false, true, false, false},
+    {"QKV MHA wide", ONEKV_SHARE_NONE, ONEKV_ROPE, 2, 2, 44, 44, true, false, true, false, false},
     {"Q=K=V learned", ONEKV_SHARE_ALL, ONEKV_LEARNED, 6, 2, 9, 0, false, false, true, false, false},
     {"Q=K-V (X)+", ONEKV_SHARE_QK, ONEKV_POSITION_NONE, 4, 4, 16, 0, false, false, false, true,
      false},

@@ -1,5 +1,6 @@
-/* One token and rows of halves (token_matmul): the bits of the decoded rows' product in each
- * variant, also where a half is not finite, which the quick way of F16 is wrong for. */
+/* One token and rows of halves (token_matmul), and one query's weighted sum of them (f16_attend):
+ * the bits of the decoded rows' product in each variant, also where a half is not finite or a
+ * factor is very large, which the quick way of F16 is wrong for. */
 #include "tests/native/check.h"
 #include "core/base/bytes.h"
 #include "core/base/f16.h"
@@ -22,7 +23,8 @@ static void check_token(const kernel_table *table, tensor_type type, size_t n_ro
   check_guard guard = check_guard_take(n_rows * sizeof(float), 4 * check_random_below(4));
   float *y = (float *)(void *)guard.start;
   for (size_t c = 0; c < n; c++) x[c] = check_random_float(2.0f);
-  for (size_t has_infinity = 0; has_infinity < 2; has_infinity++) {
+  for (size_t has_infinity = 0; has_infinity < 3; has_infinity++) {
+    if (has_infinity == 2 && n > 0) x[check_random_below((uint32_t)n)] = 1e6f; /* 2^112: infinite */
     for (size_t i = 0; i < n_halves; i++) store_u16(w + 2 * i, random_half(type));
     if (has_infinity == 1 && n_halves > 0) {
       size_t place = check_random_below((uint32_t)n_halves);
@@ -39,6 +41,33 @@ static void check_token(const kernel_table *table, tensor_type type, size_t n_ro
   free(rows);
   free(x);
   free(space);
+}
+
+static void check_attend(const kernel_table *table, size_t n_positions, size_t n) {
+  size_t n_halves = n_positions * n;
+  uint16_t *v = check_allocate(n_halves * sizeof *v);
+  float *rows = check_allocate(n_halves * sizeof *rows);
+  float *weights = check_allocate(n_positions * sizeof *weights);
+  float *expected = check_allocate(n * sizeof *expected);
+  check_guard guard = check_guard_take(n * sizeof(float), 4 * check_random_below(4));
+  float *out = (float *)(void *)guard.start;
+  for (size_t has_infinity = 0; has_infinity < 2; has_infinity++) {
+    for (size_t i = 0; i < n_halves; i++) v[i] = random_half(TENSOR_F16);
+    for (size_t p = 0; p < n_positions; p++) weights[p] = check_random_float(2.0f);
+    for (size_t c = 0; c < n; c++) out[c] = expected[c] = check_random_float(2.0f);
+    if (has_infinity == 1 && n_halves > 0) v[check_random_below((uint32_t)n_halves)] = 0x7c00;
+    float factor = check_random_float(1.0f);
+    table->f16_decode(v, n_halves, rows);
+    table->f32_attend(weights, n_positions, 1, rows, n, n_positions, n, &factor, expected, n);
+    table->f16_attend(weights, v, n_positions, n, factor, out);
+    CHECK_SAME_FLOATS(out, expected, n);
+  }
+  CHECK(check_guard_is_whole(&guard));
+  check_guard_free(&guard);
+  free(expected);
+  free(weights);
+  free(rows);
+  free(v);
 }
 
 int main(void) {
@@ -59,6 +88,14 @@ int main(void) {
         }
       }
       check_token(&table, (tensor_type)type, 16, 1023);
+    }
+    CHECK((table.f16_attend != NULL) == !is_scalar);
+    if (is_scalar) continue;
+    check_state.context = "f16_attend";
+    for (size_t n = 0; n <= 3 * COLUMNS_MAX; n++) {
+      for (size_t n_positions = 0; n_positions <= 33; n_positions += 11) {
+        check_attend(&table, n_positions, n);
+      }
     }
   }
   return check_finish();
