@@ -1,6 +1,7 @@
 // The page where things are missing: headers, a service worker, the network, WebAssembly.
 import assert from 'node:assert/strict';
 import { duetDone } from './looks.mjs';
+import { pair } from './pair.mjs';
 import { browserEnded, servePage, visit } from './visitor.mjs';
 
 const paneError = "document.querySelector('.story .error')?.textContent";
@@ -59,7 +60,7 @@ export async function testPlainHost(name) {
     const error = await person.evaluate(paneError);
     assert.ok(!error, error);
     assert.deepEqual(await stories(person), told, 'the same stories without a network');
-    assert.equal(await person.text('.ratio-number'), '32');
+    assert.equal(await person.text('.ratio-number'), pair.times.MHA);
     assert.match(await person.text('.ratio-says'), /measured/);
   });
 }
@@ -70,7 +71,7 @@ export async function testOneThread(name) {
     await person.click('#run');
     await person.until(duetDone);
     assert.match(await person.text('#engine-note'), /SIMD, 1 thread each, not isolated/);
-    assert.equal(await person.text('.ratio-number'), '32');
+    assert.equal(await person.text('.ratio-number'), pair.times.MHA);
     await person.evaluate("document.querySelector('#machine').scrollIntoView()");
     await person.until("Boolean(document.querySelector('#abilities table'))");
     assert.match(await person.text('[data-ability="threads"]'), /^threads1\w/, 'and a reason');
@@ -87,7 +88,7 @@ const withoutWebAssembly = {
 export async function testNoWebAssembly(name) {
   await at(name, {}, async (person) => {
     assert.equal(await person.evaluate('typeof WebAssembly'), 'undefined');
-    assert.match(await person.text('h1'), /32.times smaller/);
+    assert.match(await person.text('h1'), new RegExp(`${pair.times.MHA}.times smaller`));
     await person.click('#run');
     assert.match(await person.until(paneError), /no WebAssembly/);
   }, withoutWebAssembly[name]);

@@ -135,6 +135,20 @@ export async function testKeyboard(person) {
   await person.until(`onekvDemo.duet.runs > ${runs} && ${duetDone}`);
 }
 
+/** On a phone the stories are seen coming, though the button is a screen above them. */
+export async function testPhone(person) {
+  await person.resize(390, 800);
+  await person.evaluate("scrollTo({ top: 0, behavior: 'instant' })");
+  await person.click('#run');
+  await person.until(`onekvDemo.duet.one.pane.count > 0 && ['one', 'std'].every((side) => {
+    const { top, bottom } = document.querySelector('#pane-' + side + ' .story')
+      .getBoundingClientRect();
+    return top > 0 && bottom <= innerHeight + 1;
+  })`);
+  await person.until(duetDone);
+  await person.resize(...desktop);
+}
+
 /** What makes each browser take the system's settings for others. */
 function systemSettings(name) {
   if (name === 'firefox') {

@@ -6,6 +6,7 @@ import { randomModel } from '../../dist/src/bench/random-model.js';
 import { shapedModel } from '../../dist/src/bench/shapes.js';
 import { check } from '../node/schema.mjs';
 import { tabStops } from './looks.mjs';
+import { pair } from './pair.mjs';
 
 const schema = JSON.parse(readFileSync(
   new URL('../../web/cli/bench/schema.json', import.meta.url), 'utf8'));
@@ -24,10 +25,13 @@ export async function testOwn(person, page) {
   await person.type('#own-url', model);
   await person.click('#own-inspect');
   await person.until("Boolean(document.querySelector('#own-verdict'))");
-  assert.match(await person.text('.facts-list'), /QKV, MHA: 16 of 16 heads.*10,240 B of cache/);
+  const [one, std] = [pair.one, pair.std].map((model) =>
+    `${model.perToken.f16.toLocaleString('en')} B of cache`);
+  assert.match(await person.text('.facts-list'),
+    new RegExp(`QKV, MHA: ${pair.std.kvHeads} of ${pair.std.queryHeads} heads.*${std}`));
   assert.match(await person.text('#own-verdict'), /^It fits/);
   await person.evaluate(drop(`await (await fetch('models/stories-q-mqa.q8_0.gguf')).blob()`));
-  await person.until("/320 B of cache/.test(document.querySelector('#own .found').textContent)");
+  await person.until(`/${one}/.test(document.querySelector('#own .found').textContent)`);
   await person.click('#own-load');
   await person.until("Boolean(document.querySelector('#own-say'))");
   await person.type('#own-say', 'Once upon a time');
@@ -35,7 +39,7 @@ export async function testOwn(person, page) {
   await person.until("document.querySelector('.log .model p')?.textContent.length > 40");
   await person.click('#own-send');
   await person.until("document.querySelector('#own-send').textContent === 'Send'");
-  assert.equal(await person.text('#own .ratio-number'), '32');
+  assert.equal(await person.text('#own .ratio-number'), String(pair.timesWithin));
   assert.match(await person.text('#own .ratio-says'), /computed/);
 }
 

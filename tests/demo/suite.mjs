@@ -7,19 +7,21 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { testNoWebAssembly, testOneThread, testPlainHost } from './hosts.mjs';
-import { duetDone, testAccessibility, testKeyboard, testSections, testSystem, testWidths }
-  from './looks.mjs';
+import { duetDone, testAccessibility, testKeyboard, testPhone, testSections, testSystem,
+  testWidths } from './looks.mjs';
 import { testBench, testMachine, testOwn, testPaper, testProblems, testSuggested }
   from './parts.mjs';
+import { bytesText, pair } from './pair.mjs';
 import { servePage, visit } from './visitor.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url));
 export const limit = { timeout: 600_000 };
 const cell = (row, column) => `.figures tbody tr:nth-child(${row}) td:nth-child(${column})`;
-/** Bytes of a token of the shipped models, from their shapes: layers × heads × row bytes. */
-const perToken = { f32: [640, 20_480], f16: [320, 10_240], i8: [180, 5_760] };
+/** Bytes of a token in both models. */
+const perToken = (type) => [pair.one.perToken[type], pair.std.perToken[type]];
+/** A page of the cache holds 32 tokens. */
+const pageBytes = 32 * pair.one.perToken.f16;
 
-const stories = { one: 'stories-q-mqa.q8_0.gguf', std: 'stories-qkv.q8_0.gguf' };
 const flat = (text) => text.replace(/\s+/g, ' ').trim();
 
 /** What the command line tells with the page's first settings, and with the page's kernels: those
@@ -42,12 +44,19 @@ const memories = `Promise.all(['one', 'std'].map(async (side) => {
 
 async function testFirstPaint(person, page) {
   await person.come(page.address);
-  assert.match(await person.text('h1'), /32.times smaller/);
-  assert.equal(await person.text('.ratio-number'), '32');
-  assert.match(await person.text('.ratio-says'), /by the files’ headers/);
+  const { times } = pair;
+  assert.match(await person.text('h1'), new RegExp(`cache, ${times.MHA}.times smaller`));
+  assert.equal(await person.text('.ratio-number'), times.MHA);
+  const [one, std] = perToken('f16').map((bytes) => bytes.toLocaleString('en'));
+  assert.match(await person.text('.ratio-says'),
+    new RegExp(`^less cache per token .*: ${one} B for ${std} B, by the files’ headers`));
   assert.match(await person.text('.plot .caption'), /computed/);
   assert.match(await person.text('#pane-one .kept'), /^1 vector per token and layer/);
-  assert.match(await person.text('#pane-std .kept'), /^32 vectors/);
+  assert.match(await person.text('#pane-std .kept'), new RegExp(`^${pair.std.vectors} vectors`));
+  assert.match(await person.text('#name-one'), /^One-tensor cache\s+Q-K=V \+ MQA$/);
+  await person.click('#settings-say summary');
+  assert.match(flat(await person.text('#settings-say')), /can look back at: [\d,]+ tokens/);
+  await person.click('#settings-say summary');
   assert.deepEqual(page.asked.filter((path) => path.endsWith('.gguf')), []);
 }
 
@@ -58,18 +67,18 @@ async function testDuet(person, page) {
   assert.equal(await person.number(cell(1, 2)), one.used);
   assert.equal(await person.number(cell(1, 3)), std.used);
   assert.equal(await person.number(cell(2, 2)), one.tokens);
-  assert.deepEqual([one.used / one.tokens, std.used / std.tokens], perToken.f16);
-  assert.equal(std.used * one.tokens, 32 * one.used * std.tokens, '32 : 1 exactly');
+  assert.deepEqual([one.used / one.tokens, std.used / std.tokens], perToken('f16'));
   assert.equal(std.standard.MHA, std.used, 'the twin is what is counted for standard attention');
-  assert.equal(await person.text('.ratio-number'), '32');
+  assert.equal(await person.text('.ratio-number'), pair.times.MHA);
   assert.match(await person.text('.ratio-says'), /measured/);
-  assert.equal(await person.text('.figures .projected th'), 'At 1,024 tokens, computed');
+  assert.equal(await person.text('.figures .projected th'),
+    `At ${pair.context.toLocaleString('en')} tokens, computed`);
   assert.deepEqual([await person.text(cell(4, 2)), await person.text(cell(4, 3))],
-    ['328 KB', '10.5 MB']);
+    perToken('f16').map((bytes) => bytesText(pair.context * bytes)));
   for (const side of ['one', 'std']) {
     const simd = await person.evaluate(`onekvDemo.duet.${side}.model.engine.simd`);
     const story = flat(await person.text(`#pane-${side} .story`));
-    assert.equal(story.slice(0, 120), flat(toldByCli(stories[side], simd)).slice(0, 120));
+    assert.equal(story.slice(0, 120), flat(toldByCli(pair[side].file, simd)).slice(0, 120));
     assert.match(await person.text(`#pane-${side} .stats div:nth-child(1) dd`), / m?s$/);
     // The beginning's four tokens are in the cache, the last one written is not.
     const written = await person.number(`#pane-${side} .stats div:nth-child(2) dd`);
@@ -82,9 +91,9 @@ async function testDuet(person, page) {
 
 async function testBaselines(person) {
   assert.equal(await person.text('.plot .caption'), 'Bytes of cache over time');
-  for (const [name, ratio] of [['GQA-8', '16'], ['GQA-3', '6'], ['MQA', '2'], ['MHA', '32']]) {
+  for (const name of ['GQA-8', 'GQA-3', 'MQA', 'MHA']) {
     await person.click(`input[name="baseline"][value="${name}"]`);
-    assert.equal(await person.text('.ratio-number'), ratio, name);
+    assert.equal(await person.text('.ratio-number'), pair.times[name], name);
     assert.match(await person.text('.plot .caption'), /computed/, 'a run’s curve is of one');
   }
 }
@@ -100,8 +109,8 @@ async function testCacheTypes(person) {
     await person.click('#stop');
     await person.until(duetDone);
     const [one, std] = await person.evaluate(memories);
-    assert.deepEqual([one.used / one.tokens, std.used / std.tokens], perToken[type]);
-    assert.equal(await person.text('.ratio-number'), '32');
+    assert.deepEqual([one.used / one.tokens, std.used / std.tokens], perToken(type));
+    assert.equal(await person.text('.ratio-number'), pair.times.MHA);
   }
   await person.evaluate("document.querySelector('#length').value = '240'");
 }
@@ -141,7 +150,8 @@ async function testBudget(person) {
     `document.querySelector('${row(name)}').dataset.conversations`));
   assert.equal(await conversations('QKV'), Math.floor(1e9 / (81_920 * 2048)));
   assert.equal(await conversations('Q-K=V + MQA'), Math.floor(1e9 / (2_560 * 2048)));
-  for (const [shape, standard, one] of [[1, 180_224, 2_816], [2, 10_240, 320]]) {
+  for (const [shape, standard, one] of [[1, 180_224, 2_816],
+    [2, ...perToken('f16').reverse()]]) {
     await person.pick('#budget-shape', String(shape));
     assert.equal(await tokens('QKV'), Math.floor(1e9 / standard));
     assert.equal(await tokens('Q-K=V + MQA'), Math.floor(1e9 / one));
@@ -178,10 +188,13 @@ async function testMany(person) {
   assert.ok(new Set(texts).size > 60, 'a story each');
   const bytes = await person.evaluate(`['cache', 'standard'].map((name) => Number(
     document.querySelector('#many-' + name).dataset.bytes))`);
-  // More than 32: the prompt's pages are there once. Less than if nothing else were.
-  assert.ok(bytes[1] / bytes[0] > 32 && bytes[1] / bytes[0] < 64, String(bytes));
-  assert.equal(bytes[0] % (32 * 320), 0, 'whole pages');
-  assert.match(await person.text('#many-split'), /^Of that, 32 times is attention’s doing, /);
+  // More than attention saves: the prompt's pages are there once. Less than if nothing else were.
+  const { timesWithin } = pair;
+  assert.ok(bytes[1] / bytes[0] > timesWithin && bytes[1] / bytes[0] < 2 * timesWithin,
+    String(bytes));
+  assert.equal(bytes[0] % pageBytes, 0, 'whole pages');
+  assert.match(await person.text('#many-split'),
+    new RegExp(`^Of that, ${timesWithin} times is attention’s doing, `));
   // A cell opens, and so do its neighbours; none of them is a tab stop.
   await person.click('#many .tile:nth-child(7)');
   assert.equal(await person.text('#many-reader h3'), 'Story 7 of 64');
@@ -217,7 +230,7 @@ async function testTravel(person) {
   assert.deepEqual(branch.slice(0, 61), origin.slice(0, 61));
   const facts = await person.evaluate(`[...document.querySelectorAll('.branch')].map((element) =>
     ({ own: Number(element.dataset.own), used: Number(element.dataset.used) }))`);
-  assert.equal(facts[1].own % (32 * 320), 0);
+  assert.equal(facts[1].own % pageBytes, 0);
   assert.ok(facts[1].own < facts[1].used, 'it costs less than it holds');
 }
 
@@ -280,17 +293,18 @@ async function testLong(person) {
   const heaps = `Promise.all(['one', 'std'].map(async (side) =>
     (await onekvDemo.duet[side].model.memory()).peak))`;
   const written = (side, count) => `onekvDemo.duet.${side}.pane.count >= ${count}`;
-  // Both caches are full at 1,024.
-  await person.until(`${written('one', 1100)} && ${written('std', 1100)}`, longMs);
+  // Both caches are full where the window is.
+  const full = pair.context + 76;
+  await person.until(`${written('one', full)} && ${written('std', full)}`, longMs);
   const early = await person.evaluate(heaps);
-  // The window slides after 1,024; the others do what Chromium does, at a fraction of its speed.
-  const most = whole || person.name === 'chromium' ? 10_000 : 1_500;
+  // The window slides now; the others do what Chromium does, at a fraction of its speed.
+  const most = whole || person.name === 'chromium' ? 10_000 : full + 400;
   await person.until(written('one', most), longMs);
   if (whole) await person.until(written('std', most), longMs);
   assert.deepEqual(await person.evaluate(heaps), early);
   await person.evaluate("document.querySelector('#stop').click()");
   await person.until(duetDone);
-  assert.equal(await person.text('.ratio-number'), '32');
+  assert.equal(await person.text('.ratio-number'), pair.times.MHA);
   assert.ok(await person.evaluate('onekvDemo.duet.one.pane.text.length') < 8_000);
   assert.ok(await person.evaluate('onekvDemo.duet.meter.plot.points') <= 600);
   await person.pick('#length', '240');
@@ -360,6 +374,7 @@ export function testDemo(name, more = () => {}) {
     'no rule of accessibility is broken': testAccessibility,
     'nothing is wider than the screen': testWidths,
     'a phone has a list of sections, by keyboard too': testSections,
+    'a phone shows the stories coming': testPhone,
     'the keyboard alone runs both models': testKeyboard,
     'thousands of tokens take no more memory than a window': testLong,
     'nothing was asked of anybody else': testStrangers,

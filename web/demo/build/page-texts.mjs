@@ -16,20 +16,33 @@ const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
 const millions = (count) => `${(count / 1e6).toFixed(1)} M`;
 
 function describe({ description, parameters }) {
-  const { kvHeads, queryHeads } = description;
+  const { kvHeads, layers, queryHeads } = description;
   const heads = kvHeads === 1 ? `one KV head for ${queryHeads} query heads`
     : `${kvHeads} KV heads for ${queryHeads} query heads`;
-  return `${heads}, ${millions(parameters)} parameters`;
+  return `${layers} layers, ${heads}, ${millions(parameters)} parameters`;
 }
 
-/** What attention keeps of a token in a layer: a cell for each head's key and value; those that
- * the model does without are empty. And in words. */
-function cells({ description: { kvHeads }, sharesRow }, most) {
-  const kept = sharesRow ? kvHeads : 2 * kvHeads;
+/** Vectors of a token that a layer keeps: of each KV head a key and a value, or one for both. */
+const keptOf = ({ description: { kvHeads }, sharesRow }) => (sharesRow ? kvHeads : 2 * kvHeads);
+const vectors = (count) => `${count} ${count === 1 ? 'vector' : 'vectors'}`;
+
+/** A cell for each head's key and value; those that the model does without are empty. In words. */
+function cells(model, most) {
+  const kept = keptOf(model);
   const cell = (full) => (full ? '<i class="full"></i>' : '<i></i>');
   const drawn = Array.from({ length: most }, (_, i) => cell(i < kept)).join('');
   return `<p class="cells" aria-hidden="true">${drawn}</p>` +
-    `<p class="kept">${kept} ${kept === 1 ? 'vector' : 'vectors'} per token and layer</p>`;
+    `<p class="kept">${vectors(kept)} per token and layer</p>`;
+}
+
+/** Models that are as large in all may differ in layers, and then in all by another factor than
+ * each layer; nothing where they do not. */
+function onLayers(one, std, times) {
+  const [few, many] = [one, std].map(({ description }) => description.layers);
+  if (few === many) return '';
+  const inLayer = keptOf(std) / keptOf(one);
+  return `: ${inLayer} times less per layer, and ${times} times in all, as it has ${few} layers ` +
+    `for the other’s ${many}`;
 }
 
 /** Not broken over two lines, either of them. */
@@ -92,8 +105,14 @@ export function pageTexts({ models, tasks, table, attention, losses }) {
   const std = models['stories-qkv'];
   const ratio = std.cache.f16.own.token / one.cache.f16.own.token;
   const most = 2 * std.description.queryHeads;
+  const times = String(Number(ratio.toFixed(1)));
   return {
-    ratio: String(Number(ratio.toFixed(1))),
+    ratio: times,
+    layers: onLayers(one, std, times),
+    context: one.description.contextWindow.toLocaleString('en'),
+    'one.kept': vectors(keptOf(one)),
+    'std.kept': vectors(keptOf(std)),
+    'std.heads': String(std.description.kvHeads),
     'attention.images': onImages({ tasks }),
     'attention.language': onLanguage({ table }),
     'attention.heads': onHeads({ attention }),
@@ -103,7 +122,7 @@ export function pageTexts({ models, tasks, table, attention, losses }) {
     'one.what': describe(one),
     'one.size': megabytes(one.bytes),
     'one.cells': cells(one, most),
-    'std.name': 'Standard QKV',
+    'std.name': 'QKV + MHA',
     'std.what': describe(std),
     'std.cells': cells(std, most),
     'std.size': megabytes(std.bytes),

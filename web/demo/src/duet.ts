@@ -158,6 +158,8 @@ export class Duet {
       event.preventDefault();
       this.#nextSeed();
       void this.run();
+      // On a small screen the button is there and the stories are not.
+      this.one.pane.reveal();
     });
     find('#stop').addEventListener('click', () => this.#abort?.abort());
     this.#settings.addEventListener('submit', (event) => event.preventDefault());

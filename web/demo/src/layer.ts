@@ -26,11 +26,11 @@ interface Way {
 }
 
 const twin = facts.models['stories-qkv'];
-const { layers, queryHeads, headWidth } = twin.description;
-const perLayer = (bytes: number) => bytes / layers;
-const kept = perLayer(twin.cache.f16.own.token);
-const mqa = perLayer(twin.cache.f16.standard.MQA.token);
-const one = perLayer(facts.models['stories-q-mqa'].cache.f16.own.token);
+const small = facts.models['stories-q-mqa'];
+const { queryHeads, headWidth } = twin.description;
+const kept = twin.cache.f16.own.token / twin.description.layers;
+const mqa = twin.cache.f16.standard.MQA.token / twin.description.layers;
+const one = small.cache.f16.own.token / small.description.layers;
 
 /** In the shape of the models above. */
 const own = (name: string, keys: number, values: number, bytes: number, says: string): Way => ({

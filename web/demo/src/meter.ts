@@ -77,8 +77,10 @@ export class Meter {
     const { one, std, context } = state;
     const times = std.perToken / one.perToken;
     setText(this.#number, ratio(times));
+    // What two stories take in all has another quotient: they are not equally long.
     setText(this.#says, `${times > 1 ? 'less' : 'as much'} cache per token ${times > 1 ? 'than'
-      : 'as'} ${state.baseline}, ${source[state.origin]}` +
+      : 'as'} ${state.baseline}: ${exactBytes(one.perToken)} for ${exactBytes(std.perToken)}, ` +
+      source[state.origin] +
       (state.origin === 'header' ? ` ${this.names.hint}` : ''));
     setText(this.#heads[1] as HTMLElement, state.baseline);
     setText(this.#projected, `At ${count(context)} tokens, computed`);

@@ -91,6 +91,11 @@ export class Pane {
     setText(this.#tokens, count(this.#count));
   }
 
+  /** Moves the page no further than it takes to see the story. */
+  reveal(): void {
+    this.#story.scrollIntoView({ block: 'nearest' });
+  }
+
   /** A story that is done is read from its beginning. */
   end(): void {
     this.#flush();
