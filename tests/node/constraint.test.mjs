@@ -101,9 +101,10 @@ test('applicators and references are not dropped', limit, async () => {
 
 test('what cannot be honoured is refused by its name and place', limit, async () => {
   for (const [schema, message] of [
-    [{ not: { type: 'null' } }, /the keyword "not" at #$/],
+    [{ not: { type: 'null' } }, /the keyword "not" at # is not supported$/],
     [{ type: 'array', contains: { const: 1 } }, /"contains" at #/],
-    [{ properties: { a: { uniqueItems: true } } }, /"uniqueItems" at #\/properties\/a$/],
+    [{ properties: { a: { uniqueItems: true } } },
+      /"uniqueItems" at #\/properties\/a is not supported$/],
     [{ if: { const: 1 }, then: { const: 1 } }, /"if" at #/],
     [{ oneOf: [{ type: 'integer' }, { type: 'number' }] }, /oneOf/],
     [{ propertyNames: { pattern: 'a' } }, /"propertyNames"/],

@@ -52,6 +52,30 @@ test('text is the tokens, the session holds them, the sums are right', async () 
   assert.deepEqual(again.tokens, result.tokens);
 });
 
+test('a text that is cut inside a character ends before it', async () => {
+  const bytes = (text) => [...Buffer.from(text, 'latin1')].map((byte) => ({ 0xf0: 'ð', 0x9f: 'Ł',
+    0xa6: '¦', 0x86: 'Ĩ' })[byte] ?? String.fromCharCode(byte));
+  const duck = [...Buffer.from('🦆')];
+  assert.deepEqual(duck, [0xf0, 0x9f, 0xa6, 0x86]);
+  const size = model.description.vocabulary;
+  const tokens = [...texts(size).slice(0, size - 4), ...bytes(String.fromCharCode(...duck))];
+  const own = new Tokenizer({ model: 'gpt2', pre: 'gpt-2', tokens, merges: [],
+    types: tokens.map((_, id) => (id === 0 ? 3 : 1)), eos: 0 });
+  const written = [5, size - 4, size - 3, size - 2, size - 1];
+  assert.equal(own.decode(written), '&🦆');
+  for (const most of [1, 2, 4, 5]) {
+    const session = open();
+    const { text, pieces } = await collect(generate(session, own, start, { maxTokens: most,
+      mask: (logits, { length }) => {
+        logits.fill(-Infinity);
+        logits[written[length - start.length]] = 0;
+      } }));
+    assert.equal(text, most < 5 ? '&' : '&🦆');
+    assert.equal(pieces.join(''), text);
+    assert.equal(session.length, start.length + most);
+  }
+});
+
 test('an ending token ends the text and is not shown', async () => {
   const session = open({ logitBias: { 0: 1e6 } });
   const result = await collect(generate(session, tokenizer, start));

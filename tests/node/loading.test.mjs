@@ -65,6 +65,8 @@ test('progress: bytes so far, and of how many', async () => {
 test('sources that fail say where and why', async () => {
   const fails = (source, message) => assert.rejects(loadModel(engine, source),
     { name: 'OneKVError', code: 'SOURCE_FAILED', message });
+  await fails('stories-q-mqa', /no such file; the model of that name is .*stories-q-mqa.*gguf/);
+  await fails('/models/stories-q-mqa.q8_0.gguf', /; the model of that name is .*q-mqa\.q8_0\.gguf/);
   await fails('/no/such.gguf', /^\/no\/such\.gguf: there is no such file/);
   await fails('tests', /^tests: (it is not a file|there is no)/);
   await fails('http://127.0.0.1:1/x.gguf', /^http:\/\/127\.0\.0\.1:1\/x\.gguf: /);

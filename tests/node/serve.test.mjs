@@ -61,6 +61,15 @@ test('answers, whole and as a stream, and tells what it is', limit, async () => 
   assert.match(server.log(), /POST \/v1\/chat\/completions 200/);
 });
 
+test('who opens the address in a browser reads what is there', limit, async () => {
+  for (const path of ['/', '/v1', '/v1/']) {
+    const response = await fetch(new URL(path, server.url));
+    assert.match(response.headers.get('content-type'), /^text\/plain/);
+    assert.match(await response.text(), /onekv serves tiny .*\n.*GET  \/v1\/models\n/);
+  }
+  assert.equal((await fetch(new URL('/other', server.url))).status, 404);
+});
+
 test('curl', limit, async (t) => {
   const { stdout } = await promisify(execFile)('curl', ['-sN', `${server.url}/completions`, '-d',
     '{"prompt": "Once upon a time", "max_tokens": 4, "temperature": 0, "stream": true}'])

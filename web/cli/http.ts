@@ -19,6 +19,8 @@ interface Rules {
   isLocal: boolean;
   /** Answers at the same time; more are status 503. */
   most: number;
+  /** What somebody reads who opens the address in a browser. */
+  about: string;
 }
 
 /** A request that was answered, or left. */
@@ -117,6 +119,10 @@ export function doorOf(handle: (request: Request) => Promise<Response>, rules: R
     if (request.method === 'OPTIONS') return preflight(request, rules);
     const why = refused(request, rules);
     if (why !== undefined) return why;
+    if (request.method === 'GET' && /^\/(v1\/?)?$/.test(request.url ?? '')) {
+      return new Response(rules.about,
+        { headers: { 'content-type': 'text/plain; charset=utf-8' } });
+    }
     if (running.size > rules.most) {
       return refusal(503, 'busy', `${rules.most} requests are being answered already`,
         { 'retry-after': '1' });

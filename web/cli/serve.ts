@@ -76,6 +76,13 @@ async function end(server: Server, door: Door, grace: number): Promise<void> {
   await closed;
 }
 
+const aboutOf = (name: string, chats: boolean): string =>
+  `onekv serves ${name} to programs that speak OpenAI's HTTP interface. Here are:
+  GET  /v1/models
+  POST /v1/completions${chats ? '\n  POST /v1/chat/completions\n  POST /v1/responses' : ''}
+  POST /v1/embeddings
+`;
+
 async function run(values: Values): Promise<number> {
   const limits = readLimits(values);
   const path = findModel(values.file());
@@ -87,7 +94,8 @@ async function run(values: Values): Promise<number> {
   const log = ({ method, path: at, status, ms }: Served) => {
     if (!isQuiet) note(`${method} ${at.slice(0, 80)} ${status} ${digits(ms / 1000)} s`);
   };
-  const door = doorOf(handle, { ...limits, isLocal: isLoopback(limits.host) }, log);
+  const door = doorOf(handle, { ...limits, isLocal: isLoopback(limits.host),
+    about: aboutOf(name, model.hasChatTemplate) }, log);
   const server = createServer({ requestTimeout: 60_000 }, door.listener);
   try {
     const address = await listen(server, limits.port, limits.host);

@@ -172,7 +172,8 @@ export async function* generate(session: Session, tokenizer: Tokenizer | undefin
   } finally {
     session.endDraft();
   }
-  const rest = stops.push(stream.end()) + stops.end();
+  // Not the bytes of a character that is not whole: the text was cut, nothing in it is damaged.
+  const rest = stops.end();
   text += rest;
   if (rest !== '') yield { text: rest };
   return {

@@ -1,7 +1,8 @@
 // loadModel and readHeader in Node, where a source may be a path.
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { open, stat } from 'node:fs/promises';
+import { open, readdir, stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { ModelPart, ModelSource, OpenedSource } from '../api/source.js';
@@ -55,6 +56,16 @@ const reasons: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file', EACCES: 'it may not be read', ENOTDIR: 'there is no such file',
 };
 
+/** Where the package has a model of that name, for somebody who gave its name, or the path that it
+ * has on a site; '' where it has none. */
+async function shippedHint(path: string): Promise<string> {
+  const folder = fileURLToPath(new URL('../../../models/', import.meta.url));
+  const name = basename(path);
+  const found = (await readdir(folder).catch(() => [])).find((file) =>
+    file.endsWith('.gguf') && (file === name || file.split('.')[0] === name));
+  return found === undefined ? '' : `; the model of that name is ${join(folder, found)}`;
+}
+
 /** Error: SOURCE_FAILED when there is no such file. */
 export async function openFile(path: string): Promise<OpenedSource> {
   try {
@@ -68,7 +79,9 @@ export async function openFile(path: string): Promise<OpenedSource> {
       await file.close();
     }
   } catch (error) {
-    const reason = reasons[(error as { code?: string }).code ?? ''] ?? reasonOf(error);
+    const { code = '' } = error as { code?: string };
+    const hint = code === 'ENOENT' ? await shippedHint(path) : '';
+    const reason = (reasons[code] ?? reasonOf(error)) + hint;
     throw new OneKVError('SOURCE_FAILED', `${path}: ${reason}`, { cause: error });
   }
 }

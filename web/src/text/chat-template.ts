@@ -114,8 +114,8 @@ export class ChatTemplate {
     }
   }
 
-  /** The text that encodeChat takes for these tokens of an answer; `continues`: others stand before
-   * them. */
+  /** The text that encodeChat takes for these tokens of an answer, without a last character that
+   * is not whole, as generate() leaves it out; `continues`: others stand before them. */
   written(tokenizer: Tokenizer, ids: Iterable<number>, continues: boolean): string {
     const stream = tokenizer.stream({ special: true, continues });
     let text = '';
@@ -129,7 +129,7 @@ export class ChatTemplate {
         plain += shown;
       }
     }
-    return text + this.mark(plain + stream.end(), 'assistant');
+    return text + this.mark(plain, 'assistant');
   }
 
   #bad(error: unknown): OneKVError {

@@ -26,7 +26,7 @@ const refusedAlways = ['not', 'contains', 'dependencies', 'dependentRequired', '
   'disallow', 'divisibleBy', 'extends', 'if', 'uniqueItems'];
 
 function refuse(path: string, what: string): never {
-  throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${what} at ${path}`);
+  throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${what} at ${path} is not supported`);
 }
 
 function isObject(value: unknown): value is Json {
