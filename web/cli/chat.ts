@@ -13,7 +13,7 @@ import type { Command, Values } from './arguments.js';
 import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { draftOption, readSampling, samplingOptions } from './sampling.js';
+import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
 import { dim, engineOptions, modelOptions, note, readText, variant, write } from './shared.js';
 import { readTools } from './tool-file.js';
 import { bytes, digits } from './units.js';
@@ -205,7 +205,8 @@ async function talk(chat: Chat, lines: Interface): Promise<void> {
 async function run(values: Values): Promise<number> {
   const path = findModel(values.file());
   const sampling = readSampling(values);
-  const draft = values.choice('draft', ['off', 'lookup']);
+  const guesses = readDraft(values);
+  const draft = 'mode' in guesses ? guesses.mode : 'model';
   const system = values.text('system');
   const toolFile = values.text('tools');
   const tools = toolFile === undefined ? [] : readTools(toolFile);
@@ -214,7 +215,7 @@ async function run(values: Values): Promise<number> {
   const isQuiet = values.flag('quiet');
   const history = values.text('history');
   const asked = history === undefined ? [] : readHistory(history);
-  const model = await loadInWorker(values, path);
+  const model = await loadInWorker(values, path, 'file' in guesses ? guesses.file : undefined);
   try {
     const initialPrompts: ChatMessage[] | undefined =
       system === undefined ? undefined : [{ role: 'system', content: system }];

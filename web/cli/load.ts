@@ -2,18 +2,19 @@
 import { OneKV } from '../src/onekv-node.js';
 import type { Model } from '../src/onekv-node.js';
 import type { Values } from './arguments.js';
-import { accessTo } from './downloads.js';
+import { accessTo, isRemote } from './downloads.js';
 import { Progress } from './progress.js';
 import { arithmetics, cacheTypes, note, readEngineOptions } from './shared.js';
 import { interrupted } from './signals.js';
 
-/** With the command's options; `path` is findModel's. */
-export async function loadInWorker(values: Values, path: string): Promise<Model> {
+/** With the command's options; `path`, and `draft` of the model that guesses, are findModel's. */
+export async function loadInWorker(values: Values, path: string,
+  draft?: string): Promise<Model> {
   const progress = new Progress('loading');
-  const { store, hub, token } = accessTo(path, note);
+  const { store, hub, token } = accessTo([path, draft ?? path].find(isRemote) ?? path, note);
   try {
     return await OneKV.load(path, {
-      store, hub, token, ...readEngineOptions(values), signal: interrupted,
+      draft, store, hub, token, ...readEngineOptions(values), signal: interrupted,
       monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded, total }) =>
         progress.show(loaded, total)),
       cacheType: values.choice('cache-type', cacheTypes),

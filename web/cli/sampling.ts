@@ -21,8 +21,9 @@ export const samplingOptions: readonly Option[] = [
 ];
 
 /** Of the session, not of the choice: the text is the same. */
-export const draftOption: Option = { name: 'draft', value: 'MODE', help: 'lookup: guesses that ' +
-  'what was in the text comes again; same answer, faster where it does (default off)' };
+export const draftOption: Option = { name: 'draft', value: 'MODE|FILE', help: 'lookup: guesses ' +
+  'that what was in the text comes again; FILE: a smaller model with the same tokens guesses; ' +
+  'same answer, faster where guesses are right (default off)' };
 
 /** How to guess: a mode, or the file of a model. Error: UsageError: neither. */
 export function readDraft(values: Values): { mode: 'off' | 'lookup' } | { file: string } {

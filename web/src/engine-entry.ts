@@ -14,7 +14,7 @@ export type { Encoded, ModelMemory } from './engine/model.js';
 export type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest,
   Choice } from './engine/step.js';
 export { Session } from './engine/session.js';
-export type { SessionMemory, SessionOptions } from './engine/session.js';
+export type { Guesser, SessionMemory, SessionOptions } from './engine/session.js';
 export { checkTextRoom } from './engine/room.js';
 export { CacheCounter } from './engine/cache-bytes.js';
 export type { CacheBytes, CacheQuestion } from './engine/cache-bytes.js';

@@ -65,6 +65,9 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
   arithmetic?: Arithmetic | undefined;
   /** Longest session in tokens; default and maximum: the file's. */
   contextWindow?: number | undefined;
+  /** A smaller model with the same tokens, loaded into the same worker, that guesses for sessions
+   * with `draft: 'model'`. Error: INVALID_ARGUMENT: its tokens are others. */
+  draft?: ModelSource | undefined;
   /** Sessions that advance in one step, 1 to 64; default 8. Each costs a row of logits of working
    * memory; more sessions than that take turns. */
   batch?: number | undefined;
@@ -74,7 +77,7 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
 export const loadNames: NamesOf<LoadOptions> = {
   ...workerNames, ...accessNames, monitor: true, integrity: true, store: true, key: true,
   persist: true, unloadAfter: true, share: true, cacheType: true, arithmetic: true,
-  contextWindow: true, batch: true,
+  contextWindow: true, batch: true, draft: true,
 };
 
 export interface EstimateOptions extends WorkerOptions, AccessOptions {

@@ -28,6 +28,8 @@ export interface MemoryReport {
   heap: number;
   /** All that core holds for this model: the sum of the five kinds. */
   total: number;
+  /** Beside it, all of the model that guesses (LoadOptions.draft); 0 without one. */
+  draft: number;
   /** Highest total so far. */
   peak: number;
   weights: number;

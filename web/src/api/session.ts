@@ -34,12 +34,13 @@ export interface SessionOptions extends SamplingOptions, SignalOptions {
    * any number, or 0 where reasoning is 'off'. */
   reasoningBudget?: number | undefined;
   /** Speculative decoding: 'lookup' guesses that text which was there comes again, as when code is
-   * edited, and checks several tokens at a time. Answers are the same, token for token, with any
-   * sampling; where guesses fail it leaves off. Default 'off'. */
+   * edited, and checks several tokens at a time; with 'model' the one guesses that was loaded for
+   * it (LoadOptions.draft). Answers are the same, token for token, with any sampling; where guesses
+   * cost time it leaves off. Default 'off'. */
   draft?: DraftMode | undefined;
 }
 
-export const draftModes = ['off', 'lookup'] as const;
+export const draftModes = ['off', 'lookup', 'model'] as const;
 export type DraftMode = (typeof draftModes)[number];
 
 export interface RestoreOptions extends SignalOptions {

@@ -8,7 +8,7 @@ import type { Runner } from './runner.js';
 /** Milliseconds of a sample, long enough for threads to wake up, and its steps, for a clock that
  * stands still. */
 const sampleMs = 15;
-const stepsMost = 1000;
+const stepsMost = 250;
 /** Milliseconds of a step from which on threads are worth their while. */
 const longStep = 100;
 

@@ -15,7 +15,7 @@ const readMost = 64;
 const none = new Int32Array(0);
 
 /** Error: INVALID_ARGUMENT: a token of one is another text in the other. */
-function checkVocabulary(model: Model, draft: Model): void {
+export function checkDraftModel(model: Model, draft: Model): void {
   const refuse = (found: string, expected: string) => new OneKVError('INVALID_ARGUMENT',
     `draft: found a model with ${found}, expected ${expected}, as the model itself has`);
   if (!draft.description.causal) {
@@ -41,7 +41,7 @@ export class DraftModel implements GuessSource {
 
   /** Errors: INVALID_ARGUMENT (other tokens), DESTROYED, OUT_OF_MEMORY. */
   static open(model: Model, draft: Model): DraftModel {
-    checkVocabulary(model, draft);
+    checkDraftModel(model, draft);
     return new DraftModel(draft.openSession());
   }
 

@@ -6,7 +6,6 @@
 // measured: what they cost beyond what they save stays within a credit (Credit). A clock decides
 // only whether to guess, never what comes out.
 import { checkOneOf } from '../api/errors.js';
-import { draftModes } from '../api/session.js';
 import { DraftModel } from './draft-model.js';
 import type { Model } from './model.js';
 import type { Session } from './session.js';
@@ -223,6 +222,6 @@ export function draftsOf(model: Model, draft: unknown): Drafts | undefined {
   if (typeof draft === 'object' && draft !== null && 'openSession' in draft) {
     return new Drafts(DraftModel.open(model, draft as Model));
   }
-  return checkOneOf('draft', draft ?? 'off', draftModes) === 'off' ? undefined
+  return checkOneOf('draft', draft ?? 'off', ['off', 'lookup']) === 'off' ? undefined
     : new Drafts(new Lookup());
 }

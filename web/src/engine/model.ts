@@ -1,7 +1,6 @@
 // Model: an immutable set of weights with its sessions. One call at a time on a model and its
 // sessions: they share working memory.
 import type { Vocabulary } from '../api/model.js';
-import type { DraftMode } from '../api/session.js';
 import { memoryFields } from './bindings.js';
 import type { Bindings, Row } from './bindings.js';
 import { ChatTemplate } from '../text/chat-template.js';
@@ -14,7 +13,7 @@ import type { ImageShape } from '../api/image.js';
 import type { Engine } from './engine.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import { Session } from './session.js';
-import type { SessionOptions } from './session.js';
+import type { Guesser, SessionOptions } from './session.js';
 import { advanceEach, appendEach } from './step.js';
 import type { AdvanceOptions, AdvanceOutcome, AdvanceRequest, AppendRequest,
   Choice } from './step.js';
@@ -180,7 +179,7 @@ export class Model {
   /** The session that Session.save gave as bytes, which may come from anywhere. They do not tell
    * whether it drafts.
    * Errors: SNAPSHOT_REFUSED, OUT_OF_MEMORY. */
-  restoreSession(bytes: Uint8Array, draft: DraftMode | Model = 'off'): Session {
+  restoreSession(bytes: Uint8Array, draft: Guesser = 'off'): Session {
     return Session.restore(this, bytes, draft);
   }
 

@@ -16,6 +16,9 @@ import type { DraftMode } from '../api/session.js';
 import { runStep } from './step.js';
 import type { AdvanceOptions, Choice } from './step.js';
 
+/** What guesses: what was in the text, or a smaller model. */
+export type Guesser = Exclude<DraftMode, 'model'> | Model;
+
 export interface SessionOptions extends SamplingOptions {
   /** Window in tokens; default and maximum: the model's. */
   contextWindow?: number | undefined;
@@ -24,11 +27,11 @@ export interface SessionOptions extends SamplingOptions {
   overflow?: 'error' | 'slide' | undefined;
   /** Sliding never forgets this many first tokens; default 0. */
   keep?: number | undefined;
-  /** As in the package's SessionOptions (api/session.ts), or a smaller model with the same tokens,
-   * which stays the caller's and may be of another engine. A session of it goes along with this
-   * one, is closed with it, and takes memory there; without that model's memory, or once it is
-   * destroyed, nothing is guessed any more. */
-  draft?: DraftMode | Model | undefined;
+  /** 'off' or 'lookup', as in api/session.ts, or a smaller model with the same tokens, which stays
+   * the caller's and may be of another engine. A session of it goes along with this one, is closed
+   * with it, and takes memory there; without that model's memory, or once it is destroyed, nothing
+   * is guessed any more. */
+  draft?: Guesser | undefined;
 }
 
 const sessionNames: NamesOf<SessionOptions> = {
@@ -86,7 +89,7 @@ export class Session {
   }
 
   /** @internal */
-  static restore(model: Model, bytes: Uint8Array, draft: DraftMode | Model): Session {
+  static restore(model: Model, bytes: Uint8Array, draft: Guesser): Session {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { bindings, handle } = model;
     return withDrafts(model, draft, (drafts) => new Session(model,

@@ -14,7 +14,7 @@ import type { Runner } from './runner.js';
 
 /** Milliseconds. */
 const budget = 60;
-const stepsMost = 1000;
+const stepsMost = 250;
 /** Rows of the few steps with many rows: prefill has kernels of its own. */
 const manyRows = 16;
 

@@ -11,7 +11,7 @@ import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
 import { serveShared } from '../wire/shared.js';
-import type { Result, WireModelOptions, WirePart, WireSource, WireStore }
+import type { Args, Result, WireModelOptions, WirePart, WireSource, WireStore }
   from '../wire/protocol.js';
 import { RemoteModel } from './model.js';
 import { pageTools } from './page-tools.js';
@@ -180,11 +180,12 @@ type Loaded = { client: WorkerClient; loaded: Result<'load'>; opened: Opened };
 /** A worker with the model. */
 async function openModel(platform: Platform, source: ModelSource, options: LoadOptions,
   target: EventTarget): Promise<Loaded> {
-  const { integrity, key, store = platform.store, cacheType, arithmetic, contextWindow, batch } =
-    options;
+  const { integrity, key, store = platform.store, cacheType, arithmetic, contextWindow, batch,
+    draft } = options;
   const transfer: Transferable[] = [];
-  const args: { source: WireSource; options: WireModelOptions } = {
+  const args: Args<'load'> = {
     source: wireSource(platform, source, transfer),
+    draft: draft && wireSource(platform, draft, transfer),
     options: { cacheType, arithmetic, contextWindow, batch, integrity, key,
       store: wireStore(store, transfer), access: wireAccess(options, transfer),
       shared: wireShared(transfer),
@@ -260,8 +261,9 @@ async function load(platform: Platform, source: ModelSource,
   monitor?.(target as Parameters<typeof monitor>[0]);
   if (unloadAfter !== undefined) {
     checkNumber('unloadAfter', unloadAfter, 0, Number.POSITIVE_INFINITY);
-    if (!isRepeatable(source)) {
-      throw invalidArgument('source', source, 'one that can be read twice, for unloadAfter');
+    for (const [name, each] of Object.entries({ source, draft: options.draft ?? '' })) {
+      if (isRepeatable(each)) continue;
+      throw invalidArgument(name, each, 'one that can be read twice, for unloadAfter');
     }
   }
   if (typeof share !== 'boolean') throw invalidArgument('share', share, 'a boolean');

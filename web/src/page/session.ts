@@ -7,12 +7,12 @@ import type { SessionMemory } from '../api/memory.js';
 import { checkOptions, checkSignal } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
 import { samplingNames } from '../api/sampling.js';
-import { appendNames, attentionNames, promptNames, saveNames } from '../api/session.js';
+import { appendNames, attentionNames, draftModes, promptNames, saveNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { Answer, textStream } from './answer.js';
 import { isTokenConstraint, wireGrammar } from './constraint.js';
-import { OneKVError, checkInteger, invalidArgument, reasonOf } from '../api/errors.js';
+import { OneKVError, checkInteger, checkOneOf, invalidArgument, reasonOf } from '../api/errors.js';
 import type { Tool, ToolCall, ToolResult } from '../api/tools.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
@@ -43,6 +43,7 @@ export function wireInput(input: PromptInput): WireInput {
 /** The options of a new session as they are sent. */
 export function wireSessionOptions(options: SessionOptions): Args<'createSession'> {
   const { signal: _, onPrefill: __, initialPrompts, tools, ...rest } = options;
+  checkOneOf('draft', rest.draft ?? 'off', draftModes);
   const initial = initialPrompts === undefined ? undefined : wireInput(initialPrompts);
   return { ...rest, initial,
     ...(tools === undefined ? {} : { tools: wireTools(toolsByName(tools)) }) };

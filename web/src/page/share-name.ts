@@ -25,16 +25,18 @@ function fileOf(address: string, sha256: string | undefined, key: string | undef
 /** The name of the lock. `resolve`: an address in full. Error: INVALID_ARGUMENT: no address. */
 export function shareName(source: ModelSource, options: LoadOptions,
   resolve: (source: string) => string): string {
-  const parts = (Array.isArray(source) ? source : [source]) as readonly unknown[];
-  const { integrity, key, hub, cacheType, arithmetic, contextWindow, batch, simd, threads,
+  const { integrity, key, hub, cacheType, arithmetic, contextWindow, batch, draft, simd, threads,
     unloadAfter } = options;
-  const files = parts.map((part) => {
-    if (part instanceof URL) return fileOf(part.href, integrity, key);
-    if (typeof part !== 'string') {
-      throw invalidArgument('source', part, 'a URL or a name on a hub, for share');
-    }
-    return fileOf(/^hf:/i.test(part) ? part : resolve(part), integrity, key);
-  });
+  const filesOf = (name: string, parts: unknown, sha256?: string, named?: string) =>
+    [parts].flat().map((part) => {
+      if (part instanceof URL) return fileOf(part.href, sha256, named);
+      if (typeof part !== 'string') {
+        throw invalidArgument(name, part, 'a URL or a name on a hub, for share');
+      }
+      return fileOf(/^hf:/i.test(part) ? part : resolve(part), sha256, named);
+    });
+  const files = filesOf('source', source, integrity, key);
+  const guesses = draft && filesOf('draft', draft);
   return `onekv ${JSON.stringify([version, files, String(hub), cacheType, arithmetic,
-    contextWindow, batch, simd, threads, unloadAfter])}`;
+    contextWindow, batch, guesses, simd, threads, unloadAfter])}`;
 }

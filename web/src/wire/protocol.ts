@@ -155,7 +155,10 @@ interface Calls {
     result: EngineReport & { memoryBytesMax: number };
   };
   /** Notices: progress. Once, after open. */
-  load: { args: { source: WireSource; options: WireModelOptions }; result: LoadedModel };
+  load: {
+    args: { source: WireSource; draft?: WireSource | undefined; options: WireModelOptions };
+    result: LoadedModel;
+  };
   estimate: {
     args: { source: WireSource; options: WireModelOptions };
     /** sizes: of contexts of growing length, the whole one last. */

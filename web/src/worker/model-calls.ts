@@ -9,6 +9,7 @@ import { checkMessages, splitPrefix } from './messages.js';
 import { encodeChat } from '../text/chat-template.js';
 import { checkTools } from '../text/tool-forms.js';
 import { toolAnswerOf } from './tool-answers.js';
+import { checkDraftModel } from '../engine/draft-model.js';
 import { Engine } from '../engine/engine.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import { plainObject } from '../api/json.js';
@@ -99,6 +100,8 @@ export class ModelHost {
   readonly #onRound: () => void;
   #engine: Engine | Promise<Engine> | undefined;
   #model: Model | Promise<Model> | undefined;
+  /** Guesses for its sessions. */
+  #drafter: Model | undefined;
   #sessions: SessionHost | undefined;
   #wasmUrl: string | undefined;
 
@@ -143,7 +146,7 @@ export class ModelHost {
 
   /** Error: WRONG_STATE before load. */
   memory(): Result<'memory'> {
-    return memoryReport(this.#loaded, this.sessions.conversations);
+    return memoryReport(this.#loaded, this.#drafter, this.sessions.conversations);
   }
 
   async #open({ simd, threads, wasmUrl, lock }: Args<'open'>): Promise<Result<'open'>> {
@@ -163,21 +166,41 @@ export class ModelHost {
     return { simd: level, threads: count, notes, isolated, memoryBytesMax };
   }
 
-  async #load({ source, options }: Args<'load'>, call: CallContext): Promise<Result<'load'>> {
+  /** Both, where the page asks for one that guesses. */
+  async #loadModels({ source, draft, options }: Args<'load'>, call: CallContext,
+    notes: string[]): Promise<Model> {
     const engine = this.#started;
+    const read = readModelOptions(options, call, notes);
+    const model = await this.#loading.loadModel(engine, openWireSource(source), read);
+    if (draft === undefined) return model;
+    try {
+      // These are of the model's own file.
+      const { integrity: _, key: __, contextWindow: ___, ...same } = read;
+      this.#drafter = await this.#loading.loadModel(engine, openWireSource(draft),
+        { ...same, batch: 1 });
+      checkDraftModel(model, this.#drafter);
+      return model;
+    } catch (error) {
+      this.#drafter?.destroy();
+      this.#drafter = undefined;
+      model.destroy();
+      throw error;
+    }
+  }
+
+  async #load(args: Args<'load'>, call: CallContext): Promise<Result<'load'>> {
     if (this.#model !== undefined) throw new OneKVError('WRONG_STATE', 'a worker has one model');
-    const first = checkInteger('firstSession', options?.firstSession ?? 1, 1, 2 ** 30);
+    const first = checkInteger('firstSession', args.options?.firstSession ?? 1, 1, 2 ** 30);
     const notes: string[] = [];
     try {
-      this.#model = this.#loading.loadModel(engine, openWireSource(source),
-        readModelOptions(options, call, notes));
+      this.#model = this.#loadModels(args, call, notes);
       this.#model = await this.#model;
     } catch (error) {
       this.#model = undefined;
       throw error;
     }
     const model = this.#model;
-    this.#sessions = new SessionHost(model, this.#onRound, this.#wasmUrl, first);
+    this.#sessions = new SessionHost(model, this.#drafter, this.#onRound, this.#wasmUrl, first);
     const { description, name, labels, hash, contextWindow, hasChatTemplate, threads } = model;
     const { cache, cacheType } = model;
     return {

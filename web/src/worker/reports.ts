@@ -55,7 +55,7 @@ export function sessionReport(id: number, { session }: Conversation): SessionMem
 
 const sum = (a: number | null, b: number | null) => (a === null || b === null ? null : a + b);
 
-export function memoryReport(model: Model,
+export function memoryReport(model: Model, drafter: Model | undefined,
   conversations: ReadonlyMap<number, Conversation>): MemoryReport {
   const { openSessions: _, ...bytes } = model.memory();
   const all = [...conversations.values()];
@@ -66,6 +66,6 @@ export function memoryReport(model: Model,
     .reduce((a, b) => ({ MHA: a.MHA + b.MHA, 'GQA-8': sum(a['GQA-8'], b['GQA-8']),
       'GQA-3': sum(a['GQA-3'], b['GQA-3']), MQA: a.MQA + b.MQA }),
     standardBytes(cache, queryHeads, 0, true));
-  return { ...bytes, standard,
+  return { ...bytes, draft: drafter?.memory().total ?? 0, standard,
     bySession: [...conversations].map(([id, conversation]) => sessionReport(id, conversation)) };
 }

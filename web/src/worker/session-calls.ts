@@ -5,11 +5,12 @@ import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/er
 import { plainObject } from '../api/json.js';
 import { generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
-import type { Session } from '../engine/session.js';
+import type { Guesser, Session } from '../engine/session.js';
 import { Grammars } from '../engine/grammar.js';
 import type { Choice } from '../engine/step.js';
 import type { Rule } from '../engine/grammar.js';
-import { reasoningModes } from '../api/session.js';
+import { draftModes, reasoningModes } from '../api/session.js';
+import type { DraftMode } from '../api/session.js';
 import { AnswerReader } from '../text/answer-reader.js';
 import type { AnswerPiece } from '../text/answer-reader.js';
 import { checkTools } from '../text/tool-forms.js';
@@ -37,16 +38,19 @@ export type SessionCall = 'createSession' | 'restore' | 'generate' | 'append' | 
 export class SessionHost {
   readonly handlers: Handlers<SessionCall>;
   readonly #model: Model;
+  readonly #drafter: Model | undefined;
   readonly #scheduler: Scheduler;
   readonly #wasmUrl: string | undefined;
   #grammars: Grammars | undefined;
   readonly #conversations = new Map<number, Conversation>();
   #nextSession: number;
 
-  /** onRound is called after each round of work. wasmUrl: where the grammar module is. first: the
-   * number of the first session. */
-  constructor(model: Model, onRound: () => void, wasmUrl: string | undefined, first = 1) {
+  /** `drafter` guesses for 'model'. onRound is called after each round of work. wasmUrl: where the
+   * grammar module is. first: the number of the first session. */
+  constructor(model: Model, drafter: Model | undefined, onRound: () => void,
+    wasmUrl: string | undefined, first = 1) {
     this.#model = model;
+    this.#drafter = drafter;
     this.#nextSession = first;
     this.#wasmUrl = wasmUrl;
     this.#scheduler = new Scheduler(model, onRound);
@@ -129,9 +133,17 @@ export class SessionHost {
 
   #openConversation(past: Past, settings: Settings): Conversation {
     const { contextWindow, overflow, keep, sampling, draft } = settings;
-    const session = this.#model.openSession({ ...sampling, contextWindow, overflow, keep, draft });
+    const session = this.#model.openSession({ ...sampling, contextWindow, overflow, keep,
+      draft: this.#guesser(draft) });
     settings.sampling = { ...sampling, seed: session.seed };
     return new Conversation(session, past, settings);
+  }
+
+  #guesser(draft: DraftMode): Guesser {
+    if (checkOneOf('draft', draft, draftModes) !== 'model') return draft as Guesser;
+    if (this.#drafter !== undefined) return this.#drafter;
+    throw new OneKVError('INVALID_ARGUMENT', 'draft: found "model", expected off, lookup, as ' +
+      'none was loaded for it: OneKV.load(source, { draft })');
   }
 
   #windowOf({ contextWindow, contextBytes }: Args<'createSession'>): number {
@@ -337,8 +349,10 @@ export class SessionHost {
   async #restore({ bytes, as }: Args<'restore'>, call: CallContext): Promise<SessionState> {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
     const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
+    // The answers are the same without the model that guessed.
+    if (this.#drafter === undefined && settings.draft === 'model') settings.draft = 'off';
     if (format === 'cache') {
-      const session = this.#model.restoreSession(payload, settings.draft);
+      const session = this.#model.restoreSession(payload, this.#guesser(settings.draft));
       return this.#fill(new Conversation(session, past, settings), async () => {}, as);
     }
     const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
