@@ -128,18 +128,42 @@ static void attend_tile(const attention_call *call, const query_block *block, si
                             read.value_stride, n, v, scratch->factors, range->out, v);
 }
 
+/* The tiles of a page, one KV head after the other. The processor finds those that lie side by side
+ * by itself; where the next page begins it is told. */
+static void attend_page(const attention_call *call, const query_block *block, size_t page,
+                        size_t n, const range_result *range, const tile_scratch *scratch) {
+  size_t v = call->kind->value_width;
+  size_t n_queries = block->n_rows * block->n_heads;
+  query_block one = *block;
+  range_result result = *range;
+  tile_scratch own = *scratch;
+  one.n_kv_heads = 1;
+  for (size_t i = 0; i < block->n_kv_heads; i++) {
+    bool has_next = (page + 1) * KV_PAGE_POSITIONS < block->n_positions;
+    if (i + 1 == block->n_kv_heads && has_next) touch_tile(call, block, page + 1);
+    attend_tile(call, &one, page, n, &result, &own);
+    one.kv_head++;
+    result.out += n_queries * v;
+    result.maxima += n_queries;
+    result.sums += n_queries;
+    own.queries += n_queries * call->kind->key_width;
+    own.turned += n_queries * call->kind->key_width;
+  }
+}
+
 void attention_gather(const attention_call *call, const query_block *block,
                            tile_scratch *scratch) {
   size_t k = call->kind->key_width;
   size_t row_floats = call->kind->n_heads * k;
-  for (size_t row = 0; row < block->n_rows; row++) {
-    size_t batch_row = block->slice->first_row + block->first_row + row;
-    const float *source = call->queries + batch_row * row_floats + block->first_head * k;
-    float *queries = scratch->queries + row * block->n_heads * k;
+  for (size_t i = 0; i < block->n_kv_heads * block->n_rows; i++) {
+    size_t batch_row = block->slice->first_row + block->first_row + i % block->n_rows;
+    size_t head = block->first_head + i / block->n_rows * block->n_heads;
+    const float *source = call->queries + batch_row * row_floats + head * k;
+    float *queries = scratch->queries + i * block->n_heads * k;
     for (size_t c = 0; c < block->n_heads * k; c++) queries[c] = source[c] * call->score_scale;
   }
   /* What is not rotated is the same for all tiles. */
-  size_t n_queries = block->n_rows * block->n_heads;
+  size_t n_queries = n_queries_of(block);
   if (call->rope != NULL && 2 * call->rope->n_pairs < k) {
     memcpy(scratch->turned, scratch->queries, n_queries * k * sizeof *scratch->queries);
   }
@@ -156,10 +180,11 @@ static void clear(size_t n_queries, size_t v, const range_result *result) {
 
 void attention_begin(const attention_call *call, const query_block *block,
                      const range_result *total) {
-  size_t n_queries = block->n_rows * block->n_heads;
+  size_t n_queries = n_queries_of(block);
   clear(n_queries, call->kind->value_width, total);
   for (size_t q = 0; q < n_queries && call->sinks != NULL; q++) {
-    total->maxima[q] = call->sinks[block->first_head + q % block->n_heads];
+    size_t head = q / (block->n_rows * block->n_heads) * block->n_heads + q % block->n_heads;
+    total->maxima[q] = call->sinks[block->first_head + head];
     total->sums[q] = 1.0f; /* of exp(sink - maximum) */
   }
 }
@@ -168,15 +193,14 @@ void attention_attend_range(const attention_call *call, const query_block *block
                          const range_result *range, tile_scratch *scratch) {
   size_t end = (index + 1) * ATTENTION_RANGE;
   if (end > block->n_positions) end = block->n_positions;
-  clear(block->n_rows * block->n_heads, call->kind->value_width, range);
+  clear(n_queries_of(block), call->kind->value_width, range);
   size_t first = index * ATTENTION_RANGE;
   if (first < block->first_seen) {
     first = block->first_seen / KV_PAGE_POSITIONS * KV_PAGE_POSITIONS;
   }
   for (; first < end; first += KV_PAGE_POSITIONS) {
     size_t n = end - first < KV_PAGE_POSITIONS ? end - first : KV_PAGE_POSITIONS;
-    if (first + n < block->n_positions) touch_tile(call, block, first / KV_PAGE_POSITIONS + 1);
-    attend_tile(call, block, first / KV_PAGE_POSITIONS, n, range, scratch);
+    attend_page(call, block, first / KV_PAGE_POSITIONS, n, range, scratch);
   }
 }
 
@@ -201,9 +225,10 @@ void attention_scatter(const attention_call *call, const query_block *block,
                         const range_result *total) {
   size_t v = call->kind->value_width;
   size_t row_floats = call->kind->n_heads * v;
-  for (size_t row = 0, q = 0; row < block->n_rows; row++) {
-    size_t batch_row = block->slice->first_row + block->first_row + row;
-    float *out = call->out + batch_row * row_floats + block->first_head * v;
+  for (size_t i = 0, q = 0; i < block->n_kv_heads * block->n_rows; i++) {
+    size_t batch_row = block->slice->first_row + block->first_row + i % block->n_rows;
+    size_t first_head = block->first_head + i / block->n_rows * block->n_heads;
+    float *out = call->out + batch_row * row_floats + first_head * v;
     for (size_t head = 0; head < block->n_heads; head++, q++) {
       float inverse_sum = 1.0f / total->sums[q];
       for (size_t c = 0; c < v; c++) out[head * v + c] = total->out[q * v + c] * inverse_sum;
@@ -214,7 +239,7 @@ void attention_scatter(const attention_call *call, const query_block *block,
 void attention_attend_block(const attention_call *call, const query_block *block,
                          tile_scratch *scratch) {
   size_t v = call->kind->value_width;
-  size_t n_queries = block->n_rows * block->n_heads;
+  size_t n_queries = n_queries_of(block);
   attention_gather(call, block, scratch);
   attention_begin(call, block, &scratch->total);
   for (size_t i = block->first_seen / ATTENTION_RANGE; i < n_ranges(block->n_positions); i++) {

@@ -7,7 +7,8 @@
  *
  * Positions are taken in ranges of ATTENTION_RANGE, each with a softmax of its own, and the
  * ranges' results are merged in order. Few queries over many positions (decode) are shared out
- * among threads by range, many queries (prefill, batches) by block; the sums are the same.
+ * among threads by range, many queries (prefill, batches) by block; one row takes the tiles of all
+ * KV heads page by page, in the order of memory; the sums are the same.
  *
  * Invariant: tiles begin at multiples of KV_PAGE_POSITIONS, ranges at multiples of
  * ATTENTION_RANGE, and a query's arithmetic depends on its own row and the positions it sees, so

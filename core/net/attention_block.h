@@ -5,10 +5,12 @@
 
 #include "core/net/attention.h"
 
-/* Queries that share a KV head: rows [first_row, +n_rows) × heads [first_head, +n_heads). */
+/* Queries that share a KV head: rows [first_row, +n_rows) × heads [first_head, +n_heads); or those
+ * of several KV heads, whose tiles lie side by side in a page, each with the next n_heads. */
 typedef struct query_block {
   const sequence_slice *slice;
   size_t kv_head;
+  size_t n_kv_heads;
   size_t first_row; /* in the slice */
   size_t n_rows;
   size_t first_head;
@@ -18,7 +20,7 @@ typedef struct query_block {
 } query_block;
 
 /* Softmax over some positions, not yet divided: out = sum exp(s - maximum) v. Query index =
- * row · n_heads + head of the block. */
+ * (KV head · n_rows + row) · n_heads + head of the block. */
 typedef struct range_result {
   float *out;    /* [queries][v] */
   float *maxima; /* [queries] */
@@ -36,6 +38,10 @@ typedef struct tile_scratch {
   range_result range;
   range_result total;
 } tile_scratch;
+
+static inline size_t n_queries_of(const query_block *block) {
+  return block->n_kv_heads * block->n_rows * block->n_heads;
+}
 
 static inline size_t result_floats(size_t v, size_t n_queries) { return n_queries * (v + 2); }
 

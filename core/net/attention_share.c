@@ -13,7 +13,8 @@ enum {
 /* What the threads share. Blocks are numbered slice by slice, in each by head, then by row. */
 typedef struct attention_job {
   const attention_call *call;
-  size_t heads_max; /* of a block */
+  size_t kv_heads;  /* of a block */
+  size_t heads_max; /* of a block and KV head */
   size_t rows_max;
   size_t n_blocks;
   size_t n_ranges;    /* of one round when split by range, else 0: a task is a whole block */
@@ -39,7 +40,7 @@ static size_t blocks_of_slice(const attention_job *job, const sequence_slice *sl
   size_t group = kind->n_heads / kind->n_kv_heads;
   size_t n_parts = (group + job->heads_max - 1) / job->heads_max;
   size_t n_runs = (slice->n_rows + job->rows_max - 1) / job->rows_max;
-  return kind->n_kv_heads * n_parts * n_runs;
+  return kind->n_kv_heads / job->kv_heads * n_parts * n_runs;
 }
 
 static query_block find_block(const attention_job *job, size_t index) {
@@ -50,7 +51,9 @@ static query_block find_block(const attention_job *job, size_t index) {
   size_t n_parts = (group + job->heads_max - 1) / job->heads_max;
   size_t n_runs = (slice->n_rows + job->rows_max - 1) / job->rows_max;
   size_t part = index / n_runs % n_parts;
-  query_block block = {.slice = slice, .kv_head = index / n_runs / n_parts};
+  query_block block = {.slice = slice,
+                       .kv_head = index / n_runs / n_parts * job->kv_heads,
+                       .n_kv_heads = job->kv_heads};
   size_t n_heads_left = group - part * job->heads_max;
   block.first_head = block.kv_head * group + part * job->heads_max;
   block.n_heads = n_heads_left < job->heads_max ? n_heads_left : job->heads_max;
@@ -112,7 +115,7 @@ static void attend_by_range(onekv_pool *pool, attention_job *job, size_t first_a
       query_block block = find_block(job, index);
       range_result total = result_at(job, index);
       range_result range = result_at(job, job->n_blocks + task);
-      size_t n_queries = block.n_rows * block.n_heads;
+      size_t n_queries = n_queries_of(&block);
       size_t i = first + task / job->n_blocks;
       if (i == first_all) attention_begin(call, &block, &total);
       if (has_range(&block, i)) attention_merge(n_queries, v, &range, &total);
@@ -123,6 +126,13 @@ static void attend_by_range(onekv_pool *pool, attention_job *job, size_t first_a
     range_result total = result_at(job, i);
     attention_scatter(call, &block, &total);
   }
+}
+
+/* Whether a block takes one row's queries of all KV heads. A page has their tiles side by side, so
+ * that memory is read in long runs instead of a tile here and there; threads then share ranges. */
+static bool joins_heads(const attention_call *call, size_t n_ranges_seen, size_t n_threads) {
+  if (call->kind->n_heads > QUERIES_SPLIT_MAX) return false;
+  return n_threads == 1 || (call->n_slices == 1 && n_ranges_seen >= 2 * n_threads);
 }
 
 void attention(onekv_pool *pool, const attention_call *call) {
@@ -140,13 +150,18 @@ void attention(onekv_pool *pool, const attention_call *call) {
     const sequence_slice *slice = &call->slices[s];
     size_t n = n_ranges(n_visible(call, slice, slice->n_rows - 1));
     size_t first = first_visible(call, slice, 0) / ATTENTION_RANGE;
-    job.n_blocks += blocks_of_slice(&job, slice);
     if (first < first_all) first_all = first;
     if (n > n_most) n_most = n;
     if (slice->n_rows > n_rows) n_rows = slice->n_rows;
   }
-  bool is_split = n_most - first_all > 1 && n_threads > 1 && job.n_blocks < 2 * n_threads &&
-                  job.n_blocks <= BLOCKS_SPLIT_MAX && n_rows * job.heads_max <= QUERIES_SPLIT_MAX;
+  size_t n_seen = n_most - first_all;
+  job.kv_heads = n_rows == 1 && joins_heads(call, n_seen, n_threads) ? kind->n_kv_heads : 1;
+  for (size_t s = 0; s < call->n_slices; s++) {
+    job.n_blocks += blocks_of_slice(&job, &call->slices[s]);
+  }
+  bool is_split = n_seen > 1 && n_threads > 1 && job.n_blocks < 2 * n_threads &&
+                  job.n_blocks <= BLOCKS_SPLIT_MAX &&
+                  n_rows * job.kv_heads * job.heads_max <= QUERIES_SPLIT_MAX;
   if (is_split) {
     attend_by_range(pool, &job, first_all, n_most);
   } else if (job.n_blocks == 1) {
