@@ -58,7 +58,7 @@ test('lines are answered, and a conversation is saved and loaded', limit, async 
   assert.notEqual(answer.trim(), '');
   assert.match(cache, /^cache \d+ of 1024 tokens, [\d.]+ KB$/);
   assert.match(standard, /^standard QKV, MHA, computed: .* \(32\.0 times as much\)$/);
-  assert.match(first.stderr, /6 tokens at [\d.]+ tokens\/s \(length\), 0 were in the cache/);
+  assert.match(first.stderr, /6 tokens at [\d.]+ tokens\/s \(cut at --max-tokens\), 0 were/);
   assert.match(first.stderr, /one\.kv: [\d.]+ KB/);
   assert.doesNotMatch(first.stdout + first.stderr, /\x1b/, 'no colours in a pipe');
   assert.ok(statSync(join(folder, 'one.kv')).size > 1000);

@@ -1,10 +1,11 @@
 // The command line and models of the network: pulled, listed, used without the hub, removed.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
+import { named } from '../../models/fetch/fetch.mjs';
 import { sha256, startHub } from './hub-stand-in.mjs';
 import { splitFile } from './split-file.mjs';
 import { root } from './support.mjs';
@@ -72,6 +73,33 @@ test('remove gives the room back', limit, async () => {
   assert.equal(again.status, 2);
   assert.match(again.stderr, /is not here; onekv list tells/);
   assert.equal((await onekv(['list'])).stderr, 'nothing has been pulled yet\n');
+});
+
+const chatName = 'smollm2-135m-instruct';
+
+test('a known name is pulled from its hub, and found again', limit, async () => {
+  const { file: own, sources: [{ url }] } = named[chatName];
+  hub.site.files = { [own]: file };
+  const from = (await succeeds('pull', chatName)).split(': 3.90 MB')[0];
+  const [, repo, revision, path] = /huggingface\.co\/(.*)\/resolve\/(\w+)\/(.*)$/.exec(url);
+  assert.equal(from, `hf:${repo}/${path}@${revision}`, 'it is the file of models/named.json');
+  hub.site.isDown = true;
+  assert.match(await succeeds('inspect', chatName), /cache per token, bytes/);
+  assert.match(await succeeds('remove', chatName), /3\.90 MB are free/);
+});
+
+test('what models/fetch has fetched is listed, found and removed, too', limit, async () => {
+  const paths = [named[chatName].file, 'mine.gguf'].map((own) => join(cache, 'models', own));
+  mkdirSync(join(cache, 'models'));
+  for (const path of paths) writeFileSync(path, file);
+  const list = await succeeds('list');
+  for (const shown of [chatName, paths[1]]) {
+    assert.ok(new RegExp(`^${shown} +3\\.90 MB +whole +20`, 'm').test(list), list);
+  }
+  assert.deepEqual(hub.site.asked, []);
+  assert.match(await succeeds('inspect', chatName), /cache per token, bytes/);
+  for (const shown of [chatName, paths[1]]) await succeeds('remove', shown);
+  assert.deepEqual(JSON.parse(await succeeds('list', '--json')), []);
 });
 
 test('generate downloads what is not there, split files too', limit, async () => {

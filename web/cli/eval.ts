@@ -14,8 +14,9 @@ import type { Score } from '../src/bench/perplexity.js';
 import type { Model } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
+import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
+import { dim, engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
   readStdin, readText, variant, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 import { digits, table } from './units.js';
@@ -45,14 +46,25 @@ function readDocuments(read: string, model: Model): Input {
   };
 }
 
-async function readInput(values: Values, model: Model): Promise<Input> {
+/** What the command line gives to score: ids, or a text. Read before a model is loaded, so that a
+ * complaint comes at once. */
+async function readGiven(values: Values): Promise<number[] | string> {
   const ids = values.text('ids');
   const text = values.text('text');
-  if ((ids === undefined) === (text === undefined)) throw new UsageError('give --text or --ids');
-  if (ids !== undefined) return { texts: [parseIds(ids)], textBytes: undefined };
-  const read = await textOf(text as string);
-  if (values.flag('documents')) return readDocuments(read, model);
-  return { texts: [model.tokenizer.encode(read)], textBytes: Buffer.byteLength(read) };
+  if ((ids === undefined) === (text === undefined)) {
+    throw new UsageError('give a text file with --text FILE, or token ids with --ids');
+  }
+  if (values.flag('documents')) {
+    if (ids !== undefined) throw new UsageError('--documents needs --text');
+    if (values.text('stride') !== undefined) throw new UsageError('--documents has no --stride');
+  }
+  return ids === undefined ? textOf(text as string) : parseIds(ids);
+}
+
+function inputOf(given: number[] | string, values: Values, model: Model): Input {
+  if (typeof given !== 'string') return { texts: [given], textBytes: undefined };
+  if (values.flag('documents')) return readDocuments(given, model);
+  return { texts: [model.tokenizer.encode(given)], textBytes: Buffer.byteLength(given) };
 }
 
 /** Lets the event loop hear an interrupt between windows. */
@@ -86,12 +98,8 @@ function readSettings(values: Values, model: Model): Settings {
   const context = Math.min(model.description.contextWindow,
     values.integer('context', 2, 2 ** 31 - 1) ?? Number.POSITIVE_INFINITY);
   const stride = values.integer('stride', 1, context - 1);
-  if (!values.flag('documents')) {
-    return { context, stride: stride ?? Math.max(1, Math.floor(context / 2)) };
-  }
-  if (stride !== undefined) throw new UsageError('--documents has no --stride');
-  if (values.text('ids') !== undefined) throw new UsageError('--documents needs --text');
-  return { context, stride };
+  if (values.flag('documents')) return { context, stride: undefined };
+  return { context, stride: stride ?? Math.max(1, Math.floor(context / 2)) };
 }
 
 async function score(model: Model, texts: readonly number[][], { context, stride }: Settings):
@@ -113,11 +121,17 @@ async function score(model: Model, texts: readonly number[][], { context, stride
   return sum;
 }
 
+const meaning = `A perplexity of 10: the model was as unsure of each token as if 10 were equally
+likely. Lower is better, 1 is certain. Compare figures of one text only, and per byte
+where the models have different tokenizers.`;
+
 async function run(values: Values): Promise<number> {
+  findModel(values.file());
+  const given = await readGiven(values);
   const { engine, model, path, loadMs } = await openModel(values, interrupted);
   try {
     const settings = readSettings(values, model);
-    const { texts, textBytes } = await readInput(values, model);
+    const { texts, textBytes } = inputOf(given, values, model);
     if (!texts.some((ids) => ids.length > 1)) {
       throw new UsageError('the text has less than two tokens');
     }
@@ -140,7 +154,10 @@ async function run(values: Values): Promise<number> {
         .map(([name, value]) => [name, String(value ?? 'unknown')]),
       ...Object.entries(results).map(([name, value]) => [name, value.toFixed(4)]),
     ])}\n`);
-    if (!values.flag('quiet')) note(`${digits(sum.tokens / ms * 1000)} tokens/s`);
+    if (!values.flag('quiet')) {
+      note(`${digits(sum.tokens / ms * 1000)} tokens/s`);
+      note(dim(meaning));
+    }
     return 0;
   } finally {
     engine.destroy();
@@ -150,12 +167,14 @@ async function run(values: Values): Promise<number> {
 export const evaluate: Command = {
   name: 'eval',
   summary: 'measure perplexity on a text, per token and per byte',
-  usage: 'FILE --text T [options]',
+  usage: 'FILE --text TEXTFILE [options]',
   details: 'Windows of --context tokens start --stride tokens apart and are read afresh; every ' +
     'token but the first is scored once. With --documents each document is scored by itself, ' +
     'in windows that do not overlap.',
+  example: 'onekv eval stories-q-mqa --text story.txt',
   options: [
-    { name: 'text', short: 'f', value: 'T', help: 'a text file, - for stdin, or the text itself' },
+    { name: 'text', short: 'f', value: 'TEXTFILE', help: 'a text file, - for stdin, or ' +
+      'the text itself' },
     { name: 'ids', value: 'IDS',
       help: 'token ids instead of text, for models without a tokenizer' },
     { name: 'documents', help: 'the text is documents that end with a line <|end|> or ' +

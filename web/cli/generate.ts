@@ -8,8 +8,8 @@ import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { dim, engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
-  readStdin, variant, write, writeJson } from './shared.js';
+import { dim, endings, engineOptions, engineReport, modelOptions, note, openModel, outputOptions,
+  parseIds, readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, count, digits, plural } from './units.js';
@@ -146,7 +146,7 @@ function sums(session: Session, result: Written): string {
     `${plural(result.promptTokens, 'token')} read at ` +
       `${speed(result.promptTokens, result.prefillMs)}, ` +
       `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
-      ` (${result.reason}, seed ${result.seed})`,
+      ` (${endings[result.reason]}, seed ${result.seed})`,
     ...(session.drafts === undefined ? []
       : [`${result.acceptedTokens} of ${result.draftedTokens} drafted tokens accepted`]),
     `cache of ${plural(tokens, 'token')}: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
@@ -206,6 +206,7 @@ export const generateText: Command = {
   usage: 'FILE "PROMPT" [options]',
   details: 'The prompt may also come on stdin. Text goes to stdout, the rest to stderr. Ctrl-C ' +
     'stops the text; the summary still comes.',
+  example: 'onekv generate stories-q-mqa "Once upon a time" --max-tokens 100',
   options: [
     { name: 'prompt', short: 'p', value: 'TEXT', help: 'what to continue, or to answer' },
     { name: 'chat', help: "puts the prompt into the file's chat template (default where it has " +

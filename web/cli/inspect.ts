@@ -180,6 +180,7 @@ export const inspect: Command = {
   usage: 'FILE [options]',
   details: 'Reads the header only. Standard QKV baselines have the same layers, windows ' +
     'and head width.',
+  example: 'onekv inspect stories-q-mqa --budget 1MB',
   options: [
     { name: 'budget', value: 'BYTES', help: 'how many tokens this much cache holds: 64MB, 1GiB' },
     { name: 'json', help: 'one JSON object on stdout instead of tables' },

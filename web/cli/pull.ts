@@ -1,19 +1,24 @@
 // onekv pull, list, remove: models of the network in the cache folder.
+import { rmSync } from 'node:fs';
 import { Engine, storeModel } from '../src/engine-entry-node.js';
+import type { StoredModel } from '../src/api/store.js';
 import { deleteModel, listModels } from '../src/store/models.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { accessTo, downloads, findDownloads, isRemote } from './downloads.js';
+import { fetchedModels, hubNameOf } from './model-file.js';
 import { Progress } from './progress.js';
 import { note, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, table } from './units.js';
 
 const names = 'NAME is hf:org/repo, which may be followed by :QUANT, /file.gguf and @revision, ' +
-  'or an http address. HF_ENDPOINT names another hub, and HF_TOKEN is sent to the hub alone.';
+  'or an http address, or smollm2-135m-instruct, a small model that chats. ' +
+  'HF_ENDPOINT names another hub, and HF_TOKEN is sent to the hub alone.';
 
 async function runPull(values: Values): Promise<number> {
-  const name = values.file();
+  const typed = values.file();
+  const name = hubNameOf(typed) ?? typed;
   if (!isRemote(name)) {
     throw new UsageError(`${name}: found a path, expected hf:org/repo or http:…`);
   }
@@ -38,8 +43,13 @@ async function runPull(values: Values): Promise<number> {
   }
 }
 
+/** What models/fetch has put into the cache folder, as if it had been pulled. */
+const fetched = (): StoredModel[] => fetchedModels().map(({ name, path, bytes: size, storedAt }) =>
+  ({ key: path, from: name, bytes: size, totalBytes: size, complete: true, sha256: undefined,
+    storedAt, superseded: false }));
+
 async function runList(values: Values): Promise<number> {
-  const models = await listModels({ store: downloads() });
+  const models = [...await listModels({ store: downloads() }), ...fetched()];
   if (values.flag('json')) {
     await writeJson(models);
     return 0;
@@ -55,8 +65,15 @@ async function runList(values: Values): Promise<number> {
 
 async function runRemove(values: Values): Promise<number> {
   const name = values.file();
-  const found = await findDownloads(name);
-  if (found.length === 0) throw new UsageError(`${name} is not here; onekv list tells what is`);
+  const found = await findDownloads(hubNameOf(name) ?? name);
+  const files = fetched().filter(({ key, from }) => [key, from].includes(name));
+  for (const { key, from, bytes: there } of files) {
+    rmSync(key);
+    await write(`${from}: ${bytes(there)} are free\n`);
+  }
+  if (found.length + files.length === 0) {
+    throw new UsageError(`${name} is not here; onekv list tells what is`);
+  }
   for (const { key, from, bytes: there } of found) {
     await deleteModel(key, { store: downloads() });
     await write(`${from}: ${bytes(there)} are free\n`);
@@ -69,24 +86,27 @@ export const pull: Command = {
   summary: 'download a model into the cache folder; an interrupted download goes on',
   usage: 'NAME',
   details: names,
+  example: 'onekv pull smollm2-135m-instruct',
   options: [],
   run: runPull,
 };
 
 export const list: Command = {
   name: 'list',
-  summary: 'list the models that have been pulled',
+  summary: 'list the models in the cache folder',
   usage: '[options]',
   details: 'ONEKV_CACHE moves the cache folder.',
+  example: 'onekv list',
   options: [{ name: 'json', help: 'one JSON array on stdout instead of text' }],
   run: runList,
 };
 
 export const remove: Command = {
   name: 'remove',
-  summary: 'delete a model that was pulled',
+  summary: 'delete a model from the cache folder',
   usage: 'NAME',
   details: `${names} The name that onekv list prints works, too.`,
+  example: 'onekv remove smollm2-135m-instruct',
   options: [],
   run: runRemove,
 };

@@ -124,6 +124,7 @@ export const serve: Command = {
   details: 'Answers /v1/models, /v1/chat/completions, /v1/completions, /v1/responses and ' +
     '/v1/embeddings, and writes its address to stdout. With ONEKV_API_KEY in the environment a ' +
     'request needs that key. On Ctrl-C it finishes the running answers, and ends.',
+  example: 'onekv serve smollm2-135m-instruct --port 8080',
   options: [
     { name: 'port', short: 'p', value: 'N', help: 'default 8080; 0: a free one' },
     { name: 'host', value: 'ADDRESS', help: 'where to listen (default 127.0.0.1: this machine ' +

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { text as textFrom } from 'node:stream/consumers';
 import { Engine, loadModel } from '../src/engine-entry-node.js';
-import type { Arithmetic, CacheType, EngineOptions, Model, ModelDescription }
+import type { Arithmetic, CacheType, EngineOptions, GenerateResult, Model, ModelDescription }
   from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
@@ -16,7 +16,8 @@ export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly 
 
 export const engineOptions: readonly Option[] = [
   { name: 'threads', short: 't', value: 'N', help: 'threads that compute, 1 to 32, or auto ' +
-    '(default: both of two cores, else half of them, 2 to 4)' },
+    '(default: at most both of two cores, else half of them, 2 to 4; as few as ' +
+    'are fastest when the model is tried)' },
   { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto: relaxed; on ' +
     'Node 20 the program restarts itself with the flag for it)' },
 ];
@@ -93,6 +94,12 @@ export function engineReport(engine: Engine): object {
   return { simd, threads, notes };
 }
 
+/** Why a text ended, for people. */
+export const endings: Readonly<Record<GenerateResult['reason'] | 'interrupted', string>> = {
+  end: 'it came to its end', stop: 'a stop text came', length: 'cut at --max-tokens',
+  context: 'the context is full', interrupted: 'interrupted',
+};
+
 /** Waits for all of stdin. (readFileSync(0) throws EAGAIN where a pipe has nothing yet.) */
 export const readStdin = (): Promise<string> => textFrom(process.stdin);
 
@@ -101,7 +108,9 @@ export function readText(file: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (error) {
-    throw new UsageError(`${file}: ${error instanceof Error ? error.message : String(error)}`);
+    const missing = (error as { code?: string }).code === 'ENOENT';
+    throw new UsageError(`${file}: ${missing ? 'there is no such file'
+      : error instanceof Error ? error.message : String(error)}`);
   }
 }
 
