@@ -1,4 +1,5 @@
-// The visitor's own model, what goes wrong with it, the paper, the machine, the benchmark.
+// Attention, digits, the visitor's own model, what goes wrong with it, the paper, the machine, the
+// benchmark.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { Unavailable, fetchModel } from '../../models/fetch/fetch.mjs';
@@ -10,6 +11,75 @@ import { pair } from './pair.mjs';
 
 const schema = JSON.parse(readFileSync(
   new URL('../../web/cli/bench/schema.json', import.meta.url), 'utf8'));
+
+/** Keeps all texts that an element has from now on; gives the name under which they are. */
+const watch = (selector) => `(() => {
+  const kept = globalThis['seen ${selector}'] = [];
+  const element = document.querySelector('${selector}');
+  new MutationObserver(() => kept.push(element.textContent)).observe(element,
+    { childList: true, characterData: true, subtree: true });
+  return 'seen ${selector}';
+})()`;
+
+export async function testAttention(person, page) {
+  assert.ok(!page.asked.some((path) => path.includes('table-')), 'nothing is loaded unasked');
+  const seen = await person.evaluate(watch('#attention-says'));
+  await person.click('#attention-run');
+  await person.until("document.querySelectorAll('.map[data-mean]').length === 2");
+  assert.match((await person.evaluate(`globalThis['${seen}']`)).join('|'), /Loading.*Computing …/);
+  const of = (key) => person.evaluate(`[...document.querySelectorAll('.map')].map((map) =>
+    Number(map.dataset.${key}))`);
+  const [own, symmetric] = await of('mean');
+  assert.ok(own > 0.3, `mean asymmetry ${own}`);
+  assert.ok(symmetric < 1e-3, `Q=K is symmetric, found ${symmetric}`);
+  // What the text beside says of the heads that were searched for is what the maps show.
+  const shares = /(\d+)\s%/g;
+  const promised = (await person.text('#attention-more p')).match(shares);
+  const said = await person.text('#attention-says');
+  assert.match(said, /^“She” looks at “Lily” \d+ %.*mutual: “Lily” \d+ %/);
+  assert.deepEqual([...said.matchAll(/“Lily” (\d+) %/g)].map(([, share]) => Number(share)),
+    promised.slice(0, 2).map(parseFloat));
+  const means = await person.evaluate(`[...document.querySelectorAll('.map .mean')].map(
+    ({ textContent }) => parseFloat(/, (\\d+) % on/.exec(textContent)[1]))`);
+  assert.deepEqual(means.reverse(), promised.slice(2, 4).map(parseFloat));
+  assert.equal(await person.text('.axis.down span:nth-child(7)'), 'She');
+  const [before] = await of('asymmetry');
+  await person.pick('#attention-head', '5');
+  await person.until(`document.querySelector('.map').dataset.asymmetry !== '${before}'`);
+  assert.match(await person.text('.map figcaption'), /^Layer 1, head 6, one of 48\./);
+  await person.evaluate("document.querySelector('#attention-row').focus()");
+  await person.press('ArrowLeft');
+  assert.match(await person.text('#attention-says'), /^“\.” looks at/);
+  // Any text: the story that was restored above.
+  const rows = await person.evaluate("document.querySelector('#attention-row').max");
+  await person.click('#attention-story');
+  await person.until(`document.querySelector('#attention-row').max !== '${rows}'`);
+  assert.ok((await person.evaluate('onekvDemo.travel.branches[0].text')).replace(/\s+/g, ' ')
+    .startsWith(await person.evaluate("document.querySelector('#attention-text').value")));
+}
+
+export async function testDigits(person) {
+  const seen = await person.evaluate(watch('.answer.one .soft:last-child'));
+  await person.drag('#digit', [[120, 30], [120, 60], [120, 100], [120, 140], [120, 180],
+    [120, 205]]);
+  const best = "[...document.querySelectorAll('.answer')].map(({ dataset }) => dataset.best)";
+  await person.until(`${best}.every(Boolean)`);
+  assert.deepEqual(await person.evaluate(best), ['1', '1']);
+  assert.match((await person.evaluate(`globalThis['${seen}']`)).join('|'), /Loading.*in \d+ m?s$/);
+  assert.match(await person.text('#digits .said'), /no cache here/);
+  const shares = await person.evaluate(`[...document.querySelectorAll('.guesses')].map((list) =>
+    [...list.querySelectorAll('span')].reduce((sum, { textContent }) =>
+      sum + parseFloat(textContent), 0))`);
+  assert.ok(shares.every((sum) => Math.abs(sum - 100) < 2), `percent: ${shares}`);
+  let right = 0;
+  for (let digit = 0; digit < 10; digit += 1) {
+    await person.click(`[aria-label="Draw a ${digit}"]`);
+    await person.until(`${best}.every(Boolean)`);
+    const answers = await person.evaluate(best);
+    right += answers.filter((answer) => answer === String(digit)).length;
+  }
+  assert.ok(right >= 18, `${right} of 20 strokes are read right`);
+}
 
 /** No driver drops files: the event is made, with a file as a file manager would give it. */
 const drop = (make) => `(async () => {
@@ -57,8 +127,15 @@ export async function testProblems(person, page) {
     `Uint8Array.from(atob('${await tooLarge()}'), (c) => c.charCodeAt(0))`));
   assert.match(await person.until(error), /^It does not fit: .*4.29 GB.*4.30 GB/);
   assert.equal(await person.count('#own-load'), 0);
+  for (const [typed, says] of [['hf:org/repo', /^Names such as hf:… work in the package/],
+    ['foo', /^“foo” is not an address/]]) {
+    await person.type('#own-url', typed);
+    await person.click('#own-inspect');
+    assert.match(await person.evaluate(error), says);
+  }
   await person.evaluate(drop("'this is no model at all, only text'"));
-  assert.match(await person.until(error), /no GGUF file/i);
+  await person.until(`/^This is not a GGUF file/.test(${error})`);
+  assert.equal(await person.evaluate("document.querySelector('#own-url').value"), '');
   await person.type('#own-url', `${page.address}models/none.gguf`);
   await person.click('#own-inspect');
   assert.match(await person.until(`/404/.test(${error}) && ${error}`), /could not be read/);

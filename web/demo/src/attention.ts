@@ -45,7 +45,8 @@ class View {
   readonly #down = h('div', { class: 'axis down', 'aria-hidden': 'true' });
   readonly #across = h('div', { class: 'axis across', 'aria-hidden': 'true' });
   readonly #head = h('p');
-  readonly #all = h('p', { class: 'soft' });
+  readonly #figures = h('p', { class: 'soft' });
+  readonly #all = h('p', { class: 'soft mean' });
   #model: Model | undefined;
   #session: Session | undefined;
   #map: AttentionMap | undefined;
@@ -56,7 +57,8 @@ class View {
       h('h3', { class: `${kind}-ink` }, title), h('small', { class: 'soft' }, what),
       h('div', { class: 'axes' }, this.#across, this.#down,
         h('div', { class: 'grid' }, this.#canvas, this.#row)),
-      h('figcaption', {}, this.#head, this.#all));
+      h('figcaption', {}, this.#head, h('details', {}, h('summary', {}, 'In figures'),
+        this.#figures, this.#all)));
   }
 
   async load(progress: Progress): Promise<void> {
@@ -102,8 +104,8 @@ class View {
     this.element.dataset['asymmetry'] = String(found.asymmetry);
     this.draw();
     const { heads } = facts.attention[this.kind];
-    setText(this.#head, `Layer ${layer + 1}, head ${head + 1}, one of ${heads}: ` +
-      `${says(found)}.`);
+    setText(this.#head, `Layer ${layer + 1}, head ${head + 1}, one of ${heads}.`);
+    setText(this.#figures, `This head: ${says(found)}.`);
     this.#canvas.setAttribute('aria-label', `${this.title}, ${map.tokens} tokens: ${says(found)}`);
   }
 
@@ -152,8 +154,9 @@ export class Attention {
   readonly #readout = h('p', { class: 'note', id: 'attention-says' }, `Two models of ` +
     `${(facts.models['table-qk-v'].parameters / 1e6).toFixed(2)} M parameters, which have read ` +
     'the same stories; they are loaded when you press Show.');
-  readonly #one = new View('one', 'table-q-kv', 'Q-K=V', 'A query of its own.');
-  readonly #std = new View('std', 'table-qk-v', 'Q=K-V', 'The query is the key.');
+  readonly #one = new View('one', 'table-q-kv', 'Q-K=V', 'A token asks with a query of its own.');
+  readonly #std = new View('std', 'table-qk-v', 'Q=K-V',
+    'A token asks with its key: looks are mutual.');
   readonly #views = [this.#one, this.#std];
   readonly #story = h('button', { type: 'button', class: 'plain', id: 'attention-story',
     hidden: true }, 'The story above');
@@ -167,7 +170,7 @@ export class Attention {
       field('Head', this.#head),
       h('button', { type: 'submit', id: 'attention-run' }, 'Show'), this.#story);
     this.#maps = h('div', { hidden: true }, h('div', { class: 'maps' },
-      this.#views.map(({ element }) => element)), field('Row', this.#row, 'reader'));
+      this.#views.map(({ element }) => element)), field('Row', this.#row, 'row-pick'));
     find('#attention .shown').append(form, this.#maps, this.#readout);
     form.addEventListener('submit', (event) => {
       event.preventDefault();
@@ -206,6 +209,7 @@ export class Attention {
     const text = this.#text.value.trim() || sentence;
     await Promise.all(this.#views.map((view) => view.load((loaded, total) =>
       setText(this.#readout, `Loading ${Math.round(100 * loaded / (total || 1))} %`))));
+    setText(this.#readout, 'Computing …');
     await Promise.all(this.#views.map((view) => view.read(text)));
     this.#row.max = String(this.#one.words.length - 1);
     const { asks } = facts.attention;
@@ -231,7 +235,7 @@ export class Attention {
     const row = Number(this.#row.value);
     const word = this.#one.words[row]?.trim() ?? '';
     this.#row.setAttribute('aria-valuetext', word);
-    setText(this.#readout, `“${word}” looks at ${this.#one.mark(row)}. In the symmetric model: ` +
+    setText(this.#readout, `“${word}” looks at ${this.#one.mark(row)}. Where looks are mutual: ` +
       `${this.#std.mark(row)}.`);
   }
 

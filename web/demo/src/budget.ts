@@ -20,8 +20,11 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
   return shape.variants.map((variant, i) => {
     const { token, tokens, conversations } = bought[i] as (typeof bought)[number];
     const isOne = variant.name.startsWith('Q-K=V') || variant.name === 'As published';
+    const isTooMuch = withWeights && variant.weightBytes > budget;
     const bar = h('div', { class: `bar ${isOne ? 'one' : 'std'}` }, h('i'),
-      h('span', {}, short(tokens)));
+      h('span', {}, isTooMuch ? 'the weights alone do not fit' : [short(tokens),
+        // On a phone this line has no head of a column above it.
+        h('small', { 'aria-hidden': 'true' }, ' tokens of context')]));
     setPart(bar, most === 0 ? 0 : tokens / most);
     return h('tr', { role: 'row', 'data-variant': variant.name, 'data-tokens': tokens,
       'data-conversations': conversations },
@@ -29,7 +32,7 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
       variant.name),
     h('td', { role: 'cell', class: 'num' }, exactBytes(token)),
     h('td', { role: 'cell', class: 'barred' }, bar),
-    h('td', { role: 'cell', class: 'num' }, count(conversations)));
+    h('td', { role: 'cell', class: 'num' }, isTooMuch ? '–' : count(conversations)));
   });
 }
 

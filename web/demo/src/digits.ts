@@ -91,8 +91,9 @@ class Answer {
     setText(this.#says, `in ${milliseconds(took)}`);
   }
 
-  reading(): void {
-    setText(this.#says, 'reading …');
+  /** What it is about. */
+  says(text: string): void {
+    setText(this.#says, text);
   }
 
   clear(): void {
@@ -212,11 +213,12 @@ export class Digits {
 
   async #show(answer: Answer, data: Float32Array): Promise<void> {
     const { name } = answer;
-    answer.reading();
-    const taken = this.#leases.get(name) ?? lease(name, 'f16');
+    const taken = this.#leases.get(name) ?? lease(name, 'f16', (loaded, of) =>
+      answer.says(`Loading ${Math.round(100 * loaded / (of || 1))} %`));
     this.#leases.set(name, taken);
     taken.catch(() => this.#leases.delete(name));
     const { model } = await taken;
+    answer.says('Reading …');
     const begun = performance.now();
     const { probabilities, best } = await model.classify({ width: size, height: size, data });
     answer.show(probabilities, best, performance.now() - begun);

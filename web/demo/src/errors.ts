@@ -2,10 +2,10 @@
 import { OneKVError } from 'onekv';
 
 const advice: Record<string, string> = {
-  SOURCE_FAILED: 'The file could not be read. Is there a network? Does the address allow other ' +
-    'pages to read it (CORS)?',
+  SOURCE_FAILED: 'The file could not be read. Is there a network? And not every site lets pages ' +
+    'of others read its files; Hugging Face does.',
   INTEGRITY_FAILED: 'The file is not the one this page was made with. Reload the page.',
-  NOT_GGUF: 'This is no GGUF file.',
+  NOT_GGUF: 'This is not a GGUF file.',
   CORRUPT: 'The file is damaged.',
   TRUNCATED: 'The file ends too early: perhaps a download was cut off.',
   OUT_OF_MEMORY: 'This tab cannot have that much memory.',
@@ -20,12 +20,18 @@ const advice: Record<string, string> = {
 export const isAbort = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'AbortError';
 
-/** Two sentences at most: what to do, then what was found. */
-export function explain(error: unknown): string {
+/** What to do, and what was found where that is something else. */
+export function explainInParts(error: unknown): [does: string, found?: string] {
   if (typeof WebAssembly === 'undefined') {
-    return 'This browser has no WebAssembly (or it is switched off), and the models need it.';
+    return ['This browser has no WebAssembly (or it is switched off), and the models need it.'];
   }
-  if (!(error instanceof Error)) return String(error);
+  if (!(error instanceof Error)) return [String(error)];
   const known = error instanceof OneKVError ? advice[error.code] : undefined;
-  return known === undefined ? error.message : `${known} (${error.message})`;
+  return known === undefined ? [error.message] : [known, error.message];
+}
+
+/** The same as one text. */
+export function explain(error: unknown): string {
+  const [does, found] = explainInParts(error);
+  return found === undefined ? does : `${does} (${found})`;
 }

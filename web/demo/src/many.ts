@@ -4,7 +4,7 @@ import facts from 'virtual:facts';
 import { announce } from './announce.js';
 import { find, h, setText } from './dom.js';
 import { explain, isAbort } from './errors.js';
-import { bytes, exactBytes, perSecond, ratio } from './format.js';
+import { bytes, exactBytes, ratio } from './format.js';
 import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
 import { Reader } from './many-reader.js';
@@ -29,10 +29,12 @@ const fill = (before: number, pageTokens: number) =>
 class Tile {
   readonly element = h('li', { class: 'tile' });
   text = '';
+  tokens = 0;
   #dirty = false;
 
-  add(text: string): void {
+  add(text: string, isToken: boolean): void {
     this.text += text;
+    if (isToken) this.tokens += 1;
     this.#dirty = true;
   }
 
@@ -45,6 +47,7 @@ class Tile {
 
   clear(): void {
     this.text = '';
+    this.tokens = 0;
     this.#dirty = true;
     this.draw();
   }
@@ -57,7 +60,7 @@ export class Many {
     'Stop');
   readonly #cells = {
     cache: h('dd', { id: 'many-cache' }, '–'), standard: h('dd', { id: 'many-standard' }, '–'),
-    ratio: h('dd', { id: 'many-ratio' }, '–'), speed: h('dd', { id: 'many-speed' }, '–'),
+    ratio: h('dd', { id: 'many-ratio' }, '–'), written: h('dd', { id: 'many-written' }, '–'),
   };
   readonly #split = h('p', { class: 'note', id: 'many-split' });
   readonly #reader: Reader;
@@ -66,7 +69,7 @@ export class Many {
   #abort: AbortController | undefined;
 
   constructor() {
-    const { cache, standard, ratio: times, speed } = this.#cells;
+    const { cache, standard, ratio: times, written } = this.#cells;
     const total = (label: string, value: HTMLElement) => h('div', {}, h('dt', {}, label), value);
     this.#reader = new Reader(this.tiles.map(({ element }) => element),
       (at) => `${prompt}${this.tiles[at]?.text ?? ''}`);
@@ -74,7 +77,7 @@ export class Many {
       h('div', { class: 'row' }, this.#button, this.#stop, this.#reader.button),
       h('dl', { class: 'totals' }, total('cache of all 64', cache),
         total('the same in standard QKV', standard), total('times less', times),
-        total('tokens/s together', speed)),
+        total('token of each story', written)),
       this.#split,
       h('p', { class: 'many-prompt' }, prompt, ' …'),
       this.#grid, this.#problem);
@@ -93,7 +96,8 @@ export class Many {
     const sessions: Session[] = [];
     try {
       taken = await lease('stories-q-mqa', 'f16', (loaded, of) =>
-        setText(this.#cells.cache, `loading ${Math.round(100 * loaded / (of || 1))} %`));
+        setText(this.#cells.written, `loading ${Math.round(100 * loaded / (of || 1))} %`));
+      setText(this.#cells.written, 'reading …');
       await this.#clone(taken.model, sessions, signal);
       announce(`${stories} stories are being written`);
       await this.#write(taken.model, sessions, signal);
@@ -123,11 +127,12 @@ export class Many {
   }
 
   async #write(model: Model, sessions: Session[], signal: AbortSignal): Promise<void> {
-    const started = performance.now();
-    let tokens = 0;
+    const each = fill(sessions[0]?.contextUsage ?? 0, model.pageTokens);
     const draw = () => {
       for (const tile of this.tiles) tile.draw();
-      setText(this.#cells.speed, perSecond(tokens / (performance.now() - started) * 1000));
+      // Of the stories that have not come to their end, all are as far.
+      const at = Math.max(...this.tiles.map(({ tokens }) => tokens));
+      setText(this.#cells.written, `${at} of ${each}`);
     };
     const listen = ({ memory }: { memory: Awaited<ReturnType<Model['memory']>> }) => {
       const ours = new Set(sessions.map(({ id }) => id));
@@ -147,10 +152,9 @@ export class Many {
     const timer = setInterval(draw, 100);
     try {
       const parts = model.batch(sessions).promptStreaming({ tokens: [] },
-        { maxTokens: fill(sessions[0]?.contextUsage ?? 0, model.pageTokens), signal });
+        { maxTokens: each, signal });
       for await (const { index, text, token } of parts) {
-        if (token !== undefined) tokens += 1;
-        this.tiles[index]?.add(text);
+        this.tiles[index]?.add(text, token !== undefined);
       }
     } finally {
       clearInterval(timer);

@@ -5,7 +5,7 @@ import facts from 'virtual:facts';
 import { announce } from './announce.js';
 import { Chat } from './chat.js';
 import { find, h, setText } from './dom.js';
-import { explain, isAbort } from './errors.js';
+import { explainInParts, isAbort } from './errors.js';
 import { bytes, count, exactBytes, ratio, short } from './format.js';
 import { Meter } from './meter.js';
 
@@ -63,7 +63,7 @@ export class Own {
     }));
     this.#file.addEventListener('change', () => {
       const chosen = this.#file.files?.[0];
-      if (chosen !== undefined) void this.inspect(chosen);
+      if (chosen !== undefined) this.#take(chosen);
       this.#file.value = '';
     });
     this.#listen();
@@ -79,8 +79,14 @@ export class Own {
     this.#drop.addEventListener('drop', (event) => {
       over(false)(event);
       const file = event.dataTransfer?.files[0];
-      if (file !== undefined) void this.inspect(file);
+      if (file !== undefined) this.#take(file);
     });
+  }
+
+  /** A file takes the place of an address. */
+  #take(file: File): void {
+    this.#address.value = '';
+    void this.inspect(file);
   }
 
   get session(): Session | undefined {
@@ -92,7 +98,11 @@ export class Own {
     this.#abort?.abort();
     const { signal } = this.#abort = new AbortController();
     if (typeof source === 'string' && !/^https?:/.test(source)) {
-      return this.#fail('Give the whole address of a .gguf file (https://…), or drop a file.');
+      return this.#fail(source.startsWith('hf:')
+        ? 'Names such as hf:… work in the package and in the terminal. Here, give the https ' +
+          'address of a .gguf file.'
+        : `${source === '' ? 'There is no address.' : `“${source}” is not an address.`} Give the ` +
+          'whole one of a .gguf file (https://…), or drop a file.');
     }
     this.#found.replaceChildren(h('p', { class: 'soft' }, 'Reading the header …'));
     try {
@@ -100,12 +110,14 @@ export class Own {
         OneKV.estimate(source, { signal }), OneKV.availability({ signal })]);
       if (!signal.aborted) this.#show(estimate, able.memoryBytes.value, source, integrity);
     } catch (error) {
-      if (!isAbort(error) && !signal.aborted) this.#fail(explain(error));
+      if (!isAbort(error) && !signal.aborted) this.#fail(...explainInParts(error));
     }
   }
 
-  #fail(text: string): void {
-    this.#found.replaceChildren(h('p', { class: 'error', role: 'alert' }, text));
+  /** What was found is for those who made the file or run the host. */
+  #fail(text: string, found?: string): void {
+    this.#found.replaceChildren(h('div', { class: 'error', role: 'alert' }, text,
+      found !== undefined && h('details', {}, h('summary', {}, 'Details'), found)));
   }
 
   #show(estimate: Estimate, memoryBytes: number, source: string | File,
@@ -113,13 +125,12 @@ export class Own {
     const tokens = estimate.contextFor(memoryBytes);
     const { contextWindow, causal } = estimate.description;
     const fits = tokens > 0;
+    const most = `WebAssembly can have at most ${bytes(memoryBytes)} of memory`;
     const verdict = !causal ? 'It reads whole sequences and has no conversation to chat in.'
-      : !fits ? `It does not fit: a tab can have at most ${bytes(memoryBytes)}, and its weights ` +
-          `and working memory alone take ${bytes(estimate.weightBytes + estimate.scratchBytes)}.`
-        : tokens >= contextWindow
-          ? `It fits, with all of its context: a tab can have at most ${bytes(memoryBytes)}.`
-          : `It fits with ${count(tokens)} tokens of context: a tab can have at most ` +
-            `${bytes(memoryBytes)}.`;
+      : !fits ? `It does not fit: ${most}, and its weights and working memory alone take ` +
+          `${bytes(estimate.weightBytes + estimate.scratchBytes)}.`
+        : `It fits${tokens >= contextWindow ? ', with all of its context'
+          : ` with ${count(tokens)} tokens of context`}: ${most}. A phone may have less.`;
     const load = h('button', { type: 'button', id: 'own-load', class: 'primary',
       click: () => void this.load(source, Math.min(tokens, contextWindow), integrity) },
     `Load ${bytes(estimate.fileBytes)} and chat`);
@@ -151,7 +162,7 @@ export class Own {
       this.#chat(this.#model, this.#session);
       announce('The model is loaded; you can write to it');
     } catch (error) {
-      if (!isAbort(error) && !signal.aborted) this.#fail(explain(error));
+      if (!isAbort(error) && !signal.aborted) this.#fail(...explainInParts(error));
     } finally {
       this.#found.querySelector('.loading')?.remove();
       const button = this.#found.querySelector<HTMLButtonElement>('#own-load');
