@@ -89,8 +89,9 @@ static size_t draft(onekv_session *session, const moment *text, size_t at) {
 /* Something else happens between two choices, after which the session is as it was. */
 static void disturb(onekv_model *model, onekv_session **session, onekv_session *other) {
   int32_t token = 1;
+  int32_t others[LOGITS_MAX] = {1, 2, 3};
   onekv_session *clone = NULL;
-  onekv_item item = {other, &token, 1, 1, NULL};
+  onekv_item item = {other, others, LOGITS_MAX, LOGITS_MAX, NULL}; /* writes every row */
   size_t n = onekv_session_n_tokens(*session);
   switch (check_random_below(6)) {
     case 0: /* the logits that were ahead are gone */
@@ -203,6 +204,66 @@ static void check_rules(onekv_model *model) {
   onekv_session_close(session);
 }
 
+/* A clone of `plain` drafts 3, 5, 7, 9; it may ask for the first logits; then tokens are appended.
+ * Gives how many rows are still ahead. The logits that follow are those of a clone that has not
+ * drafted. */
+static size_t ahead_after(onekv_model *model, const onekv_session *plain, bool asks,
+                          const int32_t *appended, size_t n, size_t n_logits) {
+  onekv_session *session = NULL;
+  onekv_session *same = NULL;
+  CHECK(onekv_session_clone(plain, &session) == ONEKV_OK);
+  CHECK(onekv_session_clone(plain, &same) == ONEKV_OK);
+  int32_t guesses[4] = {3, 5, 7, 9};
+  CHECK(onekv_session_draft(session, guesses, 4, NULL) == ONEKV_OK);
+  CHECK(onekv_session_n_ahead(session) == 5);
+  onekv_item ask = {session, NULL, 0, 1, NULL};
+  if (asks) CHECK(onekv_step(model, &ask, 1, NULL) == ONEKV_OK);
+  onekv_item append = {session, appended, n, n_logits, NULL};
+  CHECK(onekv_step(model, &append, 1, NULL) == ONEKV_OK);
+  size_t n_ahead = onekv_session_n_ahead(session);
+  CHECK(onekv_step(model, &ask, 1, NULL) == ONEKV_OK);
+  float row[TINY_VOCABULARY];
+  memcpy(row, ask.logits, sizeof row);
+  append = (onekv_item){same, appended, n, 1, NULL};
+  CHECK(onekv_step(model, &append, 1, NULL) == ONEKV_OK);
+  CHECK_SAME_FLOATS(row, append.logits, TINY_VOCABULARY);
+  onekv_session_close(session);
+  onekv_session_close(same);
+  return n_ahead;
+}
+
+/* What is appended ends a draft, but for the one token that was guessed next. */
+static void check_endings(onekv_model *model) {
+  onekv_session *plain = open_session(model, NULL);
+  int32_t prompt[30] = {2, [29] = 6};
+  onekv_item feed = {plain, prompt, 30, 0, NULL};
+  CHECK(onekv_step(model, &feed, 1, NULL) == ONEKV_OK);
+  int32_t guessed[2] = {3, 5};
+  CHECK(ahead_after(model, plain, true, guessed, 1, 0) == 4);
+  CHECK(ahead_after(model, plain, true, guessed + 1, 1, 0) == 0);
+  CHECK(ahead_after(model, plain, true, guessed, 2, 0) == 0);
+  CHECK(ahead_after(model, plain, true, guessed, 1, 1) == 0);
+  CHECK(ahead_after(model, plain, false, guessed, 1, 0) == 0);
+  CHECK(ahead_after(model, plain, false, prompt + 29, 1, 0) == 0); /* the one that waits, again */
+  onekv_session_close(plain);
+}
+
+/* However many rows a model has, layers with a window let a draft have no more than their slack. */
+static void check_slack(void) {
+  tiny_shape shape = {.architecture = "gemma3", .n_layers = 3, .window = 7, .window_period = 3,
+                      .context_window = 160};
+  onekv_model_options options = {.pool = pool, .n_logits_max = KV_WINDOW_SLACK + 8};
+  onekv_model *model = open_tiny(&shape, &options);
+  onekv_session *session = open_session(model, NULL);
+  int32_t tokens[KV_WINDOW_SLACK + 8] = {1};
+  onekv_item feed = {session, tokens, KV_WINDOW_SLACK, 0, NULL};
+  CHECK(onekv_step(model, &feed, 1, NULL) == ONEKV_OK);
+  CHECK(onekv_session_draft(session, tokens, KV_WINDOW_SLACK + 7, NULL) == ONEKV_OK);
+  CHECK(onekv_session_n_ahead(session) == KV_WINDOW_SLACK);
+  onekv_session_close(session);
+  CHECK(onekv_model_close(model) == ONEKV_OK);
+}
+
 int main(void) {
   check_seed(14);
   pool = open_pool(1);
@@ -226,11 +287,13 @@ int main(void) {
       check_text(model, &sessions[s], has_windows);
     }
     check_rules(model);
+    check_endings(model);
     onekv_memory memory;
     onekv_model_memory(model, &memory);
     CHECK(memory.cache_used == 0 && memory.n_sessions == 0);
     CHECK(onekv_model_close(model) == ONEKV_OK);
   }
+  check_slack();
   onekv_pool_close(pool);
   return check_finish();
 }
