@@ -41,8 +41,8 @@ function onLayers(one, std, times) {
   const [few, many] = [one, std].map(({ description }) => description.layers);
   if (few === many) return '';
   const inLayer = keptOf(std) / keptOf(one);
-  return `: ${inLayer} times less per layer, and ${times} times in all, as it has ${few} layers ` +
-    `for the other’s ${many}`;
+  return `: ${inLayer} times less per layer, and ${times} times in all, since it has ${few} ` +
+    `layers against ${many}`;
 }
 
 /** Not broken over two lines, either of them. */
