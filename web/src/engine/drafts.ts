@@ -33,30 +33,43 @@ export interface GuessSource {
 const lossShare = 0.025;
 /** …and what they may have saved in this answer and lose now, in tokens. */
 const savedMost = 4;
-/** How far one measured step moves the time that a plain token is taken to need, and how many times
- * as long it may be: a step that another program held up says nothing. */
+/** How far one measured step moves the time that such steps are taken to need, and how many times
+ * as long it may be: a step that another program held up says little. */
 const follows = 0.25, longestStep = 2;
+
+/** The time that steps of a kind are taken to need, once one was seen; `most` of the first one. */
+function pace(before: number | undefined, ms: number, most = ms): number {
+  // A clock may be too coarse to see a step.
+  const expected = Math.min(before || Math.min(ms, most), longestStep * ms);
+  return expected + follows * (Math.min(ms, longestStep * expected) - expected);
+}
 
 /** What guesses have saved, less what they have lost, in the time of plain tokens: below nothing
  * none are made, and each plain token adds a little. */
 class Credit {
   #plainMs: number | undefined;
+  /** Plain tokens: one alone may have been held up. */
+  #seen = 0;
+  /** Of drafts, by their length; those without a guess are the first. */
+  readonly #draftMs: number[] = [];
   #tokens = 0;
 
   get allows(): boolean {
-    return this.#plainMs !== undefined && this.#tokens >= 0;
+    return this.#seen > 1 && this.#tokens >= 0;
   }
 
   plain(ms: number): void {
-    // A clock may be too coarse to see a step.
-    const before = this.#plainMs || ms;
-    this.#plainMs = before + follows * (Math.min(ms, longestStep * before) - before);
+    this.#seen += 1;
+    this.#plainMs = pace(this.#plainMs, ms);
     this.#tokens = Math.min(savedMost, this.#tokens + lossShare);
   }
 
-  /** So many tokens came in that time, with a guess. Gives whether that was faster. */
-  drafted(tokens: number, ms: number): boolean {
-    const saved = tokens - (ms === 0 ? 0 : ms / (this.#plainMs || ms));
+  /** So many tokens came in that time, with so many guesses. Gives whether that was faster. */
+  drafted(guesses: number, tokens: number, ms: number): boolean {
+    const plainMs = this.#plainMs || ms;
+    const needed = pace(this.#draftMs[guesses], ms, longestStep * (guesses + 1) * plainMs);
+    this.#draftMs[guesses] = needed;
+    const saved = tokens - (needed === 0 ? 0 : needed / plainMs);
     this.#tokens = Math.min(savedMost, this.#tokens + saved);
     return saved > 0;
   }
@@ -172,7 +185,7 @@ export class Drafts {
     this.drafted += this.#guessed;
     if (this.#guessed > 0) return;
     const now = performance.now();
-    this.#credit.drafted(0, now - this.#started);
+    this.#credit.drafted(0, 0, now - this.#started);
     this.#started = now;
   }
 
@@ -188,14 +201,14 @@ export class Drafts {
       this.#chosen += 1;
       this.accepted += 1;
     } else {
-      this.#learn(this.#credit.drafted(this.#chosen + 1, this.#spentMs));
+      this.#learn(this.#credit.drafted(this.#guessed, this.#chosen + 1, this.#spentMs));
       this.#guessed = 0;
     }
   }
 
   /** An answer has ended, perhaps within a draft. */
   end(): void {
-    if (this.#guessed > 0) this.#credit.drafted(this.#chosen, this.#spentMs);
+    if (this.#guessed > 0) this.#credit.drafted(this.#guessed, this.#chosen, this.#spentMs);
     this.#guessed = 0;
     this.#credit.endAnswer();
   }
