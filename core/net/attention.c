@@ -1,32 +1,10 @@
 /* Attention as a tile product: a block of queries meets ranges and tiles of the cache, with online
- * softmax. How blocks and ranges are shared out among threads: attention_share.c. */
+ * softmax. What a block takes in and gives out: attention_rows.c. How blocks and ranges are shared
+ * out among threads: attention_share.c. */
 #include "core/net/attention_block.h"
 
 #include <math.h>
 #include <string.h>
-
-const float *attention_make_keys(const attention_call *call, const float *rows, size_t n,
-                                 float *keys) {
-  size_t k = call->kind->key_width;
-  if (call->key_norm == NULL && call->key_gain == NULL && call->rope == NULL) return rows;
-  if (call->key_gain != NULL) {
-    memcpy(keys, rows, n * k * sizeof *keys);
-    for (size_t i = 0; i < n; i++) call->kernels->f32_multiply(keys + i * k, call->key_gain, k);
-    rows = keys;
-  }
-  if (call->key_norm != NULL) {
-    for (size_t i = 0; i < n; i++) {
-      call->kernels->f32_rms_norm(rows + i * k, call->key_norm, call->config->norm_epsilon, k,
-                                  keys + i * k);
-    }
-    rows = keys;
-  }
-  if (call->rope == NULL) return keys;
-  bool has_rest = 2 * call->rope->n_pairs < k;
-  if (has_rest && rows != keys) memcpy(keys, rows, n * k * sizeof *keys);
-  rope_rotate_fine(call->rope, call->kernels, rows, n, k, keys);
-  return keys;
-}
 
 /* A tile as both products want it. */
 typedef struct tile {
@@ -151,24 +129,6 @@ static void attend_page(const attention_call *call, const query_block *block, si
   }
 }
 
-void attention_gather(const attention_call *call, const query_block *block,
-                           tile_scratch *scratch) {
-  size_t k = call->kind->key_width;
-  size_t row_floats = call->kind->n_heads * k;
-  for (size_t i = 0; i < block->n_kv_heads * block->n_rows; i++) {
-    size_t batch_row = block->slice->first_row + block->first_row + i % block->n_rows;
-    size_t head = block->first_head + i / block->n_rows * block->n_heads;
-    const float *source = call->queries + batch_row * row_floats + head * k;
-    float *queries = scratch->queries + i * block->n_heads * k;
-    for (size_t c = 0; c < block->n_heads * k; c++) queries[c] = source[c] * call->score_scale;
-  }
-  /* What is not rotated is the same for all tiles. */
-  size_t n_queries = n_queries_of(block);
-  if (call->rope != NULL && 2 * call->rope->n_pairs < k) {
-    memcpy(scratch->turned, scratch->queries, n_queries * k * sizeof *scratch->queries);
-  }
-}
-
 /* A result of no positions. */
 static void clear(size_t n_queries, size_t v, const range_result *result) {
   memset(result->out, 0, n_queries * v * sizeof *result->out);
@@ -218,21 +178,6 @@ void attention_merge(size_t n_queries, size_t v, const range_result *range,
     for (size_t c = 0; c < v; c++) out[c] = out[c] * kept + more[c] * added;
     total->sums[q] = total->sums[q] * kept + range->sums[q] * added;
     if (is_larger) total->maxima[q] = found;
-  }
-}
-
-void attention_scatter(const attention_call *call, const query_block *block,
-                        const range_result *total) {
-  size_t v = call->kind->value_width;
-  size_t row_floats = call->kind->n_heads * v;
-  for (size_t i = 0, q = 0; i < block->n_kv_heads * block->n_rows; i++) {
-    size_t batch_row = block->slice->first_row + block->first_row + i % block->n_rows;
-    size_t first_head = block->first_head + i / block->n_rows * block->n_heads;
-    float *out = call->out + batch_row * row_floats + first_head * v;
-    for (size_t head = 0; head < block->n_heads; head++, q++) {
-      float inverse_sum = 1.0f / total->sums[q];
-      for (size_t c = 0; c < v; c++) out[head * v + c] = total->out[q * v + c] * inverse_sum;
-    }
   }
 }
 

@@ -1,5 +1,6 @@
 /* A block of queries, a thread's working memory for it, and the steps of its attention; for
- * attention.c, which has the arithmetic, and attention_share.c, which has the threads. */
+ * attention.c, which has the arithmetic, attention_rows.c, which has what goes in and comes out,
+ * and attention_share.c, which has the threads. */
 #ifndef ONEKV_ATTENTION_BLOCK_H
 #define ONEKV_ATTENTION_BLOCK_H
 
