@@ -1,8 +1,11 @@
 /* Fork-join pool on POSIX threads.
  *
- * Invariants: the word `call` is (task counter, threads of that task); a worker that sees a new
- * word runs the task exactly once if its index is below that number, and only then counts down
- * `n_running`. The caller changes task, context and word only while n_running is 0.
+ * Invariants: the word `call` is (task counter, threads of that task). A thread's share of a task
+ * is claimed once, by a bit of `unclaimed`: by its worker, or by the caller, which on its way out
+ * runs those of workers that have not come yet (there may be more threads than free cores, and a
+ * share is as well done by anybody). Who claims reads the task afterwards, runs it and only then
+ * counts down `n_running`; the caller changes task, context and word only while n_running is 0. A
+ * worker may be late and claim in a later call than the one it saw: it runs that one's share.
  *
  * Everyone who waits looks at the word for a moment and then sleeps. Who is about to sleep says so
  * (n_asleep, caller_asleep) before it looks a last time, and who changes the word looks for
@@ -30,12 +33,14 @@ struct onekv_pool {
   size_t n_started;
   atomic_size_t n_alive;
   atomic_uint call;
+  atomic_uint unclaimed; /* bit i: the share of thread i */
   atomic_size_t n_running;
   atomic_size_t n_asleep;
   atomic_bool caller_asleep;
   atomic_bool closing;
   pool_task task;
   void *context;
+  size_t n_sharing; /* threads of the task */
   pthread_mutex_t mutex;
   pthread_cond_t wake;   /* workers of the last call: there is another */
   pthread_cond_t parked; /* the other workers: a call counts more threads, or the end */
@@ -74,6 +79,12 @@ static unsigned wait_for_call(onekv_pool *pool, size_t index, unsigned seen) {
   return atomic_load(&pool->call);
 }
 
+/* Whether the thread's share of the task was still to be had. */
+static bool claim(onekv_pool *pool, size_t index) {
+  unsigned bit = 1u << index;
+  return (atomic_fetch_and(&pool->unclaimed, ~bit) & bit) != 0;
+}
+
 /* Counts this worker's task as finished; the last one wakes the caller if that sleeps. */
 static void finish(onekv_pool *pool) {
   if (atomic_fetch_sub(&pool->n_running, 1) > 1 || !atomic_load(&pool->caller_asleep)) return;
@@ -104,9 +115,8 @@ static void *worker_main(void *argument) {
   size_t index = atomic_fetch_add(&pool->n_alive, 1);
   while (!atomic_load(&pool->closing)) {
     seen = wait_for_call(pool, index, seen);
-    size_t n_threads = seen % CALL_THREADS;
-    if (index >= n_threads) continue;
-    pool->task(pool->context, index, n_threads);
+    if (!claim(pool, index)) continue;
+    pool->task(pool->context, index, pool->n_sharing);
     finish(pool);
   }
   return NULL;
@@ -185,9 +195,16 @@ void pool_run(onekv_pool *pool, pool_task task, void *context) {
   }
   pool->task = task;
   pool->context = context;
+  pool->n_sharing = n_threads;
   atomic_store_explicit(&pool->n_running, n_threads - 1, memory_order_relaxed);
+  atomic_store(&pool->unclaimed, (unsigned)((UINT64_C(1) << n_threads) - 2));
   announce(pool, n_threads);
   task(context, 0, n_threads);
+  for (size_t i = 1; i < n_threads; i++) {
+    if (!claim(pool, i)) continue;
+    task(context, i, n_threads);
+    atomic_fetch_sub(&pool->n_running, 1);
+  }
   wait_for_workers(pool);
 }
 

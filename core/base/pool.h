@@ -20,7 +20,8 @@ void pool_limit(onekv_pool *pool, size_t n_threads);
 
 typedef void (*pool_task)(void *context, size_t thread_index, size_t n_threads);
 
-/* Runs the task on every active thread within the limit and returns when all have finished. */
+/* Runs the task once for the index of every active thread within the limit, and returns when all
+ * have finished. The caller runs the shares of those that are late. */
 void pool_run(onekv_pool *pool, pool_task task, void *context);
 size_t pool_n_active(const onekv_pool *pool); /* threads that run the next task */
 
