@@ -11,7 +11,8 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFValueType, GGUFWriter
 from gguf.quants import quant_shape_to_byte_shape, quantize
 
-TYPES = {"f32": Type.F32, "f16": Type.F16, "q8_0": Type.Q8_0, "q4_0": Type.Q4_0}
+TYPES = {"f32": Type.F32, "f16": Type.F16, "q8_0": Type.Q8_0, "q5_0": Type.Q5_0,
+         "q4_0": Type.Q4_0}
 
 
 class Value(NamedTuple):

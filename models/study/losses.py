@@ -3,11 +3,11 @@
     npm run build
     python -m models.study.losses --data DATA --run stories-q-mqa=RUN --run stories-qkv=RUN
 
-The loss of the engine (`onekv eval --documents`) with weights in f32, f16, q8_0 and q4_0, with
-activations rounded to 16 and to 8 bits, and caches in f32, f16 and i8, and PyTorch's in f32 on the
-same tokens, which the engine must agree with to 0.1 %. Writes results/losses.json and the table in
-RESULTS.md; `--keep` takes rows of the same checkpoint from there. Invariants: the q8_0 weights are
-the file that ships, and it must hold the weights of the run's checkpoint.
+The loss of the engine (`onekv eval --documents`) with weights in f32, f16, q8_0, q4_0 and as they
+are shipped, with activations rounded to 16 and to 8 bits, and caches in f32, f16, i8 and i4, and
+PyTorch's in f32 on the same tokens, which the engine must agree with to 0.1 %. Writes
+results/losses.json and the table in RESULTS.md; `--keep` takes rows of the same checkpoint from
+there. Invariant: the file that ships must hold the weights of the run's checkpoint.
 """
 import argparse
 import json
@@ -32,9 +32,9 @@ AGREEMENT = 1e-3
 # (weights, activations, cache); the first is what the others are compared with. Activations are
 # rounded where weights are quantised: `onekv eval --arithmetic`.
 ROWS = (("f32", "f32", "f32"), ("f16", "f32", "f32"), ("q8_0", "int8", "f32"),
-        ("q4_0", "int8", "f32"), ("f32", "f32", "f16"), ("f32", "f32", "i8"),
-        ("q8_0", "int8", "f16"), ("q8_0", "int16", "f16"), ("q8_0", "int8", "i8"),
-        ("q4_0", "int8", "i8"))
+        ("shipped", "int8", "f32"), ("q4_0", "int8", "f32"), ("f32", "f32", "f16"),
+        ("f32", "f32", "i8"), ("shipped", "int8", "f16"), ("shipped", "int16", "f16"),
+        ("shipped", "int8", "i8"), ("shipped", "int8", "i4"), ("q4_0", "int8", "i8"))
 
 
 def check_same_weights(shipped, exported):
@@ -65,10 +65,12 @@ def measure(name, folder, args, scratch):
     files = {}
     for kind in dict.fromkeys(weights for weights, _, _ in ROWS):
         files[kind] = scratch / f"{name}.{kind}.gguf"
-        write_gguf(model, files[kind], kind, name, args.data / "tokenizer.json")
+        ships = kind == "shipped"
+        write_gguf(model, files[kind], "q8_0" if ships else kind, name,
+                   args.data / "tokenizer.json", widening=args.widening if ships else None)
     shipped = FOLDER.parent / f"{name}.q8_0.gguf"
-    check_same_weights(shipped, files["q8_0"])
-    files["q8_0"] = shipped
+    check_same_weights(shipped, files["shipped"])
+    files["shipped"] = shipped
     text, rows = args.data / f"{SCORED}.validation.txt", []
     kept = kept_rows(name, results, args)
     for weights, arithmetic, cache in ROWS:
@@ -117,6 +119,7 @@ def main():
     parser.add_argument("--run", action="append", required=True, metavar="NAME=FOLDER",
                         help="shipped model and the run that it was exported from")
     parser.add_argument("--weights", choices=("last", "average"), default="last")
+    parser.add_argument("--widening", help="as it was given to models.train.export")
     parser.add_argument("--keep", action="store_true",
                         help="do not measure again what results/losses.json has")
     parser.add_argument("--option", action="append", default=[], metavar="--X=Y",

@@ -6,7 +6,8 @@
 Of checkpoints: loss and bits per byte on each held-out file, every story alone; the gap of the
 first model to the second in perplexity, with the interval that 95 of 100 resamplings of the stories
 give (the spread over texts; that over seeds takes more runs); and the loss by position in rows of
-stories that run on, as long as the context. Of GGUF files, by the engine (`npm run build` first):
+stories that run on, as long as the context, and that of the last 512 tokens of these rows with
+less and more of what precedes them, so that the text is the same. Of GGUF files, by the engine (`npm run build` first):
 the loss of the last 512 tokens of such rows by type of cache. Invariants: both models of a pair
 score the same tokens; the random numbers are fixed, so the same files give the same figures.
 """
@@ -76,11 +77,23 @@ def loss_by_position(model, pieces, span=LAST):
             for start in range(0, len(mean), span)]
 
 
-def measure_checkpoints(items, data, rows):
+def loss_by_context(model, pieces):
+    """[{context, loss}]: of the last LAST tokens of all pieces, read from 2 * LAST tokens before the
+    piece's end, from twice as many, and so on, to the whole piece."""
+    length = len(pieces[0]) - 1
+    found = []
+    for context in sorted({*(LAST << n for n in range(1, 16) if LAST << n < length), length}):
+        losses = [row_losses(model, piece[-context - 1:-1], piece[-context:])[-LAST:].mean()
+                  for piece in pieces]
+        found.append({"context": context, "loss": float(np.mean(losses))})
+    return found
+
+
+def measure_checkpoints(items, data, rows, weights):
     stats = json.loads((data / "stats.json").read_text())["files"]
     results, by_story = {"models": {}, "gap": {}}, {}
     for name, path in items:
-        model, state = load_checkpoint(path)
+        model, state = load_checkpoint(path, weights)
         entry = {"tokens_read": state["tokens"], "parameters": model.parameter_count()}
         for file in FILES:
             tokens = TokenSet(data, file, "validation")
@@ -92,6 +105,7 @@ def measure_checkpoints(items, data, rows):
             print(name, file, entry[file], flush=True)
         pieces = long_rows(TokenSet(data, FILES[-1], "validation"), model.config.context, rows)
         entry["by_position"] = loss_by_position(model, pieces)
+        entry["by_context"] = loss_by_context(model, pieces)
         results["models"][name] = entry
     if len(items) == 2:
         for file in FILES:
@@ -126,6 +140,7 @@ def main():
     parser = argparse.ArgumentParser(description="Held-out figures of a pair of story models.")
     parser.add_argument("models", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
+    parser.add_argument("--weights", choices=("last", "average"), default="last")
     parser.add_argument("--caches", action="store_true", help="GGUF files, by the engine")
     parser.add_argument("--rows", type=int, default=8, help="long rows to score")
     parser.add_argument("--context", type=int, default=4096, help="tokens of a row for --caches")
@@ -134,7 +149,7 @@ def main():
     torch.set_num_threads(1)
     items = [item.split("=", 1) for item in args.models]
     results = measure_caches(items, args.data, args.rows, args.context) if args.caches else \
-        measure_checkpoints(items, args.data, args.rows)
+        measure_checkpoints(items, args.data, args.rows, args.weights)
     args.out.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -230,6 +230,12 @@ class TrainTest(unittest.TestCase):
         moved = (state["model"]["embedding.weight"] - model.embedding.weight.detach()).abs().max()
         self.assertTrue(0 < float(moved) < 0.01, moved)
 
+    def test_what_has_no_weights_may_change_with_a_start(self):
+        self.run_for(2, "a")
+        self.run_for(3, "b", {"rope_base": 40000.0, "dropout": 0.0}, self.folder / "a" / "last.pt")
+        state = torch.load(self.folder / "b" / "last.pt", weights_only=True)
+        self.assertEqual((state["step"], state["config"]["rope_base"]), (3, 40000.0))
+
     def test_another_shape_is_refused(self):
         self.run_for(20, "a")
         with self.assertRaisesRegex(SystemExit, "another model"):
@@ -290,6 +296,11 @@ class FiguresTest(unittest.TestCase):
             loss = float(model(whole[:, :-1], whole[:, 1:]))
         self.assertAlmostEqual(np.mean([span["loss"] for span in spans]), loss, places=4)
         self.assertEqual([span["to"] for span in spans], [8, 16, 24, 32])
+        with unittest.mock.patch.object(story_figures, "LAST", 8):
+            found = story_figures.loss_by_context(model, pieces)
+        self.assertEqual([entry["context"] for entry in found], [16, 32])
+        self.assertAlmostEqual(found[1]["loss"], spans[3]["loss"], places=5)
+        self.assertNotAlmostEqual(found[0]["loss"], found[1]["loss"], places=5)
 
 
 class ProcessesTest(unittest.TestCase):

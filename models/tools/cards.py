@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 from gguf import GGUFReader
@@ -28,6 +29,10 @@ PAPER = """    @inproceedings{kayyam2026projections,
 STORY_DATA = {
     "tinystories_github": "excerpts of TinyStories (Eldan & Li, arXiv 2305.07759; "
                           "CDLA-Sharing-1.0)",
+    "tinystories_more": "more excerpts of TinyStories, none of which begins as one above "
+                        "(CDLA-Sharing-1.0)",
+    "picture_books_cc_by": "picture books of Pratham Books' StoryWeaver and of Book Dash (CC BY; "
+                           "authors in picture-books.tsv)",
     "african_storybook_en": "African Storybook (CC BY, africanstorybook.org)",
     "fairytaleqa_pd": "old tales of FairytaleQA (public domain; data set Apache-2.0)",
     "pd_children_books": "children's books in the public domain"}
@@ -44,8 +49,11 @@ class ModelFile:
         self.name = self.keys["general.name"]
         self.parameters = sum(int(tensor.n_elements) for tensor in reader.tensors)
         self.training = json.loads(self.keys["onekv.training"])
-        largest = max(reader.tensors, key=lambda tensor: tensor.n_elements)
-        self.type = largest.tensor_type.name.lower()
+        matrices = Counter()
+        for tensor in reader.tensors:
+            if len(tensor.shape) > 1:
+                matrices[tensor.tensor_type.name.lower()] += int(tensor.n_elements)
+        self.type = " and ".join(name for name, _ in matrices.most_common())
 
     def shape(self, key):
         return self.keys[f"{self.keys['general.architecture']}.{key}"]
@@ -154,7 +162,9 @@ def story_card(model, twin):
                    if model.name.startswith("stories-") else "")),
         "", "## Training", "", "| text | tokens | share read per epoch |", "|---|---|---|", *data,
         "", paragraph(f"{record['tokens']:,} tokens in {record['steps']:,} steps and "
-                      f"{record['seconds']:,} seconds on a CPU, PyTorch {record['torch']}. "
+                      f"{record['seconds']:,} seconds on a CPU, PyTorch {record['torch']}. " +
+                      ("It began from the weights of a smaller model: `models/train/TRAINING.md` "
+                       "says how. " if model.name.startswith("stories-") else "") +
                       f"Settings: {settings_list(record['settings'])}."),
         "", *evaluation(model)]
 

@@ -5,7 +5,7 @@
 
 The opening that most stories have with seeds 1 to 10, two others with seeds 1 to 3; temperature
 0.7, at most 200 tokens, else the runtime's own settings. Nothing is left out and nothing is tried
-twice: the same files give the same page. With --openings, a list of lists in YAML as the public
+twice: the same files give the same page. With --openings, a list of texts in YAML as the public
 evaluation prompts of TinyStories are, one story with each of the first ten, seed 1, to PAGE.md.
 """
 import argparse
@@ -60,8 +60,7 @@ def page(openings):
 def read_openings(path):
     """The first ten openings of a YAML file; a prompt ends where its words do."""
     import yaml
-    groups = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return [text.rstrip() for group in groups for text in group][:10]
+    return [text.rstrip() for text in yaml.safe_load(path.read_text(encoding="utf-8"))][:10]
 
 
 def main():

@@ -20,7 +20,8 @@ from models.format.tokenizer import tokenizer_keys
 from models.train.state import load_checkpoint
 
 FILE_TYPES = {"f32": LlamaFileType.ALL_F32, "f16": LlamaFileType.MOSTLY_F16,
-              "q8_0": LlamaFileType.MOSTLY_Q8_0, "q4_0": LlamaFileType.MOSTLY_Q4_0}
+              "q8_0": LlamaFileType.MOSTLY_Q8_0, "q5_0": LlamaFileType.MOSTLY_Q5_0,
+              "q4_0": LlamaFileType.MOSTLY_Q4_0}
 # What each architecture stands for; a model that differs says so in an onekv.* key.
 DEFAULTS = {"gpt2": ("learned", "gelu_tanh"), "llama": ("rope", "swiglu"),
             "onekv-encoder": ("learned", "gelu_erf"), "onekv-vit": ("learned", "gelu_erf")}
@@ -128,8 +129,9 @@ def variant_keys(config, labels, image):
 
 
 def write_gguf(model, path, kind="f32", name=None, tokenizer=None, about=None, training=None,
-               labels=None, image=None):
-    """Write `model` to `path`; `about` is {"license", "description", …}, `training` a record."""
+               labels=None, image=None, widening=None):
+    """Write `model` to `path`; `about` is {"license", "description", …}, `training` a record;
+    `widening`: the type of the MLP's gate and up matrices, where it is another."""
     keys = {"general.file_type": int(FILE_TYPES[kind])}
     if name:
         keys["general.name"] = name
@@ -144,16 +146,19 @@ def write_gguf(model, path, kind="f32", name=None, tokenizer=None, about=None, t
     for tensor, values in named_tensors(model).items():
         if rows and tensor in ("token_embd.weight", "output.weight"):
             values = values[:rows]
-        tensors[tensor] = gguf_out.floats(
-            values, gguf_out.matrix_kind(tensor, values.shape, gguf_out.TYPES[kind]))
+        wide = widening and tensor.endswith(("ffn_gate.weight", "ffn_up.weight"))
+        tensors[tensor] = gguf_out.floats(values, gguf_out.matrix_kind(
+            tensor, values.shape, gguf_out.TYPES[widening if wide else kind]))
     gguf_out.write(path, architecture(model.config), keys, tensors)
 
 
 def training_record(state, weights, data, results):
     """What onekv.training holds: settings, progress, data and held-out loss."""
     stats = json.loads((data / "stats.json").read_text())
-    files = {name: {"weight": entry["weight"], "tokens": entry["train"]["tokens"]}
-             for name, entry in stats["files"].items()}
+    weights_of = state["training"]["weights"]
+    files = {name: {"weight": weights_of.get(name, entry["weight"]),
+                    "tokens": entry["train"]["tokens"]}
+             for name, entry in stats["files"].items() if entry["train"]["tokens"]}
     record = {"settings": state["training"], "weights": weights, "steps": state["step"],
               "tokens": state["tokens"], "seconds": round(state["seconds"]),
               "torch": torch.__version__, "data": files}
@@ -165,17 +170,21 @@ def main():
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--config", type=Path, required=True,
-                        help="config.json of the run, for the name and `about`")
+                        help="of the run, for the name and `about`")
+    parser.add_argument("--name", help="of the model (default: the configuration's)")
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
     parser.add_argument("--type", choices=gguf_out.TYPES, default="f32")
+    parser.add_argument("--widening", choices=gguf_out.TYPES,
+                        help="type of the MLP's gate and up matrices (default: as the others)")
     parser.add_argument("--weights", choices=("last", "average"), default="average")
     parser.add_argument("--results", type=Path, help="results.json of the run")
     args = parser.parse_args()
     settings = json.loads(args.config.read_text())
     model, state = load_checkpoint(args.checkpoint, args.weights)
     results = json.loads(args.results.read_text())[args.weights] if args.results else None
-    write_gguf(model, args.out, args.type, settings["name"], args.data / "tokenizer.json",
-               settings.get("about"), training_record(state, args.weights, args.data, results))
+    write_gguf(model, args.out, args.type, args.name or settings["name"],
+               args.data / "tokenizer.json", settings.get("about"),
+               training_record(state, args.weights, args.data, results), widening=args.widening)
     print(f"{args.out}: {args.out.stat().st_size:,} bytes, {model.parameter_count():,} "
           f"parameters, {state['tokens']:,} tokens")
 

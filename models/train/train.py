@@ -29,6 +29,9 @@ from models.train.model import IGNORED, Config, Transformer
 from models.train.optimizer import fast_bf16, make_optimizers, rate_at
 from models.train.order import TrainingOrder
 
+# Settings of a model that no weight depends on: a later stage of training may change them.
+WEIGHTLESS = ("rope_base", "dropout")
+
 
 @dataclass
 class Training:
@@ -100,7 +103,8 @@ class Run:
 
     def restore(self, path):
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if Config(**state["config"]) != self.config:
+        weightless = {name: getattr(self.config, name) for name in WEIGHTLESS}
+        if Config(**state["config"] | weightless) != self.config:
             raise SystemExit(f"{path} was trained with another model configuration")
         self.model.load_state_dict(state["model"])
         if self.average:
@@ -266,6 +270,8 @@ def parse_arguments():
     parser.add_argument("--variant", help="of a configuration that has several")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON",
                         help="change a training setting, for example tokens=40000000")
+    parser.add_argument("--model", action="append", default=[], metavar="KEY=JSON",
+                        help="change a setting of the model, for example rope_base=40000")
     parser.add_argument("--start", type=Path, help="checkpoint to start from (say stable.pt)")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
@@ -303,10 +309,12 @@ def read_settings(args):
 
 
 def changed_settings(args):
-    """read_settings with --set and --name applied."""
+    """read_settings with --set, --model and --name applied."""
+    def changes(items):
+        return {key: json.loads(value) for key, value in (item.split("=", 1) for item in items)}
     settings = read_settings(args)
-    changes = {key: json.loads(value) for key, value in (s.split("=", 1) for s in args.set)}
-    settings["training"] = settings.get("training", {}) | changes
+    settings["training"] = settings.get("training", {}) | changes(args.set)
+    settings["model"] = settings["model"] | changes(args.model)
     return settings | {"name": args.name or settings["name"]}
 
 
