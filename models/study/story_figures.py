@@ -7,9 +7,10 @@ Of checkpoints: loss and bits per byte on each held-out file, every story alone;
 first model to the second in perplexity, with the interval that 95 of 100 resamplings of the stories
 give (the spread over texts; that over seeds takes more runs); and the loss by position in rows of
 stories that run on, as long as the context, and that of the last 512 tokens of these rows with
-less and more of what precedes them, so that the text is the same. Of GGUF files, by the engine (`npm run build` first):
-the loss of the last 512 tokens of such rows by type of cache. Invariants: both models of a pair
-score the same tokens; the random numbers are fixed, so the same files give the same figures.
+less and more of what precedes them, so that the text is the same. Of GGUF files, by the engine
+(`npm run build` first): the loss of the last 512 tokens of such rows by type of cache. Invariants:
+both models of a pair score the same tokens; the random numbers are fixed, so the same files give
+the same figures.
 """
 import argparse
 import json
@@ -78,8 +79,8 @@ def loss_by_position(model, pieces, span=LAST):
 
 
 def loss_by_context(model, pieces):
-    """[{context, loss}]: of the last LAST tokens of all pieces, read from 2 * LAST tokens before the
-    piece's end, from twice as many, and so on, to the whole piece."""
+    """[{context, loss}]: of the last LAST tokens of all pieces, read from 2 * LAST tokens before
+    the piece's end, from twice as many, and so on, to the whole piece."""
     length = len(pieces[0]) - 1
     found = []
     for context in sorted({*(LAST << n for n in range(1, 16) if LAST << n < length), length}):

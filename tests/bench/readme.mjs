@@ -21,7 +21,7 @@ const jsonFiles = (folder, pattern) => (existsSync(join(root, folder))
   .map((name) => readJson(`${folder}/${name}`));
 
 const times = (x) => `${x.toFixed(1)} ×`;
-const shown = ['q8_0 f16', 'q4_0 i8'];
+const shown = ['shipped f16', 'shipped i4'];
 
 /** Perplexity of the shipped pair, by types of weights and cache; those that say something. */
 function quality() {

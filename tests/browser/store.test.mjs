@@ -97,7 +97,7 @@ const assertRuns = (loaded) => assert.equal(loaded.text?.length > 0, true,
 
 async function testOffline({ step, reopen }, { kind, reload }) {
   reset();
-  assert.deepEqual(await step('estimate'), { fileBytes: file.length, bytesPerToken: 320 });
+  assert.deepEqual(await step('estimate'), { fileBytes: file.length, bytesPerToken: 512 });
   assert.deepEqual(asked.splice(0), ['bytes=0-1048575']);
   const { loaded, entry } = await step('first');
   assertRuns(loaded);

@@ -287,12 +287,12 @@ test('eval: each document is scored by itself, every token once', { skip: !shipp
   writeFileSync(file, documents.map((text) => `${text}\n<|end|>\n`).join(''));
   await withEngine({}, async (engine) => {
     const model = loadSync(engine, join(root, 'models/stories-q-mqa.q8_0.gguf'),
-      { cacheType: 'f32' });
+      { cacheType: 'f32', arithmetic: 'f32' });
     const [end] = model.tokenizer.ends;
     const ids = documents.map((text) => [end, ...model.tokenizer.encode(text), end]);
     for (const context of [4, ids[0].length - 1, ids[0].length, 1024]) {
-      const json = JSON.parse((await succeeds(['eval', 'stories-q-mqa', '--text', file,
-        '--documents', '--context', String(context), '--cache-type', 'f32', '--json'])).stdout);
+      const json = JSON.parse((await succeeds(['eval', 'stories-q-mqa', '--text', file, '--json',
+        '--documents', `--context=${context}`, '--cache-type=f32', '--arithmetic=f32'])).stdout);
       assert.deepEqual([json.documents, json.tokens, json.textBytes, json.stride],
         [2, ids.flat().length - 2, Buffer.byteLength(documents.join('')), undefined]);
       const nats = ids.reduce((sum, part) => sum + documentNats(model, part, context), 0);

@@ -55,10 +55,10 @@ test('what cannot fit is refused by its length, before the work', limit, async (
     await refused(chat({ messages }), 'CONTEXT_FULL', /characters, which are at least \d+ tokens/);
   }
   await refused(chat({ messages: Array(5000).fill(user[0]) }), 'CONTEXT_FULL',
-    /found 5000 messages, expected at most 1024 tokens/);
+    /found 5000 messages, expected at most 4096 tokens/);
   await refused(post('/completions', { prompt: long }), 'CONTEXT_FULL', /at least/);
   await refused(post('/responses', { input: long }), 'CONTEXT_FULL', /at least/);
-  await assert.rejects(model.tokenize(long, { atMost: 1024 }), { code: 'CONTEXT_FULL' });
+  await assert.rejects(model.tokenize(long, { atMost: 4096 }), { code: 'CONTEXT_FULL' });
   assert.ok((await model.tokenize('Once', { atMost: 1 })).length > 0);
   assert.equal(await plain(), expected);
 });

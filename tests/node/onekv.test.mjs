@@ -94,7 +94,7 @@ test('bytes are exact: tokens, pages, and standard attention beside them', async
     const { cacheUsed, bySession, total, heap, standard, ...kinds } = await model.memory();
     const own = bySession.find(({ session: id }) => id === session.id);
     assert.equal(own.tokens, session.contextUsage - 1);
-    // 5 layers × one head of 32 numbers of 2 bytes, whether as key or as value.
+    // 8 layers × one head of 32 numbers of 2 bytes, whether as key or as value.
     const { layers, headWidth, queryHeads } = model.description;
     assert.equal(model.bytesPerToken, layers * headWidth * 2);
     assert.equal(own.used, own.tokens * model.bytesPerToken);
@@ -122,7 +122,7 @@ test('errors have codes, and what was refused changed nothing', async () => {
       [() => session.prompt([{ role: 'user', content: 'Hello' }]), 'INVALID_ARGUMENT'],
       [() => session.truncate(1000), 'INVALID_ARGUMENT'],
       [() => session.attention({ layer: 99, head: 0 }), 'INVALID_ARGUMENT'],
-      [() => session.append({ tokens: new Int32Array(2000) }), 'CONTEXT_FULL'],
+      [() => session.append({ tokens: new Int32Array(5000) }), 'CONTEXT_FULL'],
       [() => model.createSession({ temperature: -1 }), 'INVALID_ARGUMENT'],
       [() => model.createSession({ contextBytes: 1 }), 'INVALID_ARGUMENT'],
       [() => model.restore(new Uint8Array(100)), 'SNAPSHOT_REFUSED'],

@@ -46,7 +46,7 @@ async function startServer() {
   });
   await call('open', { threads: 1 });
   const { result } = await call('load', { source: bytes, options: {} });
-  assert.equal(result.perToken.used, 320);
+  assert.equal(result.perToken.used, 512);
   return { call, send, lastId: () => next - 1 };
 }
 

@@ -138,13 +138,13 @@ test('a bundle that has lost the worker says that the package has to stay outsid
 
 test('estimate tells what a file takes; availability what there is', async () => {
   const estimate = await OneKV.estimate(path, { cacheType: 'f32' });
-  assert.equal(estimate.bytesPerToken, 640);
-  assert.equal(estimate.standardBytesPerToken.MHA, 32 * 640);
+  assert.equal(estimate.bytesPerToken, 1024);
+  assert.equal(estimate.standardBytesPerToken.MHA, 32 * 1024);
   assert.equal(estimate.fileBytes, bytes.length);
   const { weightBytes, scratchBytes } = estimate;
-  assert.equal(estimate.contextFor(weightBytes + scratchBytes + 640 * 10), 10);
+  assert.equal(estimate.contextFor(weightBytes + scratchBytes + 1024 * 10), 10);
   assert.equal(estimate.contextFor(weightBytes), 0);
-  assert.equal(estimate.contextFor(1e12), 1024);
+  assert.equal(estimate.contextFor(1e12), 4096);
   const there = await OneKV.availability({ threads: 2 });
   assert.equal(there.available.value, true);
   assert.equal(there.threads.value, 2);

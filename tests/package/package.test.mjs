@@ -150,7 +150,7 @@ function assertReport(report) {
   assert.ok(report.story.length > 20, report.story);
   assert.match(report.number, /^ ?\d\d toys$/);
   assert.equal(report.fileBytes, statSync(model).size);
-  assert.equal(report.bytesPerToken, 320);
+  assert.equal(report.bytesPerToken, 512);
   assert.equal(report.sessions, 2);
   assert.deepEqual(report.empty, []);
   assert.ok(report.tokens > 24);

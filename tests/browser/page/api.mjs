@@ -52,7 +52,7 @@ async function bytes({ model }) {
   model.removeEventListener('memory', listen);
   const last = reports.at(-1);
   const own = last.bySession.find(({ session: id }) => id === session.id);
-  same(own.used, 320 * own.tokens, 'bytes used');
+  same(own.used, 512 * own.tokens, 'bytes used');
   same(own.standard.MHA, 32 * own.used, 'standard bytes');
   same(session.contextBytes, own.used, 'contextBytes');
   same(last.total, last.weights + last.cache + last.scratch + last.sessions + last.tables, 'sum');
@@ -198,12 +198,12 @@ async function sources() {
   for (const source of each) {
     const model = await OneKV.load(source, { store: 'none', threads: 1,
       monitor: (m) => m.addEventListener('downloadprogress', (e) => seen.push(e.loaded)) });
-    same(model.bytesPerToken, 320, 'bytes per token');
+    same(model.bytesPerToken, 512, 'bytes per token');
     await model.unload();
   }
   check(seen.length > 4 && seen.at(-1) === whole.byteLength, 'progress to the end');
   const estimate = await OneKV.estimate(address);
-  same(estimate.bytesPerToken, 320, 'estimate');
+  same(estimate.bytesPerToken, 512, 'estimate');
   await fails(OneKV.load('/golden/index.json'), 'NOT_GGUF', 'no model');
   await fails(OneKV.load('/models/none.gguf'), 'SOURCE_FAILED', 'no file');
 }

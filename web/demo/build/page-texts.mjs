@@ -84,8 +84,8 @@ function onHeads({ attention: { asks, wanted, one, std } }) {
 
 /** What the shared cache costs of perplexity in the two models, as they are shipped. */
 function cost(losses) {
-  const row = losses?.find(({ weights, cache }) => weights === 'q8_0' && cache === 'f16');
-  if (row === undefined) throw new Error('losses.json: no row of q8_0 with a cache in f16');
+  const row = losses?.find(({ weights, cache }) => weights === 'shipped' && cache === 'f16');
+  if (row === undefined) throw new Error('losses.json: no row of shipped weights, cache f16');
   return result('losses.json', percent(100 * (row.one / row.std - 1)));
 }
 

@@ -85,7 +85,7 @@ const languageNote = () => h('p', { class: 'note' }, 'Cache, small: bytes per to
 
 /** The file has more: these show what each kind of rounding costs. */
 const isCommon = ({ weights, cache: type }: LossRow) =>
-  ['f32 f32', 'q8_0 f16', 'q8_0 i8', 'q4_0 i8'].includes(`${weights} ${type}`);
+  ['f32 f32', 'shipped f16', 'shipped i8', 'shipped i4'].includes(`${weights} ${type}`);
 
 /** What sharing and rounding cost the two models above. */
 function lossTable(): HTMLElement {
