@@ -173,11 +173,11 @@ test('memory reports add up', () => withEngine({}, (engine) => {
 }));
 
 test('probe, notes and the number of threads', async () => {
-  assert.deepEqual([1, 2, 3, 4, 6, 8, 64].map(automaticThreads), [1, 2, 2, 2, 3, 4, 4]);
+  assert.deepEqual([1, 2, 3, 4, 6, 8, 64].map(automaticThreads), [1, 2, 3, 4, 6, 8, 16]);
   const engine = await Engine.open();
   assert.equal(engine.simd, hasRelaxedSimd() ? 'relaxed' : 'simd128');
   assert.equal(engine.notes.some((note) => note.startsWith('simd128: ')), !hasRelaxedSimd());
-  assert.ok(engine.threads >= 1 && engine.threads <= 4);
+  assert.ok(engine.threads >= 1 && engine.threads <= 16);
   engine.destroy();
 });
 

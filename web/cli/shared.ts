@@ -16,8 +16,8 @@ export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly 
 
 export const engineOptions: readonly Option[] = [
   { name: 'threads', short: 't', value: 'N', help: 'threads that compute, 1 to 32, or auto ' +
-    '(default: at most both of two cores, else half of them, 2 to 4; as few as ' +
-    'are fastest when the model is tried)' },
+    '(default: as many of the logical cores, at most 16, as are fastest when the model is ' +
+    'tried)' },
   { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto: relaxed; on ' +
     'Node 20 the program restarts itself with the flag for it)' },
 ];

@@ -1,7 +1,7 @@
 // With how many threads a model is fastest, found by trying steps of one row, as decoding has them.
 //
-// The time is bounded: two samples of 15 ms and one step for each number of threads, with steps of
-// at most 100 ms.
+// The time is bounded: two samples of 15 ms for each number of threads; where a step takes more than
+// 100 ms with one thread, a step or two of two numbers alone.
 import type { Model } from './model.js';
 import type { Runner } from './runner.js';
 
@@ -9,7 +9,7 @@ import type { Runner } from './runner.js';
  * stands still. */
 const sampleMs = 15;
 const stepsMost = 250;
-/** Milliseconds of a step from which on threads are worth their while. */
+/** Milliseconds of a step from which on many threads are worth their while. */
 const longStep = 100;
 
 /** Milliseconds of the quickest step of one row in a sample. */
@@ -24,21 +24,34 @@ function quickest(runner: Runner): number {
   return best;
 }
 
+/** 1, 2, 4 and so on, and all of them. */
+function numbers(threads: number): number[] {
+  const counts = [];
+  for (let count = 1; count < threads; count *= 2) counts.push(count);
+  return [...counts, threads];
+}
+
 /**
- * The number of threads with the quickest step of one row: one, half of them, or all, twice, so
- * that a machine that is slow for a moment is slow for each. A model whose steps are long with one
- * gets all of them unasked. Steps that are long with several only are those of a machine that has
- * no cores to spare: there the threads wait for each other.
+ * The number of threads with the quickest step of one row, each tried twice, so that a machine that
+ * is slow for a moment is slow for each. Logical cores may be halves of one, and other programs may
+ * want them: there threads wait for each other, which only trying tells. A model whose steps are
+ * long with one thread tries the two largest numbers alone, and once.
  */
 export function chooseThreads(model: Model, runner: Runner, threads: number): number {
-  const counts = [...new Set([1, Math.ceil(threads / 2), threads])];
-  const best = counts.map(() => Number.POSITIVE_INFINITY);
-  for (let round = 0; round < 2; round++) {
-    for (const [k, count] of counts.entries()) {
-      model.useThreads(count);
-      best[k] = Math.min(best[k] ?? 0, quickest(runner));
-      if (count === 1 && (best[k] ?? 0) > longStep) return threads;
-    }
+  const best = new Map<number, number>();
+  const trial = (count: number): number => {
+    model.useThreads(count);
+    const ms = Math.min(best.get(count) ?? Number.POSITIVE_INFINITY, quickest(runner));
+    best.set(count, ms);
+    return ms;
+  };
+  let counts = numbers(threads), rounds = 2;
+  if (trial(1) > longStep) {
+    counts = counts.slice(-2);
+    rounds = 1;
   }
-  return counts[best.indexOf(best.reduce((a, b) => Math.min(a, b)))] ?? 1;
+  for (let round = 0; round < rounds; round++) {
+    for (const count of counts) trial(count);
+  }
+  return [...best].reduce((a, b) => (b[1] < a[1] ? b : a))[0];
 }

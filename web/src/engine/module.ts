@@ -19,9 +19,9 @@ export interface EngineOptions {
   /** Default 'auto': relaxed where the engine takes it. Asking for a level that the engine lacks
    * is the error UNSUPPORTED_ENGINE. */
   simd?: 'auto' | SimdLevel | undefined;
-  /** Threads that compute, the calling one included; 1 to 32. Default 'auto': both of two cores,
-   * else half of them (there are often two logical cores to a real one, and the page needs time
-   * too), between 2 and 4. Getting fewer than asked for is not an error: Engine.notes says why. */
+  /** Threads that compute, the calling one included; 1 to 32. Default 'auto': as many as
+   * logical cores, at most 16, of which a model uses those with which it is quickest. Getting fewer
+   * than asked for is not an error: Engine.notes says why. */
   threads?: 'auto' | number | undefined;
   /** Folder that holds onekv-*.mjs and onekv-*.wasm; default: where the package has them. */
   wasmUrl?: string | URL | undefined;
@@ -73,9 +73,14 @@ function chooseSimd(asked: 'auto' | SimdLevel, notes: string[]): SimdLevel {
   return 'simd128';
 }
 
-/** Threads that 'auto' stands for on a machine of that many logical cores. */
+/** Of 'auto': each is a worker with memory of its own, and what is read of weights at each token
+ * keeps no more busy. */
+const automaticMost = 16;
+
+/** Threads that 'auto' starts on a machine of that many logical cores; loading measures how many of
+ * them a model is fastest with (choose-threads.ts). */
 export function automaticThreads(cores: number): number {
-  return cores <= 2 ? Math.max(1, cores) : Math.min(4, Math.max(2, Math.floor(cores / 2)));
+  return Math.max(1, Math.min(automaticMost, cores));
 }
 
 /** The largest memory that can be reserved: addresses are scarce on 32-bit systems and phones. */
