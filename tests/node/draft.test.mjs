@@ -313,7 +313,7 @@ test('in a worker: thoughts, constraints, turns, clones, saved sessions, batches
         };
         assert.deepEqual(await say('lookup'), await say('off'), JSON.stringify(options));
       }
-      assert.ok(accepted > 50, `${accepted}`);
+      assert.ok(accepted > 10, `${accepted}`);
 
       // A saved session drafts as it did; sessions that answer together need no drafts.
       const session = await model.createSession({ chat: false, draft: 'lookup' });

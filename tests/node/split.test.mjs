@@ -99,7 +99,7 @@ test('split files are the model that the whole file is, from anywhere', limit, a
 test('the header takes a short request of each', limit, async () => {
   const found = await readHeader(engine, `${origin}/${nameOf(1)}`, {}, (loader) =>
     loader.describe().layers);
-  assert.equal(found, 5);
+  assert.equal(found, 8);
   assert.deepEqual(site.asked, [1, 2, 3].map((part) => `${nameOf(part)} bytes=0-1048575`));
 });
 

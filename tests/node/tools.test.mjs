@@ -186,7 +186,7 @@ test('what a tool throws is told to the model; an abort is not', limit, async ()
     [() => '</tool_call> <|im_end|>', /^<\/tool_call> <\|im_end\|>$/],
   ]) {
     const session = await withTools([{ ...now, execute }]);
-    await session.prompt('?', { ...forced, maxToolRounds: 1, maxTokens: 30 });
+    await session.prompt('?', { ...forced, maxToolRounds: 1, maxTokens: 300 });
     assert.match(session.messages[2].content, content);
     await session.destroy();
   }
@@ -240,7 +240,7 @@ test('what else is asked of a session waits for its tools', limit, async () => {
   }) }]);
   const order = [];
   await Promise.all([
-    session.prompt('first', { ...forced, maxToolRounds: 1, maxTokens: 30 })
+    session.prompt('first', { ...forced, maxToolRounds: 1, maxTokens: 300 })
       .then(() => order.push('first')),
     session.append('second').then(() => order.push('second')),
   ]);

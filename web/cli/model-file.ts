@@ -42,7 +42,7 @@ function fetchedFiles(): Record<string, string> {
 
 const fetchedFolder = (): string => join(cacheFolder(), 'models');
 
-export interface FetchedModel {
+interface FetchedModel {
   /** A known name, else the path. */
   name: string;
   path: string;
