@@ -21,7 +21,7 @@ test('the tarball has what is used, and nothing else', limit, () => {
   const folders = new Set(packed.files.map((file) => file.split('/').slice(0, 2).join('/')));
   for (const folder of ['dist/src', 'dist/cli', 'dist/wasm']) assert.ok(folders.has(folder));
   // npm adds the README of every folder that something is taken from.
-  const expectedFiles = [/^dist\/(src|cli|wasm)\//, /^models\/stories-q-mqa\.q8_0\.gguf$/,
+  const expectedFiles = [/^dist\/(src|cli|wasm)\//, /^models\/(stories-q-mqa\.q8_0\.gguf|cards\/picture-books\.tsv)$/,
     /^web\/demo\/screenshots\/run-desktop-light\.webp$/,
     /^web\/docs\/[a-z-]+\.md$/, /^web\/examples\/[a-z./-]+$/,
     /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
@@ -48,8 +48,8 @@ test('links of the pages lead to what is in the tarball; sizes of both tarballs'
   assert.ok(links.some(({ page, path }) => page === 'README.md' && path.endsWith('.webp')));
   assert.deepEqual(links.filter(({ isThere }) => !isThere), []);
   t.diagnostic(`onekv: ${packed.bytes} bytes; onekv-models: ${packed.others.bytes} bytes`);
-  assert.ok(packed.bytes < 5.3e6);
-  assert.ok(packed.others.bytes < 8e6);
+  assert.ok(packed.bytes < 7e6);
+  assert.ok(packed.others.bytes < 8.5e6);
 });
 
 test('package.json: what a registry shows, and nothing that only a checkout can do', limit, () => {
