@@ -21,7 +21,8 @@ test('the tarball has what is used, and nothing else', limit, () => {
   const folders = new Set(packed.files.map((file) => file.split('/').slice(0, 2).join('/')));
   for (const folder of ['dist/src', 'dist/cli', 'dist/wasm']) assert.ok(folders.has(folder));
   // npm adds the README of every folder that something is taken from.
-  const expectedFiles = [/^dist\/(src|cli|wasm)\//, /^models\/(stories-q-mqa\.q8_0\.gguf|cards\/picture-books\.tsv)$/,
+  const expectedFiles = [/^dist\/(src|cli|wasm)\//,
+    /^models\/(stories-q-mqa\.q8_0\.gguf|cards\/picture-books\.tsv)$/,
     /^web\/demo\/screenshots\/run-desktop-light\.webp$/,
     /^web\/docs\/[a-z-]+\.md$/, /^web\/examples\/[a-z./-]+$/,
     /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
