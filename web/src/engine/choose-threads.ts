@@ -1,7 +1,7 @@
 // With how many threads a model is fastest, found by trying steps of one row, as decoding has them.
 //
-// The time is bounded: two samples of 15 ms for each number of threads; where a step takes more than
-// 100 ms with one thread, a step or two of two numbers alone.
+// The time is bounded: two samples of 15 ms for each number of threads; where a step takes more
+// than 100 ms with one thread, a step or two of two numbers alone.
 import type { Model } from './model.js';
 import type { Runner } from './runner.js';
 
