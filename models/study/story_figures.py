@@ -90,11 +90,11 @@ def loss_by_context(model, pieces):
     return found
 
 
-def measure_checkpoints(items, data, rows, weights):
+def measure_checkpoints(items, data, rows, weights, changes):
     stats = json.loads((data / "stats.json").read_text())["files"]
     results, by_story = {"models": {}, "gap": {}}, {}
     for name, path in items:
-        model, state = load_checkpoint(path, weights)
+        model, state = load_checkpoint(path, weights, **changes)
         entry = {"tokens_read": state["tokens"], "parameters": model.parameter_count()}
         for file in FILES:
             tokens = TokenSet(data, file, "validation")
@@ -142,6 +142,7 @@ def main():
     parser.add_argument("models", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
     parser.add_argument("--weights", choices=("last", "average"), default="last")
+    parser.add_argument("--rope-base", type=float, help="another base of RoPE than a model's own")
     parser.add_argument("--caches", action="store_true", help="GGUF files, by the engine")
     parser.add_argument("--rows", type=int, default=8, help="long rows to score")
     parser.add_argument("--context", type=int, default=4096, help="tokens of a row for --caches")
@@ -150,7 +151,8 @@ def main():
     torch.set_num_threads(1)
     items = [item.split("=", 1) for item in args.models]
     results = measure_caches(items, args.data, args.rows, args.context) if args.caches else \
-        measure_checkpoints(items, args.data, args.rows, args.weights)
+        measure_checkpoints(items, args.data, args.rows, args.weights,
+                            {"rope_base": args.rope_base} if args.rope_base else {})
     args.out.write_text(json.dumps(results, indent=1) + "\n")
 
 

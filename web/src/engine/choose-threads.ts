@@ -35,7 +35,7 @@ function numbers(threads: number): number[] {
  * The number of threads with the quickest step of one row, each tried twice, so that a machine that
  * is slow for a moment is slow for each. Logical cores may be halves of one, and other programs may
  * want them: there threads wait for each other, which only trying tells. A model whose steps are
- * long with one thread tries the two largest numbers alone, and once.
+ * long with one thread tries the two largest numbers beside it, and once.
  */
 export function chooseThreads(model: Model, runner: Runner, threads: number): number {
   const best = new Map<number, number>();
@@ -45,13 +45,8 @@ export function chooseThreads(model: Model, runner: Runner, threads: number): nu
     best.set(count, ms);
     return ms;
   };
-  let counts = numbers(threads), rounds = 2;
-  if (trial(1) > longStep) {
-    counts = counts.slice(-2);
-    rounds = 1;
-  }
-  for (let round = 0; round < rounds; round++) {
-    for (const count of counts) trial(count);
-  }
+  const all = numbers(threads), several = all.slice(1);
+  const rest = trial(1) > longStep ? several.slice(-2) : [...several, ...all];
+  for (const count of rest) trial(count);
   return [...best].reduce((a, b) => (b[1] < a[1] ? b : a))[0];
 }
