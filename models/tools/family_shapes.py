@@ -5,6 +5,7 @@ not a multiple of 256 are Q5_0, as common quantisers have it. Its words are made
 ids.
 
     python -m models.tools.family_shapes youtu-llm-2b FILE.gguf
+    python -m models.tools.family_shapes --mix llama-3.2-1b FILE.gguf   Q4_K_M, as llama.cpp mixes
     python -m models.tools.family_shapes --headers FOLDER    of all, the headers alone
 """
 
@@ -18,7 +19,7 @@ from gguf.quants import quantize
 
 from tests.golden.make.golden_quants import random_rows
 
-Q4_K, Q5_0, Q1_0 = (GGMLQuantizationType[name] for name in ("Q4_K", "Q5_0", "Q1_0"))
+Q4_K, Q5_0, Q6_K, Q1_0 = (GGMLQuantizationType[name] for name in ("Q4_K", "Q5_0", "Q6_K", "Q1_0"))
 ROWS = 64  # of random blocks that a matrix repeats
 
 
@@ -230,6 +231,19 @@ def element_type(shape, wanted):
     return Q5_0 if shape[-1] % GGML_QUANT_SIZES[wanted][0] else wanted
 
 
+def mixed(name, layers):
+    """What llama.cpp's Q4_K_M makes a matrix of: Q6_K the output's (here the embedding's, which is
+    tied), and values and down projections in the first and last eighth and every third layer of
+    the others (`use_more_bits` of its quantiser)."""
+    if name == "token_embd":
+        return Q6_K
+    if name.endswith((".attn_v", ".ffn_down")):
+        n = int(name.split(".")[1])
+        if n < layers // 8 or n >= 7 * layers // 8 or (n - layers // 8) % 3 == 2:
+            return Q6_K
+    return Q4_K
+
+
 def row_bytes(kind, columns):
     per_block, size = GGML_QUANT_SIZES[kind]
     return columns // per_block * size
@@ -260,8 +274,9 @@ def add_words(writer, count):
     writer.add_eos_token_id(2)
 
 
-def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False):
-    """wanted: the matrices' element type."""
+def write(path, arch, keys, tensors, *, wanted=Q4_K, mix=False, header_only=False):
+    """wanted: the matrices' element type; with `mix` they have Q4_K_M's, each its own."""
+    types = {name: mixed(name, keys["block_count"]) if mix else wanted for name in tensors}
     writer = GGUFWriter(path, arch)
     if not header_only:
         add_words(writer, tensors["token_embd"][0])
@@ -269,7 +284,7 @@ def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False):
     for key, value in keys.items():
         add[type(value)](f"{arch}.{key}", value)
     for name, shape in tensors.items():
-        kind = element_type(shape, wanted)
+        kind = element_type(shape, types[name])
         whole = name if name.endswith(".bias") else f"{name}.weight"
         if kind == GGMLQuantizationType.F32:
             writer.add_tensor_info(whole, shape, np.float32, 4 * int(np.prod(shape)))
@@ -281,8 +296,8 @@ def write(path, arch, keys, tensors, *, wanted=Q4_K, header_only=False):
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
     random = np.random.default_rng(1)
-    for shape in [] if header_only else tensors.values():
-        writer.write_tensor_data(values_of(random, shape, wanted))
+    for name, shape in [] if header_only else tensors.items():
+        writer.write_tensor_data(values_of(random, shape, types[name]))
     writer.close()
 
 
@@ -302,10 +317,12 @@ def write_headers(folder):
 def main():
     if len(sys.argv) == 3 and sys.argv[1] == "--headers":
         return write_headers(sys.argv[2])
-    if len(sys.argv) != 3 or sys.argv[1] not in SHAPES | ONE_BIT_SHAPES:
+    mix = "--mix" in sys.argv
+    names = [argument for argument in sys.argv[1:] if argument != "--mix"]
+    if len(names) != 2 or names[0] not in SHAPES | ONE_BIT_SHAPES:
         raise SystemExit(f"{__doc__}\n{', '.join(SHAPES | ONE_BIT_SHAPES)}")
-    name, path = sys.argv[1:]
-    write(path, *shape_of(name), wanted=type_of(name))
+    name, path = names
+    write(path, *shape_of(name), wanted=type_of(name), mix=mix)
 
 
 if __name__ == "__main__":
