@@ -20,7 +20,7 @@ const jsonFiles = (folder, pattern) => (existsSync(join(root, folder))
   ? readdirSync(join(root, folder)) : []).filter((name) => pattern.test(name)).sort()
   .map((name) => readJson(`${folder}/${name}`));
 
-const times = (x) => `${x.toFixed(1)} ×`;
+const times = (x) => `${x.toFixed(x < 3 ? 2 : 1)} ×`;
 const shown = ['shipped f16', 'shipped i4'];
 
 /** Perplexity of the shipped pair, by types of weights and cache; those that say something. */
@@ -93,22 +93,25 @@ const headsOf = (shape) => shapes[shape].heads;
 const paperCell = (cache) => (Number.isNaN(paperBytes(cache)) ? 'not given'
   : bytes(paperBytes(cache)));
 
-/** OneKV beside wllama and ONNX Runtime Web, a row a result. */
-function peers() {
-  const pair = ({ wllama, onnx = {}, onekv }, name) => (wllama[name] === undefined ? ['', '']
-    : [[wllama, onnx, onekv].map((one) => (one[name] ? rate(one[name].median) : '–')).join(' · '),
-      [wllama, onnx].filter((one) => one[name])
-        .map((one) => times(onekv[name].median / one[name].median)).join(' · ')]);
-  const names = ['decode after 8', 'decode after 512', 'prefill 512'];
-  return table(['tokens/s: wllama · ONNX Runtime Web · OneKV', ...names.flatMap((name) =>
-    [name, '']), 'load / fetch and hash', 'others’ share of the cores'],
-  jsonFiles(`${results}/peers`, /\dt\.json$/).map(({ title, threads, figures, busy }) => [
-    `${title}, ${threads}t`, ...names.flatMap((name) => pair(figures, name)),
-    times(figures.onekv.loadMs.median / figures.fetch.fetchAndHashMs.median),
-    `${(100 * busy.others).toFixed(0)} %`]));
+/** Files as people have them, with two threads, the smallest first: OneKV and wllama in Chromium,
+ * llama.cpp native. */
+function files() {
+  const found = jsonFiles(`${results}/files`, /-2t\.json$/)
+    .sort((a, b) => a.fileBytes - b.fileBytes);
+  const names = ['decode after 8', 'prefill 256'];
+  const cells = ({ native, wllama, onekv }, name) => {
+    const peers = [native, wllama].map((one) => one?.[name]?.median);
+    const own = onekv[name].median;
+    return [[...peers, own].map((one) => (one ? rate(one) : '–')).join(' · '),
+      peers.map((one) => (one ? times(own / one) : '–')).join(' · ')];
+  };
+  return table(['tokens/s: llama.cpp, native · wllama · OneKV', 'file', ...names.flatMap((name) =>
+    [name, '']), 'weights held / file'], found.map(({ file, fileBytes, figures }) => [
+    file.replace('.gguf', ''), bytes(fileBytes), ...names.flatMap((name) => cells(figures, name)),
+    (figures.onekv.weightBytes.median / fileBytes).toFixed(2)]));
 }
 
-const pages = { 'README.md': { quality, variants, memory, families, peers }, ...pageTables };
+const pages = { 'README.md': { quality, variants, memory, families, files }, ...pageTables };
 
 /** The page with every table as it should be. */
 function withTables(path, text) {

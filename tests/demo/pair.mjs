@@ -25,8 +25,8 @@ const std = await read('stories-qkv');
 /** 32, 2.7: as many decimals as tell something. */
 const short = (value) => String(Number(value.toFixed(value < 10 ? 2 : 1)));
 
-/** Of a baseline with so many KV heads, in the first model's own layers. */
-const computed = (heads) => short(2 * heads * one.headWidth * 2 * one.layers / one.perToken.f16);
+/** Of a baseline with so many KV heads, in the second model's layers. */
+const computed = (heads) => short(2 * heads * std.headWidth * 2 * std.layers / one.perToken.f16);
 
 export const pair = { one, std, context: one.contextWindow,
   /** How many times less the first one keeps, by baseline: as the page writes it. */

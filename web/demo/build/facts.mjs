@@ -21,7 +21,8 @@ export const shippedFiles = {
 
 /** Results that the page links to: those that are there. */
 export function resultFiles() {
-  const folders = ['models/study/results', 'tests/bench/results', 'tests/bench/results/peers'];
+  const folders = ['models/study/results', 'tests/bench/results', 'tests/bench/results/peers',
+    'tests/bench/results/files'];
   return folders.flatMap((folder) =>
     (existsSync(join(root, folder)) ? readdirSync(join(root, folder)) : [])
       .filter((name) => name.endsWith('.json')).map((name) => `${folder}/${name}`));
@@ -136,19 +137,28 @@ function readBenches() {
   });
 }
 
-/** Of the comparison with other runtimes, the larger shape with two threads, fastest first. */
+/** What the page draws of the comparisons with other runtimes, if it was run: a shape in the
+ * browser, and a file beside native llama.cpp. */
+const compared = [
+  ['peers/m-qkv-mha-2t.json', '110 M parameters in Q8_0', 'npm run bench:peers',
+    { 'decode after 8': 'Writing (decode)', 'prefill 512': 'Reading 512 tokens (prefill)' }],
+  ['files/llama-3.2-1b-q4_k_m-2t.json', 'the shape of Llama-3.2-1B in Q4_K_M',
+    'npm run bench:peers -- --file F',
+    { 'decode after 8': 'Writing (decode)', 'prefill 256': 'Reading 256 tokens (prefill)' }],
+];
+
+/** Those runs, the fastest engine of each first. */
 function readPeers() {
-  const file = 'm-qkv-mha-2t.json';
-  const found = readJson(`tests/bench/results/peers/${file}`);
-  return ['decode after 8', 'prefill 512'].flatMap((row) => {
-    if (found?.figures.onekv?.[row] === undefined) return [];
-    const engines = Object.entries(found.figures)
-      .filter(([, figures]) => figures[row] !== undefined)
-      .map(([engine, figures]) => ({ engine, median: figures[row].median,
-        version: found.versions[engine === 'native' ? 'llama.cpp' : engine] }));
-    return [{ what: row === 'decode after 8' ? 'Writing (decode)' : 'Reading 512 tokens (prefill)',
-      title: found.title, file, browser: found.browser, cpu: found.machine.cpu,
-      date: found.date.slice(0, 10), engines: engines.sort((a, b) => b.median - a.median) }];
+  return compared.flatMap(([path, title, command, rows]) => {
+    const found = readJson(`tests/bench/results/${path}`);
+    if (found === undefined) return [];
+    const { figures, versions, browser, machine, date } = found;
+    const bars = Object.entries(rows).map(([row, what]) => ({ what,
+      engines: Object.entries(figures).filter(([, of]) => of[row] !== undefined)
+        .map(([engine, of]) => ({ engine, median: of[row].median, version: versions[engine] }))
+        .sort((a, b) => b.median - a.median) }));
+    return [{ title, command, bars, file: basename(path), browser, cpu: machine.cpu,
+      date: date.slice(0, 10) }];
   });
 }
 

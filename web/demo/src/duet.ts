@@ -82,7 +82,7 @@ class Side {
       full: this.model.fullContext.used };
   }
 
-  /** The same tokens in standard attention, computed. */
+  /** The same tokens in this model's layers if its heads shared, computed. */
   standard(baseline: Baseline): Reading | undefined {
     const found = this.report?.bySession.find(({ session }) => session === this.session?.id);
     const used = found?.standard[baseline];
@@ -273,7 +273,7 @@ export class Duet {
     const { baseline, cacheType } = this.settings;
     const one = this.one.reading;
     const twin = baseline === 'MHA';
-    const std = twin ? this.std.reading : this.one.standard(baseline);
+    const std = twin ? this.std.reading : this.std.standard(baseline);
     const context = facts.models['stories-q-mqa'].description.contextWindow;
     if (one === undefined || std === undefined) {
       this.meter.show({ ...headers(cacheType, baseline), origin: 'header',
@@ -307,10 +307,9 @@ export class Duet {
 
 /** What the files' headers promise, for the meter before anything runs. */
 function headers(cacheType: CacheType, baseline: Baseline): { one: Reading; std: Reading } {
-  const model = facts.models['stories-q-mqa'];
-  const own = model.cache[cacheType];
-  const twin = facts.models['stories-qkv'].cache[cacheType].own;
-  const std = baseline === 'MHA' ? twin : own.standard[baseline];
+  const { own } = facts.models['stories-q-mqa'].cache[cacheType];
+  const twin = facts.models['stories-qkv'].cache[cacheType];
+  const std = baseline === 'MHA' ? twin.own : twin.standard[baseline];
   const reading = ({ token, full }: CacheFacts) => ({ used: 0, tokens: 0, perToken: token, full });
-  return { one: reading(own.own), std: reading(std) };
+  return { one: reading(own), std: reading(std) };
 }

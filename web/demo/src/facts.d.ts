@@ -100,14 +100,20 @@ declare module 'virtual:facts' {
   }
 
   /** One measurement of one shape in several runtimes, fastest first. */
-  export interface PeersRun {
+  export interface PeersBars {
     what: string;
+    engines: { engine: string; version: string | undefined; median: number }[];
+  }
+
+  /** One model in several runtimes, with two threads; median in tokens/s. */
+  export interface PeersRun {
     title: string;
+    command: string;
+    bars: PeersBars[];
     file: string;
     browser: string;
     cpu: string;
     date: string;
-    engines: { engine: string; version: string | undefined; median: number }[];
   }
 
   /** A published model's shape: bytes of 32 Ki tokens in f16, here, in llama.cpp, and as keys and

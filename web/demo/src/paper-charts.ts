@@ -1,7 +1,7 @@
 // Two charts, drawn with elements so that their words keep their size on a phone: what a smaller
 // cache costs, by the paper and by our own runs, and how fast others run the same shape.
 import facts from 'virtual:facts';
-import type { PeersRun, TableRow } from 'virtual:facts';
+import type { PeersBars, PeersRun, TableRow } from 'virtual:facts';
 import { h, setPart } from './dom.js';
 import { perSecond, ratio } from './format.js';
 import { paperRows } from './paper-data.js';
@@ -70,31 +70,29 @@ export function costChart(): HTMLElement {
     h('ul', {}, rows.map(costRow)));
 }
 
-const engines: Record<string, string> = {
+const runtimes: Record<string, string> = {
   onekv: 'OneKV', wllama: 'wllama', onnx: 'ONNX Runtime Web', native: 'llama.cpp, native',
 };
 
-function peersBars(run: PeersRun): HTMLElement {
-  const most = Math.max(...run.engines.map(({ median }) => median));
-  return h('div', { class: 'peers' }, h('h3', {}, run.what),
-    h('ul', {}, run.engines.map(({ engine, median, version }) => {
+function peersBars({ what, engines }: PeersBars): HTMLElement {
+  const most = Math.max(...engines.map(({ median }) => median));
+  return h('div', { class: 'peers' }, h('h3', {}, what),
+    h('ul', {}, engines.map(({ engine, median, version }) => {
       const bar = h('span', { class: `bar ${engine === 'onekv' ? 'one' : 'soft-bar'}` }, h('i'),
         h('span', {}, `${perSecond(median)} tokens/s`));
       setPart(bar, 0.55 * median / most);
-      return h('li', {}, h('span', { class: 'name' }, engines[engine] ?? engine,
+      return h('li', {}, h('span', { class: 'name' }, runtimes[engine] ?? engine,
         version !== undefined && h('small', { class: 'soft' }, ` ${version}`)), bar);
     })));
 }
 
+const peersRun = ({ title, command, bars, file, browser, cpu, date }: PeersRun): HTMLElement =>
+  h('div', {}, h('p', { class: 'legend' }, `${title}, two threads, ${browser}, ${cpu}, ${date}: `,
+    h('code', {}, command), ', ', h('a', { href: `results/${file}` }, file)),
+  h('div', { class: 'peers-all' }, bars.map(peersBars)));
+
 /** The same weights in other runtimes, from the committed results. */
-export function peersChart(): HTMLElement | undefined {
-  const [first] = facts.peers;
-  if (first === undefined) return undefined;
-  return h('figure', { class: 'cost', id: 'peers' },
-    h('figcaption', {}, h('b', {}, 'The same weights in other runtimes'),
-      h('span', { class: 'legend' }, `${first.title}, 110 M parameters, two threads, ` +
-        `${first.browser}, ${first.cpu}, ${first.date}: `,
-      h('code', {}, 'npm run bench:peers'), ', ',
-      h('a', { href: `results/${first.file}` }, first.file))),
-    h('div', { class: 'peers-all' }, facts.peers.map(peersBars)));
-}
+export const peersChart = (): HTMLElement | undefined => (facts.peers.length === 0 ? undefined
+  : h('figure', { class: 'cost', id: 'peers' },
+    h('figcaption', {}, h('b', {}, 'The same weights in other runtimes')),
+    facts.peers.map(peersRun)));
