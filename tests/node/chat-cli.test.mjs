@@ -1,7 +1,7 @@
 // onekv chat in a process of its own, from a pipe and, where Python has one to lend, in a terminal:
 // messages, commands, Ctrl-C, tools.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -134,6 +134,17 @@ test('a terminal: colours, the bar, and the history of the arrow keys', limit, a
   assert.equal(status, 0);
   assert.deepEqual(readFileSync(join(folder, 'typed'), 'utf8').trim().split('\n').slice(-2),
     ['/memory', 'Tim had a']);
+});
+
+test('a program of tools that is not there keeps no process alive', () => {
+  // Its timer, which is of a minute, was once not cleared.
+  const tools = place('none.json', '[{ "name": "x", "command": ["no-such-program"] }]');
+  const code = `import { readTools } from ${JSON.stringify(join(root, 'dist/cli/tool-file.js'))};
+    const [tool] = readTools(${JSON.stringify(tools)});
+    await tool.execute({}, { signal: new AbortController().signal }).catch(console.log);`;
+  const said = execFileSync(process.execPath, ['--input-type=module', '-e', code],
+    { encoding: 'utf8', timeout: 30_000 });
+  assert.match(said, /ENOENT/);
 });
 
 test('tools of a file: programs that get arguments and give results', limit, async () => {

@@ -17,14 +17,16 @@ const patience = 60_000;
 async function run(command: readonly string[], input: unknown,
   signal: AbortSignal): Promise<string> {
   const [program, ...args] = command as [string, ...string[]];
-  const child = spawn(program, args, { signal, timeout: patience,
-    stdio: ['pipe', 'pipe', 'inherit'] });
+  const child = spawn(program, args, { signal, stdio: ['pipe', 'pipe', 'inherit'] });
+  // spawn's own timeout is not cleared where a program is not there, and keeps the process alive.
+  const late = setTimeout(() => child.kill(), patience);
   // A program that does not read what it is given is none that failed.
   child.stdin.on('error', () => {}).end(JSON.stringify(input));
   const ended = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject).once('close', resolve);
   });
-  const [said, status] = await Promise.all([textOf(child.stdout), ended]);
+  const [said, status] = await Promise.all([textOf(child.stdout), ended])
+    .finally(() => clearTimeout(late));
   if (status === 0) return said.trim();
   throw new Error(`${program} ended with status ${status}${said === '' ? '' : `: ${said.trim()}`}`);
 }
