@@ -74,7 +74,8 @@ test('what fails is said, and the conversation goes on', limit, async () => {
     '/fly\n/save\n/load nothing.kv\n/load chat.gguf\n/help\n/new\nTim had a\n');
   assert.equal(status, 0);
   for (const line of [/^onekv: \/fly: no such command; \/help lists them$/m,
-    /^onekv: \/save FILE$/m, /^onekv: ENOENT.*nothing\.kv/m, /^onekv: .*\(SNAPSHOT_REFUSED\)$/m]) {
+    /^onekv: \/save needs a file/m, /^onekv: ENOENT.*nothing\.kv/m,
+    /^onekv: .*\(SNAPSHOT_REFUSED\)$/m]) {
     assert.match(stderr, line);
   }
   assert.match(stdout, /^\/memory +what the conversation takes$/m);
@@ -93,7 +94,7 @@ test('Ctrl-C stops the answer, and not the program', limit, async () => {
   child.kill('SIGINT');
   await until('stderr', /stopped/);
   child.kill('SIGINT');
-  await until('stderr', /\/exit or Ctrl-D ends/);
+  await until('stderr', /\/exit or Ctrl-D leaves/);
   const { status, stdout, stderr } = await end('/memory\n');
   assert.equal(status, 0, stderr);
   assert.match(stdout, /^cache \d+ of 131072 tokens/m);
@@ -128,7 +129,7 @@ test('a terminal: colours, the bar, and the history of the arrow keys', limit, a
   child.stdin.write('\x1b[A\x1b[A\r');
   await until(/4 tokens at/);
   child.stdin.write('\x03');
-  await until(/\/exit or Ctrl-D ends/);
+  await until(/\/exit or Ctrl-D leaves/);
   child.stdin.write('/exit\r');
   const [status] = await once(child, 'close');
   assert.equal(status, 0);

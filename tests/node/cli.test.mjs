@@ -116,7 +116,7 @@ test('command lines that do not fit: status 2, reason on stderr, nothing on stdo
   const refused = (command, args, message) => assert.rejects(async () =>
     command.run(parse(command, args)), (error) => error instanceof UsageError &&
       message.test(error.message));
-  await refused(generateText, [], /name a model: .*for example: onekv generate stories-q-mqa/);
+  await refused(generateText, [], /no model was named; for example: onekv generate stories-q-mqa/);
   await refused(evaluate, [gguf, '--text', '/no/such.txt'], /such\.txt: there is no such file$/);
   await refused(generateText, [gguf, 'x', 'y'], /unexpected argument: y/);
   await refused(generateText, [gguf, 'x', '-p', 'y'], /two prompts/);
@@ -321,7 +321,8 @@ test('without a prompt nothing is loaded; colours are for terminals', async () =
   const command = [process.execPath, program, ...args].join(' ');
   const seen = spawnSync('script', ['-qec', command, '/dev/null'], { encoding: 'utf8',
     env: { ...process.env, TERM: 'xterm', NO_COLOR: '' } });
-  assert.match(seen.stdout, /\x1b\[2m.*Q-K=V/);
+  // The progress bar's line is free again before the prompt is written.
+  assert.match(seen.stdout, /\x1b\[2m.*Q-K=V[^]*100 %\x1b\[K\r\x1b\[KA[^\r]*\r\n/);
 });
 
 test('a file with a chat template answers, and continues with --no-chat', async () => {
@@ -345,7 +346,7 @@ test('Node without relaxed SIMD starts itself anew with its flag',
   });
 
 test('an interrupt ends in order, with status 130', async () => {
-  // All weights are 0, so it says the first token, and without an end token it says that for hours.
+  // All weights are 0: it says the first token, and as no token ends a text, for hours.
   const { keys, tensors } = tinyLlama({ vocabulary: 64 });
   const texts = Array.from({ length: 64 }, (_, i) => String.fromCharCode(65 + i));
   const { header, dataBytes } = ggufHeader([
@@ -395,6 +396,5 @@ test('units and numbers', () => {
     ['7', '9999', '12.3 K', '3.66 M', '1.20 G']);
   assert.deepEqual(['64MB', '1KiB', '1.5 gib', '4096', '10b', '7k'].map(parseBytes),
     [64e6, 1024, 1.5 * 1024 ** 3, 4096, 10, 7000]);
-  assert.deepEqual(['', 'MB', '-1', '1MBB', '1 2', '1e3'].map(parseBytes),
-    Array.from({ length: 6 }, () => undefined));
+  assert.ok(['', 'MB', '-1', '1MBB', '1 2', '1e3'].every((text) => parseBytes(text) === undefined));
 });

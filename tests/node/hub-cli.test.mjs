@@ -55,7 +55,7 @@ test('pull keeps a model, which every command finds again', limit, async () => {
   const [model, ...others] = JSON.parse(await succeeds('list', '--json'));
   assert.deepEqual(others, []);
   assert.deepEqual([model.from, model.complete, model.sha256], [name, true, sha256(file)]);
-  assert.match(await succeeds('list'), new RegExp(`${name} +${size} +whole +20`));
+  assert.match(await succeeds('list'), new RegExp(`${name} +${size} +complete +20`));
   hub.site.isDown = true;
   const args = ['-p', 'Once', '--max-tokens', '4', '--temperature', '0', '--quiet'];
   const pulled = await succeeds('generate', 'hf:org/model', ...args);
@@ -68,12 +68,14 @@ test('pull keeps a model, which every command finds again', limit, async () => {
 });
 
 test('remove gives the room back', limit, async () => {
-  assert.match(await succeeds('remove', 'hf:org/model:Q4_K_M'), new RegExp(`${size} are free`));
+  const removed = await succeeds('remove', 'hf:org/model:Q4_K_M');
+  assert.match(removed, new RegExp(`deleted, ${size}`));
   assert.deepEqual(readdirSync(join(cache, 'downloads')), []);
   const again = await onekv(['remove', 'hf:org/model']);
   assert.equal(again.status, 2);
-  assert.match(again.stderr, /is not here; onekv list tells/);
-  assert.equal((await onekv(['list'])).stderr, 'nothing has been pulled yet\n');
+  assert.match(again.stderr, /is not in the cache folder; onekv list shows/);
+  const { stderr } = await onekv(['list']);
+  assert.equal(stderr, 'the cache folder has no models yet; onekv pull --help\n');
 });
 
 const chatName = 'smollm2-135m-instruct';
@@ -86,16 +88,16 @@ test('a known name is pulled from its hub, and found again', limit, async () => 
   assert.equal(from, `hf:${repo}/${path}@${revision}`, 'it is the file of models/named.json');
   hub.site.isDown = true;
   assert.match(await succeeds('inspect', chatName), /cache per token, bytes/);
-  assert.match(await succeeds('remove', chatName), new RegExp(`${size} are free`));
+  assert.match(await succeeds('rm', chatName), new RegExp(`deleted, ${size}`));
 });
 
 test('what models/fetch has fetched is listed, found and removed, too', limit, async () => {
   const paths = [named[chatName].file, 'mine.gguf'].map((own) => join(cache, 'models', own));
   mkdirSync(join(cache, 'models'));
   for (const path of paths) writeFileSync(path, file);
-  const list = await succeeds('list');
+  const list = await succeeds('ls');
   for (const shown of [chatName, paths[1]]) {
-    assert.ok(new RegExp(`^${shown} +${size} +whole +20`, 'm').test(list), list);
+    assert.ok(new RegExp(`^${shown} +${size} +complete +20`, 'm').test(list), list);
   }
   assert.deepEqual(hub.site.asked, []);
   assert.match(await succeeds('inspect', chatName), /cache per token, bytes/);
@@ -119,7 +121,10 @@ test('what cannot be pulled is said, and nothing is kept of it', limit, async ()
     assert.equal(result.status, status, result.stderr);
     assert.match(result.stderr, pattern);
   };
-  await fails(['pull', 'model.gguf'], 2, /found a path, expected hf:org\/repo/);
+  await fails(['pull', 'model.gguf'], 2, /model\.gguf: expected hf:org\/repo/);
+  await fails(['pull', 'stories-q-mqa'], 2, /need not be pulled: it is the file .*\.gguf$/m);
+  await fails(['list', 'all'], 2, /unexpected argument: all/);
+  assert.equal(await succeeds('help', 'list'), await succeeds('ls', '--help'));
   await fails(['pull', 'hf:org'], 1, /expected hf:org\/repo/);
   await fails(['pull', 'hf:org/model'], 1, /to nobody without a token/, { HF_TOKEN: '' });
   hub.site.files = { 'm.gguf': file.subarray(0, 2_500_000) };

@@ -20,6 +20,8 @@ export interface Option {
 
 export interface Command {
   name: string;
+  /** Other names that people type. */
+  aliases?: readonly string[];
   /** One line for the list of commands. */
   summary: string;
   /** What comes after the name. */
@@ -93,7 +95,7 @@ export class Values {
   file(more = 0): string {
     const [file] = this.positionals;
     if (file === undefined) {
-      throw new UsageError(`name a model: a path or a known name; for example: ${this.#example}`);
+      throw new UsageError(`no model was named; for example: ${this.#example}`);
     }
     const extra = this.positionals[1 + more];
     if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
@@ -101,7 +103,7 @@ export class Values {
   }
 }
 
-const helpOption: Option = { name: 'help', short: 'h', help: 'this text' };
+const helpOption: Option = { name: 'help', short: 'h', help: 'show this text' };
 
 /** As util.parseArgs takes them, aliases as options of their own. */
 function parserOptions(options: readonly Option[]) {

@@ -64,11 +64,17 @@ function variantsOf(shape: string, projections: Projection[] | undefined,
     : kvHeads.map((g) => ({ projection, kvHeads: g }))));
 }
 
-const dimensions = { layers: 1024, width: 65536, heads: 1024, 'feed-forward': 2 ** 20,
-  vocabulary: 2 ** 20, context: 2 ** 20 } as const;
+const dimensions = {
+  layers: { most: 1024, help: 'layers' },
+  width: { most: 65536, help: 'width' },
+  heads: { most: 1024, help: 'query heads' },
+  'feed-forward': { most: 2 ** 20, help: 'width of the MLP' },
+  vocabulary: { most: 2 ** 20, help: 'tokens of the vocabulary' },
+  context: { most: 2 ** 20, help: 'context window in tokens' },
+} as const;
 
 function dimensionsOf(values: Values): ShapeOptions {
-  const given = Object.entries(dimensions).flatMap(([name, most]) => {
+  const given = Object.entries(dimensions).flatMap(([name, { most }]) => {
     const value = values.integer(name, 1, most);
     return value === undefined ? [] : [[name === 'feed-forward' ? 'feedForward' : name, value]];
   });
@@ -257,31 +263,32 @@ export const bench: Command = {
   summary: 'measure speed, memory and quality of variants, as tables and data',
   usage: '[SUITE…] [FILE…] [options]',
   details: `Suites: ${suiteNames.join(', ')}, or all (default). Without FILE or --shape each ` +
-    'suite uses its own shapes, with random weights. Ctrl-C reports what was measured so far. ' +
-    "The report's schema is web/cli/bench/schema.json.",
+    'suite measures models of its own, mostly with random weights. Ctrl-C ends it and reports ' +
+    'what was measured so far. The schema of reports is web/cli/bench/schema.json.',
   example: 'onekv bench speed --quick',
   options: [
-    { name: 'quick', help: 'less of everything: two minutes for all' },
-    { name: 'shape', value: 'NAME', multiple: true, help: 'random weights of ' +
-      `${Object.keys(shapes).join(', ')}, or of the dimensions below` },
-    ...Object.keys(dimensions).map((name) =>
-      ({ name, value: 'N', help: name === 'context' ? 'longest sequence' : 'of the shape' })),
+    { name: 'quick', help: 'measure less: about two minutes for all suites' },
+    { name: 'shape', value: 'NAME', multiple: true, help: 'a model with random weights: ' +
+      `${Object.keys(shapes).join(', ')}; or give its dimensions with the next six options` },
+    ...Object.entries(dimensions).map(([name, { help }]) => ({ name, value: 'N', help })),
     { name: 'projection', value: 'P,…', help: 'QKV, Q-K=V, Q=K-V, Q=K=V (default: QKV with MHA ' +
-      'and Q-K=V with MQA; all of the paper for its shapes)' },
-    { name: 'kv-heads', value: 'N,…', help: 'default: as many as query heads' },
-    { name: 'type', value: 'T,…', help: 'q8_0 (default), q4_0, f16, f32' },
+      "and Q-K=V with MQA; for the paper's shapes all of its variants)" },
+    { name: 'kv-heads', value: 'N,…', help: 'KV heads (default: as many as query heads)' },
+    { name: 'type', value: 'T,…', help: 'weights: q8_0 (default), q4_0, f16, f32' },
     { name: 'threads', value: 'N,…', help: 'default: the automatic choice, and 1' },
     { name: 'simd', value: 'L,…', help: 'relaxed, simd128 (default: what this Node has)' },
-    { name: 'cache-type', value: 'T,…', help: 'f16, f32, i8, i4' },
-    { name: 'depths', value: 'N,…', help: 'speed: tokens before those that are chosen' },
-    { name: 'text', value: 'FILE', help: 'quality: the text (default: models/validation.txt of ' +
-      'a checkout); parts between lines <|end|> or <|endoftext|> are scored one by one' },
-    { name: 'repeat', value: 'N', help: 'measured repetitions (default 5)' },
-    { name: 'json', help: 'the report as JSON on stdout' },
-    { name: 'save', value: 'NAME', help: 'writes NAME.json and NAME.md' },
+    { name: 'cache-type', value: 'T,…', help: 'element type of the cache: f16, f32, i8, i4' },
+    { name: 'depths', value: 'N,…', help: 'speed: decode after so many tokens' },
+    { name: 'text', value: 'FILE', help: 'quality: the text to score (default: ' +
+      'models/validation.txt of a checkout), document by document where lines <|end|> or ' +
+      '<|endoftext|> part it' },
+    { name: 'repeat', value: 'N', help: 'repetitions of each measurement (default 5)' },
+    { name: 'json', help: 'print the report as JSON' },
+    { name: 'save', value: 'NAME', help: 'write the report to NAME.json and NAME.md' },
     { name: 'plot', value: 'FILE', multiple: true,
-      help: 'writes a chart as SVG, or as PNG if Chromium is installed' },
-    { name: 'compare', help: 'takes two reports: what changed beyond noise' },
+      help: 'write a chart as SVG, or as PNG if Chromium is installed' },
+    { name: 'compare', help: 'compare two reports, BEFORE.json AFTER.json: what changed ' +
+      'beyond noise' },
   ],
   run,
 };

@@ -23,10 +23,10 @@ const { stdout } = process;
 
 const help = `/help             this list
 /memory           what the conversation takes
-/save FILE        writes the conversation with its cache
-/load FILE        goes on with one
-/new              begins anew
-/exit             ends (as Ctrl-D does)
+/save FILE        save the conversation with its cache
+/load FILE        go on with a saved one
+/new              begin a new one
+/exit             leave (as Ctrl-D does)
 A line that ends with \\ goes on in the next one. Ctrl-C stops an answer.`;
 
 /** "cache [####......] 120 of 1024 tokens", and bytes beside standard attention. */
@@ -125,7 +125,7 @@ class Chat {
     else if (name === '/memory') await this.#memory();
     else if (name === '/new') await this.#replace(await this.#open());
     else if (name === '/save' || name === '/load') {
-      if (file === '') throw new UsageError(`${name} FILE`);
+      if (file === '') throw new UsageError(`${name} needs a file: ${name} FILE`);
       await (name === '/save' ? this.#save(file) : this.#load(file));
     } else throw new UsageError(`${name.slice(0, 80)}: no such command; /help lists them`);
     return true;
@@ -179,7 +179,7 @@ async function take(chat: Chat, line: string): Promise<boolean> {
 async function talk(chat: Chat, lines: Interface): Promise<void> {
   const interrupt = () => {
     if (chat.stop()) return;
-    note(dim('/exit or Ctrl-D ends'));
+    note(dim('/exit or Ctrl-D leaves'));
     if (isOpen) lines.prompt();
   };
   // A terminal's Ctrl-C comes through readline, a signal from elsewhere through the process.
@@ -227,8 +227,8 @@ async function run(values: Values): Promise<number> {
       note(`${model.name ?? path}: ${variant(model.description)}, ` +
         `${bytes(model.bytesPerToken)} of cache per token; /help lists commands`);
       if (!model.hasChatTemplate) {
-        note('  The file has no chat template: it continues what you write. For answers take a ' +
-          'chat model: onekv chat smollm2-135m-instruct, or hf:ORG/REPO.');
+        note('  The file has no chat template, so the model continues what you write. For ' +
+          'answers use a chat model: onekv chat smollm2-135m-instruct, or hf:ORG/REPO.');
       }
     }
     // Not before: what a pipe says while nobody listens would be lost.
@@ -268,24 +268,26 @@ function writeHistory(file: string, list: readonly string[]): void {
 
 export const chat: Command = {
   name: 'chat',
-  summary: 'a conversation in the terminal',
+  aliases: ['run'],
+  summary: 'chat with a model in the terminal',
   usage: 'FILE [options]',
-  details: 'Ctrl-C stops an answer and not the program; /help lists what can be said beside ' +
-    'messages: /memory, /save FILE, /load FILE, /new, /exit. When the window is full the older ' +
-    'half of the conversation is forgotten.',
+  details: 'Ctrl-C stops the answer, not the program. /help lists the commands: /memory, ' +
+    '/save FILE, /load FILE, /new, /exit. When the context window is full, the older half of the ' +
+    'conversation is forgotten.',
   example: 'onekv chat smollm2-135m-instruct',
   options: [
     { name: 'system', value: 'TEXT', help: "the chat's system prompt" },
-    { name: 'tools', value: 'FILE', help: 'JSON of what the model may call: a list of { name, ' +
-      'description, inputSchema, command }; the command gets the arguments as JSON on stdin' },
-    { name: 'reasoning', value: 'MODE', help: 'separate (default: thoughts are dim), include ' +
-      'or off' },
-    { name: 'history', value: 'FILE', help: 'keeps what was typed, for the arrow keys (default: ' +
-      'until the program ends)' },
-    { name: 'max-tokens', short: 'n', value: 'N', help: 'most tokens of an answer (default: the ' +
-      'window)' },
+    { name: 'tools', value: 'FILE', help: 'functions that the model may call, as JSON: a list ' +
+      'of { name, description, inputSchema, command }; the command gets the arguments as JSON on ' +
+      'stdin' },
+    { name: 'reasoning', value: 'MODE', help: 'what becomes of thoughts: separate (default: ' +
+      'shown dim), include (as part of the text) or off' },
+    { name: 'history', value: 'FILE', help: 'where to keep what was typed, for the arrow keys ' +
+      '(default: only until the program ends)' },
+    { name: 'max-tokens', short: 'n', value: 'N', help: 'length of an answer at most (default: ' +
+      'what the context window holds)' },
     ...samplingOptions, draftOption, ...modelOptions, ...engineOptions,
-    { name: 'quiet', short: 'q', help: 'no heading, no sums' },
+    { name: 'quiet', short: 'q', help: 'neither heading nor summaries' },
   ],
   computes: true,
   run,

@@ -67,7 +67,7 @@ function inputOf(given: number[] | string, values: Values, model: Model): Input 
   return { texts: [model.tokenizer.encode(given)], textBytes: Buffer.byteLength(given) };
 }
 
-/** Lets the event loop hear an interrupt between windows. */
+/** Lets the event loop hear an interrupt. */
 async function pause(): Promise<void> {
   await new Promise((resolve) => {
     setImmediate(resolve);
@@ -108,11 +108,14 @@ async function score(model: Model, texts: readonly number[][], { context, stride
   const progress = new Progress('scoring');
   const session = model.openSession({ contextWindow: context });
   const sum = { logprob: 0, tokens: 0 };
+  const show = async () => {
+    progress.show(sum.tokens, total);
+    await pause();
+  };
   try {
     for (const ids of texts) {
-      if (stride === undefined) await scoreDocument(session, ids, sum, pause);
-      else await scoreText(session, ids, stride, sum, pause);
-      progress.show(sum.tokens, total);
+      if (stride === undefined) await scoreDocument(session, ids, sum, show);
+      else await scoreText(session, ids, stride, sum, show);
     }
   } finally {
     progress.clear();
@@ -121,9 +124,9 @@ async function score(model: Model, texts: readonly number[][], { context, stride
   return sum;
 }
 
-const meaning = `A perplexity of 10: the model was as unsure of each token as if 10 were equally
-likely. Lower is better, 1 is certain. Compare figures of one text only, and per byte
-where the models have different tokenizers.`;
+const meaning = `A perplexity of 10 means that the model was as unsure of each token as if it had to
+guess among 10 equally likely ones: lower is better, 1 is certainty. Compare figures
+of the same text only, and per byte if the models have different tokenizers.`;
 
 async function run(values: Values): Promise<number> {
   findModel(values.file());
@@ -168,18 +171,19 @@ export const evaluate: Command = {
   name: 'eval',
   summary: 'measure perplexity on a text, per token and per byte',
   usage: 'FILE --text TEXTFILE [options]',
-  details: 'Windows of --context tokens start --stride tokens apart and are read afresh; every ' +
-    'token but the first is scored once. With --documents each document is scored by itself, ' +
-    'in windows that do not overlap.',
+  details: 'The text is read in windows of --context tokens that start --stride tokens apart. ' +
+    'Each window is computed from scratch, and every token but the first is scored once. With ' +
+    '--documents each document is scored by itself, in windows that do not overlap.',
   example: 'onekv eval stories-q-mqa --text story.txt',
   options: [
     { name: 'text', short: 'f', value: 'TEXTFILE', help: 'a text file, - for stdin, or ' +
       'the text itself' },
     { name: 'ids', value: 'IDS',
       help: 'token ids instead of text, for models without a tokenizer' },
-    { name: 'documents', help: 'the text is documents that end with a line <|end|> or ' +
-      '<|endoftext|>' },
-    { name: 'stride', value: 'N', help: 'tokens from window to window (default: half a context)' },
+    { name: 'documents', help: 'the text consists of documents, each ending with a line ' +
+      '<|end|> or <|endoftext|>' },
+    { name: 'stride', value: 'N', help: 'distance between windows, in tokens (default: half ' +
+      'of --context)' },
     ...modelOptions, ...engineOptions, ...outputOptions,
   ],
   computes: true,

@@ -80,9 +80,9 @@ function checkPrompt(values: Values): void {
 type Written = Omit<GenerateResult, 'reason'> &
   { reason: GenerateResult['reason'] | 'interrupted' };
 
-/** Streams text to stdout unless the result comes as JSON. A prompt of ids is answered with ids,
- * and needs no tokenizer. */
-async function stream(session: Session, ids: number[], most: number,
+/** Streams text to stdout unless the result comes as JSON: first `lead`, once the line of the
+ * progress bar is free again. A prompt of ids is answered with ids, and needs no tokenizer. */
+async function stream(session: Session, ids: number[], most: number, lead: string,
   values: Values): Promise<Written> {
   const asText = values.text('ids') === undefined;
   const progress = new Progress('reading the prompt');
@@ -91,6 +91,12 @@ async function stream(session: Session, ids: number[], most: number,
   let read = 0;
   const tokens: number[] = [];
   let text = '';
+  let rest = lead;
+  const show = async (more: string) => {
+    progress.clear();
+    await write(rest + more);
+    rest = '';
+  };
   const parts = generate(session, asText ? session.model.tokenizer : undefined, ids, {
     maxTokens: most,
     stop: values.texts('stop'),
@@ -103,15 +109,15 @@ async function stream(session: Session, ids: number[], most: number,
   try {
     for (;;) {
       const { done, value } = await parts.next();
-      progress.clear();
+      await show('');
       if (done) return value;
       prefilled ??= performance.now();
       if (value.choice !== undefined) tokens.push(value.choice.token);
       text += value.text;
-      if (asText && !values.flag('json')) await write(value.text);
+      if (asText && !values.flag('json')) await show(value.text);
     }
   } catch (error) {
-    progress.clear();
+    await show('');
     // What was read and written before Ctrl-C still counts.
     if (!interrupted.aborted) throw error;
     const now = performance.now();
@@ -181,8 +187,8 @@ async function run(values: Values): Promise<number> {
     }
     const asText = values.text('ids') === undefined;
     // The story begins with what it was told; a chat shows the answer alone.
-    if (asText && !values.flag('json') && !chats && !prompt.piped) await write(prompt.text);
-    const result = await stream(session, ids, most, values);
+    const lead = asText && !values.flag('json') && !chats && !prompt.piped ? prompt.text : '';
+    const result = await stream(session, ids, most, lead, values);
     if (values.flag('json')) {
       await writeJson({
         model: loaded.path, ...result, prompt: ids, loadMs: loaded.loadMs,
@@ -202,24 +208,25 @@ async function run(values: Values): Promise<number> {
 
 export const generateText: Command = {
   name: 'generate',
-  summary: 'continue a prompt, or answer in a chat',
+  summary: 'continue a text, or answer a question',
   usage: 'FILE "PROMPT" [options]',
-  details: 'The prompt may also come on stdin. Text goes to stdout, the rest to stderr. Ctrl-C ' +
-    'stops the text; the summary still comes.',
+  details: 'The prompt may also come on stdin. The text goes to stdout, everything else to ' +
+    'stderr. Ctrl-C ends the text; the summary is still printed.',
   example: 'onekv generate stories-q-mqa "Once upon a time" --max-tokens 100',
   options: [
-    { name: 'prompt', short: 'p', value: 'TEXT', help: 'what to continue, or to answer' },
-    { name: 'chat', help: "puts the prompt into the file's chat template (default where it has " +
-      'one)' },
-    { name: 'no-chat', aliases: ['raw'], help: 'continues the prompt as it stands' },
+    { name: 'prompt', short: 'p', value: 'TEXT', help: 'the text to continue, or the ' +
+      'question to answer' },
+    { name: 'chat', help: "put the prompt into the file's chat template (the default for files " +
+      'that have one)' },
+    { name: 'no-chat', aliases: ['raw'], help: 'continue the prompt as it stands' },
     { name: 'system', value: 'TEXT', help: "the chat's system prompt" },
     { name: 'ids', value: 'IDS', help: 'token ids instead of text, for models without a ' +
       'tokenizer' },
     ...samplingOptions,
     { name: 'max-tokens', short: 'n', aliases: ['n-predict', 'predict'], value: 'N',
-      help: 'most tokens to write (default 512)' },
+      help: 'how many tokens to write at most (default 512)' },
     { name: 'stop', value: 'TEXT', multiple: true,
-      help: 'ends the text; may be given several times' },
+      help: 'end the text before this string; may be given several times' },
     draftOption, ...modelOptions, ...engineOptions, ...outputOptions,
   ],
   computes: true,

@@ -176,13 +176,14 @@ async function run(values: Values): Promise<number> {
 
 export const inspect: Command = {
   name: 'inspect',
-  summary: 'show shapes, variant, tokenizer, cache bytes, and the context that a budget buys',
+  summary: "show a model's shape, tokenizer, and the bytes that its cache takes",
   usage: 'FILE [options]',
-  details: 'Reads the header only. Standard QKV baselines have the same layers, windows ' +
-    'and head width.',
+  details: 'Reads the header only. The rows called standard QKV are computed for a model with ' +
+    'the same layers, windows and head width.',
   example: 'onekv inspect stories-q-mqa --budget 1MB',
   options: [
-    { name: 'budget', value: 'BYTES', help: 'how many tokens this much cache holds: 64MB, 1GiB' },
+    { name: 'budget', value: 'BYTES', help: 'also show how many tokens this much cache holds: ' +
+      '64MB, 1GiB' },
     { name: 'json', help: 'one JSON object on stdout instead of tables' },
   ],
   run,

@@ -40,10 +40,11 @@ async function main(args: string[]): Promise<number> {
     return 0;
   }
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    if (name === 'help' && rest[0] !== undefined) return main([rest[0], '--help']);
     (name === undefined ? process.stderr : process.stdout).write(`${help()}\n`);
     return name === undefined ? 2 : 0;
   }
-  const command = commands.find((known) => known.name === name);
+  const command = commands.find((known) => known.name === name || known.aliases?.includes(name));
   if (command === undefined) {
     const names = commands.map((known) => known.name);
     throw new UsageError(`no such command: ${name}${meant(name, names) ||

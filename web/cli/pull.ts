@@ -1,27 +1,36 @@
 // onekv pull, list, remove: models of the network in the cache folder.
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { Engine, storeModel } from '../src/engine-entry-node.js';
 import type { StoredModel } from '../src/api/store.js';
 import { deleteModel, listModels } from '../src/store/models.js';
+import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { accessTo, downloads, findDownloads, isRemote } from './downloads.js';
-import { fetchedModels, hubNameOf } from './model-file.js';
+import { fetchedModels, findModel, hubNameOf, knownNames } from './model-file.js';
 import { Progress } from './progress.js';
 import { note, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, table } from './units.js';
 
 const names = 'NAME is hf:org/repo, which may be followed by :QUANT, /file.gguf and @revision, ' +
-  'or an http address, or smollm2-135m-instruct, a small model that chats. ' +
-  'HF_ENDPOINT names another hub, and HF_TOKEN is sent to the hub alone.';
+  'or an http address, or smollm2-135m-instruct, a small chat model.';
+const folder = 'The cache folder is ONEKV_CACHE, by default ~/.cache/onekv.';
+
+/** Where a typed name is downloaded from. Error: UsageError. */
+function addressOf(typed: string): string {
+  const name = hubNameOf(typed) ?? typed;
+  if (isRemote(name)) return name;
+  const known = knownNames();
+  if (existsSync(typed) || known.includes(typed)) {
+    throw new UsageError(`${typed} need not be pulled: it is the file ${findModel(typed)}`);
+  }
+  throw new UsageError(`${typed}: expected hf:org/repo, an http address or a known name` +
+    meant(typed, known));
+}
 
 async function runPull(values: Values): Promise<number> {
-  const typed = values.file();
-  const name = hubNameOf(typed) ?? typed;
-  if (!isRemote(name)) {
-    throw new UsageError(`${name}: found a path, expected hf:org/repo or http:…`);
-  }
+  const name = addressOf(values.file());
   const engine = await Engine.open({ threads: 1, simd: 'simd128' });
   const progress = new Progress('pulling');
   let found = name;
@@ -49,17 +58,19 @@ const fetched = (): StoredModel[] => fetchedModels().map(({ name, path, bytes: s
     storedAt, superseded: false }));
 
 async function runList(values: Values): Promise<number> {
+  const [extra] = values.positionals;
+  if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
   const models = [...await listModels({ store: downloads() }), ...fetched()];
   if (values.flag('json')) {
     await writeJson(models);
     return 0;
   }
   const rows = models.map(({ from, bytes: there, totalBytes, complete, storedAt, superseded }) =>
-    [from, bytes(there), complete ? superseded ? 'older copy' : 'whole'
+    [from, bytes(there), complete ? superseded ? 'older copy' : 'complete'
       : `of ${totalBytes === undefined ? '?' : bytes(totalBytes)}`,
     new Date(storedAt).toISOString().slice(0, 10)]);
-  if (rows.length > 0) await write(`${table([['name', 'bytes', '', 'since'], ...rows])}\n`);
-  else note('nothing has been pulled yet');
+  if (rows.length > 0) await write(`${table([['name', 'size', '', 'stored'], ...rows])}\n`);
+  else note('the cache folder has no models yet; onekv pull --help');
   return 0;
 }
 
@@ -69,23 +80,23 @@ async function runRemove(values: Values): Promise<number> {
   const files = fetched().filter(({ key, from }) => [key, from].includes(name));
   for (const { key, from, bytes: there } of files) {
     rmSync(key);
-    await write(`${from}: ${bytes(there)} are free\n`);
+    await write(`${from}: deleted, ${bytes(there)}\n`);
   }
   if (found.length + files.length === 0) {
-    throw new UsageError(`${name} is not here; onekv list tells what is`);
+    throw new UsageError(`${name} is not in the cache folder; onekv list shows what is`);
   }
   for (const { key, from, bytes: there } of found) {
     await deleteModel(key, { store: downloads() });
-    await write(`${from}: ${bytes(there)} are free\n`);
+    await write(`${from}: deleted, ${bytes(there)}\n`);
   }
   return 0;
 }
 
 export const pull: Command = {
   name: 'pull',
-  summary: 'download a model into the cache folder; an interrupted download goes on',
+  summary: 'download a model into the cache folder, or resume a download',
   usage: 'NAME',
-  details: names,
+  details: `${names} HF_ENDPOINT names another hub; HF_TOKEN is sent to the hub alone. ${folder}`,
   example: 'onekv pull smollm2-135m-instruct',
   options: [],
   run: runPull,
@@ -93,9 +104,10 @@ export const pull: Command = {
 
 export const list: Command = {
   name: 'list',
+  aliases: ['ls'],
   summary: 'list the models in the cache folder',
   usage: '[options]',
-  details: 'ONEKV_CACHE moves the cache folder.',
+  details: `${folder} It also has what models/fetch of a checkout stored there.`,
   example: 'onekv list',
   options: [{ name: 'json', help: 'one JSON array on stdout instead of text' }],
   run: runList,
@@ -103,9 +115,11 @@ export const list: Command = {
 
 export const remove: Command = {
   name: 'remove',
+  aliases: ['rm'],
   summary: 'delete a model from the cache folder',
   usage: 'NAME',
-  details: `${names} The name that onekv list prints works, too.`,
+  details: `NAME is a name that onekv list shows, or one that onekv pull takes. A file that ` +
+    `models/fetch stored is deleted too. ${folder}`,
   example: 'onekv remove smollm2-135m-instruct',
   options: [],
   run: runRemove,

@@ -6,24 +6,25 @@ import { findModel } from './model-file.js';
 
 export const samplingOptions: readonly Option[] = [
   { name: 'temperature', aliases: ['temp'], value: 'T',
-    help: '0: always the likeliest token (default 0.7)' },
-  { name: 'top-k', value: 'K', help: 'only the K likeliest tokens (default 0: all)' },
-  { name: 'top-p', value: 'P', help: 'only the likeliest tokens that together have this ' +
-    'probability (default 0.95)' },
-  { name: 'min-p', value: 'P', help: "only tokens of this share of the likeliest one's " +
-    'probability (default 0)' },
-  { name: 'repetition-penalty', aliases: ['repeat-penalty'], value: 'R', help: 'above 1: ' +
-    'tokens of the last 64 become less likely (default 0: none)' },
+    help: '0 always takes the likeliest token; more gives livelier text (default 0.7)' },
+  { name: 'top-k', value: 'K', help: 'draw from the K likeliest tokens (default 0: all)' },
+  { name: 'top-p', value: 'P', help: 'draw from the likeliest tokens that together have ' +
+    'this probability (default 0.95)' },
+  { name: 'min-p', value: 'P', help: 'draw from tokens that have at least this share of ' +
+    "the likeliest one's probability (default 0: all)" },
+  { name: 'repetition-penalty', aliases: ['repeat-penalty'], value: 'R', help: 'above 1 ' +
+    'makes the last 64 tokens less likely to come again (default 0: off)' },
   { name: 'sampler-order', value: 'ORDER', help: 'temperature-first (default) or ' +
-    'temperature-last: before or after the unlikely tokens are cut off' },
+    'temperature-last: the temperature is applied before or after the unlikely tokens are cut ' +
+    'off' },
   { name: 'seed', short: 's', value: 'N', help: 'the same seed gives the same text (default: ' +
     'random)' },
 ];
 
 /** Of the session, not of the choice: the text is the same. */
-export const draftOption: Option = { name: 'draft', value: 'MODE|FILE', help: 'lookup: guesses ' +
-  'that what was in the text comes again; FILE: a smaller model with the same tokens guesses; ' +
-  'same answer, faster where guesses are right (default off)' };
+export const draftOption: Option = { name: 'draft', value: 'MODE|FILE', help: 'speculative ' +
+  'decoding: the same answer, faster where guesses are right. lookup guesses that the text ' +
+  'repeats itself; with FILE, a smaller model with the same vocabulary guesses (default off)' };
 
 /** How to guess: a mode, or the file of a model. Error: UsageError: neither. */
 export function readDraft(values: Values): { mode: 'off' | 'lookup' } | { file: string } {

@@ -105,10 +105,12 @@ async function run(values: Values): Promise<number> {
         `${model.engine.threads} thread${model.engine.threads === 1 ? '' : 's'}; Ctrl-C ends`);
       if (!model.hasChatTemplate) note('the file has no chat template: /v1/completions only');
       if (!isLoopback(limits.host) && limits.key === undefined) {
-        note('others in the network can ask, too: ONEKV_API_KEY sets a key');
+        note('other machines can send requests too: ONEKV_API_KEY sets a key');
       }
     }
     await asked(interrupted);
+    // What the terminal shows next begins on a line of its own.
+    if (process.stderr.isTTY) note('');
     await end(server, door, limits.grace);
     return 0;
   } finally {
@@ -122,23 +124,25 @@ export const serve: Command = {
   summary: "serve OpenAI's HTTP interface on this machine",
   usage: 'FILE [options]',
   details: 'Answers /v1/models, /v1/chat/completions, /v1/completions, /v1/responses and ' +
-    '/v1/embeddings, and writes its address to stdout. With ONEKV_API_KEY in the environment a ' +
-    'request needs that key. On Ctrl-C it finishes the running answers, and ends.',
+    '/v1/embeddings, and writes its address to stdout. If ONEKV_API_KEY is set in the ' +
+    'environment, requests need that key. Ctrl-C lets running answers finish, then ends it.',
   example: 'onekv serve smollm2-135m-instruct --port 8080',
   options: [
-    { name: 'port', short: 'p', value: 'N', help: 'default 8080; 0: a free one' },
-    { name: 'host', value: 'ADDRESS', help: 'where to listen (default 127.0.0.1: this machine ' +
-      'alone)' },
-    { name: 'cors', value: 'ORIGIN', multiple: true, help: 'pages of this origin may ask, of ' +
-      'any with *; may be given several times (default: none)' },
+    { name: 'port', short: 'p', value: 'N', help: 'default 8080; 0 takes a free one' },
+    { name: 'host', value: 'ADDRESS', help: 'where to listen (default 127.0.0.1: only this ' +
+      'machine)' },
+    { name: 'cors', value: 'ORIGIN', multiple: true, help: 'pages of this origin may send ' +
+      'requests, with * any page; may be given several times (default: none)' },
     { name: 'name', value: 'NAME', help: "the model's name in /v1/models (default: the file's)" },
-    { name: 'sessions', value: 'N', help: 'conversations whose cache is kept (default 4)' },
-    { name: 'max-requests', value: 'N', help: 'answers at the same time; more are status 503 ' +
-      '(default 8)' },
-    { name: 'max-bytes', value: 'SIZE', help: 'of a request; more is status 413 (default 16 MiB)' },
-    { name: 'grace', value: 'SECONDS', help: 'for running answers after Ctrl-C (default 10)' },
+    { name: 'sessions', value: 'N', help: 'how many conversations keep their cache (default 4)' },
+    { name: 'max-requests', value: 'N', help: 'answers at a time; further requests get status ' +
+      '503 (default 8)' },
+    { name: 'max-bytes', value: 'SIZE', help: 'largest request; a larger one gets status 413 ' +
+      '(default 16 MiB)' },
+    { name: 'grace', value: 'SECONDS', help: 'time that running answers have after Ctrl-C ' +
+      '(default 10)' },
     ...modelOptions, ...engineOptions,
-    { name: 'quiet', short: 'q', help: 'no heading, no line for each request' },
+    { name: 'quiet', short: 'q', help: 'neither heading nor a line per request' },
   ],
   computes: true,
   run,

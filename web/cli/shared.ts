@@ -15,9 +15,8 @@ export const cacheTypes = ['f16', 'f32', 'i8', 'i4'] as const satisfies readonly
 export const arithmetics = ['int8', 'int16', 'f32'] as const satisfies readonly Arithmetic[];
 
 export const engineOptions: readonly Option[] = [
-  { name: 'threads', short: 't', value: 'N', help: 'threads that compute, 1 to 32, or auto ' +
-    '(default: as many of the logical cores, at most 16, as are fastest when the model is ' +
-    'tried)' },
+  { name: 'threads', short: 't', value: 'N', help: '1 to 32, or auto (default: auto, at most 16 ' +
+    'and one for each logical core; a short trial at the start finds how many are fastest)' },
   { name: 'simd', value: 'LEVEL', help: 'auto, relaxed or simd128 (default auto: relaxed; on ' +
     'Node 20 the program restarts itself with the flag for it)' },
 ];
@@ -25,15 +24,15 @@ export const engineOptions: readonly Option[] = [
 export const modelOptions: readonly Option[] = [
   { name: 'cache-type', value: 'TYPE', help: 'element type of the cache: f16, f32, i8 ' +
     'or i4 (default f16)' },
-  { name: 'arithmetic', value: 'A', help: 'int8 (default), int16 (finer) or f32 (exact, ' +
-    'slowest): how quantised matrices are multiplied' },
-  { name: 'context', short: 'c', aliases: ['ctx-size'], value: 'N', help: 'longest context in ' +
-    "tokens (default: the file's)" },
+  { name: 'arithmetic', value: 'A', help: 'how quantised matrices are multiplied: int8 ' +
+    '(default), int16 (more precise) or f32 (most precise and slowest)' },
+  { name: 'context', short: 'c', aliases: ['ctx-size'], value: 'N', help: 'context ' +
+    "window in tokens (default: the file's)" },
 ];
 
 export const outputOptions: readonly Option[] = [
   { name: 'json', help: 'one JSON object on stdout instead of text' },
-  { name: 'quiet', short: 'q', help: 'no heading, no summary' },
+  { name: 'quiet', short: 'q', help: 'neither heading nor summary' },
 ];
 
 export function readEngineOptions(values: Values): EngineOptions {
@@ -96,8 +95,8 @@ export function engineReport(engine: Engine): object {
 
 /** Why a text ended, for people. */
 export const endings: Readonly<Record<GenerateResult['reason'] | 'interrupted', string>> = {
-  end: 'it came to its end', stop: 'a stop text came', length: 'cut at --max-tokens',
-  context: 'the context is full', interrupted: 'interrupted',
+  end: 'the model ended it', stop: 'ended by --stop', length: 'cut at --max-tokens',
+  context: 'the context window is full', interrupted: 'interrupted',
 };
 
 /** Waits for all of stdin. (readFileSync(0) throws EAGAIN where a pipe has nothing yet.) */

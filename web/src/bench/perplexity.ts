@@ -8,13 +8,29 @@ export interface Score {
   tokens: number;
 }
 
-/** Called between windows, so that others get their turn; may throw to end the work. */
+/** Called every few hundred tokens, so that others get their turn; may throw to end the work. */
 export type Pause = () => Promise<void>;
 
 /** The parts between lines `<|end|>` or `<|endoftext|>`, without the line ends around them. */
 export function splitDocuments(text: string): string[] {
   return text.split(/^<\|end(?:oftext)?\|>$/m)
     .map((part) => part.replace(/^\n+|\n+$/g, '')).filter(Boolean);
+}
+
+/** Tokens between two pauses. */
+const pieceTokens = 256;
+
+/** Appends one window to an empty session, and adds its tokens from `first` on to the sum. */
+async function scoreWindow(session: Session, ids: readonly number[], first: number, sum: Score,
+  pause: Pause): Promise<void> {
+  session.truncate(0);
+  for (let at = 0; at < ids.length; at += pieceTokens) {
+    const logprobs = session.score(ids.slice(at, at + pieceTokens));
+    const from = Math.max(0, first - at);
+    for (let i = from; i < logprobs.length; i++) sum.logprob += logprobs[i] as number;
+    sum.tokens += Math.max(0, logprobs.length - from);
+    await pause();
+  }
 }
 
 /**
@@ -28,12 +44,8 @@ export async function scoreText(session: Session, ids: readonly number[], stride
   let scored = 1; // The first token has nothing before it.
   for (let start = 0; scored < ids.length; start += stride) {
     const end = Math.min(ids.length, start + contextWindow);
-    session.truncate(0);
-    const logprobs = session.score(ids.slice(start, end));
-    for (let i = scored; i < end; i++) sum.logprob += logprobs[i - start] as number;
-    sum.tokens += end - scored;
+    await scoreWindow(session, ids.slice(start, end), scored - start, sum, pause);
     scored = end;
-    await pause();
   }
 }
 
@@ -51,11 +63,9 @@ export async function scoreDocument(session: Session, ids: readonly number[], su
   for (let start = 0; start < ids.length - 1; start += contextWindow) {
     const read = ids.slice(start, start + contextWindow);
     const next = ids[start + contextWindow];
-    session.truncate(0);
-    const logprobs = session.score(read);
-    for (let i = 1; i < read.length; i++) sum.logprob += logprobs[i] as number;
-    if (next !== undefined) sum.logprob += logprobOf(session.logits(), next);
-    sum.tokens += read.length - (next === undefined ? 1 : 0);
-    await pause();
+    await scoreWindow(session, read, 1, sum, pause);
+    if (next === undefined) continue;
+    sum.logprob += logprobOf(session.logits(), next);
+    sum.tokens += 1;
   }
 }
