@@ -106,6 +106,11 @@ def shape_table(model, twin):
             row("parameters", lambda m: f"{m.parameters:,}")]
 
 
+def description(model):
+    """The file's own, with the page that the comparison of variants has moved to."""
+    return model.keys["general.description"].replace("models/README.md", "models/study/RESULTS.md")
+
+
 def settings_list(settings):
     """The training settings that say most, as one line."""
     kept = ("optimizer", "rate", "schedule", "warmup_tokens", "decay_tokens", "epochs", "batch",
@@ -142,22 +147,22 @@ def story_card(model, twin):
                       "TinyStories (held-out excerpts)", "perplexity",
                       f"{result['perplexity']:.3f}"),
         f"# {model.name}", "",
-        paragraph(model.keys["general.description"] + f" Context {model.shape('context_length')} "
-                  f"tokens. Its twin is {twin.name}" + (", trained on the same tokens in the same "
-                  "order." if matching else ".")),
+        paragraph(description(model) + f" Context: {model.shape('context_length'):,} tokens. Its "
+                  f"twin is {twin.name}" + (", trained on the same tokens in the same order."
+                  if matching else ".")),
         *shape_table(model, twin),
         f"| cache per token, f16 | {model.cache_bytes:,} bytes | {twin.cache_bytes:,} bytes |",
         "", "## Use", "", f"    npx onekv generate {model.name} -p \"Once upon a time\"", "",
-        paragraph("The file is a GGUF; " + (
-            f"its layers have one matrix for two projections ({model.projection}), which the key "
-            "onekv.attention.projection tells: other runtimes read the copy that "
-            "`models/format/expand.py` writes."
-            if model.projection != "QKV" else "any runtime that knows llama models reads it.")),
+        paragraph("The file is in GGUF format. " + (
+            f"Its layers have one matrix for two projections ({model.projection}), as its key "
+            "`onekv.attention.projection` says; other runtimes need the standard copy that "
+            "`python -m models.format.expand` writes."
+            if model.projection != "QKV" else "Any runtime that runs llama models can run it.")),
         "", "## Limits", "",
         paragraph("It tells short English stories for children and does nothing else: it answers "
                   "no questions and knows no facts. Stories drift, repeat and contradict "
-                  "themselves. Nothing was done against what its texts, some of them over a "
-                  "hundred years old, may say about people." +
+                  "themselves. Some of its training texts are over a hundred years old; nothing "
+                  "was done to remove what they may say about people." +
                   (" Unpicked samples are in `models/samples.md`."
                    if model.name.startswith("stories-") else "")),
         "", "## Training", "", "| text | tokens | share read per epoch |", "|---|---|---|", *data,
@@ -178,9 +183,9 @@ def digit_card(model, twin):
                       "accuracy", record["test_accuracy"]),
         f"# {model.name}", "", paragraph(model.keys["general.description"]),
         *shape_table(model, twin),
-        f"| right of {record['test_examples']:,} test digits | {record['test_accuracy']:.1%} | "
+        f"| accuracy on {record['test_examples']:,} test digits | {record['test_accuracy']:.1%} | "
         f"{twin.training['test_accuracy']:.1%} |",
-        "", paragraph(f"One seed each; on {record['test_examples']:,} digits the share has a "
+        "", paragraph(f"One seed each; on {record['test_examples']:,} digits the accuracy has a "
                       f"standard error of {error:.1%}. `models/study/TASKS.md` compares the "
                       "variants with several seeds."),
         "", "## Use", "",
@@ -188,7 +193,7 @@ def digit_card(model, twin):
                   f"pixels divided by 255, white on black, in patches of "
                   f"{model.keys['onekv.image.patch']} in row order; `Model.encode` gives the "
                   "logits of the ten classes. Digits that are not centred and upright as in MNIST "
-                  "are read worse; anything else gets a digit too."),
+                  "are recognised less well, and any other picture is taken for a digit too."),
         "", "## Training", "",
         paragraph(f"Data: {record['data']}; {record['examples']:,} examples, augmented by "
                   f"{record['augment'].replace('-', ' and ')}. {record['seconds']:.0f} seconds "

@@ -63,7 +63,7 @@ test('keys: what core reads is documented, and nothing else', () => {
   assert.deepEqual([...found].filter((key) => !all.has(key)), [], 'not in models/FORMAT.md');
   const engine = readdirSync(join(root, 'web/src/engine')).map((name) =>
     read(`web/src/engine/${name}`)).join('\n');
-  const documented = tableBehind('A `{arch}` key without a default must be there.')
+  const documented = tableBehind('A `{arch}` key for which no default is named is required.')
     .flatMap(([key]) => names(key).map(bare));
   const isRead = (key) => found.has(key) || engine.includes(`'${key}'`) ||
     (key.startsWith('onekv.image.') && engine.includes('onekv.image.'));
@@ -77,7 +77,7 @@ const extents = {
   FEATURES: ['F'], OUTPUTS: ['V or C'], PAIRS: ['rotated/2'], ONE: ['1'],
   QUERY_NORM: ['h'], KEY_NORM: ['h'],
   RANK: ['R'], QUERY_RANK: ['q'], PLAIN: ['n'], LATENT_KEYS: ['H·R'], LATENT_ALL: ['H·(n+v)'],
-  TYPES: ['T'], PER_LAYER: ['p'], ALL_LAYERS: ['L·p'], CONVOLUTION: ['3·d'], TAPS: ['T'],
+  TYPES: ['types'], PER_LAYER: ['p'], ALL_LAYERS: ['L·p'], CONVOLUTION: ['3·d'], TAPS: ['J'],
 };
 
 function slots() {
@@ -89,7 +89,7 @@ function slots() {
 }
 
 test('tensors: each slot is documented with its shape, and each documented one is a slot', () => {
-  const table = tableBehind('LayerNorm has weight and bias');
+  const table = tableBehind('LayerNorm has a weight and a bias');
   const stemOf = (name) => name.replace(/^blk\.N\./, '').replace(/\.(weight|\*)$/, '');
   const shapes = new Map();
   for (const [tensors, shape] of table) {
