@@ -50,7 +50,7 @@ export interface ModelDescription {
     | 'swiglu';
   /** Causal models have sessions; bidirectional ones encode whole sequences. */
   causal: boolean;
-  /** false: an encoder for vectors of texts (Model.embed). */
+  /** false: an encoder for text embeddings (Model.embed). */
   head: boolean;
   /** How Model.embed makes one vector of a text's rows, unless it is told otherwise: as the file
    * says; where it does not, the mean of a bidirectional model's, the last of a causal one's. */

@@ -1,4 +1,4 @@
-// Vectors of texts: texts whose vectors are close mean similar things.
+// Text embeddings: texts whose vectors are close mean similar things.
 import { signalNames } from './options.js';
 import type { NamesOf, SignalOptions } from './options.js';
 

@@ -114,7 +114,7 @@ export interface Model {
    * CONSTRAINT_REFUSED, CONSTRAINT_TOO_COMPLEX, UNSUPPORTED_TOKENIZER, WASM_FAILED. */
   constrain(constraint: ResponseConstraint, options?: SignalOptions): Promise<Constraint>;
   vocabulary(options?: SignalOptions): Promise<Vocabulary>;
-  /** Vectors of texts: of an encoder such as MiniLM, bge or e5, or of any other model of text. A
+  /** Text embeddings: of an encoder such as MiniLM, bge or e5, or of any other model of text. A
    * text begins and ends as the file says. Texts are worked off one after the other, and between
    * two of them an abort is heard and sessions go on. Errors: INVALID_ARGUMENT (an empty text),
    * CONTEXT_FULL (one that is longer than contextWindow; see truncate), NOT_FINITE,

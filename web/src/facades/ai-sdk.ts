@@ -38,7 +38,7 @@ export interface OneKVProvider {
   readonly specificationVersion: 'v4';
   /** Error: INVALID_ARGUMENT, of a name that is not there. */
   languageModel(modelId: string): LanguageModel;
-  /** Vectors of texts. Error: INVALID_ARGUMENT, of a name that is not there. */
+  /** Text embeddings. Error: INVALID_ARGUMENT, of a name that is not there. */
   embeddingModel(modelId: string): EmbeddingModel;
   /** Destroys the sessions; the models stay. */
   destroy(): Promise<void>;

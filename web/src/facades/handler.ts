@@ -8,7 +8,7 @@
 //   GET  /v1/models             POST /v1/chat/completions     JSON, or with stream: true events
 //   GET  /v1/models/NAME        POST /v1/completions          the same
 //                               POST /v1/responses            the same (Open Responses)
-//                               POST /v1/embeddings           JSON: vectors of texts
+//                               POST /v1/embeddings           JSON: text embeddings
 //
 // What is asked of another path is 404, by another method 405; an error is { error: { message,
 // type, code } } with status 400 (the request), 404 (the model) or 500 (here).

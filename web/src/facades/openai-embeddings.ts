@@ -1,4 +1,4 @@
-// embeddings.create of onekv/openai: vectors of texts.
+// embeddings.create of onekv/openai: text embeddings.
 import { unknownName } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
 import { checkOneOf, invalidArgument } from '../api/errors.js';

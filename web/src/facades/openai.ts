@@ -55,7 +55,7 @@ export interface OpenAIClient {
   readonly responses: {
     readonly create: Create<ResponseRequest, ResponseObject, ResponseStreamEvent>;
   };
-  /** Vectors of texts. */
+  /** Text embeddings. */
   readonly embeddings: { readonly create: CreateEmbeddings };
   /** Destroys the sessions; the model stays. */
   destroy(): Promise<void>;
