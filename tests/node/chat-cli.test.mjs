@@ -1,7 +1,7 @@
 // onekv chat in a process of its own, from a pipe and, where Python has one to lend, in a terminal:
 // messages, commands, Ctrl-C, tools.
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -50,6 +50,15 @@ function start(args, model) {
   };
   return { child, until, end };
 }
+
+test('a system prompt needs a chat template, here and in generate', limit, async () => {
+  const { status, stderr } = await start(['--system', 'x'], 'stories-q-mqa').end('hi\n');
+  assert.deepEqual([status, stderr.trim()],
+    [2, 'onekv: --system is for a chat, and the file has no chat template']);
+  const told = spawnSync(process.execPath, [program, 'generate', 'stories-q-mqa', 'hi', '--system',
+    'x', '--threads', '1'], { encoding: 'utf8' });
+  assert.deepEqual([told.status, told.stdout, told.stderr], [2, '', stderr]);
+});
 
 test('lines are answered, and a conversation is saved and loaded', limit, async () => {
   const first = await start(['-n', '6']).end('Tim had a\n/save one.kv\n/memory\nAnd \\\nthen?\n');

@@ -14,7 +14,7 @@ import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { dim, endings, engineOptions, modelOptions, note, readText, variant, write }
+import { dim, endings, engineOptions, modelOptions, noTemplate, note, readText, variant, write }
   from './shared.js';
 import { readTools } from './tool-file.js';
 import { bytes, digits } from './units.js';
@@ -218,6 +218,7 @@ async function run(values: Values): Promise<number> {
   const asked = history === undefined ? [] : readHistory(history);
   const model = await loadInWorker(values, path, 'file' in guesses ? guesses.file : undefined);
   try {
+    if (system !== undefined && !model.hasChatTemplate) throw new UsageError(noTemplate);
     const initialPrompts: ChatMessage[] | undefined =
       system === undefined ? undefined : [{ role: 'system', content: system }];
     const open = () => model.createSession({ ...sampling, draft, tools, reasoning, initialPrompts,

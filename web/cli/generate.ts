@@ -8,8 +8,8 @@ import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { dim, endings, engineOptions, engineReport, modelOptions, note, openModel, outputOptions,
-  parseIds, readStdin, variant, write, writeJson } from './shared.js';
+import { dim, endings, engineOptions, engineReport, modelOptions, noTemplate, note, openModel,
+  outputOptions, parseIds, readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, count, digits, plural } from './units.js';
@@ -54,8 +54,11 @@ function promptIds(values: Values, prompt: Prompt, session: Session): number[] {
   const { model } = session;
   if (ids !== undefined) return ids;
   checkTextRoom(session, text);
-  if (!isChat(values, model)) return model.tokenizer.encode(text);
   const system = values.text('system');
+  if (!isChat(values, model)) {
+    if (system === undefined) return model.tokenizer.encode(text);
+    throw new UsageError(noTemplate);
+  }
   const messages: ChatMessage[] = [
     ...(system === undefined ? [] : [{ role: 'system', content: system }]),
     { role: 'user', content: text },

@@ -93,6 +93,8 @@ export function engineReport(engine: Engine): object {
   return { simd, threads, notes };
 }
 
+export const noTemplate = '--system is for a chat, and the file has no chat template';
+
 /** Why a text ended, for people. */
 export const endings: Readonly<Record<GenerateResult['reason'] | 'interrupted', string>> = {
   end: 'the model ended it', stop: 'ended by --stop', length: 'cut at --max-tokens',
