@@ -63,7 +63,7 @@ Response | undefined {
   }
   if (origin !== undefined && !origins.includes('*') && !origins.includes(origin)) {
     return refusal(403, 'origin_refused',
-      `pages of ${origin.slice(0, 80)} may not ask here; onekv serve --cors lets them`);
+      `requests from pages of ${origin.slice(0, 80)} are refused; onekv serve --cors allows them`);
   }
   if (key !== undefined && !same(authorization, `Bearer ${key}`)) {
     return refusal(401, 'invalid_api_key', 'the API key is missing or wrong',

@@ -77,7 +77,7 @@ async function end(server: Server, door: Door, grace: number): Promise<void> {
 }
 
 const aboutOf = (name: string, chats: boolean): string =>
-  `onekv serves ${name} to programs that speak OpenAI's HTTP interface. Here are:
+  `onekv serves ${name} to programs that speak OpenAI's HTTP interface:
   GET  /v1/models
   POST /v1/completions${chats ? '\n  POST /v1/chat/completions\n  POST /v1/responses' : ''}
   POST /v1/embeddings
