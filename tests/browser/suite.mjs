@@ -143,17 +143,20 @@ async function isFetched(t, name) {
   return skip === undefined;
 }
 
-/** The page says what llama.cpp said: the longest of the recorded texts, and a perplexity. */
+/** The page says what llama.cpp said: the longest of the recorded texts and, where that is short,
+ * a perplexity (tests/node/real.test.mjs has those of all). */
 async function testReal(visit, real) {
   const { recorded } = real;
   const one = recorded.prompts.at(-1);
+  const isLong = one.prompt_ids.length > 500;
   const report = await visit({
     model: `/fetched/${recorded.file}`, prompt: one.prompt, special: true, tokens: one.ids.length,
-    judged: judgedText(real), arithmetic: 'int16', contextWindow: 1280,
+    ...(isLong ? {} : { judged: judgedText(real) }), arithmetic: 'int16', contextWindow: 1280,
   }, {});
   assertClean(report);
   assert.ok(report.ids.length >= 24);
   assert.deepEqual(report.ids, one.ids.slice(0, report.ids.length));
+  if (isLong) return;
   const relative = Math.abs(report.perplexity / recorded.perplexity_exact - 1);
   assert.ok(relative < 2e-3, `${report.perplexity}, llama.cpp ${recorded.perplexity_exact}`);
 }
