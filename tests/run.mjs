@@ -2,9 +2,11 @@
 //
 //   node tests/run.mjs [--only NAME,…] [--list] [--fuzz-seconds N] [--help]
 //
-// All stages run even when one failed, except those that use its products. A stage that passes
-// says a line or two; one that fails shows the whole output of what failed. Nothing is left out
-// in silence: a stage with nothing to run, and every test skipped, is named with its reason.
+// All stages run even when one failed, except those that use its products. Two run at a time, one
+// of those with pages and one of the others: a browser keeps one core busy, and the rest idle. A
+// stage that passes says a line or two; one that fails shows the whole output of what failed.
+// Nothing is left out in silence: a stage with nothing to run, and every test skipped, is named
+// with its reason.
 import { pathToFileURL } from 'node:url';
 import { Stop, main, say } from '../wasm/toolchain/shell.mjs';
 import { need } from '../wasm/toolchain/setup.mjs';
@@ -88,40 +90,56 @@ async function outcome(stage, options) {
   }
 }
 
-/** Runs one stage and prints it; gives its summary. */
+/** Runs one stage and prints it, its results in one piece; gives its summary. */
 async function runStage(stage, options) {
   const start = performance.now();
   console.log(`== ${stage.name}: ${stage.what}`);
   const result = await outcome(stage, options);
-  if (result.failed > 0) console.log(result.output.trimEnd());
-  for (const note of result.notes) console.log(`   ${note}`);
   const { passed, failed, skipped } = result;
   const counts = passed + failed + skipped === 0 ? 'done'
     : `${passed} passed, ${failed} failed, ${skipped} skipped`;
-  console.log(`   ${stage.name}: ${counts} (${seconds(start)})`);
+  console.log([...(failed > 0 ? [`== what ${stage.name} says:`, result.output.trimEnd()] : []),
+    ...result.notes.map((note) => `   ${note}`),
+    `   ${stage.name}: ${counts} (${seconds(start)})`].join('\n'));
   return result;
+}
+
+/**
+ * Calls work(stage, cause) for each: those with pages one after the other, and beside them the
+ * others, each when those that it comes after have ended. `cause` names one of these that gave
+ * { broken: true }. Gives what work gave, in the table's order.
+ */
+export async function inLanes(chosen, work) {
+  const ended = new Map();
+  const last = {};
+  for (const stage of chosen) {
+    const lane = stage.pages ? 'pages' : 'others';
+    const turn = last[lane];
+    const start = async () => {
+      await turn;
+      const before = await Promise.all(stage.after.map((name) => ended.get(name)));
+      return work(stage, stage.after.find((_, i) => before[i]?.broken));
+    };
+    last[lane] = start();
+    ended.set(stage.name, last[lane]);
+  }
+  return Promise.all(chosen.map(({ name }) => ended.get(name)));
 }
 
 async function runAll(chosen, options) {
   const unmet = await setUp(chosen);
-  const results = [];
-  const broken = new Set();
-  for (const stage of chosen) {
-    const cause = stage.after.find((name) => broken.has(name));
-    const lack = stage.needs.find((name) => unmet.has(name));
+  return inLanes(chosen, async (stage, cause) => {
+    const { name } = stage;
+    const lack = stage.needs.find((need) => unmet.has(need));
     if (!cause && !lack) {
       const result = await runStage(stage, options);
-      results.push({ name: stage.name, ...result });
-      if (result.failed > 0 && !(result.passed > 0)) broken.add(stage.name);
-      continue;
+      return { name, ...result, broken: result.failed > 0 && !(result.passed > 0) };
     }
-    broken.add(stage.name);
-    console.log(`== ${stage.name}: not run, because ${cause ? `${cause} failed` : `of ${lack}`}`);
+    console.log(`== ${name}: not run, because ${cause ? `${cause} failed` : `of ${lack}`}`);
     // Where nothing may be installed a missing browser is not the code's fault; a CI has it all.
     const failed = lack && process.env.CI ? 1 : 0;
-    results.push({ name: stage.name, passed: 0, failed, skipped: 1 - failed, notes: [] });
-  }
-  return results;
+    return { name, passed: 0, failed, skipped: 1 - failed, notes: [], broken: true };
+  });
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {

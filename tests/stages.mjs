@@ -5,6 +5,7 @@
 //   needs   what wasm/toolchain/setup.mjs must see to first
 //   after   stages whose products it uses; it is not run when one of them failed
 //   slow    true: only when --only names it, and in npm run release:check
+//   pages   true: it drives browsers, which keep one core busy: beside a stage of the others
 //   run     does it and gives { passed, failed, skipped, notes, output }
 //
 // output is shown only when something failed, notes always.
@@ -87,25 +88,46 @@ export function nodePrograms() {
   return [...new Set([own ?? process.execPath, ...(existsSync(current) ? [current] : [])])];
 }
 
-async function node() {
+/** Node tests that touch what differs between Nodes: its programs, files, workers, network and
+ * streams, how modules are found; and every block of the documentation, which uses all the rest. */
+const hostTests = new RegExp(`/(${['bench', 'chat-and-saved', 'chat-cli', 'cli', 'cross-origin',
+  'docs', 'embed', 'engine', 'exports', 'fetch', 'generate', 'handler', 'hub', 'hub-cli', 'idle',
+  'loading', 'no-workers', 'onekv', 'programs', 'protocol-fuzz', 'serve', 'session-calls', 'share',
+  'source-faults', 'source-kinds', 'split', 'store', 'threads', 'types', 'warm-up', 'worker-life',
+].join('|')})\\.test`);
+/** Minutes of arithmetic of large models and vocabularies, which say nothing more of a second
+ * Node. */
+const largeTests = /\/(real|vocabularies)/;
+
+/** Runs the tests that `chosen` tells, of all files, in each of the programs. */
+async function nodeTests(programs, chosen) {
   const files = filesOf('tests/node', /\.test\.mjs$/);
   if (files.length === 0) return nothing('no tests/node/*.test.mjs yet');
   const results = [];
-  const programs = nodePrograms();
   for (const program of programs) {
-    // Minutes of arithmetic of large models and vocabularies say nothing more of a second Node.
-    const isLast = program === programs.at(-1);
-    const own = isLast ? files : files.filter((file) => !/\/(real|vocabularies)/.test(file));
+    const own = files.filter((file) => chosen(file, program));
     const version = (await run(program, ['--version'])).output.trim();
     const result = await runner(fromNodeTest, `Node ${version}`, program,
       ['--test', '--test-reporter=spec', `--test-concurrency=${jobs}`, ...own]);
-    result.notes.unshift(`Node ${version}: ${result.passed} passed`);
+    result.notes.unshift(`Node ${version}: ${result.passed} passed, of ${own.length} files`);
     results.push(result);
   }
   return together(results);
 }
 
-/** One page at a time: browsers side by side on two cores would only measure each other. */
+async function node() {
+  const programs = nodePrograms();
+  return nodeTests(programs, (file, program) =>
+    program === programs.at(-1) || hostTests.test(file));
+}
+
+async function olderNodes() {
+  const older = nodePrograms().slice(0, -1);
+  if (older.length === 0) return nothing('there is one Node, which the stage node has');
+  return nodeTests(older, (file) => !largeTests.test(file));
+}
+
+/** One page at a time: browsers side by side on two cores would wait for each other. */
 async function browser() {
   const files = filesOf('tests/browser', /\.test\.mjs$/);
   if (files.length === 0) return nothing('no tests/browser/*.test.mjs yet');
@@ -187,6 +209,19 @@ async function valgrind() {
 export const stages = [
   { name: 'tidy', what: 'layout, levels and leftovers of every file', needs: [], after: [],
     run: tidy },
+  { name: 'wasm', what: 'both modules', needs: ['toolchain'], after: [],
+    run: () => build(buildWasm) },
+  { name: 'ts', what: 'TypeScript', needs: ['npm'], after: [], run: () => build(buildTypeScript) },
+  { name: 'browser', what: 'Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
+    after: ['wasm', 'ts'], pages: true, run: browser },
+  { name: 'package', what: 'the tarball, installed, bundled and run in three browsers and Node',
+    needs: ['npm', 'package-tools', 'browsers'], after: ['wasm', 'ts'], pages: true, run: packed },
+  { name: 'demo', what: 'the demo page in Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
+    after: ['wasm', 'ts'], pages: true, run: demo },
+  { name: 'node', what: 'Node tests: all on the newest Node, those of the host on every Node',
+    needs: ['npm'], after: ['wasm', 'ts'], run: node },
+  { name: 'older-nodes', what: 'all Node tests on the older Nodes', needs: ['npm'],
+    after: ['wasm', 'ts'], slow: true, run: olderNodes },
   { name: 'native-asan', what: 'C tests with assertions, ASan and UBSan',
     needs: ['native', 'models'], after: [], run: () => native('native-asan') },
   { name: 'native-release', what: 'C tests with optimisation, SIMD through SIMDe',
@@ -197,20 +232,9 @@ export const stages = [
     after: ['native-release'], slow: true, run: valgrind },
   { name: 'fuzz', what: 'the kept inputs of the fuzz targets', needs: ['native', 'fuzz'], after: [],
     run: fuzz },
-  { name: 'wasm', what: 'both modules', needs: ['toolchain'], after: [],
-    run: () => build(buildWasm) },
   { name: 'wasm-native', what: 'C tests as WebAssembly, simd128 and relaxed',
     needs: ['toolchain'], after: [], run: wasmNative },
-  { name: 'ts', what: 'TypeScript', needs: ['npm'], after: [], run: () => build(buildTypeScript) },
-  { name: 'node', what: 'Node tests, on every Node there is', needs: ['npm'],
-    after: ['wasm', 'ts'], run: node },
   { name: 'shapes', what: 'published models\' shapes with random weights', needs: ['npm'],
     after: ['wasm', 'ts'], slow: true,
     run: () => runner(fromPlain, '', nodePrograms().at(-1), ['tests/real/shapes.mjs']) },
-  { name: 'browser', what: 'Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
-    after: ['wasm', 'ts'], run: browser },
-  { name: 'package', what: 'the tarball, installed, bundled and run in three browsers and Node',
-    needs: ['npm', 'package-tools', 'browsers'], after: ['wasm', 'ts'], run: packed },
-  { name: 'demo', what: 'the demo page in Chromium, Firefox, WebKit', needs: ['npm', 'browsers'],
-    after: ['wasm', 'ts'], run: demo },
 ];

@@ -1,7 +1,7 @@
 // The test run itself: what its options choose, and that a runner's closing lines are read right.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { choose, parseArguments } from '../run.mjs';
+import { choose, inLanes, parseArguments } from '../run.mjs';
 import { stages } from '../stages.mjs';
 import { fromCtest, fromNodeTest, fromPlain, total } from '../summaries.mjs';
 
@@ -33,6 +33,28 @@ test('a stage comes after those that it uses', () => {
     for (const other of after) assert.ok(seen.has(other), `${name} after ${other}`);
     seen.add(name);
   }
+});
+
+test('a stage with pages runs beside one of the others, and behind what it uses', async () => {
+  const table = [{ name: 'ts', after: [] }, { name: 'a', after: ['ts'], pages: true },
+    { name: 'b', after: ['ts'] }, { name: 'c', after: [], pages: true },
+    { name: 'd', after: ['c'] }];
+  const said = [];
+  const open = {};
+  const running = inLanes(table, async ({ name }, cause) => {
+    said.push(`${name} ${cause ?? ''}`);
+    await new Promise((resolve) => { open[name] = resolve; });
+    said.push(`${name} ended`);
+    return { name, broken: name === 'c' };
+  });
+  const turn = () => new Promise((resolve) => { setImmediate(resolve); });
+  for (const names of [['ts'], ['b', 'a'], ['c'], ['d']]) {
+    await turn();
+    for (const name of names) open[name]();
+  }
+  assert.deepEqual((await running).map(({ name }) => name), ['ts', 'a', 'b', 'c', 'd']);
+  assert.deepEqual(said, ['ts ', 'ts ended', 'a ', 'b ', 'b ended', 'a ended', 'c ', 'c ended',
+    'd c', 'd ended']);
 });
 
 test('ctest: passed, failed, skipped; an output cut short is not a result', () => {

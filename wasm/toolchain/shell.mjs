@@ -32,6 +32,24 @@ function endGroup(child, signal) {
   try { process.kill(-child.pid, signal); } catch { /* it has ended already */ }
 }
 
+/** What run has started. A signal ends all of it, and then this process. */
+const children = new Set();
+
+function stopAll() {
+  for (const child of children) endGroup(child, 'SIGTERM');
+  process.exit(130);
+}
+
+function keep(child) {
+  if (children.size === 0) process.on('SIGINT', stopAll).on('SIGTERM', stopAll);
+  children.add(child);
+}
+
+function forget(child) {
+  children.delete(child);
+  if (children.size === 0) process.off('SIGINT', stopAll).off('SIGTERM', stopAll);
+}
+
 /**
  * Runs a program without standard input. Resolves to { status, output, seconds }, where output is
  * stdout and stderr in the order written; status is 124 when it took longer than timeoutSeconds.
@@ -52,15 +70,14 @@ export function run(program, args, options = {}) {
     };
     child.stdout.on('data', take);
     child.stderr.on('data', take);
-    const stop = () => { endGroup(child, 'SIGTERM'); process.exit(130); };
-    process.once('SIGINT', stop).once('SIGTERM', stop);
+    keep(child);
     const timer = timeoutSeconds > 0 && setTimeout(() => {
       late = true;
       endGroup(child, 'SIGKILL');
     }, timeoutSeconds * 1000);
     const finish = (status, note = '') => {
       clearTimeout(timer);
-      process.off('SIGINT', stop).off('SIGTERM', stop);
+      forget(child);
       const output = Buffer.concat(parts).toString() + note;
       resolve({ status, output, seconds: (performance.now() - start) / 1000 });
     };
