@@ -5,6 +5,7 @@ not a multiple of 256 are Q5_0, as common quantisers have it. Its words are made
 ids.
 
     python -m models.tools.family_shapes youtu-llm-2b FILE.gguf
+    python -m models.tools.family_shapes youtu-llm-2b FILE.gguf layers=4 vocabulary=4096
     python -m models.tools.family_shapes --mix llama-3.2-1b FILE.gguf   Q4_K_M, as llama.cpp mixes
     python -m models.tools.family_shapes --headers FOLDER    of all, the headers alone
 """
@@ -318,11 +319,12 @@ def main():
     if len(sys.argv) == 3 and sys.argv[1] == "--headers":
         return write_headers(sys.argv[2])
     mix = "--mix" in sys.argv
-    names = [argument for argument in sys.argv[1:] if argument != "--mix"]
-    if len(names) != 2 or names[0] not in SHAPES | ONE_BIT_SHAPES:
+    words = [argument for argument in sys.argv[1:] if argument != "--mix"]
+    if len(words) < 2 or words[0] not in SHAPES | ONE_BIT_SHAPES:
         raise SystemExit(f"{__doc__}\n{', '.join(SHAPES | ONE_BIT_SHAPES)}")
-    name, path = names
-    write(path, *shape_of(name), wanted=type_of(name), mix=mix)
+    name, path, *changes = words
+    fields = {field: int(value) for field, value in (word.split("=") for word in changes)}
+    write(path, *shape_of(name, **fields), wanted=type_of(name), mix=mix)
 
 
 if __name__ == "__main__":

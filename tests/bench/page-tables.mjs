@@ -63,7 +63,8 @@ function measured() {
 function beside() {
   const both = ({ best, median }) => `${rate(best)}, ${rate(median)}`;
   const folder = join(root, 'tests/bench/results/turns');
-  const files = existsSync(folder) ? readdirSync(folder).sort() : [];
+  const files = existsSync(folder) ? readdirSync(folder)
+    .filter((name) => !name.startsWith('deep-')).sort() : [];
   return table(['file', 'bytes', 'prefill here', 'llama.cpp', '', 'decode here', 'llama.cpp', ''],
     files.map((name) => {
       const { file, fileBytes, figures } = readJson(`turns/${name}`);
