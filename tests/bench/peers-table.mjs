@@ -102,11 +102,18 @@ export function peersMarkdown(results) {
       : section(result)))].join('\n');
 }
 
+/** What the native build uses of the processor, off llama.cpp's own line of `NAME = 1`. */
+function builtWith(line) {
+  const names = [...(line ?? '').matchAll(/([A-Z0-9_]+) = 1/g)].map(([, name]) => name)
+    .filter((name) => !['SSE3', 'SSSE3', 'AVX', 'LLAMAFILE', 'OPENMP', 'REPACK'].includes(name));
+  return names.length === 0 ? [] : [`llama.cpp was built for ${names.join(', ')}.`];
+}
+
 /** One section per file and thread count: a row per figure, a column per engine, and how many times
  * faster than each peer OneKV is. */
 function fileSection(result) {
   const { file, fileBytes, threads, machine, browser, busy, commit, date, figures, versions,
-    failures, onekv } = result;
+    failures, onekv, nativeInstructions } = result;
   const words = { native: `llama.cpp (${versions.native})`, wllama: `wllama ${versions.wllama}` };
   const peers = Object.keys(words).filter((engine) => figures[engine] !== undefined);
   const heads = ['', ...peers.map((engine) => words[engine]), `OneKV (${onekv.simd})`,
@@ -122,6 +129,8 @@ function fileSection(result) {
     ...['decode after 8', 'prefill 256', 'first decode'].map((name) =>
       `| ${row(name).join(' | ')} |`), '',
     ...Object.entries(failures).map(([engine, message]) => `${engine} did not do it: ${message}.`),
+    ...builtWith(nativeInstructions),
+    ...(onekv.notes ?? []).map((note) => `OneKV's engine says: ${note}`),
     `OneKV holds ${megabytes(weightBytes.median)} of weights, ` +
       `${(weightBytes.median / fileBytes).toFixed(2)} times the file's bytes; the peak of its ` +
       `memory is ${megabytes(wasmBytes.median)}.`,

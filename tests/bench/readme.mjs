@@ -39,15 +39,22 @@ function quality() {
   ]);
 }
 
-/** Perplexity by variant: many small models, as far as they have been trained. */
+/** Perplexity by variant: many small models, as far as they have been trained; of one width, and
+ * with what sharing saves put into their MLPs. */
 function variants() {
-  const path = 'models/study/results/table.json';
-  if (!existsSync(join(root, path))) return ['No results are committed yet.'];
-  return table(['variant', 'perplexity', '±', 'against QKV', 'cache per token, f16', 'seeds'],
-    readJson(path).rows.map((row) => [row.variant, row.perplexity.toFixed(2),
-      row.seeds > 1 ? (row.perplexity_spread / 2).toFixed(2) : '',
-      row.change_percent === null ? '' : `${row.change_percent.toFixed(1)} %`,
-      bytes(row.cache_bytes_per_token_f16), row.seeds]));
+  const read = (name) => {
+    const path = `models/study/results/${name}.json`;
+    return existsSync(join(root, path)) ? readJson(path).rows : [];
+  };
+  const equal = read('equal');
+  const change = (row) => (typeof row?.change_percent === 'number'
+    ? `${row.change_percent.toFixed(1)} %` : '');
+  return table(['variant', 'perplexity', '±', 'against QKV', 'at equal parameters',
+    'cache per token, f16', 'seeds'],
+  read('table').map((row) => [row.variant, row.perplexity.toFixed(2),
+    row.seeds > 1 ? (row.perplexity_spread / 2).toFixed(2) : '', change(row),
+    change(equal.find(({ variant }) => variant === row.variant)),
+    bytes(row.cache_bytes_per_token_f16), row.seeds]));
 }
 
 /** Bytes of the cache of the paper's smaller model, by variant. */

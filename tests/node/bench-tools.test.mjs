@@ -60,12 +60,14 @@ test('a file\'s table names peers, ratios, and who could not read it', () => {
     date: '2026-01-01T00:00:00.000Z', browser: 'Chromium 1',
     machine: { ...machine(), instructionSets: ['avx2', 'fma'] },
     versions: { wllama: '3', native: '0.3' }, onekv: { simd: 'relaxed' },
+    nativeInstructions: 'CPU : SSE3 = 1 | AVX2 = 1 | AVX512 = 0 | FMA = 1 | ',
     busy: { others: 0.5, stolen: 0.01 }, failures: { wllama: 'RangeError: too long' },
     figures: { native: figures(40, 0), onekv: figures(30, 1.02e8) },
   }]);
   assert.match(text, /^\| \| llama\.cpp \(0\.3\) \| OneKV \(relaxed\) \| to native \|$/m);
   assert.match(text, /\| decode after 8, tokens\/s \| 40\.0 ±0 % \| 30\.0 ±0 % \| 0\.75 × \|/);
   assert.match(text, /wllama did not do it: RangeError: too long\./);
+  assert.match(text, /^llama\.cpp was built for AVX2, FMA\.$/m);
   assert.match(text, /102 MB of weights, 1\.02 times the file's bytes/);
   assert.match(text, /Other programs took at most 50 %.*\n.*\(avx2, fma\)/);
 });
