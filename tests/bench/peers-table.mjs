@@ -136,8 +136,8 @@ function fileSection(result) {
       `memory is ${megabytes(wasmBytes.median)}.`,
     `Other programs took at most ${percent(busy.others)} of the cores' time in a turn, the host ` +
       `${percent(busy.stolen)}.`,
-    `${browser}, ${machine.cpu} (${machine.instructionSets.join(', ')}), ${machine.cores} cores; ` +
-      `${commit}, ${date.slice(0, 16)}Z.`, '',
+    `${browser}, ${machine.cpu}, ${machine.cores} cores`,
+    `(${machine.instructionSets.join(', ')}); ${commit}, ${date.slice(0, 16)}Z.`, '',
   ];
 }
 
