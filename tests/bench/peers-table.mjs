@@ -106,7 +106,7 @@ export function peersMarkdown(results) {
 function builtWith(line) {
   const names = [...(line ?? '').matchAll(/([A-Z0-9_]+) = 1/g)].map(([, name]) => name)
     .filter((name) => !['SSE3', 'SSSE3', 'AVX', 'LLAMAFILE', 'OPENMP', 'REPACK'].includes(name));
-  return names.length === 0 ? [] : [`llama.cpp was built for ${names.join(', ')}.`];
+  return names.length === 0 ? [] : ['llama.cpp was built for', `${names.join(', ')}.`];
 }
 
 /** One section per file and thread count: a row per figure, a column per engine, and how many times
