@@ -21,7 +21,7 @@ before(async () => {
 after(() => Promise.all([model.unload(), chatModel.unload()]));
 
 test('a session is saved and restored, as cache and as tokens', async () => {
-  const session = await model.createSession({ temperature: 0.8, seed: 9 });
+  const session = await model.createSession({ ...endless, temperature: 0.8, seed: 9 });
   await session.prompt(prompt, { maxTokens: 40 });
   const caches = await session.save();
   const tokens = await session.save({ format: 'tokens' });

@@ -153,7 +153,7 @@ test('a program of tools that is not there keeps no process alive', () => {
     const [tool] = readTools(${JSON.stringify(tools)});
     await tool.execute({}, { signal: new AbortController().signal }).catch(console.log);`;
   const said = execFileSync(process.execPath, ['--input-type=module', '-e', code],
-    { encoding: 'utf8', timeout: 30_000 });
+    { encoding: 'utf8', timeout: 50_000 });
   assert.match(said, /ENOENT/);
 });
 

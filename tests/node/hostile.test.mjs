@@ -147,8 +147,8 @@ test('a result that does not fit is an error, after which the session goes on', 
     const session = await model.createSession({ temperature: 1, seed: 3,
       tools: [{ name: 'now', execute }] });
     await assert.rejects(session.prompt('?', forced), { code: 'CONTEXT_FULL' });
-    const text = await session.prompt('Well?', { maxTokens: 4, toolChoice: 'none' });
-    assert.notEqual(text, '');
+    const { tokens } = await session.generate('Well?', { maxTokens: 4, toolChoice: 'none' }).result;
+    assert.ok(tokens.length > 0);
     assert.equal(session.contextUsage, (await session.tokens()).length);
     await session.destroy();
   }

@@ -39,7 +39,7 @@ const use = async (work, options = {}) => {
 };
 
 test('a prompt gives the text of the engine, whole, as a stream and in parts', async () => {
-  const sampling = { temperature: 0.8, seed: 3 };
+  const sampling = { ...endless, temperature: 0.8, seed: 3 };
   const { text, tokens } = await inEngine(prompt, 30, sampling);
   await use(async (session) => {
     assert.equal(await session.prompt(prompt, { maxTokens: 30 }), text);

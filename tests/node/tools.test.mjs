@@ -197,7 +197,8 @@ test('what a tool throws is told to the model; an abort is not', limit, async ()
     return 1;
   } }]);
   await assert.rejects(session.prompt('?', { ...forced, signal: controller.signal }), /enough/);
-  assert.equal(await session.prompt('Well.', { maxTokens: 3, toolChoice: 'none' }) === '', false);
+  const { tokens } = await session.generate('Well.', { maxTokens: 3, toolChoice: 'none' }).result;
+  assert.ok(tokens.length > 0);
   await session.destroy();
 });
 
