@@ -5,7 +5,10 @@ import { OneKV } from '/dist/src/onekv.js';
 
 /** Reads a prompt and chooses tokens; the first of them belongs to the prompt's time. */
 async function complete(model, { ids, tokens }) {
-  const session = await model.createSession({ temperature: 0, chat: false });
+  // A trained model may come to its end before all are chosen.
+  const { ends } = await model.vocabulary();
+  const session = await model.createSession({ temperature: 0, chat: false,
+    logitBias: Object.fromEntries(ends.map((id) => [id, -Infinity])) });
   let chosen = 0;
   let first = 0;
   const generation = session.generate({ tokens: ids }, { maxTokens: tokens });

@@ -142,7 +142,7 @@ function readBenches() {
 const compared = [
   ['peers/m-qkv-mha-2t.json', '110 M parameters in Q8_0', 'npm run bench:peers',
     { 'decode after 8': 'Writing (decode)', 'prefill 512': 'Reading 512 tokens (prefill)' }],
-  ['files/llama-3.2-1b-q4_k_m-2t.json', 'the shape of Llama-3.2-1B in Q4_K_M',
+  ['files/llama-3.2-1b-q4_k_m-2t.json', '1.2 B parameters in Q4_K_M (the shape of Llama-3.2-1B)',
     'npm run bench:peers -- --file F',
     { 'decode after 8': 'Writing (decode)', 'prefill 256': 'Reading 256 tokens (prefill)' }],
 ];
