@@ -157,13 +157,6 @@ static void f16_decode_simd128(const uint16_t *x, size_t n, float *out) {
   f16_decode_bytes((const uint8_t *)x, n, out);
 }
 
-/* Of the four lanes, NaN when there is a NaN. */
-SIMD_INLINE float f32x4_largest(v128_t largest) {
-  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
-  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
-  return wasm_f32x4_extract_lane(largest, 0);
-}
-
 /* max |x|, NaN when there is a NaN. */
 static float largest_magnitude(const float *x, size_t n) {
   v128_t largest = wasm_f32x4_splat(0.0f);

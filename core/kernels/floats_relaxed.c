@@ -13,6 +13,7 @@ void kernels_fill_relaxed_floats(kernel_table *table) { KERNEL(fill)(table); }
 
 void kernels_fill_relaxed(kernel_table *table) {
   kernels_fill_relaxed_floats(table);
+  kernels_fill_relaxed_codes(table);
   kernels_fill_relaxed_packed(table);
   table->name = "relaxed";
 }

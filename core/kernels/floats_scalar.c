@@ -148,6 +148,7 @@ void kernels_fill_scalar(kernel_table *table) {
   kernels_fill_scalar_dequantize(table);
   kernels_fill_scalar_packed(table);
   kernels_fill_scalar_convert(table);
+  kernels_fill_scalar_codes(table);
   table->f32_matmul = f32_matmul_scalar;
   table->f32_layer_norm = f32_layer_norm_scalar;
   table->f32_rms_norm = f32_rms_norm_scalar;

@@ -20,6 +20,7 @@ void kernels_fill_simd128(kernel_table *table) {
 #endif
   table->name = "simd128";
   kernels_fill_simd128_exact(table);
+  kernels_fill_simd128_codes(table);
   kernels_fill_simd128_dequantize(table);
   kernels_fill_simd128_packed(table);
 }

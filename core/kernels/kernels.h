@@ -25,6 +25,14 @@ typedef enum onekv_activation {
   ONEKV_ACTIVATION_COUNT
 } onekv_activation;
 
+/* Rows of bytes as a cache has them, n of them, `stride` apart, each with a scale. */
+typedef struct i8_rows {
+  const int8_t *codes;
+  const float *scales; /* [n] */
+  size_t n;
+  size_t stride;
+} i8_rows;
+
 typedef struct kernel_table {
   const char *name; /* "scalar", "simd128", "relaxed" */
 
@@ -101,6 +109,23 @@ typedef struct kernel_table {
   void (*f16_attend)(const float *weights, const uint16_t *v, size_t n_positions,
                      size_t n_columns, float factor, float *out);
 
+  /* Attention over rows of i8, in integers: the same result in all variants, and however many
+   * queries come at once. Codes are those of i8_encode; products are never fused with sums.
+   *   i8_scores: y[q][p] = float(sum_c key[p][c] · query[q][c]) · (query scale[q] · key scale[p]),
+   *     or with `adds` that more than it was. y_stride in floats.
+   *   i16_weights: the weights, which are not negative, become their products with the values'
+   *     scales, and codes[n] those times 32767 / max, rounded to nearest even; *step = max / 32767.
+   *     Where a product is not finite, that is the step and all codes are 0. n is at most 512; for
+   *     an odd n codes[n] = 0.
+   *   i8_attend: out[q][c] = out[q][c] · factors[q] + float(sum_p code[q][p] · v[p][c]) · steps[q];
+   *     the values' scales are not looked at. */
+  void (*i8_scores)(const i8_rows *keys, const i8_rows *queries, size_t n_columns, bool adds,
+                    float *y, size_t y_stride);
+  void (*i16_weights)(float *weights, const float *scales, size_t n, int16_t *codes, float *step);
+  void (*i8_attend)(const int16_t *weights, size_t weights_stride, size_t n_queries,
+                    const i8_rows *values, size_t n_columns, const float *steps,
+                    const float *factors, float *out, size_t out_stride);
+
   /* Cache rows. f16: round to nearest even, overflow to infinity, subnormals kept. */
   void (*f16_encode)(const float *x, size_t n, uint16_t *out);
   void (*f16_decode)(const uint16_t *x, size_t n, float *out);
@@ -136,12 +161,15 @@ void kernels_fill_scalar(kernel_table *table);
 void kernels_fill_scalar_dequantize(kernel_table *table);  /* dequantize_scalar.c */
 void kernels_fill_scalar_packed(kernel_table *table);      /* packed_scalar.c */
 void kernels_fill_scalar_convert(kernel_table *table);     /* convert_scalar.c */
+void kernels_fill_scalar_codes(kernel_table *table);       /* codes_scalar.c */
 void kernels_fill_simd128(kernel_table *table);
+void kernels_fill_simd128_codes(kernel_table *table);      /* codes_simd128.c */
 void kernels_fill_simd128_exact(kernel_table *table);      /* convert_simd128.c */
 void kernels_fill_simd128_dequantize(kernel_table *table); /* dequantize_simd128.c */
 void kernels_fill_simd128_packed(kernel_table *table);     /* packed_simd128.c */
 void kernels_fill_relaxed(kernel_table *table);
 void kernels_fill_relaxed_floats(kernel_table *table);
+void kernels_fill_relaxed_codes(kernel_table *table);      /* codes_relaxed.c */
 void kernels_fill_relaxed_packed(kernel_table *table);     /* packed_relaxed.c: the better of */
 void kernels_fill_packed_shorts(kernel_table *table);      /* one way, if it is exact here, */
 void kernels_fill_packed_dot(kernel_table *table);         /* and the other */

@@ -89,4 +89,11 @@ SIMD_INLINE void f32x4_store_scaled_offset(v128_t bytes, v128_t scale, v128_t of
   }
 }
 
+/* Of the four lanes, NaN when there is a NaN. */
+SIMD_INLINE float f32x4_largest(v128_t largest) {
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 2, 3, 0, 1));
+  largest = wasm_f32x4_max(largest, wasm_i32x4_shuffle(largest, largest, 1, 0, 3, 2));
+  return wasm_f32x4_extract_lane(largest, 0);
+}
+
 #endif

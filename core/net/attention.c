@@ -39,9 +39,8 @@ static const float *turn_queries(const attention_call *call, size_t n_queries, s
   return scratch->turned;
 }
 
-/* scores[q][p] -> softmax weights of the positions that each query sees; 0 for the others. */
-static void weigh_tile(const attention_call *call, const query_block *block, size_t page,
-                       size_t n, const range_result *range, tile_scratch *scratch) {
+void attention_weigh_tile(const attention_call *call, const query_block *block, size_t page,
+                          size_t n, const range_result *range, tile_scratch *scratch) {
   const kernel_table *kernels = call->kernels;
   size_t first = page * KV_PAGE_POSITIONS;
   for (size_t row = 0, q = 0; row < block->n_rows; row++) {
@@ -81,19 +80,25 @@ static bool attend_halves(const attention_call *call, const query_block *block, 
   size_t head = block->kv_head;
   if (block->n_rows * block->n_heads > 1 || call->kind->shares_row) return false;
   if (kernels->f16_attend == NULL) return false;
-  const uint16_t *keys = kv_cache_halves(cache, call->layer, KV_ROW, head, page);
-  if (keys == NULL) return false;
-  kernels->token_matmul[TENSOR_F16]((const uint8_t *)keys, n, scratch->queries,
-                                    call->kind->key_width, scratch->scores);
-  weigh_tile(call, block, page, n, range, scratch);
-  kernels->f16_attend(scratch->scores, kv_cache_halves(cache, call->layer, KV_VALUE, head, page),
-                      n, call->kind->value_width, scratch->factors[0], range->out);
+  const kv_stream_layout *rows = NULL;
+  const void *keys = kv_cache_tile(cache, call->layer, KV_ROW, head, page, &rows);
+  if (rows->type != ONEKV_CACHE_F16) return false;
+  kernels->token_matmul[TENSOR_F16](keys, n, scratch->queries, call->kind->key_width,
+                                    scratch->scores);
+  attention_weigh_tile(call, block, page, n, range, scratch);
+  kernels->f16_attend(scratch->scores,
+                      kv_cache_tile(cache, call->layer, KV_VALUE, head, page, &rows), n,
+                      call->kind->value_width, scratch->factors[0], range->out);
   return true;
 }
 
 static void attend_tile(const attention_call *call, const query_block *block, size_t page,
                         size_t n, const range_result *range, tile_scratch *scratch) {
   if (attend_halves(call, block, page, n, range, scratch)) return;
+  if (attention_in_codes(call, block)) {
+    attention_attend_codes(call, block, page, n, range, scratch);
+    return;
+  }
   size_t k = call->kind->key_width;
   size_t v = call->kind->value_width;
   size_t n_queries = block->n_rows * block->n_heads;
@@ -101,7 +106,7 @@ static void attend_tile(const attention_call *call, const query_block *block, si
   const float *queries = turn_queries(call, n_queries, page, scratch);
   call->kernels->f32_matmul(read.keys, k, n, queries, k, n_queries, k, scratch->scores,
                             KV_PAGE_POSITIONS);
-  weigh_tile(call, block, page, n, range, scratch);
+  attention_weigh_tile(call, block, page, n, range, scratch);
   call->kernels->f32_attend(scratch->scores, KV_PAGE_POSITIONS, n_queries, read.values,
                             read.value_stride, n, v, scratch->factors, range->out, v);
 }
@@ -126,6 +131,8 @@ static void attend_page(const attention_call *call, const query_block *block, si
     result.sums += n_queries;
     own.queries += n_queries * call->kind->key_width;
     own.turned += n_queries * call->kind->key_width;
+    own.query_codes += n_queries * call->kind->key_width;
+    own.query_scales += n_queries;
   }
 }
 

@@ -36,6 +36,11 @@ typedef struct tile_scratch {
   float *values;  /* [KV_PAGE_POSITIONS][k or v]: values, or rows that are both */
   float *scores;  /* [ATTENTION_QUERIES][KV_PAGE_POSITIONS] */
   float *factors; /* [ATTENTION_QUERIES] */
+  /* Of attention in codes. */
+  int8_t *query_codes;   /* [ATTENTION_QUERIES][k] */
+  float *query_scales;   /* [2 parts][ATTENTION_QUERIES] */
+  int16_t *weight_codes; /* [ATTENTION_QUERIES][KV_PAGE_POSITIONS] */
+  float *weight_steps;   /* [ATTENTION_QUERIES] */
   range_result range;
   range_result total;
 } tile_scratch;
@@ -54,6 +59,8 @@ static inline size_t thread_floats(const layer_kind *kind) {
   return 2 * ATTENTION_QUERIES * kind->key_width +
          KV_PAGE_POSITIONS * (kind->key_width + widest_row(kind)) +
          ATTENTION_QUERIES * (KV_PAGE_POSITIONS + 1) +
+         ATTENTION_QUERIES * 3 +
+         ATTENTION_QUERIES * (KV_PAGE_POSITIONS * sizeof(int16_t) + kind->key_width) / 4 +
          2 * result_floats(kind->value_width, ATTENTION_QUERIES);
 }
 
@@ -72,7 +79,13 @@ static inline tile_scratch carve_scratch(const attention_call *call, size_t thre
   scratch.values = scratch.keys + KV_PAGE_POSITIONS * k;
   scratch.scores = scratch.values + KV_PAGE_POSITIONS * widest_row(kind);
   scratch.factors = scratch.scores + ATTENTION_QUERIES * KV_PAGE_POSITIONS;
-  float *results = scratch.factors + ATTENTION_QUERIES;
+  scratch.query_scales = scratch.factors + ATTENTION_QUERIES;
+  scratch.weight_steps = scratch.query_scales + 2 * ATTENTION_QUERIES;
+  float *codes = scratch.weight_steps + ATTENTION_QUERIES;
+  scratch.weight_codes = (int16_t *)(void *)codes;
+  codes += ATTENTION_QUERIES * KV_PAGE_POSITIONS * sizeof(int16_t) / sizeof *codes;
+  scratch.query_codes = (int8_t *)codes;
+  float *results = codes + ATTENTION_QUERIES * k / sizeof *codes;
   scratch.range = carve_result(results, ATTENTION_QUERIES, v);
   scratch.total =
       carve_result(results + result_floats(v, ATTENTION_QUERIES), ATTENTION_QUERIES, v);
@@ -108,6 +121,19 @@ void attention_begin(const attention_call *call, const query_block *block,
 /* Attends the part of a range that the block sees, from a cleared result. */
 void attention_attend_range(const attention_call *call, const query_block *block, size_t index,
                             const range_result *range, tile_scratch *scratch);
+
+/* scores[q][p] of a tile -> softmax weights of the positions that each query sees; 0 for the
+ * others. */
+void attention_weigh_tile(const attention_call *call, const query_block *block, size_t page,
+                          size_t n, const range_result *range, tile_scratch *scratch);
+
+/* attention_codes.c: whether the call's products are those of a cache's codes; the block's queries
+ * as codes, when they are gathered; and a tile. */
+bool attention_in_codes(const attention_call *call, const query_block *block);
+void attention_encode_queries(const attention_call *call, const query_block *block,
+                              tile_scratch *scratch);
+void attention_attend_codes(const attention_call *call, const query_block *block, size_t page,
+                            size_t n, const range_result *range, tile_scratch *scratch);
 
 /* total += range, both brought to the larger maximum. A query that sees nothing of the range, or
  * only masked positions, stays as it is. */

@@ -40,6 +40,7 @@ void attention_gather(const attention_call *call, const query_block *block,
   }
   /* What is not rotated is the same for all tiles. */
   size_t n_queries = n_queries_of(block);
+  if (attention_in_codes(call, block)) attention_encode_queries(call, block, scratch);
   if (call->rope != NULL && 2 * call->rope->n_pairs < k) {
     memcpy(scratch->turned, scratch->queries, n_queries * k * sizeof *scratch->queries);
   }

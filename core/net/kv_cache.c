@@ -372,12 +372,11 @@ const float *kv_cache_read(const kv_cache *cache, size_t layer_index, kv_stream 
   return scratch;
 }
 
-const uint16_t *kv_cache_halves(const kv_cache *cache, size_t layer_index, kv_stream stream,
-                                size_t head, size_t page) {
+const void *kv_cache_tile(const kv_cache *cache, size_t layer_index, kv_stream stream,
+                          size_t head, size_t page, const kv_stream_layout **rows) {
   const kv_layer *layer = &cache->pool->layout.layers[layer_index];
-  const kv_stream_layout *rows = &layer->streams[stream];
-  if (rows->type != ONEKV_CACHE_F16) return NULL;
-  return row_at(rows, tile_at(cache, page, layer, stream, head), 0);
+  *rows = &layer->streams[stream];
+  return tile_at(cache, page, layer, stream, head);
 }
 
 void kv_cache_row(const kv_cache *cache, size_t layer_index, kv_stream stream, size_t head,

@@ -177,9 +177,9 @@ void kv_cache_share(const kv_cache *cache, size_t n_positions, kv_cache *clone);
 const float *kv_cache_read(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
                            size_t page, size_t n, float *scratch);
 
-/* A tile [KV_PAGE_POSITIONS][width] as it lies in the page, or NULL where it is not of halves. */
-const uint16_t *kv_cache_halves(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
-                                size_t page);
+/* A tile as it lies in the page, and how its rows lie there. */
+const void *kv_cache_tile(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,
+                          size_t page, const kv_stream_layout **rows);
 
 /* One head's row of a position that is written, as f32: out [width]. */
 void kv_cache_row(const kv_cache *cache, size_t layer, kv_stream stream, size_t head,

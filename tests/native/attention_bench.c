@@ -171,8 +171,12 @@ void bench_attention(void) {
   bench_shape(pool, &MHA, ONEKV_CACHE_F16);
   bench_shape(pool, &MHA, ONEKV_CACHE_I8);
   bench_shape(pool, &GQA_4, ONEKV_CACHE_F16);
+  bench_shape(pool, &GQA_4, ONEKV_CACHE_I8);
   bench_shape(pool, &GQA_8, ONEKV_CACHE_F16);
+  bench_shape(pool, &GQA_8, ONEKV_CACHE_I8);
   bench_shape(pool, &MQA, ONEKV_CACHE_F16);
+  bench_shape(pool, &MQA, ONEKV_CACHE_I8);
   bench_shape(pool, &LATENT, ONEKV_CACHE_F16);
+  bench_shape(pool, &LATENT, ONEKV_CACHE_I8);
   onekv_pool_close(pool);
 }

@@ -215,18 +215,32 @@ static void expected_key(const fixture *f, size_t position, size_t kv_head, doub
   }
 }
 
+/* σ α q [h] as attention has it: with an i8 cache whose rows are its keys, rounded as they are. */
+static void expected_query(const fixture *f, const float *query, float *scaled) {
+  size_t h = f->kind->key_width;
+  for (size_t c = 0; c < h; c++) scaled[c] = 0.2f * query[c];
+  if (f->pages.layout.type != ONEKV_CACHE_I8 || rotates_at_read(f) || f->norm != NULL) return;
+  int8_t *codes = check_allocate(h);
+  float scale = 0.0f;
+  f->kernels.i8_encode(scaled, h, codes, &scale);
+  f->kernels.i8_decode(codes, h, scale, scaled);
+  free(codes);
+}
+
 /* softmax(σ α q Kᵀ + κ) V of one query head over n positions. */
 static void expected_head(const fixture *f, const float *query, size_t head, size_t n,
                           double *out) {
   size_t h = f->kind->key_width;
   size_t kv_head = head / (f->kind->n_heads / f->kind->n_kv_heads);
   double *key = check_allocate(h * sizeof *key);
+  float *scaled = check_allocate(h * sizeof *scaled);
   double sum = 0.0;
+  expected_query(f, query, scaled);
   for (size_t c = 0; c < h; c++) out[c] = 0.0;
   for (size_t p = 0; p < n; p++) {
     double score = f->bias != NULL ? (double)f->bias[p] : 0.0;
     expected_key(f, p, kv_head, key);
-    for (size_t c = 0; c < h; c++) score += 0.2 * key[c] * (double)query[c];
+    for (size_t c = 0; c < h; c++) score += key[c] * (double)scaled[c];
     const float *values = f->kind->shares_row ? f->shared : f->values;
     sum += exp(score);
     for (size_t c = 0; c < h; c++) {
@@ -235,6 +249,7 @@ static void expected_head(const fixture *f, const float *query, size_t head, siz
   }
   for (size_t c = 0; c < h; c++) out[c] /= sum;
   free(key);
+  free(scaled);
 }
 
 static void check_formula(fixture *f, onekv_pool *pool, size_t first, size_t n_rows) {
