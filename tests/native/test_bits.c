@@ -7,21 +7,24 @@
  * Bounds for the cache's element type, as the root mean square of what it moves the logits by,
  * relative to theirs. f16 rounds a cached number with a relative error of at most 2^-11, 2^-12 or
  * so in the mean (2.4e-4); i8 rounds it to 127ths of its row's largest number, which is some twice
- * the row's mean: 2 / (254 √3) = 4.5e-3. To first order the logits move in proportion, by a factor
+ * the row's mean: 2 / (254 √3) = 4.5e-3. Where its rows are the keys, queries are rounded in the
+ * same way (attention_codes.c), so that a score has two such errors, 6.4e-3 together; the 15 bits
+ * of the weights are nothing beside them. To first order the logits move in proportion, by a factor
  * of the model, which is largest here, where weights are random and softmaxes are steep. Measured
- * over all models: at most 1.03e-3 and 1.69e-2, factors of 4.3 and 3.7. i4 rounds a number with an
- * error of 8e-2 of its group's mean (the root of 6.4e-3, for Gaussian numbers in groups of 32): 3.7
- * times that is 0.30, measured 0.37, where nothing is quite in proportion any more. Half as much
- * again is allowed: one bit less in a row's codes doubles the distance and fails, and so does a row
- * that is read with its neighbour's scale (up to 1.5). With int8 products there is no such bound: a
- * number that moves a little may be rounded to the next of 255 codes. */
+ * over all models: at most 1.03e-3 and 2.90e-2 (1.69e-2 with queries in f32), factors of 4.3 and
+ * 4.5. i4 rounds a number with an error of 8e-2 of its group's mean (the root of 6.4e-3, for
+ * Gaussian numbers in groups of 32): 3.7 times that is 0.30, measured 0.37, where nothing is quite
+ * in proportion any more. Half as much again is allowed: one bit less in a row's codes doubles the
+ * distance and fails, and so does a row that is read with its neighbour's scale (up to 1.5). With
+ * int8 products there is no such bound: a number that moves a little may be rounded to the next of
+ * 255 codes. */
 #include "tests/native/check.h"
 #include "tests/native/tiny_model.h"
 
 enum { N_DECODED = 2 };
 
 static const double F16_BOUND = 1.55e-3;
-static const double I8_BOUND = 2.55e-2;
+static const double I8_BOUND = 4.35e-2;
 static const double I4_BOUND = 5.5e-1;
 
 /* Root mean square of a - b, relative to that of b. */
