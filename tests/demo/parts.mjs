@@ -185,7 +185,7 @@ export async function testSuggested(person, page, context) {
 
 /** The paper's table and charts: a caption leads to the file, which is there and says it. */
 export async function testPaper(person) {
-  assert.equal((await tabStops(person)).paper, 6, 'two links, and four tables to open');
+  assert.equal((await tabStops(person)).paper, 7, 'three links, and four tables to open');
   await person.evaluate(`[...document.querySelectorAll('#paper details')].forEach((details) => {
     details.open = true;
   })`);
@@ -199,8 +199,9 @@ export async function testPaper(person) {
     [row.dataset.variant, row.querySelector('.share').textContent, row.querySelector('small')
       .textContent])`);
   assert.deepEqual(costs.at(-1).slice(0, 2), ['Q-MQA', '1/32']);
-  assert.match(costs.at(-1)[2], /^the paper \+4\.8 %, ours \+\d+\.\d %$/);
-  assert.ok(await person.evaluate("document.querySelectorAll('#peers li').length") >= 6);
+  assert.match(costs.at(-1)[2],
+    /^the paper \+4\.8 %, ours \+\d+\.\d %, equal parameters \+\d+\.\d %$/);
+  assert.ok(await person.evaluate("document.querySelectorAll('#peers li').length") >= 10);
   const files = await person.evaluate(`Promise.all([...new Set([...document.querySelectorAll(
     '#paper a[href^="results/"]')].map(({ href }) => href))].map(async (href) =>
       [href.split('/').at(-1), Object.keys(await (await fetch(href)).json()).length]))`);
