@@ -3,7 +3,7 @@
 //   node tests/bench/depths.mjs [ROW…] [--depths 2048,8192] [options of turns.mjs]
 //
 // ROW is one of those below, default: all. Writes each file of random weights where it is not there
-// yet, measures it by turns.mjs, and saves it in results/turns; readme.mjs makes the table. Both
+// yet, measures it by turns.mjs, and saves it in results/turns. Both
 // caches are f16 and hold the rows of so many random tokens. A row of Q-K=V is given to llama.cpp
 // with its projection written twice; latent attention both cache alike.
 import { execFileSync } from 'node:child_process';
