@@ -8,6 +8,7 @@ import { build } from 'esbuild';
 import * as onekv from '../../dist/src/engine-entry-node.js';
 import { readPaperShapes } from '../../web/demo/build/facts.mjs';
 import { site } from '../../web/demo/build.mjs';
+import { folderOf, waysOn } from '../../web/demo/build/page-texts.mjs';
 import { root } from '../../wasm/toolchain/shell.mjs';
 
 const assets = readdirSync(join(site, 'assets')).map((name) => join(site, 'assets', name));
@@ -37,6 +38,14 @@ test('the page has a strict policy and nothing inline', () => {
   assert.match(html, /script-src 'self' 'wasm-unsafe-eval';/);
   assert.doesNotMatch(html, /unsafe-inline|'unsafe-eval'|<style|<script>| style=| on[a-z]+="/);
   assert.doesNotMatch(html, /\{\{[\w.]+\}\}/);
+});
+
+test('a picture has its full address, and the source its link, where the build knows them', () => {
+  assert.deepEqual([undefined, '', 'https://a.example', 'https://a.example/b/'].map(folderOf),
+    ['./', './', 'https://a.example/', 'https://a.example/b/']);
+  assert.equal(waysOn('', undefined), '');
+  assert.match(waysOn('docs/', 'https://a.example/onekv'),
+    /<a href="docs\/">documentation<\/a>.*<a href="https:\/\/a\.example\/onekv">repository<\/a>/);
 });
 
 test('what the service worker keeps is there', () => {

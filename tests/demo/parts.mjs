@@ -195,6 +195,9 @@ export async function testPaper(person) {
   assert.deepEqual([rows[0][1], rows[7][1]], ['81,920 B', '2,560 B']);
   assert.equal(await person.text('.paper-table caption a'), 'memory-paper.json');
   assert.equal(await person.evaluate("document.querySelectorAll('#paper td a').length"), 0);
+  const widths = await person.evaluate(`[...document.querySelectorAll('#paper table')].map(
+    (table) => Math.round(table.getBoundingClientRect().width))`);
+  assert.equal(new Set(widths).size, 1, `tables are ${widths} px wide`);
   const costs = await person.evaluate(`[...document.querySelectorAll('#cost li')].map((row) =>
     [row.dataset.variant, row.querySelector('.share').textContent, row.querySelector('small')
       .textContent])`);

@@ -20,7 +20,8 @@ const cell = (row, column) => `.figures tbody tr:nth-child(${row}) td:nth-child(
 /** Bytes of a token in both models. */
 const perToken = (type) => [pair.one.perToken[type], pair.std.perToken[type]];
 /** A page of the cache holds 32 tokens. */
-const pageBytes = 32 * pair.one.perToken.f16;
+const pageTokens = 32;
+const pageBytes = pageTokens * pair.one.perToken.f16;
 
 const flat = (text) => text.replace(/\s+/g, ' ').trim();
 
@@ -197,6 +198,9 @@ async function testMany(person) {
   assert.equal(bytes[0] % pageBytes, 0, 'whole pages');
   assert.match(await person.text('#many-split'),
     new RegExp(`^Of that, ${timesWithin} times is attention’s doing, `));
+  // At the end a cell shows how its story begins.
+  assert.deepEqual(await person.evaluate(`[...new Set([...document.querySelectorAll('.tile')].map(
+    ({ scrollTop }) => scrollTop))]`), [0]);
   // A cell opens, and so do its neighbours; none of them is a tab stop.
   await person.click('#many .tile:nth-child(7)');
   assert.equal(await person.text('#many-reader h3'), 'Story 7 of 64');
@@ -234,6 +238,12 @@ async function testTravel(person) {
     ({ own: Number(element.dataset.own), used: Number(element.dataset.used) }))`);
   assert.equal(facts[1].own % pageBytes, 0);
   assert.ok(facts[1].own < facts[1].used, 'it costs less than it holds');
+  // As the text says: full pages before the cut are shared, the one with the cut is not.
+  assert.match(await person.text('#travel-says'), /full by then are shared; .* was copied/);
+  const { pages, own } = await person.evaluate(
+    'onekvDemo.travel.branches[1].session.memory()');
+  const before = await person.evaluate('onekvDemo.travel.branches[1].promptTokens') + 61;
+  assert.equal(pages - own, Math.floor(before / pageTokens) * pageBytes);
 }
 
 async function testSave(person) {

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vite';
 import { readFacts, resultFiles, shippedFiles } from './build/facts.mjs';
-import { docsLink, pageTexts, policy } from './build/page-texts.mjs';
+import { folderOf, pageTexts, policy, waysOn } from './build/page-texts.mjs';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const root = join(here, '../..');
@@ -24,8 +24,9 @@ function factsPlugin(facts) {
     transformIndexHtml: {
       order: 'pre',
       handler: (html) => {
-        const texts = { policy, address: process.env.ONEKV_ADDRESS ?? './',
-          docs: docsLink(process.env.ONEKV_DOCS), ...pageTexts(facts) };
+        const { ONEKV_ADDRESS: address, ONEKV_DOCS: docs, ONEKV_REPOSITORY: source } = process.env;
+        const texts = { policy, address: folderOf(address), docs: waysOn(docs, source),
+          ...pageTexts(facts) };
         return html.replace(/\{\{([\w.]+)\}\}/g, (_, key) => {
           if (texts[key] === undefined) throw new Error(`index.html: no text for ${key}`);
           return texts[key];

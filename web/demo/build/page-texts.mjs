@@ -69,8 +69,8 @@ function onLanguage({ table }) {
       `paper’s 300M models; ${whole('Q-K=V')} costs ` +
       `${result('table.json', percent(shared))} and ${percent(3.1)}`
     : `${percent(4.9)} of perplexity in the paper’s 300M models; Q-K=V costs ${percent(3.1)}`;
-  return `In language ${whole('Q=K-V')} costs ${cost}. And it still has keys and values to keep: ` +
-    'it saves no cache at all.';
+  return `In language ${whole('Q=K-V')} costs ${cost}. And ${whole('Q=K-V')} still has keys and ` +
+    'values to keep: it saves no cache at all.';
 }
 
 /** What the search over all heads found, in both models. */
@@ -95,9 +95,15 @@ function program() {
   return text.trimEnd().replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 }
 
-/** The way to the pages about the package, where they lie beside this one. */
-export const docsLink = (folder) => (folder
-  ? ` Its pages, and the reference of the interface: <a href="${folder}">documentation</a>.` : '');
+/** The ways on: to the pages about the package where they lie beside this one, and to the source
+ * where the build has been told its address, as the packages' build is (pack.mjs). */
+export const waysOn = (folder, repository) => (folder
+  ? ` Its pages, and the reference of the interface: <a href="${folder}">documentation</a>.` : '') +
+  (repository ? ` It is open source: <a href="${repository.replace(/"/g, '&quot;')}">repository` +
+    '</a>.' : '');
+
+/** The page's own address as a folder, before which the name of a file can stand. */
+export const folderOf = (address) => (address ? address.replace(/\/*$/, '/') : './');
 
 /** { key: text } for every {{key}} of index.html but the policy. */
 export function pageTexts({ models, tasks, table, attention, losses }) {

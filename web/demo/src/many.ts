@@ -30,6 +30,8 @@ class Tile {
   readonly element = h('li', { class: 'tile' });
   text = '';
   tokens = 0;
+  /** Being written: the newest words are in sight, else the beginning. */
+  isGrowing = false;
   #dirty = false;
 
   add(text: string, isToken: boolean): void {
@@ -42,12 +44,22 @@ class Tile {
     if (!this.#dirty) return;
     this.#dirty = false;
     this.element.textContent = this.text.trimStart();
-    this.element.scrollTop = this.element.scrollHeight;
+    this.#scroll();
+  }
+
+  end(): void {
+    this.isGrowing = false;
+    this.#scroll();
+  }
+
+  #scroll(): void {
+    this.element.scrollTop = this.isGrowing ? this.element.scrollHeight : 0;
   }
 
   clear(): void {
     this.text = '';
     this.tokens = 0;
+    this.isGrowing = true;
     this.#dirty = true;
     this.draw();
   }
@@ -159,6 +171,7 @@ export class Many {
     } finally {
       clearInterval(timer);
       draw();
+      for (const tile of this.tiles) tile.end();
       listen({ memory: await model.memory() });
       model.removeEventListener('memory', listen);
     }

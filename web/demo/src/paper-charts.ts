@@ -57,14 +57,16 @@ export function trainedSize(rows = facts.table ?? []): string {
   return `${[...new Set([sizes[0], sizes.at(-1)])].join(' to ')}\u00a0M`;
 }
 
+const key = (kind: string, text: string) =>
+  h('span', {}, h('i', { class: `dot ${kind}` }), text);
+
 /** The paper's variants by the cache that they keep, with what they cost. */
 export function costChart(): HTMLElement {
   const rows = [...paperRows].sort((a, b) => b.bytesPerToken - a.bytesPerToken);
   return h('figure', { class: 'cost', id: 'cost' },
     h('figcaption', {}, h('b', {}, 'What a smaller cache costs'),
-      h('span', { class: 'legend' }, h('i', { class: 'dot paper' }), 'the paper, 300M parameters ',
-        series.flatMap(([kind, name, rows]) => [h('i', { class: `dot ${kind}` }),
-          `ours, ${trainedSize(rows)}, ${name} `]))),
+      h('span', { class: 'legend' }, key('paper', 'the paper, 300M parameters'),
+        series.map(([kind, name, rows]) => key(kind, `ours, ${trainedSize(rows)}, ${name}`)))),
     h('p', { class: 'cost-head', 'aria-hidden': 'true' }, h('span', {}, 'attention'),
       h('span', {}, 'cache kept'), h('span'), h('span', {}, 'perplexity against QKV')),
     h('ul', {}, rows.map(costRow)));

@@ -22,7 +22,7 @@ const head = (text: string, ...classes: string[]) =>
 /** A caption, and the file that a table's figures of ours are from: the only link of a table, so
  * that a keyboard is through with it in one step. */
 const captioned = (text: string, ...files: string[]) => h('caption', {}, text, files.flatMap(
-  (file) => [' ', h('a', { href: `results/${file}` }, file)]));
+  (file, i) => [i === 0 ? ' ' : ' and ', h('a', { href: `results/${file}` }, file)]));
 
 /** What stands beside a figure, on phones below it. */
 const aside = (...content: Child[]) => h('small', { class: 'soft' }, ...content);

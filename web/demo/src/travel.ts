@@ -160,8 +160,9 @@ export class Travel {
     next.markShared(at);
     next.showMemory(await session.memory());
     await this.#write(next);
-    this.#tellState(`${next.name} shares what comes before word ${at + 1} with ` +
-      `${branch.name}: pages are copied only when one of the two writes into them.`);
+    this.#tellState(`${next.name} has what comes before word ${at + 1} in common with ` +
+      `${branch.name}. Pages that are full by then are shared; the one with the cut was copied ` +
+      'when the branch wrote into it.');
   }
 
   async #keep(): Promise<void> {
