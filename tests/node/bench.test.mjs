@@ -143,7 +143,8 @@ test('what does not fit is said before anything runs', async () => {
     [['--shape', 'S', '--kv-heads', '4'], /kvHeads: found 4, expected a divisor of 6/],
     [['--threads', '0'], /--threads: found "0"/],
     [['--type', 'q8_0'], /need a --shape/],
-    [['--shape', 'odd'], /layers: found undefined/],
+    [['--shape', 'odd'], /--shape: found "odd", expected S, M, L/],
+    [['--width', '64'], /layers: found undefined/],
     [['no-such-model.gguf'], /no such file/],
     [['--compare', 'a.json'], /takes two reports/],
   ]) {

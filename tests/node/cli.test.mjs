@@ -149,7 +149,7 @@ test('files that are wrong: status 1, the file, the reason and its code', async 
   await fails(['generate', bad, '-p', 'x'], 1, /bad\.gguf: .*\(NOT_GGUF\)\n$/);
   await fails(['inspect', scratch], 1, /it is not a file/);
   await fails(['generate', gguf, '-p', 'x'], 1, /no tokenizer.*\(UNSUPPORTED_TOKENIZER\)/);
-  await fails(['generate', goldenPath('vit-qkv-gqa'), '--ids', '1'], 1, /WRONG_STATE/);
+  await fails(['generate', goldenPath('vit-qkv-gqa'), '--ids', '1'], 2, /writes no text/);
   await fails(['generate', gguf, '--ids', '1 99999'], 1, /\(TOKEN_OUT_OF_RANGE\)/);
   await fails(['generate', gguf, '--ids', ids.join(' '), '--context', '8'], 1, /\(CONTEXT_FULL\)/);
 });

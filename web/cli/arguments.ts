@@ -31,6 +31,8 @@ export interface Command {
   /** A line that works for somebody who has only just installed the package. */
   example: string;
   options: readonly Option[];
+  /** What to do instead, for somebody who gives more arguments than there are. */
+  instead?: string;
   /** It runs models: worth starting Node 20 anew with its flag for relaxed SIMD. */
   computes?: boolean;
   /** Gives the exit status. */
@@ -41,13 +43,13 @@ export interface Command {
 export class Values {
   readonly positionals: readonly string[];
   readonly #values: Readonly<Record<string, unknown>>;
-  readonly #example: string;
+  readonly #command: Command;
 
   constructor(values: Readonly<Record<string, unknown>>, positionals: readonly string[],
-    { example }: Command) {
+    command: Command) {
     this.#values = values;
     this.positionals = positionals;
-    this.#example = example;
+    this.#command = command;
   }
 
   flag(name: string): boolean {
@@ -95,10 +97,13 @@ export class Values {
   file(more = 0): string {
     const [file] = this.positionals;
     if (file === undefined) {
-      throw new UsageError(`no model was named; for example: ${this.#example}`);
+      throw new UsageError(`no model was named; for example: ${this.#command.example}`);
     }
     const extra = this.positionals[1 + more];
-    if (extra !== undefined) throw new UsageError(`unexpected argument: ${extra}`);
+    const { instead } = this.#command;
+    if (extra !== undefined) {
+      throw new UsageError(`unexpected argument: ${extra}${instead ? `; ${instead}` : ''}`);
+    }
     return file;
   }
 }
@@ -113,6 +118,22 @@ function parserOptions(options: readonly Option[]) {
     return [[name, { ...option, ...(short === undefined ? {} : { short }) }] as const,
       ...(aliases ?? []).map((alias) => [alias, option] as const)];
   }));
+}
+
+/** A number below 0 behind an option is its value, which can then be refused for what it is. */
+function joinNegatives(args: readonly string[], options: readonly Option[]): string[] {
+  const takesValue = new Set(options.flatMap(({ name, short, aliases, value }) =>
+    (value === undefined ? [] : [...[name, ...aliases ?? []].map((one) => `--${one}`),
+      ...(short === undefined ? [] : [`-${short}`])])));
+  const joined: string[] = [];
+  for (const [i, arg] of args.entries()) {
+    if (arg === '--') return [...joined, ...args.slice(i)];
+    const last = joined.at(-1);
+    if (/^-\.?\d/.test(arg) && last !== undefined && takesValue.has(last)) {
+      joined[joined.length - 1] = `${last}${last.startsWith('--') ? '=' : ''}${arg}`;
+    } else joined.push(arg);
+  }
+  return joined;
 }
 
 /** Refuses what no option is called, by the name that was probably meant. */
@@ -132,8 +153,9 @@ function checkNames(command: Command, args: string[], options: readonly Option[]
   }
 }
 
-export function parse(command: Command, args: string[]): Values {
+export function parse(command: Command, typed: string[]): Values {
   const options = [...command.options, helpOption];
+  const args = joinNegatives(typed, options);
   try {
     checkNames(command, args, options);
     const { values, positionals } = parseArgs({ args, allowPositionals: true,

@@ -14,6 +14,7 @@ import type { Subject } from '../src/bench/subjects.js';
 import { OneKVError, automaticThreads, hasRelaxedSimd, loadModel }
   from '../src/engine-entry-node.js';
 import type { CacheType, Projection, SimdLevel } from '../src/engine-entry-node.js';
+import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { chartOf } from './bench/chart.js';
@@ -24,7 +25,7 @@ import { drawPng, findChromium } from './bench/picture.js';
 import { markdownOf, textOf } from './bench/report.js';
 import type { Report } from './bench/report.js';
 import { accessTo } from './downloads.js';
-import { findModel } from './model-file.js';
+import { findModel, knownNames } from './model-file.js';
 import { Progress } from './progress.js';
 import { cacheTypes, note, readText, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
@@ -84,6 +85,12 @@ function dimensionsOf(values: Values): ShapeOptions {
 function shapedSubjects(values: Values): Subject[] {
   const given = dimensionsOf(values);
   const names = values.texts('shape');
+  const known = Object.keys(shapes);
+  const unknown = names.find((name) => !known.includes(name));
+  if (unknown !== undefined && Object.keys(given).length === 0) {
+    throw new UsageError(`--shape: found ${JSON.stringify(unknown)}, expected ${
+      known.join(', ')}, or dimensions such as --layers and --width`);
+  }
   if (names.length === 0 && Object.keys(given).length > 0) names.push('custom');
   const projections = words(values, 'projection', projectionNames);
   const kvHeads = integers(values, 'kv-heads', 1024);
@@ -129,12 +136,25 @@ function qualityText(values: Values): string | undefined {
   return existsSync(validationText) ? readText(validationText) : undefined;
 }
 
+/** What is no file may be a suite that was typed wrong. */
+function checkFile(word: string): void {
+  try {
+    findModel(word);
+  } catch (error) {
+    const hint = meant(word, [...suiteNames, 'all']);
+    if (hint === '' || knownNames().includes(word)) throw error;
+    throw new UsageError(`${word}: no such suite or file${hint}`);
+  }
+}
+
 function suitesOf(values: Values): { suites: SuiteName[]; files: string[] } {
   const isSuite = (word: string) => word === 'all' || suiteNames.some((name) => name === word);
   const named = values.positionals.filter(isSuite);
   const suites = named.length === 0 || named.includes('all') ? [...suiteNames]
     : named as SuiteName[];
-  return { suites, files: values.positionals.filter((word) => !isSuite(word)) };
+  const files = values.positionals.filter((word) => !isSuite(word));
+  for (const file of files) checkFile(file);
+  return { suites, files };
 }
 
 function readPlan(values: Values): PlanOptions {

@@ -8,16 +8,17 @@ import type { Interface } from 'node:readline';
 import type { ChatMessage, GeneratedPart, GenerationResult, Model, Session, SessionMemory, Tool }
   from '../src/onekv-node.js';
 import { OneKVError } from '../src/onekv-node.js';
+import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { dim, endings, engineOptions, modelOptions, noTemplate, note, readText, variant, write }
-  from './shared.js';
+import { checkWrites, dim, endings, engineOptions, modelOptions, noTemplate, note, readText,
+  variant, write } from './shared.js';
 import { readTools } from './tool-file.js';
-import { bytes, digits } from './units.js';
+import { bytes, digits, plural } from './units.js';
 
 const { stdout } = process;
 
@@ -97,12 +98,14 @@ class Chat {
     const controller = new AbortController();
     const progress = new Progress('reading');
     this.#answer = controller;
+    let written = 0;
     try {
       const generation = this.#session.generate(text, { signal: controller.signal,
         maxTokens: this.#most, onPrefill: (done, total) => progress.show(done, total) });
       const writer = new Writer();
       for await (const part of generation) {
         progress.clear();
+        if (part.token !== undefined) written += 1;
         if (!controller.signal.aborted) await write(writer.text(part));
       }
       await write('\n');
@@ -111,7 +114,9 @@ class Chat {
       progress.clear();
       await write('\n');
       if (!controller.signal.aborted) throw error;
-      note(dim('stopped'));
+      const { contextUsage, contextWindow } = this.#session;
+      note(dim(this.#isQuiet ? 'stopped'
+        : `stopped after ${plural(written, 'token')}; ${contextUsage} of ${contextWindow} tokens`));
     } finally {
       this.#answer = undefined;
     }
@@ -127,7 +132,11 @@ class Chat {
     else if (name === '/save' || name === '/load') {
       if (file === '') throw new UsageError(`${name} needs a file: ${name} FILE`);
       await (name === '/save' ? this.#save(file) : this.#load(file));
-    } else throw new UsageError(`${name.slice(0, 80)}: no such command; /help lists them`);
+    } else {
+      throw new UsageError(`${name.slice(0, 80)}: no such command${
+        meant(name, [...help.matchAll(/^\/\w+/gm)].map(([known]) => known)) ||
+        '; /help lists them'}`);
+    }
     return true;
   }
 
@@ -218,6 +227,7 @@ async function run(values: Values): Promise<number> {
   const asked = history === undefined ? [] : readHistory(history);
   const model = await loadInWorker(values, path, 'file' in guesses ? guesses.file : undefined);
   try {
+    checkWrites(values.file(), model.description);
     if (system !== undefined && !model.hasChatTemplate) throw new UsageError(noTemplate);
     const initialPrompts: ChatMessage[] | undefined =
       system === undefined ? undefined : [{ role: 'system', content: system }];
@@ -290,6 +300,7 @@ export const chat: Command = {
     ...samplingOptions, draftOption, ...modelOptions, ...engineOptions,
     { name: 'quiet', short: 'q', help: 'neither heading nor summaries' },
   ],
+  instead: 'chat asks for what you say when it has started; onekv generate FILE "…" answers once',
   computes: true,
   run,
 };

@@ -16,8 +16,8 @@ import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
-import { dim, engineOptions, engineReport, modelOptions, note, openModel, outputOptions, parseIds,
-  readStdin, readText, variant, write, writeJson } from './shared.js';
+import { checkWrites, dim, engineOptions, engineReport, modelOptions, note, openModel,
+  outputOptions, parseIds, readStdin, readText, variant, write, writeJson } from './shared.js';
 import { interrupted } from './signals.js';
 import { digits, table } from './units.js';
 
@@ -102,9 +102,14 @@ function readSettings(values: Values, model: Model): Settings {
   return { context, stride: stride ?? Math.max(1, Math.floor(context / 2)) };
 }
 
+/** Tokens to score. */
+const scoredOf = (texts: readonly number[][]) =>
+  texts.reduce((all, ids) => all + ids.length - 1, 0);
+
+/** An interrupt ends it early: what has been scored by then still counts. */
 async function score(model: Model, texts: readonly number[][], { context, stride }: Settings):
   Promise<Score> {
-  const total = texts.reduce((all, ids) => all + ids.length - 1, 0);
+  const total = scoredOf(texts);
   const progress = new Progress('scoring');
   const session = model.openSession({ contextWindow: context });
   const sum = { logprob: 0, tokens: 0 };
@@ -117,6 +122,8 @@ async function score(model: Model, texts: readonly number[][], { context, stride
       if (stride === undefined) await scoreDocument(session, ids, sum, show);
       else await scoreText(session, ids, stride, sum, show);
     }
+  } catch (error) {
+    if (!interrupted.aborted || sum.tokens === 0) throw error;
   } finally {
     progress.clear();
     session.destroy();
@@ -133,35 +140,42 @@ async function run(values: Values): Promise<number> {
   const given = await readGiven(values);
   const { engine, model, path, loadMs } = await openModel(values, interrupted);
   try {
+    checkWrites(values.file(), model.description);
     const settings = readSettings(values, model);
     const { texts, textBytes } = inputOf(given, values, model);
     if (!texts.some((ids) => ids.length > 1)) {
       throw new UsageError('the text has less than two tokens');
     }
+    const isQuiet = values.flag('quiet') || values.flag('json');
+    if (!isQuiet) note(`${model.name ?? path}: ${variant(model.description)}`);
     const started = performance.now();
     const sum = await score(model, texts, settings);
     const ms = performance.now() - started;
-    const results = figures(sum, textBytes);
+    const isWhole = sum.tokens === scoredOf(texts);
+    // Of a part the bytes are not known.
+    const results = figures(sum, isWhole ? textBytes : undefined);
     const documents = values.flag('documents') ? { documents: texts.length } : {};
-    const about = { tokens: sum.tokens, textBytes, ...documents, ...settings };
+    const about = { tokens: sum.tokens, ...(isWhole ? { textBytes } : { of: scoredOf(texts) }),
+      ...documents, ...settings };
+    const status = interrupted.aborted ? 130 : 0;
     if (values.flag('json')) {
       const cacheType = values.text('cache-type') ?? 'f16';
       const arithmetic = values.text('arithmetic') ?? 'int8';
       await writeJson({ model: path, hash: model.hash, cacheType, arithmetic,
         ...about, ...results, loadMs, ms, engine: engineReport(engine) });
-      return 0;
+      return status;
     }
-    if (!values.flag('quiet')) note(`${model.name ?? path}: ${variant(model.description)}`);
+    if (status !== 0 && process.stderr.isTTY) note('');
     await write(`${table([
       ...Object.entries(about).filter(([name, value]) => value !== undefined || name !== 'stride')
         .map(([name, value]) => [name, String(value ?? 'unknown')]),
       ...Object.entries(results).map(([name, value]) => [name, value.toFixed(4)]),
     ])}\n`);
-    if (!values.flag('quiet')) {
+    if (!isQuiet) {
       note(`${digits(sum.tokens / ms * 1000)} tokens/s`);
       note(dim(meaning));
     }
-    return 0;
+    return status;
   } finally {
     engine.destroy();
   }
@@ -173,7 +187,8 @@ export const evaluate: Command = {
   usage: 'FILE --text TEXTFILE [options]',
   details: 'The text is read in windows of --context tokens that start --stride tokens apart. ' +
     'Each window is computed from scratch, and every token but the first is scored once. With ' +
-    '--documents each document is scored by itself, in windows that do not overlap.',
+    '--documents each document is scored by itself, in windows that do not overlap. Ctrl-C ends ' +
+    'it; what was scored by then is still reported.',
   example: 'onekv eval stories-q-mqa --text story.txt',
   options: [
     { name: 'text', short: 'f', value: 'TEXTFILE', help: 'a text file, - for stdin, or ' +

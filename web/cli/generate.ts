@@ -8,8 +8,8 @@ import { accessTo } from './downloads.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { dim, endings, engineOptions, engineReport, modelOptions, noTemplate, note, openModel,
-  outputOptions, parseIds, readStdin, variant, write, writeJson } from './shared.js';
+import { checkWrites, dim, endings, engineOptions, engineReport, modelOptions, noTemplate, note,
+  openModel, outputOptions, parseIds, readStdin, variant, write, writeJson } from './shared.js';
 import type { Loaded } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, count, digits, plural } from './units.js';
@@ -33,6 +33,7 @@ async function readPrompt(values: Values): Promise<Prompt> {
     if (typed !== undefined) throw new UsageError('--ids and a prompt exclude each other');
     return { ids: parseIds(ids), text: '', piped: false };
   }
+  if (typed === '') throw new UsageError('the prompt is empty');
   if (typed !== undefined) return { text: typed, piped: false };
   if (process.stdin.isTTY) {
     throw new UsageError('give a prompt: onekv generate MODEL "…", or text on stdin');
@@ -173,6 +174,7 @@ async function run(values: Values): Promise<number> {
   const prompt = await readPrompt(values);
   const loaded = await openModel(values, interrupted, 1);
   const { engine, model } = loaded;
+  checkWrites(values.file(1), model.description);
   const quiet = values.flag('quiet') || values.flag('json');
   try {
     const draft = 'mode' in guesses ? guesses.mode
@@ -232,6 +234,7 @@ export const generateText: Command = {
       help: 'end the text before this string; may be given several times' },
     draftOption, ...modelOptions, ...engineOptions, ...outputOptions,
   ],
+  instead: 'a prompt of several words stands between quotes',
   computes: true,
   run,
 };

@@ -35,7 +35,7 @@ function help(): string {
 
 async function main(args: string[]): Promise<number> {
   const [name, ...rest] = args;
-  if (name === '--version' || name === '-v' || name === 'version') {
+  if (['--version', '-v', '-V', 'version'].includes(name ?? '')) {
     process.stdout.write(`${packageVersion()}\n`);
     return 0;
   }
@@ -47,7 +47,9 @@ async function main(args: string[]): Promise<number> {
   const command = commands.find((known) => known.name === name || known.aliases?.includes(name));
   if (command === undefined) {
     const names = commands.map((known) => known.name);
-    throw new UsageError(`no such command: ${name}${meant(name, names) ||
+    const options = ['--version', '--help'];
+    throw new UsageError(`no such command: ${name}${
+      meant(name, name.startsWith('-') ? options : [...names, ...options]) ||
       `; there are ${names.join(', ')}`}`);
   }
   const values = parse(command, rest);

@@ -7,6 +7,7 @@ import { createServer } from 'node:http';
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { basename } from 'node:path';
+import type { Model } from '../src/onekv-node.js';
 import { createHandler } from '../src/facades/handler.js';
 import { UsageError } from './arguments.js';
 import type { Command, Values } from './arguments.js';
@@ -14,7 +15,7 @@ import { doorOf, isLoopback } from './http.js';
 import type { Door, Served } from './http.js';
 import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
-import { engineOptions, modelOptions, note, write } from './shared.js';
+import { checkWrites, engineOptions, modelOptions, note, write } from './shared.js';
 import { interrupted } from './signals.js';
 import { bytes, digits, parseBytes } from './units.js';
 
@@ -50,10 +51,23 @@ async function listen(server: Server, port: number, host: string): Promise<strin
   try {
     await once(server, 'listening');
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    const { code, message } = error as { code?: string; message?: string };
+    throw new UsageError(code === 'EADDRINUSE'
+      ? `port ${port} is taken by another program; --port 0 takes a free one`
+      : code === 'EACCES' ? `port ${port} is reserved for the system; --port takes one above 1023`
+        : `--host ${host}: ${message ?? error}`);
   }
   const { address, family, port: taken } = server.address() as AddressInfo;
   return `http://${family === 'IPv6' ? `[${address}]` : address}:${taken}/v1`;
+}
+
+/** Complains about an address before a model is loaded: it is taken for a moment. */
+async function checkAddress(port: number, host: string): Promise<void> {
+  const trial = createServer();
+  await listen(trial, port, host);
+  await new Promise((resolve) => {
+    trial.close(resolve);
+  });
 }
 
 const asked = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
@@ -76,18 +90,23 @@ async function end(server: Server, door: Door, grace: number): Promise<void> {
   await closed;
 }
 
-const aboutOf = (name: string, chats: boolean): string =>
-  `onekv serves ${name} to programs that speak OpenAI's HTTP interface:
-  GET  /v1/models
-  POST /v1/completions${chats ? '\n  POST /v1/chat/completions\n  POST /v1/responses' : ''}
-  POST /v1/embeddings
-`;
+const aboutOf = (name: string, { hasChatTemplate, description }: Model): string => [
+  `onekv serves ${name} to programs that speak OpenAI's HTTP interface:`, '  GET  /v1/models',
+  ...(description.causal ? ['  POST /v1/completions'] : []),
+  ...(hasChatTemplate ? ['  POST /v1/chat/completions', '  POST /v1/responses'] : []),
+  '  POST /v1/embeddings', ''].join('\n');
+
+/** What a model without a chat template answers. */
+const onlyOf = ({ description: { causal } }: Model): string => (causal
+  ? 'the file has no chat template: it continues texts, at /v1/completions, and does not chat'
+  : 'the model writes no text: /v1/embeddings only');
 
 async function run(values: Values): Promise<number> {
   const limits = readLimits(values);
   const path = findModel(values.file());
   const name = values.text('name') ?? nameOf(values.file());
   const isQuiet = values.flag('quiet');
+  await checkAddress(limits.port, limits.host);
   const model = await loadInWorker(values, path);
   const handle = createHandler({ [name]: model },
     { maxBytes: limits.maxBytes, sessions: limits.sessions });
@@ -95,15 +114,16 @@ async function run(values: Values): Promise<number> {
     if (!isQuiet) note(`${method} ${at.slice(0, 80)} ${status} ${digits(ms / 1000)} s`);
   };
   const door = doorOf(handle, { ...limits, isLocal: isLoopback(limits.host),
-    about: aboutOf(name, model.hasChatTemplate) }, log);
+    about: aboutOf(name, model) }, log);
   const server = createServer({ requestTimeout: 60_000 }, door.listener);
   try {
+    if (model.description.features > 0) checkWrites(values.file(), model.description);
     const address = await listen(server, limits.port, limits.host);
     await write(`${address}\n`);
     if (!isQuiet) {
       note(`${name}: ${bytes(model.bytesPerToken)} of cache per token, ${model.engine.simd}, ` +
         `${model.engine.threads} thread${model.engine.threads === 1 ? '' : 's'}; Ctrl-C ends`);
-      if (!model.hasChatTemplate) note('the file has no chat template: /v1/completions only');
+      if (!model.hasChatTemplate) note(onlyOf(model));
       if (!isLoopback(limits.host) && limits.key === undefined) {
         note('other machines can send requests too: ONEKV_API_KEY sets a key');
       }

@@ -95,6 +95,13 @@ export function engineReport(engine: Engine): object {
 
 export const noTemplate = '--system is for a chat, and the file has no chat template';
 
+/** Error: UsageError where the model `file` gives vectors or classes, and no text. */
+export function checkWrites(file: string, { causal, features }: ModelDescription): void {
+  if (causal) return;
+  throw new UsageError(`${file} reads its input whole and writes no text` +
+    (features > 0 ? '' : '; it gives vectors of texts: onekv serve, /v1/embeddings'));
+}
+
 /** Why a text ended, for people. */
 export const endings: Readonly<Record<GenerateResult['reason'] | 'interrupted', string>> = {
   end: 'the model ended it', stop: 'ended by --stop', length: 'cut at --max-tokens',

@@ -1,0 +1,118 @@
+// What people type wrong at the terminal: what was meant is said, before a model is loaded.
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { UsageError, parse } from '../../dist/cli/arguments.js';
+import { bench } from '../../dist/cli/bench.js';
+import { chat } from '../../dist/cli/chat.js';
+import { generateText } from '../../dist/cli/generate.js';
+import { serve } from '../../dist/cli/serve.js';
+import { goldenPath, root } from './support.mjs';
+
+const limit = { timeout: 60_000 };
+const program = join(root, 'dist/cli/onekv.js');
+const model = 'stories-q-mqa';
+const folder = mkdtempSync(join(tmpdir(), 'onekv-lines-'));
+after(() => rmSync(folder, { recursive: true }));
+
+const onekv = (...args) => {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [program, ...args],
+    { encoding: 'utf8', input: '' });
+  return { status, stdout, stderr };
+};
+const refused = (command, args, message) => assert.rejects(async () =>
+  command.run(parse(command, args)), (error) => {
+  assert.ok(error instanceof UsageError, String(error));
+  assert.match(error.message, message);
+  return true;
+});
+
+test('options of the program itself: short names, and what was meant', limit, () => {
+  assert.match(onekv('-V').stdout, /^\d+\.\d+\.\d+\n$/);
+  for (const typed of ['--verison', '-version', '--vers', 'verison']) {
+    const { status, stdout, stderr } = onekv(typed);
+    assert.deepEqual([status, stdout], [2, ''], typed);
+    assert.match(stderr, /did you mean --version\?/, typed);
+  }
+  assert.match(onekv('-x').stderr, /no such command: -x; there are generate/);
+});
+
+test('more arguments than there are: what to do instead', async () => {
+  await refused(generateText, [model, 'Once', 'upon'],
+    /^unexpected argument: upon; a prompt of several words stands between quotes$/);
+  await refused(chat, [model, 'hi'], /^unexpected argument: hi; .*onekv generate FILE/);
+});
+
+test('an empty prompt, and numbers below 0, are refused for what they are', async () => {
+  await refused(generateText, [model, ''], /^the prompt is empty$/);
+  for (const args of [['--temp', '-1'], ['--temperature=-1'], ['--temperature', '-1']]) {
+    await refused(generateText, [model, 'x', ...args],
+      /^--temperature: found "-1", expected a number from 0 to 100$/);
+  }
+  await refused(generateText, [model, 'x', '-s', '-5'], /^--seed: found "-5"/);
+  await refused(generateText, [model, 'x', '--top-p', '-.5'], /^--top-p: found "-\.5"/);
+  // Behind -- it is a prompt.
+  const { positionals } = parse(generateText, [model, '-n', '3', '--', '-5 degrees']);
+  assert.deepEqual(positionals, [model, '-5 degrees']);
+});
+
+test('bench: suites and shapes that were typed wrong', async () => {
+  await refused(bench, ['memry'], /^memry: no such suite or file; did you mean memory\?$/);
+  await refused(bench, ['memory', 'nothing.gguf'], /^nothing\.gguf: no such file; known names/);
+  await refused(bench, ['memory', '--shape', 'Q'],
+    /^--shape: found "Q", expected S, M, L, paper-300M, paper-1\.2B, or dimensions such as/);
+});
+
+test('serve: a port that is taken is said before the model is loaded', limit, async () => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  const { port } = other.address();
+  const notModel = join(folder, 'no-model.gguf');
+  writeFileSync(notModel, 'no model');
+  try {
+    await refused(serve, [notModel, '--port', String(port)],
+      new RegExp(`^port ${port} is taken by another program; --port 0 takes a free one$`));
+  } finally {
+    other.close();
+  }
+  await refused(serve, [notModel, '--host', 'no.such.host.invalid', '--port', '0'],
+    /^--host no\.such\.host\.invalid: /);
+});
+
+test('a model that writes no text is refused in plain words, and nothing goes on', limit, () => {
+  const file = goldenPath('bert-mean');
+  for (const args of [['generate', file, 'hi'], ['chat', file], ['eval', file, '--text', 'a b']]) {
+    const { status, stderr } = onekv(...args);
+    assert.equal(status, 2, stderr);
+    assert.match(stderr, /reads its input whole and writes no text; it gives vectors of texts/);
+  }
+  const { status, stderr } = onekv('serve', join(root, 'models/digits-qkv.f16.gguf'), '--port',
+    '0');
+  assert.equal(status, 2, stderr);
+  assert.match(stderr, /digits-qkv.*reads its input whole and writes no text$/m);
+});
+
+test('eval: Ctrl-C reports what has been scored so far', limit, async () => {
+  const text = join(folder, 'long.txt');
+  writeFileSync(text, 'Once upon a time there was a little girl. '.repeat(20_000));
+  const child = spawn(process.execPath, [program, 'eval', model, '--text', text, '--threads', '1'],
+    { stdio: ['ignore', 'pipe', 'pipe'] });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.setEncoding('utf8').on('data', (more) => { stdout += more; });
+  child.stderr.setEncoding('utf8').on('data', (more) => {
+    // The heading comes before the scores; some pieces are read by the time that this waits.
+    if (stderr === '') setTimeout(() => child.kill('SIGINT'), 1500);
+    stderr += more;
+  });
+  const [status] = await once(child, 'close');
+  assert.equal(status, 130, stderr);
+  const figures = Object.fromEntries(stdout.trim().split('\n').map((line) => line.split(/\s+/)));
+  assert.ok(Number(figures.tokens) > 0 && Number(figures.tokens) < Number(figures.of), stdout);
+  assert.ok(Number(figures.perplexityPerToken) > 1, stdout);
+  assert.equal(figures.perplexityPerByte, undefined, 'the bytes of a part are not known');
+});
