@@ -98,6 +98,7 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   model->scratch.n_rows_max = config->causal ? ROWS_OF_PREFILL : context_window;
   model->scratch.n_threads_max = pool_n_most(model->pool);
   model->scratch.matmul.packed.rows_per_token = options->arithmetic == ONEKV_INT8 ? 1 : 2;
+  model->scratch.matmul.wants_slabs = model->kernels.packed_has_slabs;
   for (size_t i = 0; i < loader->file->n_tensors; i++) {
     model->scratch.matmul.meets_one_bit |= loader->file->tensors[i].type == TENSOR_Q1_0;
   }

@@ -55,6 +55,7 @@ typedef struct kernel_table {
    * arrays' shapes. A block with a NaN or an infinity gets that as its scale and zeros as values.
    * Exact: same result in all variants. */
   void (*packed_encode)(const float *x, size_t token, const packed_activations *out);
+  bool packed_has_slabs; /* the rows' slabs are worth their memory */
 
   /* y[t][r] = w[r] · x[t] for n_rows rows of activations and the 16 rows of a strip, block after
    * block:

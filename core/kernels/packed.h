@@ -194,6 +194,23 @@ static inline int packed_limit(size_t rows_per_token) {
   return rows_per_token == 1 ? PACKED_LIMIT_ONE_ROW : PACKED_LIMIT_TWO_ROWS;
 }
 
+/* 256 columns of a row, as the tiles of many rows read them (packed_slabs.h). */
+enum { PACKED_SLAB_COLUMNS = 256, PACKED_SLAB_LEAST = 12 /* rows that are worth slabs */ };
+
+typedef struct packed_slab {
+  uint8_t values[PACKED_SLAB_COLUMNS]; /* `more` than the row's */
+  float scales[PACKED_SLAB_COLUMNS / 32];
+  float sums[PACKED_SLAB_COLUMNS / 32]; /* of blocks of 32 columns, times the scale */
+  int16_t parts[PACKED_SLAB_COLUMNS / 32]; /* sums of 32 columns */
+  int16_t pairs[PACKED_SLAB_COLUMNS / 8];
+  int32_t more; /* than the values: 0 or 128 */
+  int32_t unused[3];
+} packed_slab;
+
+static inline size_t packed_slabs_of(size_t n_columns) {
+  return (n_columns + PACKED_SLAB_COLUMNS - 1) / PACKED_SLAB_COLUMNS;
+}
+
 typedef struct packed_activations {
   size_t n_columns;
   size_t block_columns;  /* columns that share a scale */
@@ -207,6 +224,8 @@ typedef struct packed_activations {
   int16_t *sums;  /* [rows][n_columns / 32]: of 32 columns */
   size_t n_table_rows; /* the first so many have tables, which the SIMD variants alone use */
   uint8_t *tables;     /* [n_table_rows][n_columns / 4][2][16] */
+  size_t n_slab_rows;  /* 0: there are no slabs */
+  packed_slab *slabs;  /* [n_columns / PACKED_SLAB_COLUMNS, rounded up][n_slab_rows] */
 } packed_activations;
 
 #endif

@@ -4,51 +4,25 @@
  * signed ones (ARM), as unsigned ones (x86 with VNNI), or with sums that saturate (x86 without).
  * So activations, which are signed, are the first operand and codes of up to 7 bits the second;
  * that is exact everywhere. Codes of 8 bits go this way where bytes are taken as signed, or, with
- * 128 added, as unsigned; elsewhere they stay with i16 pairs. */
+ * 128 added, as unsigned; elsewhere they stay with i16 pairs. Many rows go by packed_slabs.h. */
 #include <string.h>
 
 #include "core/base/bytes.h"
 #include "core/kernels/kernels.h"
 #include "core/kernels/simd128.h"
 
-#if defined(__wasm_relaxed_simd__)
-enum { DOT_IS_ONE_INSTRUCTION = 1, SHORTS_ARE_ONE_INSTRUCTION = 1 };
-#define packed_dot_shorts(x, w) wasm_i16x8_relaxed_dot_i8x16_i7x16(x, w)
-#define packed_dot_add(x, w, sum) wasm_i32x4_relaxed_dot_i8x16_i7x16_add(x, w, sum)
-#else
-/* For tests of this file where there is no such instruction: bytes of w are unsigned. */
-enum { DOT_IS_ONE_INSTRUCTION = 0 };
-SIMD_INLINE v128_t packed_dot_add(v128_t x, v128_t w, v128_t sum) {
-  v128_t low = wasm_i32x4_dot_i16x8(wasm_i16x8_extend_low_i8x16(x),
-                                    wasm_u16x8_extend_low_u8x16(w));
-  v128_t high = wasm_i32x4_dot_i16x8(wasm_i16x8_extend_high_i8x16(x),
-                                     wasm_u16x8_extend_high_u8x16(w));
-  v128_t both = wasm_i32x4_add(wasm_i32x4_shuffle(low, high, 0, 2, 4, 6),
-                               wasm_i32x4_shuffle(low, high, 1, 3, 5, 7));
-  return wasm_i32x4_add(both, sum);
-}
-#if defined(__SSSE3__)
-#include <immintrin.h>
-enum { SHORTS_ARE_ONE_INSTRUCTION = 1 };
-#define packed_dot_shorts(x, w) ((v128_t)_mm_maddubs_epi16((__m128i)(w), (__m128i)(x)))
-#else
-enum { SHORTS_ARE_ONE_INSTRUCTION = 0 };
-SIMD_INLINE v128_t packed_dot_shorts(v128_t x, v128_t w) {
-  v128_t low = wasm_i16x8_extmul_low_i8x16(x, w);
-  v128_t high = wasm_i16x8_extmul_high_i8x16(x, w);
-  return wasm_i16x8_add(
-      wasm_i16x8_shuffle(low, high, 0, 2, 4, 6, 8, 10, 12, 14),
-      wasm_i16x8_shuffle(low, high, 1, 3, 5, 7, 9, 11, 13, 15));
-}
-#endif
-#endif
-#define PACKED_HAS_DOT 1
+#include "core/kernels/packed_dot.h"
+#include "core/kernels/packed_slabs.h"
+#include "core/kernels/packed_tables.h"
 #include "core/kernels/packed_tile.h"
 
 #define MATMUL(name, way, type, flip)                                                           \
   static void name(const uint8_t *strip, const packed_activations *x, size_t n_rows, float *y,  \
                    size_t y_stride) {                                                           \
-    size_t t = packed_tiles(way, PACKED_##type, flip, 6, 2, strip, x, 0, n_rows, y, y_stride);  \
+    size_t t = packed_slabs_multiply(PACKED_##type, strip, x, n_rows, y, y_stride);             \
+    if (way == WAY_SHORTS) {                                                                    \
+      t = packed_tiles(way, PACKED_##type, flip, 6, 2, strip, x, t, n_rows, y, y_stride);       \
+    }                                                                                           \
     t = packed_tiles(way, PACKED_##type, flip, 2, 4, strip, x, t, n_rows, y, y_stride);         \
     packed_tiles(way, PACKED_##type, flip, 1, 4, strip, x, t, n_rows, y, y_stride);             \
   }
@@ -73,6 +47,24 @@ DOT_FORM_LIST(X)
 BYTE_FORM_LIST(X)
 #undef X
 
+/* --- activations --------------------------------------------------------------------------- */
+
+SIMD_INLINE void encode_with_slabs(const float *x, size_t token, const packed_activations *out,
+                                   int more) {
+  packed_encode_simd128(x, token, out);
+  for (size_t i = 0; i < out->rows_per_token; i++) {
+    packed_slabs_make(out, token * out->rows_per_token + i, more);
+  }
+}
+
+static void encode_signed(const float *x, size_t token, const packed_activations *out) {
+  encode_with_slabs(x, token, out, 0);
+}
+
+static void encode_unsigned(const float *x, size_t token, const packed_activations *out) {
+  encode_with_slabs(x, token, out, 128);
+}
+
 /* --- the choice ---------------------------------------------------------------------------- */
 
 enum { CHECKED_ROWS = 7, CHECKED_COLUMNS = 32 };
@@ -91,7 +83,7 @@ static bool is_exact(const kernel_table *table, packed_form form, matmul_functio
   int16_t sums[ROWS];
   float scales[ROWS];
   float y[2][ROWS * PACKED_ROWS];
-  packed_activations x = {C, C, 1, values, wide, scales, pairs, sums, 0, NULL};
+  packed_activations x = {C, C, 1, values, wide, scales, pairs, sums, 0, NULL, 0, NULL};
   for (int i = 0; i < STRIP_BYTES; i++) strip[i] = (uint8_t)(i * 91 % 256);
   for (size_t r = 0; r < PACKED_ROWS; r++) store_u16(strip + 2 * r, 0x3c00);
   for (size_t t = 0; t < ROWS; t++) {
@@ -132,6 +124,8 @@ void kernels_fill_packed_dot(kernel_table *table) {
       is_signed ? matmul_signed_##type : matmul_unsigned_##type;
   BYTE_FORM_LIST(X)
 #undef X
+  table->packed_encode = is_signed ? encode_signed : encode_unsigned;
+  table->packed_has_slabs = true;
 }
 
 void kernels_fill_relaxed_packed(kernel_table *table) {

@@ -28,7 +28,7 @@ SIMD_INLINE void put_unit(const packed_activations *out, size_t row, size_t c, v
   out->sums[unit / 2] = (int16_t)(before + low + high);
 }
 
-static void packed_encode_simd128(const float *x, size_t token, const packed_activations *out) {
+void packed_encode_simd128(const float *x, size_t token, const packed_activations *out) {
   const v128_t magnitude = wasm_i32x4_splat(0x7fffffff);
   const float limit = (float)packed_limit(out->rows_per_token);
   const v128_t highest = wasm_f32x4_splat(limit);

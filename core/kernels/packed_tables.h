@@ -12,6 +12,9 @@ void packed_tables_make(const packed_activations *x, size_t row);
 void packed_tables_multiply(const uint8_t *strip, const packed_activations *x, size_t row,
                             float *y);
 
+/* packed_encode of kernels.h, slabs aside. */
+void packed_encode_simd128(const float *x, size_t token, const packed_activations *out);
+
 /* All rows by tables if that can be done; gives how many were: n_rows or 0. */
 static inline size_t packed_tables_tried(const packed_form form, const uint8_t *strip,
                                          const packed_activations *x, size_t n_rows, float *y,

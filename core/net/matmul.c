@@ -26,10 +26,20 @@ void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, me
   packed->sums = arena_take(arena, n_rows, n_units * sizeof *packed->sums);
   packed->n_table_rows = scratch->meets_one_bit ? n_rows : 0;
   packed->tables = arena_take(arena, packed->n_table_rows, n_columns * PACKED_TABLE_BYTES);
+  scratch->n_slabs = scratch->wants_slabs ? n_rows * packed_slabs_of(n_columns) : 0;
+  packed->slabs = arena_take(arena, scratch->n_slabs, sizeof *packed->slabs);
   size_t n_decoded = MATMUL_ROWS * n_columns + n_tokens;
   size_t n_strip = PACKED_ROWS * n_rows;
   scratch->n_thread_floats = n_decoded > n_strip ? n_decoded : n_strip;
   scratch->rows = arena_take(arena, n_threads, scratch->n_thread_floats * sizeof(float));
+}
+
+void matmul_choose_slabs(matmul_scratch *scratch, size_t n_rows, size_t n_together) {
+  packed_activations *packed = &scratch->packed;
+  bool has_them = n_together >= PACKED_SLAB_LEAST &&
+                  packed->block_columns != PACKED_TABLE_COLUMNS &&
+                  n_rows * packed_slabs_of(packed->n_columns) <= scratch->n_slabs;
+  packed->n_slab_rows = has_them ? n_rows : 0;
 }
 
 /* Columns of the blocks in which the input is rounded for a matrix; 0: it is not. */
@@ -148,6 +158,8 @@ static void matmul_by_blocks(onekv_pool *pool, matmul_job *job, size_t block_col
   job->block_columns = block_columns;
   job->scratch->packed.n_columns = job->n_columns;
   job->scratch->packed.block_columns = block_columns;
+  size_t n_rows = job->n_tokens * job->scratch->packed.rows_per_token;
+  matmul_choose_slabs(job->scratch, n_rows, n_rows);
   if (block_columns > 0 && job->n_tokens > 1) pool_run(pool, encode_share, job);
   if (block_columns > 0 && job->n_tokens == 1) encode_share(job, 0, 1);
   pool_run(pool, matmul_share, job);

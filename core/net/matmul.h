@@ -17,15 +17,21 @@ enum { MATMUL_ROWS = 8 /* decoded at a time */ };
 typedef struct matmul_scratch {
   packed_activations packed;
   bool meets_one_bit; /* there are matrices whose products want tables */
+  bool wants_slabs;   /* the kernels do */
+  size_t n_slabs;
   float *rows; /* [threads][n_thread_floats]: decoded rows and a number per token, or the products
                   of a strip */
   size_t n_thread_floats;
 } matmul_scratch;
 
-/* For n_tokens rows of up to n_columns columns, packed.rows_per_token and meets_one_bit, which are
- * to be set before; counts when the arena has no base. */
+/* For n_tokens rows of up to n_columns columns, packed.rows_per_token, meets_one_bit and
+ * wants_slabs, which are to be set before; counts when the arena has no base. */
 void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, memory_arena *arena,
                          matmul_scratch *scratch);
+
+/* Whether the rows of packed.n_columns columns that are encoded next get slabs. n_together: rows
+ * that a matrix meets at once. */
+void matmul_choose_slabs(matmul_scratch *scratch, size_t n_rows, size_t n_together);
 
 typedef struct matmul_product {
   const matrix *w;

@@ -22,6 +22,7 @@ static packed_activations head_activations(const heads_job *job, size_t head) {
   x.scales += row * (x.n_columns / x.block_columns);
   x.pairs += row * (x.n_columns / PACKED_UNIT * 2);
   x.sums += row * (x.n_columns / 32);
+  if (x.n_slab_rows > 0) x.slabs += row;
   size_t n_before = row < x.n_table_rows ? row : x.n_table_rows;
   x.n_table_rows -= n_before;
   x.tables += n_before * x.n_columns * PACKED_TABLE_BYTES;
@@ -103,6 +104,8 @@ void matmul_heads(onekv_pool *pool, const kernel_table *kernels, const heads_pro
   if (product->w->form != PACKED_NONE) {
     scratch->packed.n_columns = product->w->n_columns;
     scratch->packed.block_columns = PACKED_GEOMETRY[product->w->form].columns;
+    size_t n_rows = product->n_tokens * scratch->packed.rows_per_token;
+    matmul_choose_slabs(scratch, product->n_heads * n_rows, n_rows);
     if (product->n_tokens > 1) pool_run(pool, encode_share, &job);
     else encode_share(&job, 0, 1);
   }

@@ -101,6 +101,8 @@ void bench_packed(const kernel_table *table, const char *wanted) {
   bench.x.scales = malloc(n_x / 32 * sizeof(float));
   bench.x.pairs = malloc(n_x / 8 * sizeof(int16_t));
   bench.x.sums = malloc(n_x / 32 * sizeof(int16_t));
+  bench.x.n_slab_rows = table->packed_has_slabs ? TOKENS_MAX : 0;
+  bench.x.slabs = malloc(TOKENS_MAX * (COLUMNS / PACKED_SLAB_COLUMNS) * sizeof(packed_slab));
   bench.x.n_table_rows = TOKENS_MAX;
   bench.x.tables = malloc((size_t)TOKENS_MAX * PACKED_TABLE_BYTES * COLUMNS);
   bench.y = malloc((size_t)TOKENS_MAX * PACKED_ROWS * sizeof(float));
@@ -129,6 +131,7 @@ void bench_packed(const kernel_table *table, const char *wanted) {
   free(bench.x.pairs);
   free(bench.x.sums);
   free(bench.x.tables);
+  free(bench.x.slabs);
   free(bench.y);
 }
 
