@@ -161,7 +161,15 @@ async function testBudget(person) {
   await pickShape('gemma-3-270m');
   assert.equal(await tokens('As published'), Math.floor(32_768 + (1e9 - 109_019_136) / 3072));
   assert.equal(await tokens('All heads'), Math.floor(32_768 + (1e9 - 436_076_544) / 12_288));
-  assert.match(await person.text('#budget-says'), /Its makers saved 4 times/);
+  assert.match(await person.text('#budget-says'),
+    /its makers saved 3\.75 times .*; this runtime keeps 1\.07 times less than llama\.cpp\./);
+  // As the list of models tells them apart.
+  await pickShape('minicpm3-4b');
+  assert.match(await person.text('#budget-says'),
+    /llama\.cpp keeps keys and values of all heads; this runtime keeps 22\.2 times less/);
+  await pickShape('smollm2-135m');
+  assert.match(await person.text('#budget-says'),
+    /its makers saved 3 times .*; this runtime keeps as much as llama\.cpp\./);
   await pickShape('bonsai-8b');
   assert.equal(await tokens('As published'), Math.floor(1e9 / (36 * 2 * 8 * 128 * 2)));
   await person.click('#budget-weights');

@@ -36,13 +36,16 @@ function tableRows(shapeAt: number, type: CacheType, budget: number,
   });
 }
 
-/** What a published model's makers saved; this runtime keeps what they left. */
-function whoSaved({ variants: [own, all] }: (typeof shapes)[number], type: CacheType): string {
-  if (own === undefined || all === undefined) return '';
-  const saved = all.cache[type].full / own.cache[type].full;
-  const less = saved < 1.02 ? 'nothing by its heads' : `${ratio(saved)} times by fewer KV heads, ` +
-    'windows or a latent';
-  return ` Its makers saved ${less}; “Models that people run” has what a runtime makes of it.`;
+/** What a published model's makers saved, and what a runtime makes of that. */
+function whoSaved(name: string): string {
+  const found = facts.published.find((model) => model.name === name);
+  if (found === undefined) return '';
+  const { here, llamaCpp, expanded } = found;
+  const [makers, runtime] = [expanded / llamaCpp, llamaCpp / here];
+  return ` Of 32,768 tokens ${makers < 1.02 ? 'llama.cpp keeps keys and values of all heads'
+    : `its makers saved ${ratio(makers)} times by fewer KV heads, windows or a latent`}; ` +
+    `this runtime keeps ${runtime < 1.02 ? 'as much as' : `${ratio(runtime)} times less than`} ` +
+    'llama.cpp.';
 }
 
 export function startBudget(): void {
@@ -76,7 +79,7 @@ export function startBudget(): void {
         `${chosen.variants.map(({ name, weightBytes }) => `${name} ${bytes(weightBytes)}` +
           (weightBytes > budget ? ', more than there is' : '')).join(', ')}.`
       : 'All of it is for the cache. These figures are computed from the shapes; the meter ' +
-        `above measures.${chosen.isPublished ? whoSaved(chosen, type.value as CacheType) : ''}`);
+        `above measures.${chosen.isPublished ? whoSaved(chosen.name) : ''}`);
   };
   for (const control of [slider, shape, type, weights]) control.addEventListener('input', update);
   const field = (label: string, control: HTMLElement) => h('label', { class: 'field' }, label,

@@ -218,7 +218,9 @@ export class Duet {
 
   /** Runs both from the beginning; a run that is on its way ends first. */
   async run(): Promise<void> {
+    // What is taken is shown, where something else was typed.
     find<HTMLInputElement>('#prompt').value = this.settings.prompt;
+    find<HTMLInputElement>('#seed').value = String(this.settings.seed);
     this.#abort?.abort();
     const abort = this.#abort = new AbortController();
     await this.#running;
