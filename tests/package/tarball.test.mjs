@@ -22,7 +22,7 @@ test('the tarball has what is used, and nothing else', limit, () => {
   for (const folder of ['dist/src', 'dist/cli', 'dist/wasm']) assert.ok(folders.has(folder));
   // npm adds the README of every folder that something is taken from.
   const expectedFiles = [/^dist\/(src|cli|wasm)\//,
-    /^models\/(stories-q-mqa\.q8_0\.gguf|cards\/picture-books\.tsv)$/,
+    /^models\/(stories-q-mqa\.q8_0\.gguf|cards\/(stories-q-mqa\.md|picture-books\.tsv))$/,
     /^web\/demo\/screenshots\/run-desktop-light\.webp$/,
     /^web\/docs\/[a-z-]+\.md$/, /^web\/examples\/[a-z./-]+$/,
     /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
@@ -30,6 +30,15 @@ test('the tarball has what is used, and nothing else', limit, () => {
   const strange = packed.files.filter((file) =>
     !expectedFiles.some((pattern) => pattern.test(file)));
   assert.deepEqual(strange, []);
+  // A model comes with its card, in either package.
+  for (const files of [packed.files, packed.others.files]) {
+    const models = files.filter((file) => file.endsWith('.gguf'));
+    assert.ok(models.length > 0);
+    for (const model of models) {
+      const card = model.replace(/([^/]+?)(\.\w+)?\.gguf$/, 'cards/$1.md');
+      assert.ok(files.includes(card), card);
+    }
+  }
 });
 
 /** Links of a package's pages, and those that lead out of it. */
@@ -65,6 +74,9 @@ test('package.json: what a registry shows, and nothing that only a checkout can 
   assert.equal(withLinks(text, 'x/y.md', ['x/there.md'], 'models', 'https://host/a/b'),
     '[a](https://host/a/b/blob/main/models/x/b.md) ' +
     '![c](https://host/a/b/raw/main/models/x/d/e.webp#f) [g](there.md)');
+  // The README's first command can be typed where the repository has an address.
+  assert.equal(withLinks('git clone … && cd onekv', 'README.md', [], '', 'https://host/a/onekv'),
+    'git clone https://host/a/onekv && cd onekv');
 });
 
 test('onekv-models: the command line says that it has the others, and finds them there', limit,

@@ -19,12 +19,15 @@ async function filesOf(folder) {
   return files.map(({ path }) => path);
 }
 
-/** The page with the links that its package can follow. `folder` is where the package's root is
+/** The page with the links that its package can follow, and the repository's address where one
+ * would clone it. `folder` is where the package's root is
  * in the repository, `repository` its address or undefined. */
 export function withLinks(text, path, files, folder = '', repository = undefined) {
   const isThere = (target) => files.some((file) => file === target ||
     file.startsWith(`${target}/`));
-  return text.replace(/(!?)\[([^\]]*)\]\(([^)\s#:]+)((?:#[^)]*)?)\)/g,
+  const known = repository === undefined ? text : text.replaceAll('git clone …',
+    `git clone ${repository}`);
+  return known.replace(/(!?)\[([^\]]*)\]\(([^)\s#:]+)((?:#[^)]*)?)\)/g,
     (link, picture, words, target, part) => {
       const found = posix.normalize(posix.join(posix.dirname(path), target)).replace(/\/$/, '');
       if (isThere(found)) return link;
