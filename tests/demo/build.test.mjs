@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import { build } from 'esbuild';
 import * as onekv from '../../dist/src/engine-entry-node.js';
+import { searchHeads } from '../../web/demo/build/heads.mjs';
 import { readPaperShapes } from '../../web/demo/build/facts.mjs';
 import { site } from '../../web/demo/build.mjs';
 import { folderOf, waysOn } from '../../web/demo/build/page-texts.mjs';
@@ -89,6 +90,17 @@ test('budgets: bytes of a token are those of the paper’s Table 7', async () =>
   const points = [[1, 10], [512, 5120], [1024, 6144]];
   assert.deepEqual([0, 9, 10, 5120, 5632, 6144, 7168].map((bytes) =>
     tokensOf({ token: 2, full: 0, points }, bytes)), [0, 0, 1, 512, 768, 1024, 1536]);
+});
+
+test('the heads that are shown first look at Lily because she is asked for', async () => {
+  const { one, std, sentence, wanted } = await searchHeads();
+  assert.ok(!sentence.startsWith(wanted), 'many heads look at the first token from everywhere');
+  for (const { weight, usual, own } of [one, std]) {
+    assert.ok(weight > 2 * usual, `“She” ${weight}, the later tokens ${usual}`);
+    assert.ok(own > 0 && own < 1);
+  }
+  // What the page says of the price.
+  assert.ok(std.own > one.own, `${std.own}, ${one.own}`);
 });
 
 /** As much of a document as a chart needs: its text, and the classes of its elements. */

@@ -41,8 +41,8 @@ export async function testAttention(person, page) {
     promised.slice(0, 2).map(parseFloat));
   const means = await person.evaluate(`[...document.querySelectorAll('.map .mean')].map(
     ({ textContent }) => parseFloat(/, (\\d+) % on/.exec(textContent)[1]))`);
-  assert.deepEqual(means.reverse(), promised.slice(2, 4).map(parseFloat));
-  assert.equal(await person.text('.axis.down span:nth-child(7)'), 'She');
+  assert.deepEqual(means.reverse(), promised.slice(4, 6).map(parseFloat));
+  assert.equal(await person.text('.axis.down span:nth-child(9)'), 'She');
   const [before] = await of('asymmetry');
   await person.pick('#attention-head', '5');
   await person.until(`document.querySelector('.map').dataset.asymmetry !== '${before}'`);

@@ -2,11 +2,14 @@
 // “She” look at? Of all heads of a model, the one is shown in which “She” gives “Lily” the most
 // weight; each model gets its own, as heads of two models that were trained apart have nothing to
 // do with each other. What the page says about it is made of the numbers that are found here.
+//
+// “Lily” is not the first word: at that one many heads look from everywhere when they have nothing
+// to look for (an attention sink), and the search would find those.
 import { join } from 'node:path';
 import { root } from '../../../wasm/toolchain/shell.mjs';
 
-export const sentence = 'Lily had a red ball. She loved her ball, but one day the ball rolled ' +
-  'away and she could not find it.';
+export const sentence = 'Once there was a girl named Lily. She had a red ball, but one day it ' +
+  'rolled away.';
 const asks = 'She';
 const wanted = 'Lily';
 
@@ -15,6 +18,13 @@ function ownShare({ weights, tokens }) {
   let sum = 0;
   for (let i = 1; i < tokens; i += 1) sum += weights[i * tokens + i];
   return sum / (tokens - 1);
+}
+
+/** What the tokens after `row` give to `target`, on average. */
+function usualWeight({ weights, tokens }, row, target) {
+  let sum = 0;
+  for (let i = row + 1; i < tokens; i += 1) sum += weights[i * tokens + target];
+  return sum / (tokens - 1 - row);
 }
 
 async function searchModel(OneKV, name) {
@@ -35,7 +45,9 @@ async function searchModel(OneKV, name) {
       const map = await session.attention({ layer, head });
       const weight = map.weights[row * map.tokens + target];
       own += ownShare(map) / heads;
-      if (best === undefined || weight > best.weight) best = { layer, head, weight };
+      if (best === undefined || weight > best.weight) {
+        best = { layer, head, weight, usual: usualWeight(map, row, target) };
+      }
     }
     return { ...best, row, heads, own };
   } finally {
@@ -43,7 +55,7 @@ async function searchModel(OneKV, name) {
   }
 }
 
-/** { sentence, asks, wanted, one, std }: each { layer, head, weight, row, heads, own }. */
+/** { sentence, asks, wanted, one, std }: each { layer, head, weight, usual, row, heads, own }. */
 export async function searchHeads() {
   const { OneKV } = await import('../../../dist/src/onekv-node.js');
   const [one, std] = [await searchModel(OneKV, 'table-q-kv'),

@@ -78,7 +78,8 @@ function onHeads({ attention: { asks, wanted, one, std } }) {
   const share = (value) => whole(`${(100 * value).toFixed(0)}&nbsp;%`);
   return `Of ${one.heads} heads each, the ones are shown first in which <i>${asks}</i> looks at ` +
     `<i>${wanted}</i> most: ${share(one.weight)} in ${whole('Q-K=V')}, ${share(std.weight)} in ` +
-    `${whole('Q=K-V')}, so a single mutual head can do it. Over all heads the price shows: a ` +
+    `${whole('Q=K-V')} (the later tokens do so with ${share(one.usual)} and ` +
+    `${share(std.usual)}), so a single mutual head can do it. Over all heads the price shows: a ` +
     `token keeps ${share(std.own)} of its weight for itself, against ${share(one.own)}.`;
 }
 
