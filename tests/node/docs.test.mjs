@@ -112,7 +112,7 @@ const pages = {
       assert.deepEqual(agent.messages[0], { role: 'user', content: 'How late is it?' });
     } },
 };
-const elsewhere = ['bundlers.md', 'converting.md', 'doors.md'];
+const elsewhere = ['bundlers.md', 'converting.md', 'doors.md', 'README.md'];
 
 const blocksOf = (page) => [...readFileSync(`${root}web/docs/${page}`, 'utf8')
   .matchAll(/^```js\n([\s\S]*?)^```$/gm)].map(([, code]) => code);
@@ -156,6 +156,16 @@ test('no page is left out', () => {
   const names = readdirSync(`${root}web/docs`).filter((name) => name.endsWith('.md'));
   const code = names.filter((name) => blocksOf(name).length > 0);
   assert.deepEqual(code.filter((name) => !(name in pages) && !elsewhere.includes(name)), []);
+});
+
+test('the first page has the README’s program, and leads to all pages', () => {
+  const text = readFileSync(`${root}web/docs/README.md`, 'utf8');
+  // The tests of the package run it.
+  const [, program] = /^```js\n([^]*?)^```$/m.exec(readFileSync(`${root}README.md`, 'utf8'));
+  assert.deepEqual(blocksOf('README.md'), [program]);
+  const linked = [...text.matchAll(/\]\(([a-z-]+\.md)\)/g)].map(([, name]) => name);
+  assert.deepEqual(linked.sort(), readdirSync(`${root}web/docs`)
+    .filter((name) => /^[a-z-]+\.md$/.test(name)).sort());
 });
 
 test('what runs is what core has rows for, and types it has a name for', async () => {

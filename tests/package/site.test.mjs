@@ -32,7 +32,8 @@ function linksOf(page) {
 test('it is built without a warning, with the page and the documentation', limit, () => {
   assert.equal(built.status, 0, built.output);
   assert.doesNotMatch(built.output, /warning/i);
-  const docs = readdirSync(join(root, 'web/docs')).filter((name) => name.endsWith('.md'));
+  // README.md is the first page.
+  const docs = readdirSync(join(root, 'web/docs')).filter((name) => /^[a-z].*\.md$/.test(name));
   const names = pages().map((name) => name.toLowerCase());
   assert.ok(names.includes('index.html') && names.includes('docs/index.html'));
   const text = readFileSync(join(site, 'docs/index.html'), 'utf8');
@@ -40,6 +41,12 @@ test('it is built without a warning, with the page and the documentation', limit
   const documents = names.filter((name) => name.startsWith('docs/documents/'));
   assert.ok(documents.length >= docs.length, `${documents}`);
   assert.match(readFileSync(join(site, 'index.html'), 'utf8'), /<a href="(\.\/)?docs\/">/);
+  // Back again from every page; and what a newcomer reads first is how to use it.
+  for (const page of pages().filter((name) => name.startsWith('docs'))) {
+    assert.match(readFileSync(join(site, page), 'utf8'), />Demo page<\/a>/, page);
+  }
+  assert.match(text, /npm install onekv/);
+  assert.ok(documents.some((name) => /what_runs/.test(name)), `${documents}`);
 });
 
 test('links resolve, wherever the folder is served', limit, () => {
