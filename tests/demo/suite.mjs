@@ -52,6 +52,12 @@ async function testFirstPaint(person, page) {
   assert.match(await person.text('.ratio-says'),
     new RegExp(`^less cache per token .*: ${one} B for ${std} B, by the files’ headers`));
   assert.match(await person.text('.plot .caption'), /computed/);
+  // Another baseline, before anything has run: by the headers too.
+  await person.click('input[name="baseline"][value="GQA-8"]');
+  assert.equal(await person.text('.ratio-number'), times['GQA-8']);
+  assert.match(await person.text('.ratio-says'), /less cache per token than GQA-8.* headers/);
+  await person.click('input[name="baseline"][value="MHA"]');
+  assert.equal(await person.text('.ratio-number'), times.MHA);
   assert.match(await person.text('#pane-one .kept'), /^1 vector per token and layer/);
   assert.match(await person.text('#pane-std .kept'), new RegExp(`^${pair.std.vectors} vectors`));
   assert.match(await person.text('#name-one'), /^One-tensor cache\s+Q-K=V \+ MQA$/);

@@ -85,10 +85,10 @@ class Side {
   /** The same tokens in this model's layers if its heads shared, computed. */
   standard(baseline: Baseline): Reading | undefined {
     const found = this.report?.bySession.find(({ session }) => session === this.session?.id);
-    const used = found?.standard[baseline];
+    if (found === undefined || found.tokens === 0) return undefined;
+    const used = found.standard[baseline];
     const full = this.model.fullContext.standard[baseline];
-    if (found === undefined || found.tokens === 0 || typeof used !== 'number' ||
-      typeof full !== 'number') return undefined;
+    if (typeof used !== 'number' || typeof full !== 'number') return undefined;
     return { used, tokens: found.tokens, perToken: used / found.tokens, full };
   }
 
