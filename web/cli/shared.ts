@@ -27,7 +27,7 @@ export const modelOptions: readonly Option[] = [
   { name: 'arithmetic', value: 'A', help: 'how quantised matrices are multiplied: int8 ' +
     '(default), int16 (more precise) or f32 (most precise and slowest)' },
   { name: 'context', short: 'c', aliases: ['ctx-size'], value: 'N', help: 'context ' +
-    "window in tokens (default: the file's)" },
+    "window in tokens (default, and at most: the file's)" },
 ];
 
 export const outputOptions: readonly Option[] = [
