@@ -137,6 +137,24 @@ test('an interrupt gives what there is', async () => {
   assert.match(textOf(found), /Interrupted/);
 });
 
+test('an interrupt while a batch gets ready is heard, and how far that is is told', async () => {
+  const controller = new AbortController();
+  let opened = 0;
+  let closed = 0;
+  const batch = { title: 'many', cases: [], seconds: 8, close: () => { closed += 1; },
+    open: async (pause) => {
+      for (; opened < 4; opened += 1) {
+        await pause(opened / 4);
+        if (opened === 2) controller.abort(new Error('interrupted'));
+      }
+    } };
+  const told = [];
+  const { complete } = await runBatches([batch, batch], { repeat: 1, signal: controller.signal,
+    onProgress: (done, total) => told.push([done, total]) });
+  assert.deepEqual([complete, opened, closed], [false, 3, 1]);
+  assert.deepEqual(told, [0, 0, 2, 4, 6].map((done) => [done, 16]));
+});
+
 test('what does not fit is said before anything runs', async () => {
   for (const [args, message] of [
     [['--shape', 'S', '--projection', 'KV'], /--projection: found "KV", expected QKV, /],

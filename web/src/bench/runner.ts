@@ -46,8 +46,9 @@ export interface Batch {
   cases: readonly Case[];
   /** What opening takes, about; default 1. */
   seconds?: number;
-  /** Gets ready what the cases need. */
-  open(): Promise<void>;
+  /** Gets ready what the cases need. Where that takes long, `pause` tells what part of it is done,
+   * and lets an interrupt in. */
+  open(pause: (part: number) => Promise<void>): Promise<void>;
   close(): void;
 }
 
@@ -126,11 +127,15 @@ class Runner {
     return this.#fixed.length < 2 ? 0 : summarise(this.#fixed).spread;
   }
 
-  /** Tells how far the run is, lets interrupts in, and works. */
-  async #step(title: string, seconds: number, work: () => Promise<void>): Promise<void> {
-    this.#options.onProgress?.(this.#done, this.#total, title);
+  /** Tells how far the run is, and lets interrupts in. */
+  async #pause(title: string, seconds = 0): Promise<void> {
+    this.#options.onProgress?.(this.#done + seconds, this.#total, title);
     await yieldToOthers();
     this.#options.signal?.throwIfAborted();
+  }
+
+  async #step(title: string, seconds: number, work: () => Promise<void>): Promise<void> {
+    await this.#pause(title);
     await work();
     this.#done += seconds;
   }
@@ -162,7 +167,8 @@ class Runner {
     const taken = new Map(cases.map((one) => [one,
       { labels: one.labels, values: [], hashes: new Set<string>() } as Taken]));
     try {
-      await this.#step(title, seconds, open);
+      await this.#step(title, seconds, () =>
+        open((part) => this.#pause(title, part * seconds)));
       const rounds = Math.max(0, ...cases.map((one) => roundsOf(one, repeat)));
       for (let round = 0; round < rounds; round++) {
         const order = round % 2 === 0 ? cases : [...cases].reverse();

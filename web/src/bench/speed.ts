@@ -107,8 +107,9 @@ export function speedBatch(contenders: readonly Contender[], options: SpeedOptio
       .filter((title, i, all) => all.indexOf(title) === i).join(', ')}`,
     cases,
     seconds: openSeconds(contenders, options.depths.at(-1) ?? 0),
-    async open() {
+    async open(pause) {
       for (const [i, contender] of contenders.entries()) {
+        await pause(i / contenders.length);
         await stable.load(contender);
         const depths = options.depths.filter((depth) => fits(contender, depth + most));
         const again = contenders.slice(i + 1).some((one) => cacheKey(one) === cacheKey(contender));
