@@ -1,8 +1,6 @@
 /* Tiles of many rows out of panels (packed_slabs.h): the bits of packed_scalar.c. */
 #include "core/kernels/packed_slabs.h"
 
-#include <string.h>
-
 #include "core/kernels/packed_dot.h"
 #include "core/kernels/packed_tile.h"
 
@@ -41,28 +39,34 @@ SIMD_INLINE tile_shape shape_of(const packed_form form) {
   return (tile_shape){WAY_DOT, form, PACKED_GEOMETRY[form], SLAB_ROWS, VECTORS, 0};
 }
 
-/* Units into a panel's codes. */
+/* Units into a panel's codes; sums[unit][row] of them. */
 SIMD_INLINE void unpack(const packed_form form, const uint8_t *unit, size_t n_units,
-                        int8_t *codes) {
+                        int8_t *codes, int32_t *sums) {
   const tile_shape tile = shape_of(form);
   const tile_numbers numbers = tile_numbers_of(form, 0);
   const v128_t middle = wasm_i8x16_splat((int8_t)tile.g.middle);
+  const v128_t one = wasm_i8x16_splat(1);
   ROLLED for (size_t u = 0; u < n_units; u++, unit += packed_unit_bytes(tile.g)) {
     ROLLED for (size_t v = 0; v < VECTORS; v++) {
-      for (size_t k = 0; k < GROUPS; k++) {
+      v128_t sum = wasm_i32x4_splat(0);
+      UNROLLED for (size_t k = 0; k < GROUPS; k++) {
         const uint8_t *from = unit + (tile.g.bits == 8 ? k * GROUP_BYTES : 0);
         v128_t values = unit_codes(tile, &numbers, from, 0, k, v);
-        wasm_v128_store(codes + k * GROUP_BYTES + 16 * v, wasm_i8x16_sub(values, middle));
+        values = wasm_i8x16_sub(values, middle);
+        wasm_v128_store(codes + k * GROUP_BYTES + 16 * v, values);
+        sum = packed_dot_add(values, one, sum);
       }
+      wasm_v128_store(sums + 4 * v, sum);
     }
+    sums += PACKED_ROWS;
     codes += GROUPS * GROUP_BYTES;
   }
 }
 
-typedef void unpack_function(const uint8_t *unit, size_t n_units, int8_t *codes);
-#define X(type, ...)                                                                        \
-  static void unpack_##type(const uint8_t *unit, size_t n_units, int8_t *codes) {           \
-    unpack(PACKED_##type, unit, n_units, codes);                                            \
+typedef void unpack_function(const uint8_t *unit, size_t n_units, int8_t *codes, int32_t *sums);
+#define X(type, ...)                                                                          \
+  static void unpack_##type(const uint8_t *unit, size_t n_units, int8_t *codes, int32_t *sums) { \
+    unpack(PACKED_##type, unit, n_units, codes, sums);                                        \
   }
 PACKED_FORM_LIST(X)
 #undef X
@@ -75,17 +79,18 @@ static unpack_function *const UNPACK[PACKED_FORM_COUNT] = {
 /* Groups whose sums get a scale of their own. */
 static size_t part_groups_of(packed_geometry g) { return g.part_columns == 16 ? 4 : 8; }
 
-static void put_starts(packed_geometry g, size_t n_groups, int more, packed_panel *panel) {
-  const size_t n_part = part_groups_of(g);
-  const v128_t one = wasm_i8x16_splat(1);
+/* Of the parts' sums, out of the units' that stand in their place. */
+static void put_starts(packed_geometry g, size_t n_parts, int more, packed_panel *panel) {
   const v128_t start = wasm_i32x4_splat(g.columns == 32 ? (int32_t)FLOAT_START : 0);
-  for (size_t p = 0; p < n_groups / n_part; p++) {
+  const v128_t all_more = wasm_i32x4_splat(more);
+  const size_t n_units = part_groups_of(g) / GROUPS;
+  for (size_t p = 0; p < n_parts; p++) {
+    const int32_t *sums = panel->starts[p * n_units];
     for (size_t v = 0; v < VECTORS; v++) {
-      v128_t sum = wasm_i32x4_splat(0);
-      for (size_t k = p * n_part; more != 0 && k < (p + 1) * n_part; k++) {
-        sum = packed_dot_add(wasm_v128_load(panel->codes[k][4 * v]), one, sum);
-      }
-      wasm_v128_store(panel->starts[p] + 4 * v, wasm_i32x4_sub(start, wasm_i32x4_shl(sum, 7)));
+      v128_t sum = wasm_v128_load(sums + 4 * v);
+      if (n_units == 2) sum = wasm_i32x4_add(sum, wasm_v128_load(sums + PACKED_ROWS + 4 * v));
+      sum = wasm_i32x4_sub(start, wasm_i32x4_mul(sum, all_more));
+      wasm_v128_store(panel->starts[p] + 4 * v, sum);
     }
   }
 }
@@ -116,7 +121,7 @@ static void panel_make(const packed_form form, const uint8_t *block, size_t n_co
   const tile_numbers numbers = tile_numbers_of(form, 0);
   for (size_t b = 0; b < n_columns / g.columns; b++, block += packed_bytes_of(g)) {
     UNPACK[form](block + packed_units_offset(g), g.columns / PACKED_UNIT,
-                 panel->codes[b * g.columns / 4][0]);
+                 panel->codes[b * g.columns / 4][0], panel->starts[b * g.columns / PACKED_UNIT]);
     for (size_t v = 0; v < VECTORS; v++) {
       wasm_v128_store(panel->factors[b] + 4 * v, load_factors(tile, &numbers, block, v));
       if (!g.has_minimum) continue;
@@ -124,7 +129,7 @@ static void panel_make(const packed_form form, const uint8_t *block, size_t n_co
     }
     if (g.columns != 32) put_scales(tile, block + packed_scales_offset(g), panel);
   }
-  put_starts(g, n_columns / 4, more, panel);
+  put_starts(g, n_columns / 4 / part_groups_of(g), more, panel);
 }
 
 /* --- tiles --------------------------------------------------------------------------------- */
@@ -226,8 +231,13 @@ typedef int32_t slab_totals[SLAB_ROWS][SLAB_VECTORS][4];
 SIMD_INLINE void sum_parts(const packed_panel *panel, size_t first, const packed_slab *x,
                            size_t n_groups, slab_totals totals) {
   slab_place at = {panel->codes[0][first], x->values};
-  memset(totals, 0, sizeof(slab_totals));
-  for (size_t p = 0; p < PANEL_GROUPS / n_groups; p++) {
+  const size_t n_parts = n_groups == 4 ? PANEL_GROUPS / 4 : PANEL_GROUPS / 8;
+  for (size_t t = 0; t < SLAB_ROWS; t++) {
+    for (size_t v = 0; v < SLAB_VECTORS; v++) {
+      wasm_v128_store(totals[t][v], wasm_i32x4_splat(0));
+    }
+  }
+  for (size_t p = 0; p < n_parts; p++) {
     slab_sums sums;
     begin_slabs(panel->starts[p] + first, sums);
     at = add_slab_groups(at, n_groups, sums);
@@ -321,7 +331,11 @@ size_t packed_slabs_multiply(packed_form form, const uint8_t *strip, const packe
     const size_t n = n_all - row < SLAB_ROWS_MAX ? n_all - row : SLAB_ROWS_MAX;
     const uint8_t *block = strip;
     const packed_slab *slab = x->slabs + row;
-    memset(totals, 0, n * sizeof *totals);
+    for (size_t t = 0; t < n; t++) {
+      for (size_t v = 0; v < VECTORS; v++) {
+        wasm_v128_store(totals[t] + 4 * v, wasm_f32x4_splat(0.0f));
+      }
+    }
     for (size_t c = 0; c < x->n_columns; c += PACKED_SLAB_COLUMNS, slab += x->n_slab_rows) {
       const size_t n_left = x->n_columns - c;
       const size_t n_columns = n_left < PACKED_SLAB_COLUMNS ? n_left : PACKED_SLAB_COLUMNS;
@@ -329,7 +343,11 @@ size_t packed_slabs_multiply(packed_form form, const uint8_t *strip, const packe
       multiply_panel(g, &panel, n_columns, slab, n, totals);
       block += n_columns / g.columns * packed_bytes_of(g);
     }
-    for (size_t t = 0; t < n; t++) memcpy(y + (row + t) * y_stride, totals[t], sizeof *totals);
+    for (size_t t = 0; t < n; t++) {
+      for (size_t v = 0; v < VECTORS; v++) {
+        wasm_v128_store(y + (row + t) * y_stride + 4 * v, wasm_v128_load(totals[t] + 4 * v));
+      }
+    }
   }
   return n_all;
 }

@@ -265,7 +265,7 @@ SIMD_INLINE void tile_blocks(const tile_shape tile, const uint8_t *strip, size_t
       ROLLED for (size_t u = 0; u < run; u += n_units, unit += n_units * unit_bytes) {
         const uint8_t *plane = unit;
         ROLLED for (size_t j = 0; j < n_units * n_rolled; j++, plane += GROUP_BYTES) {
-          for (size_t k = 0; k < GROUPS; k += n_rolled) {
+          UNROLLED for (size_t k = 0; k < GROUPS; k += n_rolled) { /* shifts are constants */
             /* One group's codes after the other's: together they take the sums' registers. */
             if (is_crowded && k != 0) plane = simd_hide(plane);
             v128_t codes[VECTORS];

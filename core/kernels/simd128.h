@@ -84,11 +84,13 @@ SIMD_INLINE v128_t f32x4_sum_each(v128_t a, v128_t b, v128_t c, v128_t d) {
   return wasm_f32x4_add(wasm_f32x4_add(lane_0, lane_1), wasm_f32x4_add(lane_2, lane_3));
 }
 
-/* In front of a loop that is to stay rolled. */
+/* In front of a loop that is to stay rolled, or, of a constant length, that must not. */
 #if defined(__clang__)
 #define ROLLED _Pragma("clang loop unroll(disable)")
+#define UNROLLED _Pragma("clang loop unroll(full)")
 #else
 #define ROLLED _Pragma("GCC unroll 1")
+#define UNROLLED _Pragma("GCC unroll 16")
 #endif
 
 #endif
