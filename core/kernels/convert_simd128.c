@@ -126,6 +126,10 @@ static void f16_encode_simd128(const float *x, size_t n, uint16_t *out) {
   for (; c < n; c++) out[c] = f32_to_f16(x[c]);
 }
 
+v128_t f32x4_load_f16(const uint8_t *halves) {
+  return f32x4_from_f16(wasm_i32x4_load16x4(halves));
+}
+
 /* Infinities and NaN too, which the quick way below gets wrong. */
 static void f16_decode_any(const uint8_t *halves, size_t n, float *out) {
   for (size_t c = 0; c < n; c += 2 * LANES, halves += 4 * LANES) {

@@ -125,7 +125,7 @@ static void panel_make(const packed_form form, const uint8_t *block, size_t n_co
     for (size_t v = 0; v < VECTORS; v++) {
       wasm_v128_store(panel->factors[b] + 4 * v, load_factors(tile, &numbers, block, v));
       if (!g.has_minimum) continue;
-      wasm_v128_store(panel->offsets[b] + 4 * v, load_halves(&numbers, block + 2 * PACKED_ROWS, v));
+      wasm_v128_store(panel->offsets[b] + 4 * v, f32x4_load_f16(block + 2 * PACKED_ROWS + 8 * v));
     }
     if (g.columns != 32) put_scales(tile, block + packed_scales_offset(g), panel);
   }

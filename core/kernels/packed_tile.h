@@ -21,6 +21,7 @@
 
 #include "core/kernels/kernels.h"
 #include "core/kernels/packed_codes.h"
+#include "core/kernels/simd128_convert.h"
 
 typedef v128_t tile_sums[TILE_ROWS_MAX][VECTORS];
 
@@ -180,10 +181,18 @@ SIMD_INLINE v128_t load_halves(const tile_numbers *numbers, const uint8_t *halve
   return wasm_f32x4_mul(wasm_v128_and(bits, numbers->half_bits), numbers->half_scale);
 }
 
+/* The same of a block of many columns, whose factors are mostly subnormal halves: parts' scales of
+ * up to 63 or 127 make them small. */
+SIMD_INLINE v128_t load_block_halves(const tile_shape tile, const tile_numbers *numbers,
+                                     const uint8_t *halves, size_t vector) {
+  if (tile.g.scales == SCALES_NONE) return load_halves(numbers, halves, vector);
+  return f32x4_load_f16(halves + 8 * vector);
+}
+
 /* Four factors; of exponents that are below 2 as f32_half_of_e8 has them, the larger of two. */
 SIMD_INLINE v128_t load_factors(const tile_shape tile, const tile_numbers *numbers,
                                 const uint8_t *block, size_t vector) {
-  if (tile.g.factor == FACTOR_F16) return load_halves(numbers, block, vector);
+  if (tile.g.factor == FACTOR_F16) return load_block_halves(tile, numbers, block, vector);
   v128_t bytes = wasm_v128_load32_zero(block + 4 * vector);
   v128_t exponents = wasm_u32x4_extend_low_u16x8(wasm_u16x8_extend_low_u8x16(bytes));
   v128_t one = wasm_i32x4_splat(1);
@@ -206,7 +215,8 @@ SIMD_INLINE void finish_block(const tile_shape tile, const tile_numbers *numbers
   v128_t offsets[VECTORS];
   for (size_t v = 0; v < tile.n_vectors; v++) {
     factors[v] = load_factors(tile, numbers, block, first + v);
-    if (tile.g.has_minimum) offsets[v] = load_halves(numbers, block + 2 * PACKED_ROWS, first + v);
+    if (!tile.g.has_minimum) continue;
+    offsets[v] = load_block_halves(tile, numbers, block + 2 * PACKED_ROWS, first + v);
   }
   if (tile.g.has_minimum && tile.g.scales != SCALES_NONE) {
     const uint8_t *scales = block + packed_scales_offset(tile.g) + 4 * first;

@@ -11,7 +11,8 @@ enum { N_ROWS = SLAB_ROWS_MAX + 2 * SLAB_ROWS + 1, ROWS = PACKED_ROWS };
 
 static kernel_table scalar;
 
-/* Codes and scales at random, factors and minima ordinary numbers. */
+/* Codes and scales at random, factors and minima ordinary numbers or, every
+ * third, subnormal halves. */
 static uint8_t *strip_make(packed_form form, size_t n_columns) {
   const packed_geometry g = PACKED_GEOMETRY[form];
   const size_t block_bytes = packed_block_bytes(form);
@@ -20,7 +21,8 @@ static uint8_t *strip_make(packed_form form, size_t n_columns) {
   for (size_t i = 0; i < n_blocks * block_bytes; i++) {
     strip[i] = (uint8_t)check_random_below(256);
     bool is_high = i % block_bytes < packed_scales_offset(g) && i % 2 == 1;
-    if (g.factor == FACTOR_F16 && is_high) strip[i] = (uint8_t)(0x30 + check_random_below(8));
+    uint8_t high = (uint8_t)(check_random_below(3) == 0 ? 0 : 0x30 + check_random_below(8));
+    if (g.factor == FACTOR_F16 && is_high) strip[i] = high;
     if (g.factor == FACTOR_E8 && i % block_bytes < ROWS) strip[i] = 120;
   }
   return strip;
