@@ -168,8 +168,9 @@ def story_card(model, twin):
         "", "## Training", "", "| text | tokens | share read per epoch |", "|---|---|---|", *data,
         "", paragraph(f"{record['tokens']:,} tokens in {record['steps']:,} steps and "
                       f"{record['seconds']:,} seconds on a CPU, PyTorch {record['torch']}. " +
-                      ("It began from the weights of a smaller model: `models/train/TRAINING.md` "
-                       "says how. " if model.name.startswith("stories-") else "") +
+                      ("It went on from weights that were trained before: "
+                       "`models/train/TRAINING.md` says how. "
+                       if model.name.startswith("stories-") else "") +
                       f"Settings: {settings_list(record['settings'])}."),
         "", *evaluation(model)]
 
