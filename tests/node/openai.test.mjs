@@ -89,7 +89,7 @@ test('what a live session holds is not computed again', limit, async () => {
 
 test('finish reasons, stop strings and seeds', limit, async () => {
   const text = (await ask([user('Tim had a')])).choices[0].message.content;
-  const stop = text.trim().split(' ')[2];
+  const stop = /\w+$/.exec(text)[0];   // whatever the model says
   const stopped = (await ask([user('Tim had a')], { stop: [stop] })).choices[0];
   assert.equal(stopped.finish_reason, 'stop');
   assert.equal(stopped.message.content, text.slice(0, text.indexOf(stop)));

@@ -40,6 +40,8 @@ function eventsIn(text) {
 }
 
 const ask = { model: 'tiny', temperature: 0, seed: 1 };
+/** No text ends by itself. */
+const endless = { 0: -100 };
 
 test('completions: a text goes on, whole and in pieces', limit, async () => {
   const body = { ...ask, prompt: 'Once upon a time', max_tokens: 6, logprobs: 2 };
@@ -66,8 +68,8 @@ test('completions: a text goes on, whole and in pieces', limit, async () => {
 test('completions: many prompts, ids, echo, and 16 tokens unless asked', limit, async () => {
   const ids = await model.tokenize('Tim had a', { begin: true });
   const { body: { choices, usage } } = await post('completions',
-    { ...ask, prompt: ['Tim had a', 'The dog'], echo: true });
-  const { body: same } = await post('completions', { ...ask, prompt: ids });
+    { ...ask, prompt: ['Tim had a', 'The dog'], echo: true, logit_bias: endless });
+  const { body: same } = await post('completions', { ...ask, prompt: ids, logit_bias: endless });
   assert.deepEqual(choices.map(({ index }) => index), [0, 1]);
   assert.equal(choices[0].text, `Tim had a${same.choices[0].text}`);
   assert.match(choices[1].text, /^The dog./);
@@ -102,7 +104,9 @@ test('responses: the events build what the whole response says', limit, async ()
   const { body: probable } = await post('responses',
     { ...question, include: ['message.output_text.logprobs'], top_logprobs: 1 });
   const { logprobs } = probable.output[0].content[0];
-  assert.equal(logprobs.map(({ token }) => token).join(''), text);
+  // A token may be part of a character.
+  const ascii = (words) => words.replaceAll(/[^\n -~]/g, '');
+  assert.equal(ascii(logprobs.map(({ token }) => token).join('')), ascii(text));
 });
 
 const weather = { type: 'function', name: 'get_weather', strict: true, parameters: {

