@@ -52,6 +52,14 @@ class DataTest(unittest.TestCase):
         self.assertEqual(list(data.read_stories(path, False)), ['"Hi\'s" - a b\nc', "next"])
         self.assertEqual(list(data.read_stories(path, True))[1], "next")
 
+    def test_punctuation_that_was_decoded_twice_is_mended(self):
+        for good in ("\u201cIt\u2019s\u201d", "\u2018a\u2026\u2019 \u2013 b\u2014"):
+            twice = good.encode().decode("cp1252", "replace").replace("\ufffd", "\u009d")
+            self.assertNotEqual(twice, good)
+            self.assertEqual(data.clean(twice), data.clean(good))
+            self.assertEqual(data.clean(twice.replace("\u009d", "")), data.clean(good))
+        self.assertEqual(data.clean("\u00e2ge, 3 \u20ac"), "\u00e2ge, 3 \u20ac")
+
     def test_lines_of_json_are_texts_too(self):
         folder = self.folder / "jsonl"
         folder.mkdir()

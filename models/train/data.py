@@ -28,12 +28,21 @@ PLAIN = str.maketrans({
     "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"',
     "\u2013": "-", "\u2014": "-", "\u2026": "...", "\u00a0": " ", "\t": " ", "\ufeff": None,
 })
+# UTF-8 punctuation that was once read as Windows-1252 (\u00e2\u20ac\u2122 for an apostrophe). Byte 9D of the
+# closing quote has no character there and may be lost.
+DECODED_TWICE = re.compile("\u00e2\u20ac[\u2122\u0153\u02dc\u201c\u201d\u00a6\u009d]?")
 OPENING = re.compile(r"^(Once upon a time|Once there (was|were|lived))\b")
+
+
+def decode_once(match):
+    """The punctuation mark that DECODED_TWICE found."""
+    found = match.group()
+    return '"' if found[2:] in ("", "\u009d") else found.encode("cp1252").decode("utf-8")
 
 
 def clean(text):
     """One story in plain punctuation: no control characters, no blank lines, single spaces."""
-    text = text.translate(PLAIN)
+    text = DECODED_TWICE.sub(decode_once, text).translate(PLAIN)
     text = "".join(c for c in text if c == "\n" or c.isprintable())
     lines = (re.sub(r" +", " ", line).strip() for line in text.split("\n"))
     return "\n".join(line for line in lines if line)

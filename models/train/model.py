@@ -217,6 +217,23 @@ def causal_mask(length, like, mask=None):
     return causal if mask is None else causal + mask
 
 
+def taught_loss(logits, targets, tokens, probabilities, share):
+    """Cross-entropy of the targets, of which `share` is against what teachers expect
+    (arXiv 1503.02531, temperature 1), the mean over the teachers.
+
+    logits [N, V]; targets [N]; tokens and probabilities [N, teachers, k]: the k likeliest tokens of
+    each. All other tokens count as one, so a teacher's distribution stays whole.
+    """
+    log_q = logits.log_softmax(-1)
+    told = F.nll_loss(log_q, targets, ignore_index=IGNORED)
+    log_known = log_q.gather(-1, tokens.flatten(1)).view(tokens.shape)
+    # Below 1e-6 the difference from 1 is rounding of f32 sums.
+    log_rest = (1 - log_known.exp().sum(-1)).clamp(min=1e-6).log()
+    rest = (1 - probabilities.sum(-1)).clamp(min=0)
+    shown = -(probabilities * log_known).sum(-1) - rest * log_rest
+    return (1 - share) * told + share * shown.mean()
+
+
 class MLP(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -276,11 +293,12 @@ class Transformer(nn.Module):
             elif name.endswith(".bias"):
                 nn.init.zeros_(parameter)
 
-    def forward(self, x, targets=None, mask=None):
+    def forward(self, x, targets=None, mask=None, taught=None):
         """Logits [B, n, outputs] ([B, outputs] for pooling "first"), or the mean loss of targets.
 
         x is [B, n] token ids or [B, n, F] features. Targets equal to IGNORED are not scored.
-        mask [B, 1, 1, n] is added to the scores (padding of sets: -inf).
+        mask [B, 1, 1, n] is added to the scores (padding of sets: -inf). taught: the arguments of
+        taught_loss after `targets`.
         """
         x = self.embedding(x)
         if self.class_row is not None:
@@ -299,8 +317,10 @@ class Transformer(nn.Module):
         logits = F.linear(x, weight, None if self.head is None else self.head.bias)
         if targets is None:
             return logits
-        return F.cross_entropy(
-            logits.float().flatten(0, -2), targets.flatten(), ignore_index=IGNORED)
+        logits, targets = logits.float().flatten(0, -2), targets.flatten()
+        if taught is not None:
+            return taught_loss(logits, targets, *taught)
+        return F.cross_entropy(logits, targets, ignore_index=IGNORED)
 
     def parameter_count(self):
         return sum(parameter.numel() for parameter in self.parameters())

@@ -28,6 +28,7 @@ from models.train.evaluate import held_out
 from models.train.model import IGNORED, Config, Transformer
 from models.train.optimizer import fast_bf16, make_optimizers, rate_at
 from models.train.order import TrainingOrder
+from models.train.teacher import Teachers
 
 # Settings of a model that no weight depends on: a later stage of training may change them.
 WEIGHTLESS = ("rope_base", "dropout")
@@ -53,6 +54,7 @@ class Training:
     average: float = 0.998          # decay of the running mean of the weights; 0: none is kept
     micro_batch: int = 0            # rows that a process computes at once; 0: all of its rows
     bf16: bool = True               # where the hardware multiplies in it; f32 elsewhere
+    teacher_share: float = 0.5      # of the loss, where --teacher gives one
     evaluate_every: int = 500_000   # tokens
     evaluate_files: list = field(default_factory=list)
     evaluate_stories: int = 100
@@ -61,7 +63,7 @@ class Training:
 class Run:
     """The state of one training run: everything that a checkpoint holds."""
 
-    def __init__(self, config, training, data, device):
+    def __init__(self, config, training, data, device, teachers=()):
         torch.manual_seed(training.seed)
         self.config, self.training, self.device = config, training, device
         self.bf16 = training.bf16 and fast_bf16(device)
@@ -75,6 +77,7 @@ class Run:
             self.average.load_state_dict(self.model.state_dict())
         self.optimizers = make_optimizers(self.model, training)
         self.order = TrainingOrder(data, training.weights, training.seed)
+        self.teachers = Teachers(teachers, training) if teachers else None
         self.step, self.tokens, self.seconds = 0, 0, 0.0
 
     def check(self):
@@ -101,14 +104,18 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step, "tokens": self.tokens, "seconds": self.seconds}
 
-    def restore(self, path):
+    def restore(self, path, weights_only=False):
+        """Go on from a checkpoint, or begin a run with its weights."""
         state = torch.load(path, map_location=self.device, weights_only=True)
         weightless = {name: getattr(self.config, name) for name in WEIGHTLESS}
         if Config(**state["config"] | weightless) != self.config:
             raise SystemExit(f"{path} was trained with another model configuration")
         self.model.load_state_dict(state["model"])
         if self.average:
-            self.average.load_state_dict(state["average"] or state["model"])
+            averaged = None if weights_only else state["average"]
+            self.average.load_state_dict(averaged or state["model"])
+        if weights_only:
+            return
         saved = state["optimizers"] or []       # of grow.py: weights alone
         for optimizer, moments in zip(self.optimizers, saved, strict=bool(saved)):
             optimizer.load_state_dict(moments)
@@ -129,6 +136,14 @@ class Run:
                             range(self.rank, stage["batch"], self.world))
         return x.to(self.device), y.to(self.device), scored
 
+    def taught(self, stage):
+        """What taught_loss takes for the rows of `batch`, or None without a teacher."""
+        if self.teachers is None:
+            return None
+        tokens, probabilities = self.teachers.batch(
+            self.tokens, stage["sequence"], range(self.rank, stage["batch"], self.world))
+        return tokens.to(self.device), probabilities.to(self.device)
+
     def seed_step(self):
         """Random numbers of a step (dropout's) are its own, other ones in each process."""
         if self.config.dropout:
@@ -147,12 +162,16 @@ def accumulate_gradients(run, forward, stage):
     x, y, scored = run.batch(stage)
     parts = len(x) // (run.training.micro_batch or len(x))
     total = torch.zeros((), device=run.device)
+    taught = [None] * parts
+    if run.teachers:
+        taught = [(*part, run.training.teacher_share)
+                  for part in zip(*(whole.chunk(parts) for whole in run.taught(stage)))]
     for number, (inputs, targets) in enumerate(zip(x.chunk(parts), y.chunk(parts))):
         # The processes exchange gradients once, with the last part.
         alone = run.world > 1 and number < parts - 1
         with forward.no_sync() if alone else contextlib.nullcontext():
             with torch.autocast(run.device.type, torch.bfloat16, enabled=run.bf16):
-                loss = forward(inputs, targets)
+                loss = forward(inputs, targets, taught=taught[number])
             loss = loss * ((targets != IGNORED).sum() / scored)
             (loss * run.world).backward()       # what is exchanged is the processes' mean
         total += loss.detach()
@@ -261,18 +280,27 @@ def train(run, forward, folder, data, args):
     return run.tokens >= settings.tokens
 
 
-def parse_arguments():
-    parser = argparse.ArgumentParser(description="Train a language model.")
-    parser.add_argument("config", type=Path, help='JSON: {"name", "model", "training"}')
-    parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
-    parser.add_argument("--out", type=Path, required=True, help="folder of runs")
+def add_settings(parser):
+    """The options that changed_settings reads."""
     parser.add_argument("--name", help="name of the run; default: that of the configuration")
     parser.add_argument("--variant", help="of a configuration that has several")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=JSON",
                         help="change a training setting, for example tokens=40000000")
     parser.add_argument("--model", action="append", default=[], metavar="KEY=JSON",
                         help="change a setting of the model, for example rope_base=40000")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description="Train a language model.")
+    parser.add_argument("config", type=Path, help='JSON: {"name", "model", "training"}')
+    add_settings(parser)
+    parser.add_argument("--teacher", type=Path, action="append", default=[], metavar="FILE.top",
+                        help="what a trained model expects of this run's text, by teach.py")
+    parser.add_argument("--data", type=Path, required=True, help="folder written by data.py")
+    parser.add_argument("--out", type=Path, required=True, help="folder of runs")
     parser.add_argument("--start", type=Path, help="checkpoint to start from (say stable.pt)")
+    parser.add_argument("--weights-only", action="store_true",
+                        help="of --start: the plan begins anew, with its tokens at 0")
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
     parser.add_argument("--minutes", type=float, default=0, help="stop after this time")
@@ -325,12 +353,13 @@ def main():
     device = start_processes()
     settings = changed_settings(args)
     training = Training(**settings["training"])
-    run = Run(Config(**settings["model"]), training, args.data, device)
+    run = Run(Config(**settings["model"]), training, args.data, device, args.teacher)
     folder = args.out / settings["name"]
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     if last.exists() or args.start:
-        run.restore(last if last.exists() else args.start)
+        resumed = last.exists()
+        run.restore(last if resumed else args.start, args.weights_only and not resumed)
     if run.rank == 0:
         used = settings | {"model": dataclasses.asdict(run.config),
                            "training": dataclasses.asdict(training)}
