@@ -119,6 +119,15 @@ def settings_list(settings):
                      if key in settings).replace('"', "")
 
 
+def taught(settings):
+    """Who else than the text it learnt from."""
+    if not settings.get("teachers"):
+        return ""
+    return (f"{settings['teacher_share']:.0%} of its loss is against what "
+            f"{len(settings['teachers'])} models trained before, the pair that shipped, expect at "
+            "each token. ")
+
+
 def evaluation(model):
     """Loss of PyTorch and of the engine (losses.py) with each type of weights and cache."""
     measured = json.loads((FOLDER / "study" / "results" / "losses.json").read_text())
@@ -171,6 +180,7 @@ def story_card(model, twin):
                       ("It went on from weights that were trained before: "
                        "`models/train/TRAINING.md` says how. "
                        if model.name.startswith("stories-") else "") +
+                      taught(record["settings"]) +
                       f"Settings: {settings_list(record['settings'])}."),
         "", *evaluation(model)]
 

@@ -4,7 +4,7 @@
     python -m models.tools.samples --openings FILE --out PAGE.md
 
 The opening that most stories have with seeds 1 to 10, two others with seeds 1 to 3; temperature
-0.7, at most 200 tokens, else the runtime's own settings. Nothing is left out and nothing is tried
+0.5, at most 200 tokens, else the runtime's own settings. Nothing is left out and nothing is tried
 twice: the same files give the same page. With --openings, a list of texts in YAML as the public
 evaluation prompts of TinyStories are, one story with each of the first ten, seed 1, to PAGE.md.
 """
@@ -19,12 +19,12 @@ MODELS = ("stories-q-mqa", "stories-qkv")
 STORIES = tuple(("Once upon a time", seed) for seed in range(1, 11))
 OTHERS = tuple((prompt, seed) for prompt in ("One day, a little girl named Lily", "Tom and his dog")
                for seed in range(1, 4))
-OPTIONS = ["--temperature", "0.7", "--max-tokens", "200", "--threads", "1"]
+OPTIONS = ["--temperature", "0.5", "--max-tokens", "200", "--threads", "1"]
 
 HEADING = """# Samples
 
 Unpicked stories of each shipped model: ten with the opening that most of their stories have, seeds
-1 to 10, and three with each of two others, seeds 1 to 3. Temperature 0.7, the runtime's own top-p
+1 to 10, and three with each of two others, seeds 1 to 3. Temperature 0.5, the runtime's own top-p
 of 0.95, at most 200 tokens (a story that ends in mid-sentence was cut there). The prompt is in
 bold. Written by `python -m models.tools.samples`, which runs
 

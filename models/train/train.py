@@ -54,7 +54,8 @@ class Training:
     average: float = 0.998          # decay of the running mean of the weights; 0: none is kept
     micro_batch: int = 0            # rows that a process computes at once; 0: all of its rows
     bf16: bool = True               # where the hardware multiplies in it; f32 elsewhere
-    teacher_share: float = 0.5      # of the loss, where --teacher gives one
+    teachers: list = field(default_factory=list)    # names of files: --teacher says where they are
+    teacher_share: float = 0.5      # of the loss, where there are any
     evaluate_every: int = 500_000   # tokens
     evaluate_files: list = field(default_factory=list)
     evaluate_stories: int = 100
@@ -352,7 +353,7 @@ def main():
         torch.set_num_threads(args.threads)
     device = start_processes()
     settings = changed_settings(args)
-    training = Training(**settings["training"])
+    training = Training(**settings["training"] | {"teachers": [t.name for t in args.teacher]})
     run = Run(Config(**settings["model"]), training, args.data, device, args.teacher)
     folder = args.out / settings["name"]
     folder.mkdir(parents=True, exist_ok=True)

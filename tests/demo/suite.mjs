@@ -32,7 +32,7 @@ function toldByCli(file, simd) {
   const flag = '--experimental-wasm-relaxed-simd';
   const flags = simd === 'relaxed' && process.version.startsWith('v20.') ? [flag] : [];
   return execFileSync(process.execPath, [...flags, join(root, 'dist/cli/onekv.js'), 'generate',
-    join(root, 'models', file), '-p', 'Once upon a time', '--seed', '1', '--temperature', '0.7',
+    join(root, 'models', file), '-p', 'Once upon a time', '--seed', '1', '--temperature', '0.5',
     '--top-p', '0.95', '--max-tokens', '60', '--simd', simd, '--quiet'], { encoding: 'utf8' });
 }
 

@@ -31,7 +31,7 @@ test('core/README.md: the compile line makes a program that writes the tokens of
     assert.equal(ids.length, 20);
     // What `npx onekv generate stories-q-mqa --ids 1 --temperature 0` begins with. Scalar and SIMD
     // kernels round differently: later ids may part.
-    assert.deepEqual(ids.slice(0, 8), [199, 405, 392, 479, 284, 377, 394, 359]);
+    assert.deepEqual(ids.slice(0, 8), [199, 405, 392, 479, 284, 377, 394, 267]);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -9,7 +9,7 @@ import type { ShippedName } from 'virtual:facts';
 
 /** How the shipped models tell stories, here as in models/samples.md: it is among the least likely
  * tokens that small models stumble. */
-export const storySampling = { temperature: 0.7, topP: 0.95 };
+export const storySampling = { temperature: 0.5, topP: 0.95 };
 
 export type Progress = (loaded: number, total: number) => void;
 
