@@ -12,7 +12,8 @@
 enum {
   HEADER_BYTES_FIRST = 1 << 16,
   LOGITS_DEFAULT = 8,
-  ROWS_OF_PREFILL = 96 /* a multiple of the 6 tokens of a tile */
+  ROWS_OF_PREFILL = 96, /* a multiple of the 6 tokens of a tile */
+  FETCH_BYTES = 1 << 25
 };
 
 struct onekv_loader {
@@ -99,6 +100,7 @@ static onekv_status set_sizes(onekv_loader *loader, onekv_error *error) {
   model->scratch.n_threads_max = pool_n_most(model->pool);
   model->scratch.matmul.packed.rows_per_token = options->arithmetic == ONEKV_INT8 ? 1 : 2;
   model->scratch.matmul.wants_slabs = model->kernels.packed_has_slabs;
+  model->scratch.matmul.fetches = model->plan.weights.n_bytes > FETCH_BYTES;
   for (size_t i = 0; i < loader->file->n_tensors; i++) {
     model->scratch.matmul.meets_one_bit |= loader->file->tensors[i].type == TENSOR_Q1_0;
   }
@@ -264,6 +266,7 @@ onekv_status onekv_loader_finish(onekv_loader *loader, onekv_model **out, onekv_
   memory_arena arena = {model->scratch_block, 0, false};
   model_scratch_make(model, &arena);
   weights_plan_close(&model->memory, &model->plan);
+  weights_make_normal(&model->kernels, model->config.n_layers, &model->plan.weights);
   model->hash = hash_value(&loader->hash);
   free_loader(loader);
   *out = model;

@@ -54,6 +54,25 @@ static inline float f32_half_of_e8(uint8_t exponent) {
   return f32_from_bits((uint32_t)(exponent - 1) << 23);
 }
 
+/* F16 without subnormals, for memory alone: 2^(e - 25) · (1 + fraction), e the five bits of the
+ * exponent; e = 0 is 0. It has all finite halves below 2^7; placed in a float its bits are never a
+ * subnormal one, which an Intel core is slow with. */
+#define F16_NORMAL_LIMIT 0x1p7f
+#define F16_NORMAL_SCALE 0x1p102f
+
+static inline float f32_from_f16_normal(uint16_t code) {
+  uint32_t sign = (uint32_t)(code & 0x8000u) << 16;
+  return f32_from_bits(sign | (uint32_t)(code & 0x7fffu) << 13) * F16_NORMAL_SCALE;
+}
+
+/* Of the value of a half, below the limit. */
+static inline uint16_t f16_normal_from_f32(float value) {
+  uint32_t bits = f32_to_bits(value);
+  uint32_t magnitude = bits & 0x7fffffffu;
+  uint32_t code = magnitude == 0 ? 0 : (magnitude >> 13) - (102u << 10);
+  return (uint16_t)((bits >> 16 & 0x8000u) | code);
+}
+
 static inline float f32_from_bf16(uint16_t half) {
   return f32_from_bits((uint32_t)half << 16);
 }

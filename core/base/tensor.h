@@ -35,7 +35,8 @@ typedef enum tensor_type {
 #define X(name, id, elements, bytes) TENSOR_##name = id,
   TENSOR_TYPE_LIST(X)
 #undef X
-      TENSOR_TYPE_END = 42
+      TENSOR_F16_NORMAL = 42, /* of no file: f16.h */
+      TENSOR_TYPE_END
 } tensor_type;
 
 /* Of a block: TENSOR_ELEMENTS_Q8_0 is 32, TENSOR_BYTES_Q8_0 is 34. */

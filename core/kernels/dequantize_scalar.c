@@ -15,6 +15,10 @@ static void dequantize_f16_scalar(const uint8_t *blocks, size_t n, float *out) {
   for (size_t i = 0; i < n; i++) out[i] = read_f16(blocks + 2 * i);
 }
 
+static void dequantize_f16_normal_scalar(const uint8_t *blocks, size_t n, float *out) {
+  for (size_t i = 0; i < n; i++) out[i] = f32_from_f16_normal(load_u16(blocks + 2 * i));
+}
+
 static void dequantize_bf16_scalar(const uint8_t *blocks, size_t n, float *out) {
   for (size_t i = 0; i < n; i++) out[i] = f32_from_bf16(load_u16(blocks + 2 * i));
 }
@@ -252,6 +256,7 @@ static void dequantize_q1_0_scalar(const uint8_t *blocks, size_t n, float *out) 
 void kernels_fill_scalar_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_F32] = dequantize_f32_scalar;
   table->dequantize[TENSOR_F16] = dequantize_f16_scalar;
+  table->dequantize[TENSOR_F16_NORMAL] = dequantize_f16_normal_scalar;
   table->dequantize[TENSOR_BF16] = dequantize_bf16_scalar;
   table->dequantize[TENSOR_Q4_0] = dequantize_q4_0_scalar;
   table->dequantize[TENSOR_Q4_1] = dequantize_q4_1_scalar;

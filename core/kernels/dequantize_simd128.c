@@ -10,6 +10,18 @@ static void dequantize_f32_simd128(const uint8_t *blocks, size_t n, float *out) 
   if (n > 0) memcpy(out, blocks, n * sizeof *out); /* little-endian, as WebAssembly is */
 }
 
+static void dequantize_f16_normal_simd128(const uint8_t *codes, size_t n, float *out) {
+  const f16_numbers numbers = f16_normal_numbers_load();
+  size_t i = 0;
+  for (; i + 2 * LANES <= n; i += 2 * LANES) {
+    v128_t values[2];
+    f32x4_from_finite_f16(wasm_v128_load(codes + 2 * i), &numbers, values);
+    wasm_v128_store(out + i, values[0]);
+    wasm_v128_store(out + i + LANES, values[1]);
+  }
+  for (; i < n; i++) out[i] = f32_from_f16_normal(load_u16(codes + 2 * i));
+}
+
 static void dequantize_bf16_simd128(const uint8_t *blocks, size_t n, float *out) {
   size_t i = 0;
   for (; i + 2 * LANES <= n; i += 2 * LANES) {
@@ -188,6 +200,7 @@ static void dequantize_q6_k_simd128(const uint8_t *blocks, size_t n, float *out)
 void kernels_fill_simd128_dequantize(kernel_table *table) {
   table->dequantize[TENSOR_F32] = dequantize_f32_simd128;
   table->dequantize[TENSOR_F16] = f16_decode_bytes;
+  table->dequantize[TENSOR_F16_NORMAL] = dequantize_f16_normal_simd128;
   table->dequantize[TENSOR_BF16] = dequantize_bf16_simd128;
   table->dequantize[TENSOR_Q4_0] = dequantize_q4_0_simd128;
   table->dequantize[TENSOR_Q4_1] = dequantize_q4_1_simd128;

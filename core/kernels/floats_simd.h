@@ -277,6 +277,7 @@ static void KERNEL(f32_rms_norm)(const float *x, const float *gain, float epsilo
 static void KERNEL(fill)(kernel_table *table) {
   table->f32_matmul = KERNEL(f32_matmul);
   table->token_matmul[TENSOR_F16] = KERNEL(f16_token);
+  table->token_matmul[TENSOR_F16_NORMAL] = KERNEL(f16_normal_token);
   table->token_matmul[TENSOR_BF16] = KERNEL(bf16_token);
   table->f32_layer_norm = KERNEL(f32_layer_norm);
   table->f32_rms_norm = KERNEL(f32_rms_norm);

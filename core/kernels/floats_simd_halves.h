@@ -4,9 +4,9 @@
  * through memory as four times their bytes, which costs one token more than the whole product; for
  * many tokens a row is decoded once.
  *
- * The quick way of F16 leaves out the last step of decoding, the product with 2^112: the other
- * factor is multiplied instead, once for several rows or columns. Both are powers of two, so the
- * product of the two is the same number before it is rounded.
+ * The quick ways of F16 and F16_NORMAL leave out the last step of decoding, the product with a power
+ * of two: the other factor is multiplied instead, once for several rows or columns. So the product
+ * of the two is the same number before it is rounded.
  *
  * Four rows at a time: their sums hide the latency of the multiply-add, and stay in registers with
  * the numbers that decoding needs, which are loaded (simd_hide). */
@@ -22,21 +22,33 @@ enum {
   HALVES_VECTORS = 4 /* of a weighted sum's columns, each two accumulators */
 };
 
-/* How halves are decoded: HALVES_FINITE is the quick way of F16, wrong for what is not finite, and
- * for factors that 2^112 makes infinite. */
-typedef enum halves_kind { HALVES_FINITE, HALVES_F16, HALVES_BF16 } halves_kind;
+/* How halves are decoded: HALVES_FINITE and HALVES_QUICK are the quick ways of F16 and F16_NORMAL,
+ * wrong for factors that the power of two makes infinite, and the first for halves that are not
+ * finite. */
+typedef enum halves_kind {
+  HALVES_FINITE,
+  HALVES_F16,
+  HALVES_QUICK,
+  HALVES_NORMAL,
+  HALVES_BF16
+} halves_kind;
+
+SIMD_INLINE bool KERNEL(is_quick)(const halves_kind kind) {
+  return kind == HALVES_FINITE || kind == HALVES_QUICK;
+}
 
 SIMD_INLINE void KERNEL(raise)(const f16_numbers *numbers, v128_t x[2]) {
   x[0] = wasm_f32x4_mul(x[0], numbers->scale);
   x[1] = wasm_f32x4_mul(x[1], numbers->scale);
 }
 
-/* sums[r] += products of 8 columns; x times 2^112 with HALVES_FINITE. */
+/* sums[r] += products of 8 columns; x times the power of two with a quick way. */
 SIMD_INLINE void KERNEL(add_halves)(const halves_kind kind, v128_t halves, const v128_t x[2],
                                     const f16_numbers *numbers, const bool has_second,
                                     v128_t *sum) {
   v128_t values[2];
-  if (kind == HALVES_FINITE) f32x4_place_f16(halves, numbers, values);
+  if (KERNEL(is_quick)(kind)) f32x4_place_f16(halves, numbers, values);
+  if (kind == HALVES_NORMAL) f32x4_from_finite_f16(halves, numbers, values);
   if (kind == HALVES_F16) {
     values[0] = f32x4_from_f16(wasm_i32x4_extend_low_i16x8(halves));
     values[1] = f32x4_from_f16(wasm_i32x4_extend_high_i16x8(halves));
@@ -46,18 +58,19 @@ SIMD_INLINE void KERNEL(add_halves)(const halves_kind kind, v128_t halves, const
   if (has_second) *sum = MATMUL_MULTIPLY_ADD(values[1], x[1], *sum);
 }
 
-/* y[n_rows]; false: HALVES_FINITE met what it is wrong for, and so may y be. */
+/* y[n_rows]; false: a quick way met what it is wrong for, and so may y be. */
 SIMD_INLINE bool KERNEL(halves_tile)(const halves_kind kind, const uint8_t *w, const size_t n_rows,
                                      const float *x, size_t n_columns, float *y) {
   const v128_t zero = wasm_f32x4_splat(0.0f);
-  const f16_numbers numbers = f16_numbers_load();
+  const bool is_normal = kind == HALVES_QUICK || kind == HALVES_NORMAL;
+  const f16_numbers numbers = is_normal ? f16_normal_numbers_load() : f16_numbers_load();
   const size_t row_bytes = n_columns * sizeof(uint16_t);
   v128_t sums[HALVES_ROWS] = {zero, zero, zero, zero};
   v128_t largest = zero;
   size_t c = 0;
   for (; c + HALVES <= n_columns; c += HALVES) {
     v128_t xs[2] = {wasm_v128_load(x + c), wasm_v128_load(x + c + LANES)};
-    if (kind == HALVES_FINITE) KERNEL(raise)(&numbers, xs);
+    if (KERNEL(is_quick)(kind)) KERNEL(raise)(&numbers, xs);
     for (size_t r = 0; r < n_rows; r++) {
       v128_t halves = wasm_v128_load(w + r * row_bytes + c * sizeof(uint16_t));
       KERNEL(add_halves)(kind, halves, xs, &numbers, true, &sums[r]);
@@ -70,7 +83,7 @@ SIMD_INLINE bool KERNEL(halves_tile)(const halves_kind kind, const uint8_t *w, c
     v128_t xs[2] = {zero, zero};
     xs[0] = n_left < LANES ? f32x4_load_partial(x + c, n_left, zero) : wasm_v128_load(x + c);
     if (has_second) xs[1] = f32x4_load_partial(x + c + LANES, n_left - LANES, zero);
-    if (kind == HALVES_FINITE) KERNEL(raise)(&numbers, xs);
+    if (KERNEL(is_quick)(kind)) KERNEL(raise)(&numbers, xs);
     for (size_t r = 0; r < n_rows; r++) {
       uint8_t rest[HALVES * sizeof(uint16_t)] = {0};
       memcpy(rest, w + r * row_bytes + c * sizeof(uint16_t), n_left * sizeof(uint16_t));
@@ -85,26 +98,35 @@ SIMD_INLINE bool KERNEL(halves_tile)(const halves_kind kind, const uint8_t *w, c
   }
   v128_t all = f32x4_sum_each(sums[0], sums[1], sums[2], sums[3]);
   wasm_v128_store(y, all);
-  if (kind != HALVES_FINITE) return true;
+  if (!KERNEL(is_quick)(kind)) return true;
   /* An infinite factor has made a sum infinite or NaN. */
   v128_t is_finite = wasm_f32x4_lt(wasm_f32x4_abs(all), wasm_f32x4_splat(INFINITY));
   return f16_are_finite(largest) && wasm_i32x4_all_true(is_finite);
 }
 
-static void KERNEL(f16_row)(const uint8_t *w, const float *x, size_t n_columns, float *y) {
-  KERNEL(halves_tile)(HALVES_F16, w, 1, x, n_columns, y);
-}
-
-static void KERNEL(f16_token)(const uint8_t *w, size_t n_rows, const float *x, size_t n_columns,
-                              float *y) {
+/* Rows by a quick way, and one by one where it fails and at the end. */
+SIMD_INLINE void KERNEL(token_by)(const halves_kind quick, const halves_kind any, const uint8_t *w,
+                                  size_t n_rows, const float *x, size_t n_columns, float *y) {
   const size_t row_bytes = n_columns * sizeof(uint16_t);
   for (size_t r = 0; r < n_rows; r += HALVES_ROWS) {
     const uint8_t *rows = w + r * row_bytes;
     size_t n = n_rows - r < HALVES_ROWS ? n_rows - r : HALVES_ROWS;
     if (n == HALVES_ROWS &&
-        KERNEL(halves_tile)(HALVES_FINITE, rows, HALVES_ROWS, x, n_columns, y + r)) continue;
-    for (size_t i = 0; i < n; i++) KERNEL(f16_row)(rows + i * row_bytes, x, n_columns, y + r + i);
+        KERNEL(halves_tile)(quick, rows, HALVES_ROWS, x, n_columns, y + r)) continue;
+    for (size_t i = 0; i < n; i++) {
+      KERNEL(halves_tile)(any, rows + i * row_bytes, 1, x, n_columns, y + r + i);
+    }
   }
+}
+
+static void KERNEL(f16_token)(const uint8_t *w, size_t n_rows, const float *x, size_t n_columns,
+                              float *y) {
+  KERNEL(token_by)(HALVES_FINITE, HALVES_F16, w, n_rows, x, n_columns, y);
+}
+
+static void KERNEL(f16_normal_token)(const uint8_t *w, size_t n_rows, const float *x,
+                                     size_t n_columns, float *y) {
+  KERNEL(token_by)(HALVES_QUICK, HALVES_NORMAL, w, n_rows, x, n_columns, y);
 }
 
 static void KERNEL(bf16_token)(const uint8_t *w, size_t n_rows, const float *x, size_t n_columns,

@@ -37,7 +37,7 @@ typedef struct kernel_table {
   const char *name; /* "scalar", "simd128", "relaxed" */
 
   /* out[n] = the n elements of a row of blocks of that type (NULL for types that do not exist;
-   * F32 copies). n is a multiple of the type's block. Exact: same result in all variants. */
+   * F32 copies; TENSOR_F16_NORMAL is there). n is a multiple of the type's block. Exact: same result in all variants. */
   void (*dequantize[TENSOR_TYPE_END])(const uint8_t *blocks, size_t n, float *out);
 
   /* y[t][r] = sum_c w[r][c] · x[t][c], for t < n_tokens, r < n_rows, c < n_columns.
@@ -46,7 +46,7 @@ typedef struct kernel_table {
                      size_t x_stride, size_t n_tokens, size_t n_columns, float *y,
                      size_t y_stride);
 
-  /* y[r] = sum_c w[r][c] · x[c] for n_rows rows of that type as a file has them, at any address:
+  /* y[r] = sum_c w[r][c] · x[c] for n_rows rows of that type, not packed, at any address:
    * the bits of dequantize and f32_matmul. NULL where those two are as quick. */
   void (*token_matmul[TENSOR_TYPE_END])(const uint8_t *w, size_t n_rows, const float *x,
                                         size_t n_columns, float *y);

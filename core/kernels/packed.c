@@ -251,3 +251,16 @@ void packed_read(packed_form form, const uint8_t *blocks, size_t row, size_t n_b
     }
   }
 }
+
+void packed_fetch(const uint8_t *strip, size_t n_bytes) {
+  enum { LINE = 64 };
+  const volatile uint8_t *bytes = strip;
+  size_t i = 0;
+  for (; i + 4 * LINE <= n_bytes; i += 4 * LINE) {
+    (void)bytes[i];
+    (void)bytes[i + LINE];
+    (void)bytes[i + 2 * LINE];
+    (void)bytes[i + 3 * LINE];
+  }
+  for (; i < n_bytes; i += LINE) (void)bytes[i];
+}

@@ -171,6 +171,10 @@ PACKED_FORM_LIST(X)
  * which do not look, must not get these blocks. */
 bool packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
 
+/* Reads a byte of each line of a strip. In a loop of little else many lines are under way at a time,
+ * where a product's loop, with its hundreds of instructions a line, waits for most of them. */
+void packed_fetch(const uint8_t *strip, size_t n_bytes);
+
 /* Zeroes row `row` in the strip's n_blocks blocks. */
 void packed_clear(packed_form form, size_t row, size_t n_blocks, uint8_t *blocks);
 
@@ -195,7 +199,11 @@ static inline int packed_limit(size_t rows_per_token) {
 }
 
 /* 256 columns of a row, as the tiles of many rows read them (packed_slabs.h). */
-enum { PACKED_SLAB_COLUMNS = 256, PACKED_SLAB_LEAST = 12 /* rows that are worth slabs */ };
+enum {
+  PACKED_SLAB_COLUMNS = 256,
+  PACKED_SLAB_LEAST = 12, /* rows that are worth slabs */
+  PACKED_SLAB_TILE = 6    /* rows at a time */
+};
 
 typedef struct packed_slab {
   uint8_t values[PACKED_SLAB_COLUMNS]; /* `more` than the row's */
@@ -225,7 +233,8 @@ typedef struct packed_activations {
   size_t n_table_rows; /* the first so many have tables, which the SIMD variants alone use */
   uint8_t *tables;     /* [n_table_rows][n_columns / 4][2][16] */
   size_t n_slab_rows;  /* 0: there are no slabs */
-  packed_slab *slabs;  /* [n_columns / PACKED_SLAB_COLUMNS, rounded up][n_slab_rows] */
+  packed_slab *slabs;  /* [n_columns / PACKED_SLAB_COLUMNS, rounded up][n_slab_rows], and behind
+                          them PACKED_SLAB_TILE - 1 that may be read, for a last tile */
 } packed_activations;
 
 #endif

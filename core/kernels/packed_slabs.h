@@ -12,8 +12,9 @@
 #include "core/kernels/packed_codes.h"
 
 enum {
-  SLAB_ROWS = 6, /* of a tile; it has two vectors: 12 sums, and V8 has 15 registers */
+  SLAB_ROWS = PACKED_SLAB_TILE, /* with two vectors: 12 sums, and V8 has 15 registers */
   SLAB_VECTORS = 2,
+  SLAB_ROWS_LEAST = 4, /* that are worth a tile */
   SLAB_ROWS_MAX = 96, /* whose totals are kept together */
   SLAB_BLOCKS = PACKED_SLAB_COLUMNS / 32,
   PANEL_GROUPS = PACKED_SLAB_COLUMNS / 4
@@ -32,7 +33,8 @@ typedef struct packed_panel {
 /* The slabs of a row whose values, sums and scales are there; nothing where none are wanted. */
 void packed_slabs_make(const packed_activations *x, size_t row, int more);
 
-/* Gives how many of the rows were multiplied, from the first on: with slabs whole tiles are. */
+/* Gives how many of the rows were multiplied, from the first on: with slabs all, but for a last
+ * tile's that are too few. */
 size_t packed_slabs_multiply(packed_form form, const uint8_t *strip, const packed_activations *x,
                              size_t n_rows, float *y, size_t y_stride);
 

@@ -320,13 +320,21 @@ static void multiply_panel(packed_geometry g, const packed_panel *panel, size_t 
   }
 }
 
+/* Rows of the tiles that n rows take: a last tile with few of them is not worth it. What the others
+ * of its rows are does not matter. */
+static size_t rows_of_tiles(size_t n_rows) {
+  const size_t n_left = n_rows % SLAB_ROWS;
+  return n_rows - n_left + (n_left >= SLAB_ROWS_LEAST ? SLAB_ROWS : 0);
+}
+
 size_t packed_slabs_multiply(packed_form form, const uint8_t *strip, const packed_activations *x,
                              size_t n_rows, float *y, size_t y_stride) {
   const packed_geometry g = PACKED_GEOMETRY[form];
   packed_panel panel;
   float totals[SLAB_ROWS_MAX][PACKED_ROWS];
   if (x->n_slab_rows == 0 || n_rows < PACKED_SLAB_LEAST) return 0;
-  const size_t n_all = n_rows / SLAB_ROWS * SLAB_ROWS;
+  const size_t n_all = rows_of_tiles(n_rows);
+  const size_t n_done = n_all < n_rows ? n_all : n_rows;
   for (size_t row = 0; row < n_all; row += SLAB_ROWS_MAX) {
     const size_t n = n_all - row < SLAB_ROWS_MAX ? n_all - row : SLAB_ROWS_MAX;
     const uint8_t *block = strip;
@@ -343,11 +351,11 @@ size_t packed_slabs_multiply(packed_form form, const uint8_t *strip, const packe
       multiply_panel(g, &panel, n_columns, slab, n, totals);
       block += n_columns / g.columns * packed_bytes_of(g);
     }
-    for (size_t t = 0; t < n; t++) {
+    for (size_t t = 0; t < n && row + t < n_done; t++) {
       for (size_t v = 0; v < VECTORS; v++) {
         wasm_v128_store(y + (row + t) * y_stride + 4 * v, wasm_v128_load(totals[t] + 4 * v));
       }
     }
   }
-  return n_all;
+  return n_done;
 }

@@ -36,8 +36,15 @@ SIMD_INLINE f16_numbers f16_numbers_load(void) {
   return (f16_numbers){wasm_v128_load32_splat(of), wasm_v128_load32_splat(of + 1)};
 }
 
+/* The same for TENSOR_F16_NORMAL (f16.h). */
+SIMD_INLINE f16_numbers f16_normal_numbers_load(void) {
+  static const uint32_t NUMBERS[] = {0x8fff8fffu, 0x72800000u /* F16_NORMAL_SCALE */};
+  const uint32_t *of = simd_hide(NUMBERS);
+  return (f16_numbers){wasm_v128_load32_splat(of), wasm_v128_load32_splat(of + 1)};
+}
+
 /* Eight finite halves, whose bits are put in place before they are widened: exactly 2^-112 of
- * their values; subnormal floats where the halves are subnormal. */
+ * their values; subnormal floats where the halves are subnormal. Of F16_NORMAL 2^-102. */
 SIMD_INLINE void f32x4_place_f16(v128_t halves, const f16_numbers *numbers, v128_t out[2]) {
   v128_t high = wasm_v128_and(wasm_i16x8_shr(halves, 3), numbers->high_mask);
   v128_t low = wasm_i16x8_shl(halves, 13);

@@ -1,7 +1,10 @@
 /* Products with weight matrices: shares of rows, kernels, the bias. */
 #include "core/net/matmul.h"
 
-enum { SHARE_ROWS = PACKED_ROWS /* shares are cut at multiples of it */ };
+enum {
+  SHARE_ROWS = PACKED_ROWS, /* shares are cut at multiples of it */
+  FETCH_TOKENS = 8          /* of more a product takes far longer than its weights' way */
+};
 
 typedef struct matmul_job {
   const kernel_table *kernels;
@@ -27,7 +30,8 @@ void matmul_scratch_make(size_t n_tokens, size_t n_columns, size_t n_threads, me
   packed->n_table_rows = scratch->meets_one_bit ? n_rows : 0;
   packed->tables = arena_take(arena, packed->n_table_rows, n_columns * PACKED_TABLE_BYTES);
   scratch->n_slabs = scratch->wants_slabs ? n_rows * packed_slabs_of(n_columns) : 0;
-  packed->slabs = arena_take(arena, scratch->n_slabs, sizeof *packed->slabs);
+  size_t n_behind = scratch->n_slabs > 0 ? PACKED_SLAB_TILE - 1 : 0;
+  packed->slabs = arena_take(arena, scratch->n_slabs + n_behind, sizeof *packed->slabs);
   size_t n_decoded = MATMUL_ROWS * n_columns + n_tokens;
   size_t n_strip = PACKED_ROWS * n_rows;
   scratch->n_thread_floats = n_decoded > n_strip ? n_decoded : n_strip;
@@ -87,6 +91,7 @@ static void multiply_strip(const matmul_job *job, const matrix *w, size_t first,
   bool is_direct = n_rows == PACKED_ROWS && x->rows_per_token == 1;
   float *out = is_direct ? y + first : scratch;
   size_t stride = is_direct ? w->n_rows : PACKED_ROWS;
+  if (job->scratch->fetches && job->n_tokens <= FETCH_TOKENS) packed_fetch(strip, w->row_bytes);
   job->kernels->packed_matmul[w->form](strip, x, job->n_tokens * x->rows_per_token, out, stride);
   if (is_direct) return;
   for (size_t t = 0; t < job->n_tokens; t++, out += x->rows_per_token * PACKED_ROWS) {

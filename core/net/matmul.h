@@ -18,6 +18,7 @@ typedef struct matmul_scratch {
   packed_activations packed;
   bool meets_one_bit; /* there are matrices whose products want tables */
   bool wants_slabs;   /* the kernels do */
+  bool fetches;       /* the weights are more than a processor's caches hold */
   size_t n_slabs;
   float *rows; /* [threads][n_thread_floats]: decoded rows and a number per token, or the products
                   of a strip */

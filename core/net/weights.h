@@ -13,7 +13,7 @@
 
 /* A weight matrix [n_rows][n_columns] as in y = W x + b. */
 typedef struct matrix {
-  tensor_type type; /* of the file */
+  tensor_type type; /* of the file, or TENSOR_F16_NORMAL */
   packed_form form;
   size_t n_rows;
   size_t n_columns;
@@ -136,6 +136,9 @@ void weights_feed(weights_plan *plan, const uint8_t *bytes, size_t n);
 
 /* All tensors have arrived. */
 bool weights_complete(const weights_plan *plan);
+
+/* Then, once: matrices of F16 become TENSOR_F16_NORMAL where all their numbers fit. */
+void weights_make_normal(const kernel_table *kernels, size_t n_layers, model_weights *weights);
 
 /* Gives back the list of pieces, which only loading needs; the weights stay. */
 void weights_plan_close(memory_ledger *memory, weights_plan *plan);

@@ -10,6 +10,7 @@ enum { COLUMNS_MAX = 33 };
 
 static uint16_t random_half(tensor_type type) {
   float value = check_random_float(check_random_below(5) == 0 ? 1e-5f : 2.0f);
+  if (type == TENSOR_F16_NORMAL) return f16_normal_from_f32(f32_from_f16(f32_to_f16(value)));
   return type == TENSOR_F16 ? f32_to_f16(value) : (uint16_t)(f32_to_bits(value) >> 16);
 }
 
@@ -26,7 +27,7 @@ static void check_token(const kernel_table *table, tensor_type type, size_t n_ro
   for (size_t has_infinity = 0; has_infinity < 3; has_infinity++) {
     if (has_infinity == 2 && n > 0) x[check_random_below((uint32_t)n)] = 1e6f; /* 2^112: infinite */
     for (size_t i = 0; i < n_halves; i++) store_u16(w + 2 * i, random_half(type));
-    if (has_infinity == 1 && n_halves > 0) {
+    if (has_infinity == 1 && n_halves > 0 && type != TENSOR_F16_NORMAL) {
       size_t place = check_random_below((uint32_t)n_halves);
       store_u16(w + 2 * place, type == TENSOR_F16 ? 0xfc00 : 0xff80);
     }
@@ -70,18 +71,35 @@ static void check_attend(const kernel_table *table, size_t n_positions, size_t n
   free(v);
 }
 
+/* All halves that F16_NORMAL has keep their value, and none is a subnormal float on the way. */
+static void check_normal(void) {
+  size_t n = 0;
+  for (uint32_t half = 0; half < 0x10000; half++) {
+    float value = f32_from_f16((uint16_t)half);
+    if (!(value < F16_NORMAL_LIMIT && value > -F16_NORMAL_LIMIT)) continue;
+    uint16_t code = f16_normal_from_f32(value);
+    CHECK(f32_to_bits(f32_from_f16_normal(code)) == f32_to_bits(value));
+    CHECK((code & 0x7fff) == 0 || (code & 0x7fff) >= 0x0400);
+    n++;
+  }
+  CHECK(n == 2 * 22 * 1024); /* exponents up to 2^6, and the subnormals with 0 */
+}
+
 int main(void) {
   check_seed(20261128);
+  check_normal();
   for (int level = ONEKV_LEVEL_SCALAR; level <= ONEKV_LEVEL_RELAXED; level++) {
     kernel_table table;
     kernels_select(&table, (onekv_level)level);
     printf("kernels: %s\n", table.name);
     bool is_scalar = strcmp(table.name, "scalar") == 0;
     for (uint32_t type = 0; type < TENSOR_TYPE_END; type++) {
-      bool is_there = !is_scalar && (type == TENSOR_F16 || type == TENSOR_BF16);
+      bool is_there = !is_scalar && (type == TENSOR_F16 || type == TENSOR_F16_NORMAL ||
+                                     type == TENSOR_BF16);
       CHECK((table.token_matmul[type] != NULL) == is_there);
       if (!is_there) continue;
-      check_state.context = tensor_type_describe(type).name;
+      check_state.context = type == TENSOR_F16_NORMAL ? "F16_NORMAL" :
+                                                        tensor_type_describe(type).name;
       for (size_t n = 0; n <= COLUMNS_MAX; n++) {
         for (size_t n_rows = 0; n_rows <= 9; n_rows++) {
           check_token(&table, (tensor_type)type, n_rows, n);

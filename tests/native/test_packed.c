@@ -131,8 +131,8 @@ static input input_make(const kernel_table *table, size_t n_columns, size_t bloc
                .packed = {.n_columns = n_columns, .block_columns = block_columns,
                           .rows_per_token = rows_per_token}};
   out.packed.n_slab_rows = table->packed_has_slabs ? TOKENS_MAX * rows_per_token : 0;
-  out.packed.slabs = check_allocate((n_columns + PACKED_SLAB_COLUMNS - 1) / PACKED_SLAB_COLUMNS *
-                                    TOKENS_MAX * rows_per_token * sizeof(packed_slab));
+  size_t n_slabs = packed_slabs_of(n_columns) * TOKENS_MAX * rows_per_token;
+  out.packed.slabs = check_allocate((n_slabs + PACKED_SLAB_TILE - 1) * sizeof(packed_slab));
   out.packed.n_table_rows = TOKENS_MAX * rows_per_token / 2; /* the rest by tiles */
   out.packed.values = check_allocate(n_all * sizeof(int8_t));
   out.packed.wide = check_allocate(n_all * sizeof(int16_t));

@@ -191,9 +191,55 @@ static void bench_calls(void) {
   onekv_pool_close(pool);
 }
 
+typedef struct reading {
+  const uint64_t *words;
+  size_t n_words;
+  size_t n_ways; /* places that a thread reads at in turn */
+  _Atomic uint64_t all;
+} reading;
+
+static void read_share(void *context, size_t thread_index, size_t n_threads) {
+  reading *job = context;
+  size_t n = job->n_words / n_threads / job->n_ways / 8 * 8;
+  const uint64_t *from = job->words + thread_index * n * job->n_ways;
+  uint64_t sums[8] = {0};
+  for (size_t i = 0; i < n; i += 8) {
+    for (size_t way = 0; way < job->n_ways; way++) {
+      for (size_t k = 0; k < 8; k++) sums[k] ^= from[way * n + i + k];
+    }
+  }
+  for (size_t k = 0; k < 8; k++) job->all ^= sums[k];
+}
+
+/* What decoding can hope for: it reads all weights for each token. */
+static void bench_reading(void) {
+  enum { BYTES = 1 << 28, RUNS = 12 };
+  uint64_t *words = malloc(BYTES);
+  if (words == NULL) return;
+  memset(words, 1, BYTES);
+  for (size_t n_threads = 1; n_threads <= 2; n_threads++) {
+    onekv_pool *pool = open_pool(n_threads);
+    for (size_t n_ways = 1; n_ways <= 16; n_ways *= 4) {
+      reading job = {.words = words, .n_words = BYTES / sizeof *words, .n_ways = n_ways};
+      double best = 1e9;
+      for (int run = 0; run < RUNS; run++) {
+        double start = seconds_now();
+        pool_run(pool, read_share, &job);
+        double elapsed = seconds_now() - start;
+        if (elapsed < best) best = elapsed;
+      }
+      printf("reading memory, %zu thread%s, %zu place%s each: %.1f GB/s\n", n_threads,
+             n_threads == 1 ? "" : "s", n_ways, n_ways == 1 ? "" : "s", 1e-9 * BYTES / best);
+    }
+    onekv_pool_close(pool);
+  }
+  free(words);
+}
+
 int main(int argc, char **argv) {
   if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
     bench_calls();
+    bench_reading();
     return 0;
   }
   check_seed(3);
