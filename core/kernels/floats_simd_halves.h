@@ -4,9 +4,9 @@
  * through memory as four times their bytes, which costs one token more than the whole product; for
  * many tokens a row is decoded once.
  *
- * The quick ways of F16 and F16_NORMAL leave out the last step of decoding, the product with a power
- * of two: the other factor is multiplied instead, once for several rows or columns. So the product
- * of the two is the same number before it is rounded.
+ * The quick ways of F16 and F16_NORMAL leave out the last step of decoding, the product with a
+ * power of two: the other factor is multiplied instead, once for several rows or columns. So the
+ * product of the two is the same number before it is rounded.
  *
  * Four rows at a time: their sums hide the latency of the multiply-add, and stay in registers with
  * the numbers that decoding needs, which are loaded (simd_hide). */

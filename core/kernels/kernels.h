@@ -37,7 +37,8 @@ typedef struct kernel_table {
   const char *name; /* "scalar", "simd128", "relaxed" */
 
   /* out[n] = the n elements of a row of blocks of that type (NULL for types that do not exist;
-   * F32 copies; TENSOR_F16_NORMAL is there). n is a multiple of the type's block. Exact: same result in all variants. */
+   * TENSOR_F16_NORMAL does; F32 copies). n is a multiple of the type's block. Exact: same result in
+   * all variants. */
   void (*dequantize[TENSOR_TYPE_END])(const uint8_t *blocks, size_t n, float *out);
 
   /* y[t][r] = sum_c w[r][c] · x[t][c], for t < n_tokens, r < n_rows, c < n_columns.

@@ -171,8 +171,8 @@ PACKED_FORM_LIST(X)
  * which do not look, must not get these blocks. */
 bool packed_write(packed_form form, const uint8_t *source, size_t n, size_t row, uint8_t *blocks);
 
-/* Reads a byte of each line of a strip. In a loop of little else many lines are under way at a time,
- * where a product's loop, with its hundreds of instructions a line, waits for most of them. */
+/* Reads a byte of each line of a strip. In a loop of little else many lines are under way at a
+ * time, where a product's loop, with its tens of instructions a line, waits for most of them. */
 void packed_fetch(const uint8_t *strip, size_t n_bytes);
 
 /* Zeroes row `row` in the strip's n_blocks blocks. */

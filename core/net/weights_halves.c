@@ -1,6 +1,7 @@
-/* Matrices of F16, once they are there: without subnormals (f16.h), in place, where no number is too
- * large for it. Of trained weights a quarter of a percent is subnormal, and a product with one takes
- * an Intel core 150 cycles; what decodes them without is slower than memory. No value changes. */
+/* Matrices of F16, once they are there: without subnormals (f16.h), in place, where no number is
+ * too large for it. Of trained weights a quarter of a percent is subnormal, and a product with one
+ * takes an Intel core 150 cycles; what decodes them without is slower than memory. No value
+ * changes. */
 #include "core/base/bytes.h"
 #include "core/base/f16.h"
 #include "core/net/tensors.h"
@@ -49,5 +50,7 @@ void weights_make_normal(const kernel_table *kernels, size_t n_layers, model_wei
   if (is_tied) weights->head.type = TENSOR_F32; /* not twice */
   make_all_normal(kernels, model_slots(), weights);
   if (is_tied) weights->head.type = weights->token_embedding.type;
-  for (size_t n = 0; n < n_layers; n++) make_all_normal(kernels, layer_slots(), &weights->layers[n]);
+  for (size_t n = 0; n < n_layers; n++) {
+    make_all_normal(kernels, layer_slots(), &weights->layers[n]);
+  }
 }

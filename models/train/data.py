@@ -28,8 +28,8 @@ PLAIN = str.maketrans({
     "\u2018": "'", "\u2019": "'", "\u201a": "'", "\u201c": '"', "\u201d": '"', "\u201e": '"',
     "\u2013": "-", "\u2014": "-", "\u2026": "...", "\u00a0": " ", "\t": " ", "\ufeff": None,
 })
-# UTF-8 punctuation that was once read as Windows-1252 (\u00e2\u20ac\u2122 for an apostrophe). Byte 9D of the
-# closing quote has no character there and may be lost.
+# UTF-8 punctuation that was once read as Windows-1252 (\u00e2\u20ac\u2122 for an apostrophe).
+# Byte 9D of the closing quote has no character there and may be lost.
 DECODED_TWICE = re.compile("\u00e2\u20ac[\u2122\u0153\u02dc\u201c\u201d\u00a6\u009d]?")
 OPENING = re.compile(r"^(Once upon a time|Once there (was|were|lived))\b")
 
