@@ -4,7 +4,7 @@
 //
 // Windows of `context` tokens, each of which begins with the last token of the one before; all
 // types score the same tokens of the same weights. With --save the rows are written to
-// results/caches.json, of which the table in web/docs/memory.md is made.
+// results/caches.json, beside those of other files, of which web/docs/memory.md's table is made.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -39,7 +39,7 @@ async function perplexity(engine, file, cacheType) {
 const engine = await Engine.open({});
 const rows = [];
 for (const file of files) {
-  const row = { file: basename(file), caches: {} };
+  const row = { file: basename(file), commit: commit(), caches: {} };
   for (const type of types) {
     row.caches[type] = await perplexity(engine, file, type);
     console.log(`${row.file}, ${type}: ${row.caches[type].perplexity.toFixed(3)}`);
@@ -47,8 +47,11 @@ for (const file of files) {
   rows.push(row);
 }
 if (values.save) {
-  writeFileSync(join(root, 'tests/bench/results/caches.json'), `${JSON.stringify({ what: 'caches',
-    tokens, context, date: new Date().toISOString(), commit: commit(), machine: machine(),
-    rows }, null, 1)}\n`);
+  const path = join(root, 'tests/bench/results/caches.json');
+  const others = JSON.parse(readFileSync(path, 'utf8')).rows
+    .filter((before) => rows.every((row) => row.file !== before.file));
+  writeFileSync(path, `${JSON.stringify({ what: 'caches', tokens, context,
+    date: new Date().toISOString(), commit: commit(), machine: machine(),
+    rows: [...rows, ...others] }, null, 1)}\n`);
 }
 engine.destroy();
