@@ -3,7 +3,7 @@
 import { OneKV, OneKVError } from './dist/src/onekv.js';
 
 const address = '/models/stories-q-mqa.q8_0.gguf';
-const prompt = 'Once upon a time'; // jobs.mjs's: without near-ties
+const prompt = 'Ben and Mia'; // jobs.mjs's: without near-ties
 const longText = 'The cat sat on the mat. '.repeat(50);
 /** A window that takes minutes to fill, and no end token: what is cut off has not ended before. */
 const endlessAddress = '/made/endless.gguf';
