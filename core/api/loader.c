@@ -13,7 +13,7 @@ enum {
   HEADER_BYTES_FIRST = 1 << 16,
   LOGITS_DEFAULT = 8,
   ROWS_OF_PREFILL = 96, /* a multiple of the 6 tokens of a tile */
-  FETCH_BYTES = 1 << 25
+  FETCH_BYTES = 1 << 25 /* of weights: fewer may stay in a processor's caches */
 };
 
 struct onekv_loader {
