@@ -32,7 +32,7 @@ export function tidyStory(text) {
     .split('\n').map((line) => line.replace(/ +/g, ' ').trim()).filter(Boolean).join('\n');
 }
 
-const taskWords = new RegExp('\\b(as an ai|smollm|language model|(this|short) story|' +
+const taskWords = new RegExp('\\b(as an ai|smollm|qwen|language model|(this|short) story|' +
   'the story (is|begins|ends)|paragraph|vocabulary)\\b|[*#<>{}[\\]]|^title', 'i');
 
 /** Why a story is not taken; undefined when it is. */
@@ -161,6 +161,7 @@ const command = {
   name: 'synthesize',
   summary: 'writes stories with an instruction model',
   usage: 'STORIES.jsonl [options]',
+  example: 'synthesize.mjs stories.jsonl --stories 100',
   details: 'The same command continues. Stories go to the file, a JSON line each.',
   options: [
     { name: 'model', value: 'FILE', help: `path or known name (default ${defaultModel})` },
@@ -215,6 +216,9 @@ async function main(args) {
     const help = helpOf(command).replace(/^usage: onekv synthesize/, 'usage: synthesize.mjs');
     process.stdout.write(`${help}\n`);
     return;
+  }
+  if (values.positionals.length === 0) {
+    throw new UsageError(`no file for the stories was named; for example: ${command.example}`);
   }
   const file = values.file();
   if (!file.endsWith('.jsonl')) throw new UsageError(`${file}: expected a name with .jsonl`);

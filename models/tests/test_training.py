@@ -226,6 +226,16 @@ class TrainTest(unittest.TestCase):
         self.assertEqual(unbroken, resumed)
         self.assertLess(unbroken[-1], unbroken[0])
 
+    def test_first_weights_have_a_seed_of_their_own(self):
+        stages = [{"sequence": 16, "batch": 8}]
+        runs = [train.Run(Config(**SMALL), train.Training(seed=5, weights_seed=n, stages=stages),
+                          self.folder / "data", torch.device("cpu")) for n in (0, 5, 6)]
+        weights = [run.model.embedding.weight for run in runs]
+        self.assertTrue(torch.equal(weights[0], weights[1]))
+        self.assertFalse(torch.equal(weights[0], weights[2]))
+        stories = [list(run.order.story(0)) for run in runs]
+        self.assertEqual(stories[0], stories[2])
+
     def test_weights_alone_are_a_start(self):
         torch.manual_seed(3)
         model = Transformer(Config(**(SMALL | {"dropout": 0.1})))

@@ -42,6 +42,7 @@ class Training:
     rows: str = "packed"            # packed: no padding; documents: a story a row, cut and padded
     weights: dict = field(default_factory=dict)     # share of a file's stories per epoch
     seed: int = 1
+    weights_seed: int = 0           # of the first weights; 0: `seed`, as of everything else
     optimizer: str = "muon"         # muon, adamw
     rate: float = 3e-3
     beta2: float = 0.95
@@ -65,7 +66,7 @@ class Run:
     """The state of one training run: everything that a checkpoint holds."""
 
     def __init__(self, config, training, data, device, teachers=()):
-        torch.manual_seed(training.seed)
+        torch.manual_seed(training.weights_seed or training.seed)
         self.config, self.training, self.device = config, training, device
         self.bf16 = training.bf16 and fast_bf16(device)
         self.rank = int(os.environ.get("RANK", 0))
