@@ -289,7 +289,8 @@ test('a batch that fails is a note, and the next one runs', async () => {
 
 test('peaks are more than nothing', async () => {
   for (const level of levels) {
-    const { int8, f32, read } = await measurePeaks(level);
+    const { int8, int4, f32, read } = await measurePeaks(level);
     assert.ok(int8 > 0.1 && f32 > 0.1 && read > 0.1, JSON.stringify({ int8, f32, read }));
+    assert.ok(int4 >= int8, `${int4} of 4 bits, ${int8} of 8`);
   }
 });

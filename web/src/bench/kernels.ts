@@ -47,8 +47,8 @@ function peaksBatch({ simd }: Level): Batch {
   });
   return {
     title: 'kernels: peaks',
-    cases: [figure('int8', 'int8 products', 'GOP/s'), figure('f32', 'f32 products', 'GFLOP/s'),
-      figure('read', 'reading memory', 'GB/s')],
+    cases: [figure('int8', 'int8 products', 'GOP/s'), figure('int4', '4-bit products', 'GOP/s'),
+      figure('f32', 'f32 products', 'GFLOP/s'), figure('read', 'reading memory', 'GB/s')],
     open: async () => {},
     close: () => {},
   };
