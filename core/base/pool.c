@@ -1,11 +1,11 @@
 /* Fork-join pool on POSIX threads.
  *
  * Invariants: the word `call` is (task counter, threads of that task). A thread's share of a task
- * is claimed once, by a bit of `unclaimed`: by its worker, or by the caller, which on its way out
- * runs those of workers that have not come yet (there may be more threads than free cores, and a
- * share is as well done by anybody). Who claims reads the task afterwards, runs it and only then
- * counts down `n_running`; the caller changes task, context and word only while n_running is 0. A
- * worker may be late and claim in a later call than the one it saw: it runs that one's share.
+ * is claimed once, by a bit of `unclaimed`: by its worker, or by anyone who has run his own and
+ * finds that its worker has not come yet (there may be more threads than free cores, and a share
+ * is as well done by anybody). Who claims reads the task afterwards, runs it and only then counts
+ * down `n_running`; the caller changes task, context and word only while n_running is 0. A worker
+ * may be late and claim in a later call than the one it saw: it runs that one's share.
  *
  * Everyone who waits looks at the word for a moment and then sleeps. Who is about to sleep says so
  * (n_asleep, caller_asleep) before it looks a last time, and who changes the word looks for
@@ -85,6 +85,12 @@ static bool claim(onekv_pool *pool, size_t index) {
   return (atomic_fetch_and(&pool->unclaimed, ~bit) & bit) != 0;
 }
 
+/* The lowest share that is to be had; 0, which is the caller's, when there is none. */
+static size_t first_unclaimed(onekv_pool *pool) {
+  unsigned bits = atomic_load(&pool->unclaimed);
+  return bits == 0 ? 0 : (size_t)__builtin_ctz(bits);
+}
+
 /* Counts this worker's task as finished; the last one wakes the caller if that sleeps. */
 static void finish(onekv_pool *pool) {
   if (atomic_fetch_sub(&pool->n_running, 1) > 1 || !atomic_load(&pool->caller_asleep)) return;
@@ -115,9 +121,13 @@ static void *worker_main(void *argument) {
   size_t index = atomic_fetch_add(&pool->n_alive, 1);
   while (!atomic_load(&pool->closing)) {
     seen = wait_for_call(pool, index, seen);
-    if (!claim(pool, index)) continue;
-    pool->task(pool->context, index, pool->n_sharing);
-    finish(pool);
+    /* Its own share, then the first ones, while the caller comes down from the last: so each finds
+     * much the same rows in its core's cache at every call. */
+    for (size_t share = index; share != 0; share = first_unclaimed(pool)) {
+      if (!claim(pool, share)) continue;
+      pool->task(pool->context, share, pool->n_sharing);
+      finish(pool);
+    }
   }
   return NULL;
 }
@@ -200,7 +210,7 @@ void pool_run(onekv_pool *pool, pool_task task, void *context) {
   atomic_store(&pool->unclaimed, (unsigned)((UINT64_C(1) << n_threads) - 2));
   announce(pool, n_threads);
   task(context, 0, n_threads);
-  for (size_t i = 1; i < n_threads; i++) {
+  for (size_t i = n_threads - 1; i > 0; i--) {
     if (!claim(pool, i)) continue;
     task(context, i, n_threads);
     atomic_fetch_sub(&pool->n_running, 1);
