@@ -26,12 +26,16 @@ const node = () => readJson('all.json');
 const browsers = () => ['chromium', 'firefox', 'webkit']
   .map((name) => readJson(`browser-${name}.json`));
 
-/** What the figures were measured on. */
+/** What the figures were measured on: a line for each machine and day. */
 function machine() {
-  const { machine: { cpu, cores, memoryBytes }, engine, date } = node();
-  const others = browsers().map((one) => one.engine);
-  return table(['machine', 'memory', 'day', 'engines'], [[`${cpu}, ${cores} cores`,
-    bytes(memoryBytes), date.slice(0, 10), [engine.split(',')[0], ...others].join(', ')]]);
+  const lines = new Map();
+  for (const { machine: { cpu, cores, memoryBytes }, engine, date } of [node(), ...browsers()]) {
+    const line = [`${cpu}, ${cores} cores`, bytes(memoryBytes), date.slice(0, 10)];
+    const key = line.join();
+    lines.set(key, { line, engines: [...lines.get(key)?.engines ?? [], engine.split(',')[0]] });
+  }
+  return table(['machine', 'memory', 'day', 'engines'],
+    [...lines.values()].map(({ line, engines }) => [...line, engines.join(', ')]));
 }
 
 const finder = ({ rows }) => (wanted) => rows.find((row) =>
@@ -65,13 +69,14 @@ function beside() {
   const folder = join(root, 'tests/bench/results/turns');
   const files = existsSync(folder) ? readdirSync(folder)
     .filter((name) => !name.startsWith('deep-')).sort() : [];
-  return table(['file', 'bytes', 'prefill here', 'llama.cpp', '', 'decode here', 'llama.cpp', ''],
-    files.map((name) => {
-      const { file, fileBytes, figures } = readJson(`turns/${name}`);
+  return table(['file', 'bytes', 'prefill here', 'llama.cpp', '', 'decode here', 'llama.cpp', '',
+    'on'], files.map((name) => {
+      const { file, fileBytes, figures, machine: { cpu }, date } = readJson(`turns/${name}`);
       const [here, native] = [figures['this checkout'], figures['llama.cpp']];
       return [file.replace('.gguf', ''), bytes(fileBytes), ...['prefill', 'decode'].flatMap(
         (what) => [both(here[what]), both(native[what]),
-          `${(here[what].median / native[what].median).toFixed(2)} ×`])];
+          `${(here[what].median / native[what].median).toFixed(2)} ×`]),
+      `${cpu}, ${date.slice(5, 10)}`];
     }));
 }
 

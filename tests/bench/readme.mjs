@@ -112,10 +112,12 @@ function files() {
     return [[...peers, own].map((one) => (one ? rate(one) : '–')).join(' · '),
       peers.map((one) => (one ? times(own / one) : '–')).join(' · ')];
   };
-  return table(['tokens/s: llama.cpp, native · wllama · OneKV', 'file', ...names.flatMap((name) =>
-    [name, '']), 'weights held / file'], found.map(({ file, fileBytes, figures }) => [
-    file.replace('.gguf', ''), bytes(fileBytes), ...names.flatMap((name) => cells(figures, name)),
-    (figures.onekv.weightBytes.median / fileBytes).toFixed(2)]));
+  const where = new Set(found.map(({ machine, date }) => `${machine.cpu}, ${date.slice(0, 10)}`));
+  const what = `tokens/s on ${[...where].join('; ')}: llama.cpp, native · wllama · OneKV`;
+  return table([what, 'file', ...names.flatMap((name) => [name, '']), 'weights held / file'],
+    found.map(({ file, fileBytes, figures }) => [file.replace('.gguf', ''), bytes(fileBytes),
+      ...names.flatMap((name) => cells(figures, name)),
+      (figures.onekv.weightBytes.median / fileBytes).toFixed(2)]));
 }
 
 const pages = { 'README.md': { quality, variants, memory, families, files }, ...pageTables };

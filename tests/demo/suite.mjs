@@ -58,6 +58,10 @@ async function testFirstPaint(person, page) {
   assert.match(await person.text('.ratio-says'), /less cache per token than GQA-8.* headers/);
   await person.click('input[name="baseline"][value="MHA"]');
   assert.equal(await person.text('.ratio-number'), times.MHA);
+  const [oneFull, stdFull] = perToken('f16').map((bytes) => bytesText(pair.context * bytes));
+  assert.match(await person.evaluate(
+    'document.querySelector("#meter .plot [role=img]").getAttribute("aria-label")'),
+  new RegExp(`^Computed: ${oneFull} against ${stdFull} at `));
   assert.match(await person.text('#pane-one .kept'), /^1 vector per token and layer/);
   assert.match(await person.text('#pane-std .kept'), new RegExp(`^${pair.std.vectors} vectors`));
   assert.match(await person.text('#name-one'), /^One-tensor cache\s+Q-K=V \+ MQA$/);

@@ -33,7 +33,10 @@ test('models, a completion and its events', limit, async () => {
   const whole = await post(body);
   assert.equal(whole.status, 200);
   assert.equal(whole.headers.get('content-type'), 'application/json');
-  const { choices: [{ message }] } = await whole.json();
+  const { choices: [{ message }], model: named } = await whole.json();
+  assert.equal(named, 'tiny');
+  const unnamed = await (await post({ ...body, model: undefined })).json();
+  assert.equal(unnamed.model, 'tiny', 'as in the list, not as in the file');
   const events = await post({ ...body, stream: true });
   assert.equal(events.headers.get('content-type'), 'text/event-stream');
   const lines = (await events.text()).split('\n\n');
@@ -48,6 +51,7 @@ test('errors have a status, a message and a code', limit, async () => {
     ['{', 400, 'INVALID_ARGUMENT', /not JSON/],
     ['null', 400, 'INVALID_ARGUMENT', /messages/],
     [{ ...body, model: 'gpt' }, 404, 'model_not_found', /gpt, expected tiny, other/],
+    [{ ...body, messages: [] }, 400, 'INVALID_ARGUMENT', /^messages: found none/],
     [{ ...body, stop: 5 }, 400, 'INVALID_ARGUMENT', /^stop/],
     [{ ...body, web_search_options: {} }, 400, 'INVALID_ARGUMENT', /web_search_options/],
     ['x'.repeat(10_001), 413, 'TOO_LARGE', /10000 bytes/],

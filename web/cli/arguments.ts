@@ -167,7 +167,8 @@ export function parse(command: Command, typed: string[]): Values {
     return new Values(named, positionals, command);
   } catch (error) {
     if (error instanceof UsageError) throw error;
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    const said = error instanceof Error ? error.message : String(error);
+    throw new UsageError(said.split('\n', 1)[0]!);
   }
 }
 

@@ -2,7 +2,7 @@
 //
 // Lines come from readline, so that a terminal has its history on the arrow keys, and a pipe works
 // too. Ctrl-C stops the answer, which stays as far as it is; at the prompt it says how to leave.
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Interface } from 'node:readline';
 import type { ChatMessage, GeneratedPart, GenerationResult, Model, Session, SessionMemory, Tool }
@@ -15,8 +15,8 @@ import { loadInWorker } from './load.js';
 import { findModel } from './model-file.js';
 import { Progress } from './progress.js';
 import { draftOption, readDraft, readSampling, samplingOptions } from './sampling.js';
-import { checkWrites, dim, endings, engineOptions, modelOptions, noTemplate, note, readText,
-  variant, write } from './shared.js';
+import { checkWrites, dim, endings, engineOptions, modelOptions, noTemplate, note, readBytes,
+  readText, variant, write } from './shared.js';
 import { readTools } from './tool-file.js';
 import { bytes, digits, plural } from './units.js';
 
@@ -152,7 +152,7 @@ class Chat {
   }
 
   async #load(file: string): Promise<void> {
-    await this.#replace(await this.#model.restore(new Uint8Array(readFileSync(file)),
+    await this.#replace(await this.#model.restore(new Uint8Array(readBytes(file)),
       { tools: this.#tools }));
     const { messages, contextUsage } = this.#session;
     note(dim(`${messages.length} messages, ${contextUsage} tokens`));

@@ -155,7 +155,8 @@ function sums(session: Session, result: Written): string {
   return [
     `${plural(result.promptTokens, 'token')} read at ` +
       `${speed(result.promptTokens, result.prefillMs)}, ` +
-      `${result.tokens.length} written at ${speed(result.tokens.length, result.decodeMs)}` +
+      `${result.tokens.length} written${result.tokens.length === 0 ? ''
+        : ` at ${speed(result.tokens.length, result.decodeMs)}`}` +
       ` (${endings[result.reason]}, seed ${result.seed})`,
     ...(session.drafts === undefined ? []
       : [`${result.acceptedTokens} of ${result.draftedTokens} drafted tokens accepted`]),

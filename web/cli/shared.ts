@@ -112,9 +112,12 @@ export const endings: Readonly<Record<GenerateResult['reason'] | 'interrupted', 
 export const readStdin = (): Promise<string> => textFrom(process.stdin);
 
 /** A file as text. Error: UsageError. */
-export function readText(file: string): string {
+export const readText = (file: string): string => readBytes(file).toString('utf8');
+
+/** The same as bytes. */
+export function readBytes(file: string): Buffer {
   try {
-    return readFileSync(file, 'utf8');
+    return readFileSync(file);
   } catch (error) {
     const missing = (error as { code?: string }).code === 'ENOENT';
     throw new UsageError(`${file}: ${missing ? 'there is no such file'

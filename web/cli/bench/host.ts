@@ -61,7 +61,7 @@ async function runIn(newer: string | undefined): Promise<number | undefined> {
   return new Promise((resolve) => {
     child.once('error', () => resolve(undefined));
     child.once('exit', (status, signal) => {
-      if (signal !== null) process.stderr.write(`onekv: the other Node was ended by ${signal}\n`);
+      if (signal !== null) process.stderr.write(`onekv: ended by ${signal}\n`);
       resolve(status ?? 1);
     });
   });

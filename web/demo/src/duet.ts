@@ -12,7 +12,7 @@ import { explain, isAbort } from './errors.js';
 import { bytes, ratio } from './format.js';
 import { lease, storySampling } from './library.js';
 import type { Lease } from './library.js';
-import { Meter } from './meter.js';
+import { Meter, hasRun } from './meter.js';
 import type { Reading } from './meter.js';
 import { Pane } from './pane.js';
 
@@ -208,7 +208,7 @@ export class Duet {
     const { plot, state } = this.meter;
     if (this.#isRunning) plot.clear();
     else if (state !== undefined) {
-      plot.project(state.context, state.one.perToken, state.std.perToken);
+      plot.project(state.context, state.one.full, state.std.full);
     }
   }
 
@@ -278,7 +278,7 @@ export class Duet {
     const std = twin ? this.std.reading : this.std.standard(baseline);
     const context = facts.models['stories-q-mqa'].description.contextWindow;
     if (one === undefined || std === undefined) {
-      this.meter.show({ ...headers(cacheType, baseline), origin: 'header',
+      this.meter.show({ ...headers(cacheType, baseline), origin: twin ? 'header' : 'promised',
         baseline: names[baseline], context });
       return;
     }
@@ -299,7 +299,7 @@ export class Duet {
 
   #conclude(stopped: boolean): void {
     const { state } = this.meter;
-    if (state === undefined || state.origin === 'header') return;
+    if (state === undefined || !hasRun(state)) return;
     const text = `${bytes(state.one.used)} against ${bytes(state.std.used)}: ` +
       `${ratio(state.std.perToken / state.one.perToken)} times less per token.`;
     this.meter.plot.describe(`Bytes of cache over time, growing evenly. At the end ${text}`);

@@ -18,9 +18,10 @@ export interface Reading {
 interface MeterState {
   one: Reading;
   std: Reading;
-  /** 'header': from the files; 'measured': from two allocators; 'computed': one is counted, and the
-   * same tokens in standard attention are computed. */
-  origin: 'header' | 'measured' | 'computed';
+  /** Before a run, 'header': from the files; 'promised': the same, of what no run will measure.
+   * 'measured': from two allocators; 'computed': one is counted, and the tokens of the other in
+   * attention of that kind are computed. */
+  origin: 'header' | 'promised' | 'measured' | 'computed';
   /** What the other is called: 'standard QKV'. */
   baseline: string;
   /** The model's full context. */
@@ -29,9 +30,14 @@ interface MeterState {
 
 const source = {
   header: 'by the files’ headers.',
+  promised: 'computed from the files’ headers.',
   measured: 'measured while both allocators fill it.',
-  computed: 'computed for the same tokens.',
+  computed: 'the latter computed.',
 };
+
+/** Whether tokens have been counted. */
+export const hasRun = ({ origin }: MeterState): boolean =>
+  origin === 'measured' || origin === 'computed';
 
 const rows = ['Cache in use', 'Tokens in it', 'Per token', ''] as const;
 
@@ -84,7 +90,7 @@ export class Meter {
       (state.origin === 'header' ? ` ${this.names.hint}` : ''));
     setText(this.#heads[1] as HTMLElement, state.baseline);
     setText(this.#projected, `At ${count(context)} tokens, computed`);
-    const running = state.origin !== 'header';
+    const running = hasRun(state);
     if (!running) this.plot.project(context, one.full, std.full);
     [one, std].forEach((reading, side) => {
       const texts = [running ? exactBytes(reading.used) : '–',
@@ -96,7 +102,8 @@ export class Meter {
     for (const [name, reading] of [['one', one], ['std', std]] as const) {
       setPart(this.#bars[name], size(reading) / Math.max(size(one), size(std)));
       setText(find('span', this.#bars[name]), running
-        ? bytes(reading.used) : `${exactBytes(reading.perToken)} per token`);
+        ? `${bytes(reading.used)}, ${count(reading.tokens)} tokens`
+        : `${exactBytes(reading.perToken)} per token`);
     }
   }
 }

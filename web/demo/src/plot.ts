@@ -50,7 +50,7 @@ export class Plot {
     this.#draw();
   }
 
-  /** Both caches from the first token to the last, by their bytes of one. */
+  /** Both caches from the first token to the last, at which they have these bytes. */
   project(tokens: number, one: number, std: number): void {
     this.#isProjected = true;
     this.#times = [0, tokens];

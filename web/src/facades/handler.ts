@@ -146,6 +146,8 @@ export function createHandler(models: Readonly<Record<string, Model>>,
       const body = await bodyOf(request, most) as Body | null;
       const create = createOf(clientOf(body?.model));
       const { signal } = request;
+      // Answers name a model as requests do, not as its file does.
+      if (body !== null && typeof body === 'object') body.model ??= first;
       // null and the like are refused by create, in its words.
       return body?.stream === true
         ? eventsOf(await create({ ...body, stream: true }, { signal }), request)

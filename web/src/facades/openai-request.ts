@@ -86,6 +86,9 @@ function callOf(call: RequestToolCall, name: string): ToolCall {
 }
 
 export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
+  if (messages.length === 0) {
+    throw new OneKVError('INVALID_ARGUMENT', 'messages: found none, expected one at least');
+  }
   const names = new Map<string, string>();
   return messages.map((message, i): ChatMessage => {
     const where = `messages[${i}]`;
