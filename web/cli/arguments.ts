@@ -168,7 +168,8 @@ export function parse(command: Command, typed: string[]): Values {
   } catch (error) {
     if (error instanceof UsageError) throw error;
     const said = error instanceof Error ? error.message : String(error);
-    throw new UsageError(said.split('\n', 1)[0]!);
+    throw new UsageError(said.replace(/^Option '(\S+)' argument is ambiguous.*/s,
+      '$1: no value was given'));
   }
 }
 

@@ -48,6 +48,12 @@ export interface Loaded {
   loadMs: number;
 }
 
+/** Says so where --context asks for more than there is. */
+export function noteWindow(asked: number | undefined, found: number): void {
+  if (asked === undefined || asked <= found) return;
+  note(`--context ${asked}: the file's window of ${found} tokens is taken`);
+}
+
 /** Opens the engine and the command's FILE, after which `more` arguments may come. The engine is
  * the caller's to destroy. */
 export async function openModel(values: Values, signal: AbortSignal,
@@ -66,6 +72,8 @@ export async function openModel(values: Values, signal: AbortSignal,
       onProgress: ({ loaded, total }) => progress.show(loaded, total),
       cacheType, arithmetic, contextWindow,
     });
+    progress.clear();
+    noteWindow(contextWindow, model.contextWindow);
     return { engine, model, path, loadMs: performance.now() - started };
   } catch (error) {
     engine.destroy();

@@ -41,8 +41,8 @@ export function textsOf(field: string, found: unknown, most: number): readonly T
 
 /** Refuses what cannot be honoured, by its name. */
 export function checkFields(body: ChatRequest): void {
-  if (typeof body !== 'object' || body === null || !Array.isArray(body.messages)) {
-    throw invalidArgument('messages', body?.messages, 'a list of messages');
+  if (typeof body !== 'object' || body === null) {
+    throw invalidArgument('messages', undefined, 'a list of messages');
   }
   for (const [field, value] of Object.entries(body)) {
     if (isNothing(value) || honoured.includes(field) || ignored.includes(field)) continue;
@@ -52,12 +52,15 @@ export function checkFields(body: ChatRequest): void {
     }
     throw unknownName('create', field, honoured);
   }
+  if (!Array.isArray(body.messages)) {
+    throw invalidArgument('messages', body.messages, 'a list of messages');
+  }
   for (const modality of body.modalities ?? []) checkOneOf('modalities', modality, ['text']);
   checkCommon(body);
 }
 
 export function checkCommon({ n, stop }: SamplingFields): void {
-  if (!isNothing(n)) checkInteger('n', n, 1, 1);
+  if (!isNothing(n) && n !== 1) throw invalidArgument('n', n, '1: a request has one answer');
   const isStop = isNothing(stop) || typeof stop === 'string' ||
     (Array.isArray(stop) && stop.every((one) => typeof one === 'string'));
   if (!isStop) throw invalidArgument('stop', stop, 'text or a list of texts');
