@@ -2,11 +2,11 @@
 //
 // Every state at three widths, light and dark, each reached as a person reaches it, in Chromium;
 // with names (npm run screenshots -- own), those only.
-import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { launch } from '../../tests/browser/drivers.mjs';
 import { serve } from '../../tests/browser/server.mjs';
-import { main, root, say } from '../../wasm/toolchain/shell.mjs';
+import { Stop, main, root, say } from '../../wasm/toolchain/shell.mjs';
 import { site } from './build.mjs';
 import { policy } from './build/page-texts.mjs';
 
@@ -117,6 +117,7 @@ async function tour(browser, origin, width, colorScheme) {
 }
 
 await main(async () => {
+  if (!existsSync(join(site, 'index.html'))) throw new Stop('no page yet: npm run build:demo');
   mkdirSync(folder, { recursive: true });
   if (wanted.length === 0) for (const file of readdirSync(folder)) rmSync(join(folder, file));
   const server = await serve({ mounts: { '/': site }, isolated: true, strict: policy });
