@@ -79,10 +79,11 @@ test('lines are answered, and a conversation is saved and loaded', limit, async 
 });
 
 test('what fails is said, and the conversation goes on', limit, async () => {
-  const { status, stdout, stderr } = await start(['-n', '4', '-q']).end(
+  const { status, stdout, stderr } = await start(['-n', '4', '-q', '-c', '99999']).end(
     '/fly\n/exi\n/save\n/load nothing.kv\n/load chat.gguf\n/help\n/new\nTim had a\n');
   assert.equal(status, 0);
-  for (const line of [/^onekv: \/fly: no such command; \/help lists them$/m,
+  for (const line of [/^--context 99999: the file's window of \d+ tokens is taken$/m,
+    /^onekv: \/fly: no such command; \/help lists them$/m,
     /^onekv: \/exi: no such command; did you mean \/exit\?$/m, /^onekv: \/save needs a file/m,
     /^onekv: nothing\.kv: there is no such file$/m,
     /^onekv: .*\(SNAPSHOT_REFUSED\)$/m]) {

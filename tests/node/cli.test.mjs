@@ -124,7 +124,7 @@ test('command lines that do not fit: status 2, reason on stderr, nothing on stdo
   await refused(generateText, [gguf, '--sing'], /unknown option --sing; onekv generate --help/);
   await refused(generateText, [gguf, '--temprature', '1'], /did you mean --temperature\?/);
   await refused(generateText, [gguf, '--max_tokens=4'], /did you mean --max-tokens\?/);
-  await refused(evaluate, [gguf, '-z'], /unknown option -z/);
+  await refused(generateText, [gguf, '--max-tokens', '-p', 'x'], /^--max-tokens: no value was/);
   await refused(inspect, ['stories-qmqa'], /did you mean stories-q-mqa\?/);
   await refused(generateText, [gguf, '-p', 'x', '--temperature', 'hot'],
     /--temperature: found "hot", expected a number from 0 to 100/);

@@ -18,7 +18,7 @@ export interface Peaks {
 
 const accumulators = 12;
 const iterations = 4000;
-const readBytes = 256 << 20; // Servers' last caches hold 64 MB.
+const readBytes = 256 << 20; // More than one core gets of most last caches.
 
 /** An unsigned number as LEB128. */
 function leb(value: number): number[] {
