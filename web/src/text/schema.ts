@@ -1,12 +1,15 @@
 // A JSON schema before the grammar module reads it: what the module does not know, or would read
 // otherwise, is refused here with its place, or put in its words.
 //
-//   refused       keywords of isRefused; references out of the schema; a large multipleOf
+//   refused       keywords of refusedAlways; references out of the schema; a large multipleOf;
+//                 bounds that no answer's number reaches
 //   put in words  pattern and patternProperties (JavaScript's expressions, regex.ts); references
-//                 with escapes or to anchors, whose targets get a plain name
+//                 with escapes or to anchors, whose targets get a plain name; bounds of numbers
+//                 (schema-bounds.ts)
 //   left out      keywords that say nothing: `uniqueItems: false`, `then` without `if`
 import { OneKVError, reasonOf } from '../api/errors.js';
 import { translateRegExp } from './regex.js';
+import { hasFraction, prepareBounds } from './schema-bounds.js';
 
 type Json = Record<string, unknown>;
 
@@ -65,9 +68,11 @@ class Preparation {
   readonly #seen = new Set<unknown>();
   readonly #named = new Map<string, string>();
   readonly #anchors = new Map<string, Json>();
+  readonly #isMixed: boolean;
 
   constructor(root: Json) {
     this.#root = root;
+    this.#isMixed = hasFraction(root);
   }
 
   run(): void {
@@ -86,6 +91,7 @@ class Preparation {
       refuse(path, 'the keyword "$id" around a "$ref"');
     }
     if ('multipleOf' in schema) checkMultiple(schema['multipleOf'], path);
+    prepareBounds(schema, this.#isMixed, (what) => refuse(path, what));
     this.#children(schema, path);
     if (typeof schema['pattern'] === 'string') {
       schema['pattern'] = this.#expression(schema['pattern'], `${path}/pattern`);
