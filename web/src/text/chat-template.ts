@@ -13,6 +13,7 @@ import type { TextKeys } from './keys.js';
 import { PlainMarks } from './plain-marks.js';
 import { strftime } from './strftime.js';
 import { rewriteTemplate, templateFunctions } from './template-rewrite.js';
+import { runTemplate } from './template-run.js';
 import type { Tokenizer } from './tokenizer.js';
 import { toolFormOf } from './tool-forms.js';
 import type { ToolForm } from './tool-forms.js';
@@ -31,6 +32,21 @@ const templateNames: NamesOf<ChatTemplateOptions> = {
   addGenerationPrompt: true, tools: true, templateArguments: true, date: true,
 };
 
+/** Characters of a template's source; models have up to some tens of thousands. */
+const lettersMost = 1 << 18;
+/** White space on end: the library's time for reading it grows with its square. */
+const blanksMost = 1 << 11;
+
+/** Error: BAD_CHAT_TEMPLATE. */
+function checkSource(source: string): void {
+  const bad = (what: string, found: number, most: number) => new OneKVError('BAD_CHAT_TEMPLATE',
+    `tokenizer.chat_template: found ${found} characters of ${what}, expected at most ${most}`);
+  if (source.length > lettersMost) throw bad('text', source.length, lettersMost);
+  for (const [{ length }] of source.matchAll(/\s+/g)) {
+    if (length > blanksMost) throw bad('white space', length, blanksMost);
+  }
+}
+
 type TemplateKeys = Pick<TextKeys, 'chatTemplate' | 'tokens' | 'bos' | 'eos'> &
   Partial<Pick<TextKeys, 'types'>>;
 
@@ -40,7 +56,7 @@ export class ChatTemplate {
   readonly toolForm: ToolForm;
   /** How it writes thoughts, if it does. */
   readonly thinkingForm: ThinkingForm | undefined;
-  readonly #template: Template;
+  readonly #program: Template['parsed'];
   readonly #tokens: Record<string, string>;
   readonly #marks: PlainMarks;
   readonly #assistantMarks: PlainMarks;
@@ -52,6 +68,7 @@ export class ChatTemplate {
         'not a chat model, or its template has to be given; plain prompts work');
     }
     this.source = keys.chatTemplate;
+    checkSource(this.source);
     this.toolForm = toolFormOf(this.source).form;
     this.thinkingForm = thinkingFormOf(this.source);
     const text = (id: number | undefined) => (id === undefined ? '' : keys.tokens[id] ?? '');
@@ -62,8 +79,8 @@ export class ChatTemplate {
     this.#assistantMarks = this.#marks.without([opener.trim(), closer]);
     try {
       // Jinja reads every end of a line as \n.
-      this.#template = new Template(this.source.replace(/\r\n?/g, '\n'));
-      this.#template.parsed = rewriteTemplate(this.#template.parsed);
+      const { parsed } = new Template(this.source.replace(/\r\n?/g, '\n'));
+      this.#program = rewriteTemplate(parsed);
     } catch (error) {
       throw this.#bad(error);
     }
@@ -107,8 +124,8 @@ export class ChatTemplate {
   /** The same of the template's own variables, without marks. */
   renderItems(items: object, date = new Date()): string {
     try {
-      return this.#template.render({ ...items, ...this.#tokens, ...templateFunctions,
-        onekv_strftime: (format: string) => strftime(date, format) });
+      return runTemplate(this.#program, { ...items, ...this.#tokens, ...templateFunctions,
+        strftime_now: (format: string) => strftime(date, format) });
     } catch (error) {
       throw this.#bad(error);
     }

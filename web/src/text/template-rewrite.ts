@@ -144,8 +144,10 @@ class Rewriter {
     }
   }
 
-  #for(node: Node): Node {
-    const iterable = node['iterable'] as Node;
+  #for(loop: Node): Node {
+    const iterable = loop['iterable'] as Node;
+    // Each turn is a step (template-run.ts), also one of nothing.
+    const node = { ...loop, body: [emptyText, ...loop['body'] as Node[]] };
     if (iterable.type === 'SelectExpression') {
       const lhs = orElse(iterable['lhs'] as Node, emptyList);
       return { ...node, iterable: { ...iterable, lhs } };
@@ -185,11 +187,7 @@ class Rewriter {
   }
 
   #call(node: Node): Node {
-    const { type, object, property, value } = node['callee'] as Node;
-    // The library's own is of today.
-    if (type === 'Identifier' && value === 'strftime_now') {
-      return { ...node, callee: identifier('onekv_strftime') };
-    }
+    const { type, object, property } = node['callee'] as Node;
     const isFormat = type === 'MemberExpression' && (property as Node)['value'] === 'format';
     return !isFormat ? node
       : call(identifier('onekv_format'), object as Node, ...node['args'] as Node[]);
