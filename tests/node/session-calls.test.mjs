@@ -37,6 +37,20 @@ test('calls on a session run in their order', async () => {
   await session.destroy();
 });
 
+test('a long input holds up no other session', async () => {
+  const [long, short] = [await model.createSession(), await model.createSession()];
+  const controller = new AbortController();
+  let done = 0;
+  const first = settle(long.append(longInput,
+    { signal: controller.signal, onPrefill: (count) => { done = count; } }));
+  while (done === 0) await new Promise((resolve) => { setTimeout(resolve, 1); });
+  assert.equal((await short.prompt(prompt, { maxTokens: 3 })).length > 0, true);
+  assert.ok(done < longInput.tokens.length / 2, `${done} tokens of the long one came first`);
+  controller.abort();
+  assert.equal((await first).error.name, 'AbortError');
+  await Promise.all([long.destroy(), short.destroy()]);
+});
+
 test('an abort before the turn of a call does nothing, the calls around it run', async () => {
   const session = await model.createSession(endless);
   const [stop, controller] = [new AbortController(), new AbortController()];

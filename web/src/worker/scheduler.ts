@@ -87,7 +87,8 @@ export class Scheduler implements Stepper {
     for (const { reject, signal } of aborted) reject(signal?.reason);
   }
 
-  /** Whole inputs that fit in the round's tokens, then the beginning of the next one. */
+  /** Whole inputs that fit in the round's tokens, then a part of the next one, which then waits
+   * behind the others: a long input holds up none. */
   #appendSome(): void {
     let room = this.#inputTokens;
     const jobs: Append[] = [];
@@ -116,9 +117,9 @@ export class Scheduler implements Stepper {
       if (errors[i] !== undefined) job.reject(errors[i]);
       else this.#tell(job);
     });
-    const over = new Set(jobs.filter((job, i) => errors[i] !== undefined ||
-      job.done === job.tokens.length));
-    this.#appends = this.#appends.filter((job) => !over.has(job));
+    const open = jobs.filter((job, i) => errors[i] === undefined &&
+      job.done < job.tokens.length);
+    this.#appends = [...this.#appends.slice(jobs.length), ...open];
   }
 
   #tell(job: Append): void {
