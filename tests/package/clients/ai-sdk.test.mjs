@@ -158,10 +158,10 @@ test('types: the models are LanguageModelV4', limit, async () => {
   await must('tsc', join(root, 'node_modules/.bin/tsc'), ['-p', '.'], { cwd: here });
 });
 
-/** A chat whose answers end with its window: what ended them is another token, and '#', which no
- * story has, is the end. */
+/** A chat whose answers end with its window, which takes a minute: what ended them is another
+ * token, and '#', which no story has, is the end. */
 function endlessChat() {
-  const file = Buffer.from(withWindow(chatFile(), 3000));
+  const file = Buffer.from(withWindow(chatFile(), 60_000));
   const key = 'tokenizer.ggml.eos_token_id';
   file.writeUInt32LE(3, file.indexOf(key) + key.length + 4);
   file.write('<|endlesstxt|', file.indexOf('<|endoftext|>'));

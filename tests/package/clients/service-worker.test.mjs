@@ -30,7 +30,7 @@ test('fetch of a page, through its service worker', { timeout: 120_000 }, async 
       const refused = await ask({ n: 2 });
       return [refused.status, (await refused.json()).error.message];
     })()`);
-    assert.deepEqual([status, message], [400, 'n: found 2, expected an integer from 1 to 1']);
+    assert.deepEqual([status, message], [400, 'n: found 2, expected 1: a request has one answer']);
   } finally {
     await page.close();
     await close();

@@ -26,15 +26,19 @@ function Chat() {
   const [text, setText] = useState('');
   const send = (event) => {
     event.preventDefault();
+    if (text.trim() === '') return;
     sendMessage({ text });
     setText('');
   };
+  // With keys of their own: one button that turned into the other would send on the same click.
   return <>
     {messages.map((message) => <Message key={message.id} {...message} />)}
     <form onSubmit={send}>
       <input value={text} onChange={(event) => setText(event.target.value)} />
-      {status === 'ready' || status === 'error' ? <button id="send">Send</button>
-        : <button id="stop" type="button" onClick={() => stop()}>Stop</button>}
+      {status === 'ready' || status === 'error' ? <button key="send" id="send">Send</button>
+        : <button key="stop" id="stop" type="button" onClick={() => stop()}>
+          Stop
+        </button>}
     </form>
     <p id="state">{error ? `error: ${error.message}` : status}</p>
   </>;
