@@ -23,7 +23,7 @@ export interface EmbedOptions extends SignalOptions {
 
 /** @internal */
 export const embedNames: NamesOf<EmbedOptions> = { ...signalNames, pooling: true,
-  normalize: true, dimensions: true, truncate: true };
+  normalize: 'boolean', dimensions: true, truncate: 'boolean' };
 
 /** In the order of the texts. */
 export interface Embeddings {

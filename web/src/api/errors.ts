@@ -62,8 +62,10 @@ export function invalidArgument(name: string, found: unknown, expected: string):
 
 function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value.slice(0, 80));
-  if (typeof value === 'object' && value !== null) return value.constructor?.name ?? 'an object';
-  return String(value);
+  if (typeof value === 'function') return 'a function';
+  if (typeof value !== 'object' || value === null) return String(value).slice(0, 80);
+  const { name } = (value.constructor ?? {}) as { name?: unknown };
+  return typeof name === 'string' && name !== '' ? name : 'an object';
 }
 
 /** The value, if it is an integer of that range; else throws INVALID_ARGUMENT. */
@@ -78,6 +80,39 @@ export function checkInteger(name: string, value: unknown, least: number, most: 
 export function checkNumber(name: string, value: unknown, least: number, most: number): number {
   if (typeof value === 'number' && value >= least && value <= most) return value;
   throw invalidArgument(name, value, `a number from ${least} to ${most}`);
+}
+
+/** More than any window holds. */
+const mostIds = 2 ** 24;
+
+/** Token ids as a list of their own, of at most `mostIds`. Anything that can be iterated or has a
+ * length; error: INVALID_ARGUMENT, with the place of what is no id: in an Int32Array it would
+ * become another number. (Whether the model has the token, core says.) */
+export function checkIds(found: unknown, where = ''): Int32Array {
+  const name = `${where}tokens`;
+  const isObject = typeof found === 'object' && found !== null;
+  const { length, [Symbol.iterator]: iterate } = (isObject ? found : {}) as
+    Partial<ArrayLike<unknown> & Iterable<unknown>>;
+  if (typeof length === 'number') checkInteger(`${name}.length`, length, 0, mostIds);
+  if (found instanceof Int32Array) return found.slice();
+  if (length === undefined && typeof iterate !== 'function') {
+    throw invalidArgument(name, found, 'a list of token ids');
+  }
+  const ids: number[] = [];
+  const add = (id: unknown) => {
+    if (ids.length === mostIds) throw invalidArgument(name, 'more', `at most ${mostIds} ids`);
+    ids.push(checkInteger(`${where}token ${ids.length}`, id, -(2 ** 31), 2 ** 31 - 1));
+  };
+  if (typeof iterate === 'function') for (const id of found as Iterable<unknown>) add(id);
+  else while (ids.length < Number(length)) add((found as ArrayLike<unknown>)[ids.length]);
+  return Int32Array.from(ids);
+}
+
+/** Text or a list of texts, as a list of its own. Error: INVALID_ARGUMENT. */
+export function checkTexts(name: string, found: unknown): string[] {
+  const list: unknown[] = Array.isArray(found) ? [...found] : [found];
+  if (list.every((one) => typeof one === 'string')) return list;
+  throw invalidArgument(name, found, 'text or a list of texts');
 }
 
 /** The value, if it is one of the list; else throws INVALID_ARGUMENT. */

@@ -75,9 +75,9 @@ export interface LoadOptions extends WorkerOptions, AccessOptions {
 
 /** @internal */
 export const loadNames: NamesOf<LoadOptions> = {
-  ...workerNames, ...accessNames, monitor: true, integrity: true, store: true, key: true,
-  persist: true, unloadAfter: true, share: true, cacheType: true, arithmetic: true,
-  contextWindow: true, batch: true, draft: true,
+  ...workerNames, ...accessNames, monitor: 'function', integrity: 'string', store: true,
+  key: 'string', persist: 'boolean', unloadAfter: true, share: 'boolean',
+  cacheType: true, arithmetic: true, contextWindow: true, batch: true, draft: true,
 };
 
 export interface EstimateOptions extends WorkerOptions, AccessOptions {

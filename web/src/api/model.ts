@@ -50,8 +50,8 @@ export interface TokenizeOptions extends SignalOptions {
 }
 
 /** @internal */
-export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: true,
-  begin: true, tools: true, toolChoice: true, templateArguments: true, atMost: true };
+export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: 'boolean',
+  begin: 'boolean', tools: true, toolChoice: true, templateArguments: true, atMost: true };
 
 /** What a grammar library needs to know. */
 export interface Vocabulary {

@@ -1,13 +1,14 @@
 // What options of many calls have in common: a signal, and that a misspelt name is an error.
 import { nearest } from '../util/nearest.js';
-import { OneKVError, invalidArgument } from './errors.js';
+import { OneKVError, checkOneOf, invalidArgument } from './errors.js';
 
 export interface SignalOptions {
   /** Aborting rejects with the signal's reason. */
   signal?: AbortSignal | undefined;
 }
 
-/** Of addEventListener: as the platform's, which programs without the DOM's types have not. */
+/** Of addEventListener, whose listeners end nothing where they throw: that is reported. As the
+ * platform's, which programs without the DOM's types have not. */
 export interface ListenerOptions {
   capture?: boolean;
   once?: boolean;
@@ -15,10 +16,35 @@ export interface ListenerOptions {
   signal?: AbortSignal;
 }
 
-/** The names of all options of T; the compiler ensures that none is missing. */
-export type NamesOf<T> = Readonly<Record<keyof T, true>>;
+/** What a value has to be: of that type of JavaScript (an object is no list), a signal, one of
+ * these words; true: it is looked at where it is used. */
+export type Kind = true | 'boolean' | 'string' | 'number' | 'function' | 'object' | 'signal' |
+  readonly string[];
 
-export const signalNames: NamesOf<SignalOptions> = { signal: true };
+/** The names of all options of T; the compiler ensures that none is missing. */
+export type NamesOf<T> = Readonly<Record<keyof T, Kind>>;
+
+export const signalNames: NamesOf<SignalOptions> = { signal: 'signal' };
+
+/** Also one of another frame, or of a library that has its own. */
+export function isSignal(value: unknown): value is AbortSignal {
+  const { aborted, addEventListener } = (value ?? {}) as Partial<AbortSignal>;
+  return typeof aborted === 'boolean' && typeof addEventListener === 'function';
+}
+
+/** Error: INVALID_ARGUMENT: the value is not of that kind. */
+export function checkKind(name: string, value: unknown, kind: Kind): void {
+  if (kind === true) return;
+  if (typeof kind === 'object') {
+    checkOneOf(name, value, kind);
+    return;
+  }
+  const isKind = kind === 'signal' ? isSignal(value)
+    : typeof value === kind && value !== null && !Array.isArray(value);
+  if (isKind) return;
+  throw invalidArgument(name, value, kind === 'signal' ? 'an AbortSignal'
+    : `${kind === 'object' ? 'an' : 'a'} ${kind}`);
+}
 
 /** INVALID_ARGUMENT for a name that nothing reads. `what`: the call. */
 export function unknownName(what: string, found: string, names: readonly string[]): OneKVError {
@@ -30,15 +56,17 @@ export function unknownName(what: string, found: string, names: readonly string[
 }
 
 /** The options, if they are an object whose names are all known (those whose value is undefined
- * may have any name). Error: INVALID_ARGUMENT, with the name that was probably meant. */
+ * may have any name) and whose values are of their kinds. Error: INVALID_ARGUMENT, with the name
+ * that was probably meant. */
 export function checkOptions<T extends object>(what: string, options: T,
   names: NamesOf<T>): T {
   if (typeof options !== 'object' || options === null || options instanceof AbortSignal) {
     throw invalidArgument(`${what}: options`, options, 'an object');
   }
   for (const [name, value] of Object.entries(options)) {
-    if (value === undefined || Object.hasOwn(names, name)) continue;
-    throw unknownName(what, name, Object.keys(names));
+    if (value === undefined) continue;
+    if (!Object.hasOwn(names, name)) throw unknownName(what, name, Object.keys(names));
+    checkKind(name, value, names[name as keyof T]);
   }
   return options;
 }

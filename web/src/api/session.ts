@@ -55,7 +55,7 @@ export const restoreNames: NamesOf<RestoreOptions> = { ...signalNames, tools: tr
 /** @internal */
 export const sessionNames: NamesOf<SessionOptions> = {
   ...samplingNames, ...signalNames, initialPrompts: true, chat: true, contextWindow: true,
-  contextBytes: true, overflow: true, onPrefill: true, tools: true, reasoning: true,
+  contextBytes: true, overflow: true, onPrefill: 'function', tools: true, reasoning: true,
   templateArguments: true, reasoningBudget: true, draft: true,
 };
 
@@ -76,7 +76,7 @@ export interface Constraint {
 }
 
 /** Says before each choice which tokens may come: a rule of the caller's own, asked for each token
- * by a message. One serves one call. */
+ * by a message. One serves one call, which ends with what it throws. */
 export interface TokenConstraint {
   /** Bit t % 32 of word t / 32 is token t, [ceil(vocabulary / 32)]; undefined: any token. */
   allowed(): Uint32Array | undefined | Promise<Uint32Array | undefined>;
@@ -91,12 +91,13 @@ export const reasoningModes = ['separate', 'include', 'off'] as const;
 export type ReasoningMode = (typeof reasoningModes)[number];
 
 export interface AppendOptions extends SignalOptions {
-  /** Tokens of the input that have been processed. */
+  /** Tokens of the input that have been processed. What it throws ends the call, as an abort does,
+   * which then rejects with that. */
   onPrefill?: ((done: number, total: number) => void) | undefined;
 }
 
 /** @internal */
-export const appendNames: NamesOf<AppendOptions> = { ...signalNames, onPrefill: true };
+export const appendNames: NamesOf<AppendOptions> = { ...signalNames, onPrefill: 'function' };
 
 export interface PromptOptions extends AppendOptions {
   /** Most tokens to generate; default: until the text ends or the window is full. */
@@ -126,7 +127,7 @@ export interface PromptOptions extends AppendOptions {
 /** @internal */
 export const promptNames: NamesOf<PromptOptions> = {
   ...appendNames, maxTokens: true, stop: true, logprobs: true, constraint: true,
-  tools: true, toolChoice: true, parallelToolCalls: true, reasoningBudget: true,
+  tools: true, toolChoice: true, parallelToolCalls: 'boolean', reasoningBudget: true,
   templateArguments: true,
   maxToolRounds: true,
 };
@@ -219,7 +220,7 @@ export interface SaveOptions extends SignalOptions {
 }
 
 /** @internal */
-export const saveNames: NamesOf<SaveOptions> = { ...signalNames, format: true };
+export const saveNames: NamesOf<SaveOptions> = { ...signalNames, format: ['cache', 'tokens'] };
 
 export interface SessionEventMap {
   /** The window slid (after it), or an input did not fit (before CONTEXT_FULL). */

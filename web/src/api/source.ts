@@ -54,7 +54,8 @@ export interface AccessOptions {
 
 /** @internal */
 export const accessNames: NamesOf<AccessOptions> = {
-  headers: true, token: true, fetch: true, refresh: true, hub: true, stallSeconds: true,
+  headers: true, token: true, fetch: 'function', refresh: 'function', hub: true,
+  stallSeconds: true,
 };
 
 /** One file. A string is a URL, relative to the page; in Node ('onekv' resolves to it there) a

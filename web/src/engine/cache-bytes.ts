@@ -22,7 +22,7 @@ export interface CacheQuestion {
 }
 
 const questionNames: NamesOf<CacheQuestion> = {
-  standardHeads: true, wholePages: true, cacheType: true,
+  standardHeads: true, wholePages: 'boolean', cacheType: true,
 };
 
 /** Answers for one file, by the address of its config. */

@@ -3,10 +3,11 @@
 // The session ends up with the prompt and every token of the result, the closing one included, so
 // that a conversation can go on from it. Between steps other tasks run, and an
 // abort is heard; the session then holds what was done so far.
-import { OneKVError, checkInteger } from '../api/errors.js';
+import { OneKVError, checkInteger, checkTexts } from '../api/errors.js';
 import type { FinishReason, TokenConstraint } from '../api/session.js';
 import { checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
+import type { Model } from './model.js';
 import { checkRoom } from './room.js';
 import type { Session } from './session.js';
 import type { AdvanceOptions, Choice } from './step.js';
@@ -42,8 +43,8 @@ export interface GenerateOptions {
 }
 
 const generateNames: NamesOf<GenerateOptions> = {
-  maxTokens: true, stop: true, signal: true, onPrefill: true, logprobs: true, mask: true,
-  constraint: true, stepper: true,
+  maxTokens: true, stop: true, signal: 'signal', onPrefill: 'function', logprobs: true,
+  mask: 'function', constraint: 'object', stepper: 'object',
 };
 
 export interface TextPart {
@@ -108,6 +109,15 @@ function applyMask(logits: Float32Array, mask: Uint32Array): void {
   }
 }
 
+/** Looks at an answer's options before anything is done for it. Error: INVALID_ARGUMENT.
+ * @internal */
+export function checkAnswer({ maxTokens = 0, logprobs = 0, stop = [] }: GenerateOptions,
+  { description: { outputs } }: Model): void {
+  checkInteger('maxTokens', maxTokens, 0, 2 ** 31 - 1);
+  checkInteger('logprobs', logprobs, 0, outputs);
+  checkTexts('stop', stop);
+}
+
 /** The stream of a file without a tokenizer. */
 const noText = { push: (_: number) => '', end: () => '' };
 
@@ -122,8 +132,8 @@ export async function* generate(session: Session, tokenizer: Tokenizer | undefin
   prompt: ArrayLike<number>, options: GenerateOptions = {},
 ): AsyncGenerator<TextPart, GenerateResult> {
   const { signal, stop = [] } = checkOptions('generate', options, generateNames);
-  const most = options.maxTokens === undefined ? Number.POSITIVE_INFINITY
-    : checkInteger('maxTokens', options.maxTokens, 0, 2 ** 31 - 1);
+  checkAnswer(options, session.model);
+  const { maxTokens: most = Number.POSITIVE_INFINITY } = options;
   const { constraint, logprobs, mask } = options;
   const ids = session.model.checkTokens(prompt);
   if (session.length + ids.length === 0) {

@@ -29,7 +29,7 @@ export interface ModelOptions {
 }
 
 export const modelNames: NamesOf<ModelOptions> = {
-  cacheType: true, arithmetic: true, contextWindow: true, batch: true, headerOnly: true,
+  cacheType: true, arithmetic: true, contextWindow: true, batch: true, headerOnly: 'boolean',
 };
 
 /** What a file will take, in bytes but for `parameters`, known once its header was read. */

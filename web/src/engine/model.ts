@@ -266,11 +266,11 @@ export class Model {
    */
   attentionMap(tokens: ArrayLike<number>, layer: number, head: number,
     keysAsQueries = false): { weights: Float32Array; scores: Float32Array } {
-    const ids = this.checkTokens(tokens);
     const { layers, queryHeads } = this.description;
-    checkInteger('tokens', ids.length, 1, mapTokensMax);
     checkInteger('layer', layer, 0, layers - 1);
     checkInteger('head', head, 0, queryHeads - 1);
+    const ids = this.checkTokens(tokens);
+    checkInteger('tokens', ids.length, 1, mapTokensMax);
     const { bindings } = this;
     const count = ids.length;
     const square = count * count;
@@ -289,6 +289,9 @@ export class Model {
   /** The ids as core takes them. Errors: INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE. @internal */
   checkTokens(tokens: ArrayLike<number>): Int32Array {
     const { vocabulary } = this.description;
+    if (typeof tokens !== 'object' || !(tokens?.length < 2 ** 31)) {
+      throw invalidArgument('tokens', tokens, 'a list of token ids');
+    }
     const ids = Int32Array.from(tokens);
     for (let i = 0; i < ids.length; i++) {
       const token = tokens[i] as number;

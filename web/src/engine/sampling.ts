@@ -1,12 +1,30 @@
 // How the next token is chosen, checked and put where the module reads it.
+import type { Model } from './model.js';
 import { samplingNames } from '../api/sampling.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { biasesMax, samplingFields } from './bindings.js';
-import type { Bindings } from './bindings.js';
-import { checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
+import { checkInteger, checkNumber, checkOneOf, invalidArgument } from '../api/errors.js';
 
 /** In the order of core/net/sampler.h. */
 const samplerOrders = ['temperature-first', 'temperature-last'] as const;
+
+/** As core/net/sampler.c checks them again. */
+const ranges: Readonly<Record<(typeof samplingFields)[number], readonly [number, number]>> = {
+  temperature: [0, 100], topK: [0, 2 ** 32 - 1], topP: [0, 1], minP: [0, 1],
+  repetitionPenalty: [0, 10], presencePenalty: [-100, 100], frequencyPenalty: [-100, 100],
+  penaltyWindow: [0, 256], order: [0, 1], biases: [0, biasesMax],
+};
+/** What is nearer to 0 would become 0 in 32 bits, which often stands for another thing, or make a
+ * logit that it divides infinite. */
+const smallest = 1e-30;
+
+function checkField(name: (typeof samplingFields)[number], value: unknown): number {
+  const [least, most] = ranges[name];
+  if (name === 'topK' || name === 'penaltyWindow') return checkInteger(name, value, least, most);
+  const number = checkNumber(name, value, least, most);
+  if (number === 0 || Math.abs(number) >= smallest) return number;
+  throw invalidArgument(name, value, `0, or a number that is at least ${smallest} away from it`);
+}
 
 interface StagedSampling {
   /** Address of the biases, in the staging buffer. */
@@ -28,9 +46,9 @@ function randomSeed(): number {
   return low + 2 ** 32 * (high & 0x1fffff);
 }
 
-function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
+function biasEntries(bias: SamplingOptions['logitBias'], tokens: number): [number, number][] {
   if (bias === undefined) return [];
-  if (typeof bias !== 'object' || bias === null) {
+  if (typeof bias !== 'object' || bias === null || (Array.isArray(bias) && bias.length > 0)) {
     throw invalidArgument('logitBias', bias, 'a map or an object');
   }
   const entries = bias instanceof Map ? [...bias as ReadonlyMap<number, number>]
@@ -39,9 +57,10 @@ function biasEntries(bias: SamplingOptions['logitBias']): [number, number][] {
     throw invalidArgument('logitBias', `${entries.length} tokens`, `at most ${biasesMax}`);
   }
   for (const [token, value] of entries) {
-    checkInteger('a token of logitBias', token, 0, 2 ** 31 - 1);
-    if (typeof value !== 'number' || Number.isNaN(value)) {
-      throw invalidArgument(`logitBias of ${token}`, value, 'a number');
+    checkInteger('a token of logitBias', token, 0, tokens - 1);
+    if (value === Number.NEGATIVE_INFINITY) continue;
+    if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
+      throw invalidArgument(`logitBias of ${token}`, value, 'a number of 32 bits, or -Infinity');
     }
   }
   return entries;
@@ -55,23 +74,21 @@ export function pickSampling(options: object): SamplingOptions {
 
 /**
  * Writes the options into the module's numbers and its staging buffer, for the next call.
- * Types are checked here, ranges by core; both give INVALID_ARGUMENT.
+ * Error: INVALID_ARGUMENT.
  */
-export function stageSampling(bindings: Bindings, options: SamplingOptions): StagedSampling {
+export function stageSampling({ bindings, description }: Model,
+  options: SamplingOptions): StagedSampling {
   // Without a temperature nothing is drawn, and equal sessions are to be equal.
-  const seed = checkSeed(options.seed ?? (options.temperature ? randomSeed() : 0));
-  const order = samplerOrders.indexOf(
-    checkOneOf('samplerOrder', options.samplerOrder ?? 'temperature-first', samplerOrders));
-  const biases = biasEntries(options.logitBias);
+  const { seed: given = options.temperature ? randomSeed() : 0,
+    samplerOrder = 'temperature-first' } = options;
+  const seed = checkSeed(given);
+  const order = samplerOrders.indexOf(checkOneOf('samplerOrder', samplerOrder, samplerOrders));
+  const biases = biasEntries(options.logitBias, description.vocabulary);
   const numbers = bindings.numbers(samplingFields.length);
   samplingFields.forEach((name, i) => {
-    const value = name === 'biases' ? biases.length
-      : name === 'order' ? order : options[name] ?? 0;
-    if (typeof value !== 'number' || !Number.isFinite(value)) {
-      throw invalidArgument(name, value, 'a finite number');
-    }
-    if (name === 'topK' || name === 'penaltyWindow') checkInteger(name, value, 0, 2 ** 32 - 1);
-    numbers[i] = value;
+    const { [name as keyof SamplingOptions]: value = 0 } = options;
+    numbers[i] = name === 'biases' ? biases.length : name === 'order' ? order
+      : checkField(name, value);
   });
   const ints = bindings.ints(bindings.staging, biases.length * 2);
   const floats = bindings.floats(bindings.staging, biases.length * 2);

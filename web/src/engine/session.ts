@@ -82,7 +82,7 @@ export class Session {
       throw invalidArgument('overflow', overflow, 'error, slide');
     }
     return withDrafts(model, options.draft, (drafts) => {
-      const { biases, seed } = stageSampling(bindings, options);
+      const { biases, seed } = stageSampling(model, options);
       return new Session(model, bindings.checkHandle(bindings.exports._js_session_open(
         handle, contextWindow, overflow === 'slide' ? 1 : 0, keep, biases, seed)), drafts);
     });
@@ -239,7 +239,7 @@ export class Session {
   setSampling(options: SamplingOptions): void {
     const handle = this.handle;
     checkOptions('setSampling', options, samplingNames);
-    const { biases, seed } = stageSampling(this.#bindings, options);
+    const { biases, seed } = stageSampling(this.model, options);
     this.#bindings.check(this.#bindings.exports._js_session_set_sampling(handle, biases, seed));
   }
 

@@ -16,7 +16,7 @@ export interface AdvanceOptions {
   mask?: ((logits: Float32Array, session: Session) => void) | undefined;
 }
 
-const advanceNames: NamesOf<AdvanceOptions> = { logprobs: true, mask: true };
+const advanceNames: NamesOf<AdvanceOptions> = { logprobs: true, mask: 'function' };
 
 /** A chosen token. */
 export interface Choice {

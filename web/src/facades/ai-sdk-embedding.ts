@@ -9,7 +9,7 @@ import { inCallersWords } from './openai-request.js';
 /** Of providerOptions.onekv. */
 type OwnOptions = Pick<EmbedOptions, 'pooling' | 'truncate'>;
 
-const ownNames: NamesOf<OwnOptions> = { pooling: true, truncate: true };
+const ownNames: NamesOf<OwnOptions> = { pooling: true, truncate: 'boolean' };
 
 /** Any number of texts are one call: the worker does one after the other. */
 export function embeddingModelOf(modelId: string, load: () => Promise<Model>): EmbeddingModel {

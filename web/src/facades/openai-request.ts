@@ -5,7 +5,7 @@ import type { ChatMessage } from '../api/messages.js';
 import { unknownName } from '../api/options.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import type { Tool, ToolCall, ToolChoice } from '../api/tools.js';
-import { OneKVError, checkInteger, checkOneOf, invalidArgument, reasonOf } from
+import { OneKVError, checkInteger, checkOneOf, checkTexts, invalidArgument, reasonOf } from
   '../api/errors.js';
 import type { ChatRequest, RequestMessage, RequestTool, RequestToolCall, SamplingFields } from
   './openai-types.js';
@@ -61,9 +61,7 @@ export function checkFields(body: ChatRequest): void {
 
 export function checkCommon({ n, stop }: SamplingFields): void {
   if (!isNothing(n) && n !== 1) throw invalidArgument('n', n, '1: a request has one answer');
-  const isStop = isNothing(stop) || typeof stop === 'string' ||
-    (Array.isArray(stop) && stop.every((one) => typeof one === 'string'));
-  if (!isStop) throw invalidArgument('stop', stop, 'text or a list of texts');
+  if (!isNothing(stop)) checkTexts('stop', stop);
 }
 
 function textOf(content: RequestMessage['content'], name: string): string {
@@ -216,10 +214,9 @@ const names: Readonly<Record<string, string>> = {
 export function inCallersWords(error: unknown, more: Readonly<Record<string, string>> = {}):
 unknown {
   if (!(error instanceof OneKVError)) return error;
-  const said = reasonOf(error).replace(/^sampling\.(?:sampling\.)?/, '');
+  const said = reasonOf(error);
   const own = /^\w+/.exec(said)?.[0] ?? '';
   const theirs = { ...names, ...more }[own];
-  if (theirs === undefined && said === error.message) return error;
-  return new OneKVError(error.code, theirs === undefined ? said
-    : theirs + said.slice(own.length), { cause: error });
+  return theirs === undefined ? error
+    : new OneKVError(error.code, theirs + said.slice(own.length), { cause: error });
 }

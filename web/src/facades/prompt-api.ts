@@ -62,7 +62,7 @@ export interface LanguageModelCreateOptions extends LanguageModelCoreOptions {
 }
 
 const createNames: NamesOf<LanguageModelCreateOptions> = {
-  ...coreNames, ...signalNames, monitor: true, initialPrompts: true,
+  ...coreNames, ...signalNames, monitor: 'function', initialPrompts: true,
 };
 
 export interface LanguageModelPromptOptions {
@@ -74,7 +74,7 @@ export interface LanguageModelPromptOptions {
 }
 
 const promptNames: NamesOf<LanguageModelPromptOptions> = {
-  ...signalNames, responseConstraint: true, omitResponseConstraintInput: true,
+  ...signalNames, responseConstraint: true, omitResponseConstraintInput: 'boolean',
 };
 
 export type Availability = 'unavailable' | 'downloadable' | 'downloading' | 'available';
@@ -84,7 +84,7 @@ export interface LanguageModelSettings {
   available?: (() => Promise<boolean>) | undefined;
 }
 
-const settingsNames: NamesOf<LanguageModelSettings> = { available: true };
+const settingsNames: NamesOf<LanguageModelSettings> = { available: 'function' };
 
 /** Loads the model, with a signal and a monitor of the first caller. */
 export type LoadModel = (options: Pick<LoadOptions, 'signal' | 'monitor'>) => Promise<Model>;

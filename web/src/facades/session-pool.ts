@@ -19,7 +19,7 @@ interface Taken {
 
 export class SessionPool {
   readonly #model: Model;
-  readonly #most: number;
+  #most: number;
   /** The one that was used last comes last. */
   #entries: Entry[] = [];
 
@@ -47,16 +47,18 @@ export class SessionPool {
       this.#entries.push({ session, tokens: [], busy: true });
       return { session, cached: 0 };
     }
-    const { entry, common } = best;
+    const { common } = best;
+    let { entry } = best;
     const isCut = common < entry.tokens.length;
     entry.busy = true;
     try {
-      const { session } = isCut && this.#entries.length < this.#most
-        ? this.#add(await entry.session.clone(options), entry) : entry;
-      if (isCut) await session.truncate(common, options);
-      return { session, cached: common };
+      if (isCut && this.#entries.length < this.#most) {
+        entry = this.#add(await entry.session.clone(options), entry);
+      }
+      if (isCut) await entry.session.truncate(common, options);
+      return { session: entry.session, cached: common };
     } catch (error) {
-      entry.busy = false;
+      await this.giveBack(entry.session);
       throw error;
     }
   }
@@ -76,7 +78,9 @@ export class SessionPool {
     }
   }
 
+  /** What is taken all the same goes when it is given back. */
   async destroy(): Promise<void> {
+    this.#most = 0;
     const entries = this.#entries;
     this.#entries = [];
     await Promise.all(entries.map(({ session }) => session.destroy()));

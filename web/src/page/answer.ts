@@ -1,5 +1,6 @@
 // An answer as it comes out of a worker: parts, a result, and the way to cancel it.
 import type { GeneratedPart, Generation, GenerationResult } from '../api/session.js';
+import { isSignal } from '../api/options.js';
 import { onAbort } from '../util/on-abort.js';
 
 type StartAnswer = (signal: AbortSignal,
@@ -14,7 +15,9 @@ export class Answer implements Generation {
 
   /** Starts at once. Aborting `signal` is passed on with its reason. */
   constructor(start: StartAnswer, signal: AbortSignal | undefined) {
-    const release = onAbort(signal, () => this.#controller.abort(signal?.reason));
+    // What is no signal is refused by `start`.
+    const release = onAbort(isSignal(signal) ? signal : undefined,
+      () => this.#controller.abort(signal?.reason));
     const add = (part: GeneratedPart) => {
       this.#parts.push(part);
       this.#wake();

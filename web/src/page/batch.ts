@@ -3,6 +3,8 @@
 import type { GeneratedPart, PromptInput, PromptOptions, Session, SessionBatch }
   from '../api/session.js';
 import { invalidArgument } from '../api/errors.js';
+import { checkOptions } from '../api/options.js';
+import { promptNames } from '../api/session.js';
 import { onAbort } from '../util/on-abort.js';
 
 type Part = GeneratedPart & { index: number };
@@ -44,7 +46,11 @@ export class Batch implements SessionBatch {
   readonly #sessions: readonly Session[];
 
   constructor(sessions: readonly Session[]) {
-    this.#sessions = [...sessions];
+    if (!Array.isArray(sessions)) throw invalidArgument('sessions', sessions, 'a list of sessions');
+    this.#sessions = sessions.map((session: Partial<Session> | null, i) => {
+      if (typeof session?.generate === 'function') return session as Session;
+      throw invalidArgument(`sessions[${i}]`, session, 'a session');
+    });
   }
 
   async prompt(input: PromptInput | readonly PromptInput[],
@@ -58,8 +64,8 @@ export class Batch implements SessionBatch {
 
   async* promptStreaming(input: PromptInput | readonly PromptInput[],
     options: PromptOptions = {}): AsyncGenerator<Part, undefined> {
+    const { signal } = checkOptions('prompt', options, promptNames);
     const inputs = this.#sessions.map((_, index) => this.#inputOf(input, index));
-    const { signal } = options;
     const controller = new AbortController();
     const release = onAbort(signal, () => controller.abort(signal?.reason));
     const parts = new Parts();

@@ -1,7 +1,7 @@
 // The page's end of the protocol: calls become promises, and the end of the worker, however it
 // comes, becomes their error.
 import type { ScriptAddress } from '../api/load.js';
-import { OneKVError } from '../api/errors.js';
+import { OneKVError, reasonOf } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
 import type { Args, CallMessage, CallName, FromWorker, Notice, Result, SessionState, ToWorker }
   from '../wire/protocol.js';
@@ -26,19 +26,27 @@ export type StartWorker = (url: ScriptAddress | undefined,
 
 export interface CallOptions {
   signal?: AbortSignal | undefined;
-  onNotice?: ((notice: Notice, call: number) => void) | undefined;
+  /** What it throws, at once or as a promise, ends the call, which rejects with that. */
+  onNotice?: ((notice: Notice, call: number) => unknown) | undefined;
   /** How the session stands, when the call fails. */
   onState?: ((state: SessionState) => void) | undefined;
   transfer?: Transferable[] | undefined;
 }
 
 interface Pending {
+  name: CallName;
   resolve: (result: never) => void;
   reject: (reason: unknown) => void;
   options: CallOptions;
   /** Stops listening to the signal. */
   release: () => void;
+  /** What a function of the caller has thrown. */
+  failure?: { error: unknown };
 }
+
+/** Calls whose result is a session that was not there before. */
+export const makers: ReadonlySet<CallName> =
+  new Set<CallName>(['createSession', 'restore', 'clone']);
 
 /** What models and sessions ask a worker by. */
 export interface Client {
@@ -49,7 +57,6 @@ export interface Client {
   readonly over: OneKVError | undefined;
   call<N extends CallName>(name: N, args: Args<N>, options?: CallOptions): Promise<Result<N>>;
   allow(id: number, mask: Uint32Array | undefined): void;
-  refuse(id: number, error: string): void;
   end(error: OneKVError): Promise<void>;
 }
 
@@ -91,10 +98,12 @@ export class WorkerClient implements Client {
       } catch (error) {
         release();
         // What cannot be cloned: a function among the options.
-        reject(new OneKVError('INVALID_ARGUMENT', `${name}: ${String(error)}`, { cause: error }));
+        const reason = error instanceof RangeError ? 'found values too deep or too large to be sent'
+          : reasonOf(error);
+        reject(new OneKVError('INVALID_ARGUMENT', `${name}: ${reason}`, { cause: error }));
         return;
       }
-      this.#pending.set(id, { resolve, reject, options, release });
+      this.#pending.set(id, { name, resolve, reject, options, release });
       this.#handle.keepAlive(true);
     });
   }
@@ -102,10 +111,6 @@ export class WorkerClient implements Client {
   /** The answer to a call's notice `ask`. */
   allow(id: number, mask: Uint32Array | undefined): void {
     this.#handle.post({ kind: 'allowed', id, mask }, []);
-  }
-
-  refuse(id: number, error: string): void {
-    this.#handle.post({ kind: 'allowed', id, error }, []);
   }
 
   /** Watches a lock that the worker holds: when it can be taken here, the worker is gone. Browsers
@@ -127,16 +132,18 @@ export class WorkerClient implements Client {
     if (pending === undefined) return;
     const { resolve, reject, options } = pending;
     if (message.kind === 'notice') {
-      options.onNotice?.(message.notice, message.id);
+      this.#notify(message.id, message.notice, pending);
       return;
     }
     this.#settle(message.id, pending);
     if (message.kind === 'result') {
-      resolve(message.result as never);
+      if (pending.failure === undefined) resolve(message.result as never);
+      else this.#refuse(pending, message.result);
       return;
     }
     if (message.state !== undefined) options.onState?.(message.state);
-    if (message.kind === 'aborted') reject(options.signal?.reason);
+    if (pending.failure !== undefined) reject(pending.failure.error);
+    else if (message.kind === 'aborted') reject(options.signal?.reason);
     else reject(new OneKVError(message.code, message.message));
     // Nothing works any more in a worker whose engine broke down. What waits gets the same error:
     // while a model is opened two calls do, and either may be the first to hear.
@@ -144,6 +151,30 @@ export class WorkerClient implements Client {
       this.#rejectAll(new OneKVError(message.code, message.message));
       this.#lose(new OneKVError('WORKER_LOST', message.message));
     }
+  }
+
+  /** Tells of a notice, and no more of them after a failure. */
+  #notify(id: number, notice: Notice, pending: Pending): void {
+    if (pending.failure !== undefined) return;
+    const fail = (error: unknown) => {
+      if (pending.failure === undefined && this.#pending.has(id)) {
+        this.#handle.post({ kind: 'abort', id }, []);
+      }
+      pending.failure ??= { error };
+    };
+    try {
+      const told: unknown = pending.options.onNotice?.(notice, id);
+      if (told !== undefined) Promise.resolve(told).catch(fail);
+    } catch (error) {
+      fail(error);
+    }
+  }
+
+  /** The worker was done before it heard of the failure: nobody will hold the session made. */
+  #refuse({ name, reject, failure }: Pending, result: unknown): void {
+    reject(failure?.error);
+    if (!makers.has(name)) return;
+    this.call('destroy', { session: (result as SessionState).id }).catch(() => {});
   }
 
   #settle(id: number, pending: Pending): void {
@@ -170,7 +201,7 @@ export class WorkerClient implements Client {
   #rejectAll(error: OneKVError): void {
     for (const [id, pending] of [...this.#pending]) {
       this.#settle(id, pending);
-      pending.reject(error);
+      pending.reject(pending.failure === undefined ? error : pending.failure.error);
     }
   }
 }

@@ -1,6 +1,7 @@
 // What an answer must be, as the worker is told it.
 import type { Constraint, ResponseConstraint, TokenConstraint } from '../api/session.js';
-import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
+import { invalidArgument } from '../api/errors.js';
+import { plainObject } from '../api/json.js';
 import type { PlainGrammar } from '../api/grammar.js';
 
 /** What Model.constrain gives. */
@@ -23,16 +24,6 @@ export function isTokenConstraint(value: unknown): value is TokenConstraint {
   return typeof allowed === 'function' && typeof accept === 'function';
 }
 
-function schemaText(schema: unknown): string {
-  try {
-    const text = JSON.stringify(schema) as string | undefined;
-    if (text !== undefined) return text;
-  } catch (error) {
-    throw new OneKVError('INVALID_ARGUMENT', `constraint: ${reasonOf(error)}`, { cause: error });
-  }
-  throw invalidArgument('constraint', schema, 'a JSON schema');
-}
-
 /** Error: INVALID_ARGUMENT. */
 export function wireGrammar(constraint: ResponseConstraint | Constraint): PlainGrammar {
   if (constraint instanceof CheckedConstraint) {
@@ -50,5 +41,6 @@ export function wireGrammar(constraint: ResponseConstraint | Constraint): PlainG
   const { lark, type } = constraint as { lark?: unknown; type?: unknown };
   if (typeof lark === 'string') return { kind: 'lark', text: lark };
   if (type === 'json_object') return { kind: 'json', text: '{"type":"object"}' };
-  return { kind: 'json', text: schemaText(constraint) };
+  return { kind: 'json', text: constraint === true ? 'true'
+    : JSON.stringify(plainObject('constraint', constraint)) };
 }

@@ -5,12 +5,10 @@
 // (the memory events) and what only gives up (destroying a session) wakes nobody.
 import { OneKVError } from '../api/errors.js';
 import type { MemoryReport } from '../api/memory.js';
-import { onAbort } from '../util/on-abort.js';
+import { unlessAborted } from '../util/on-abort.js';
 import type { Args, CallName, Result, SessionState } from '../wire/protocol.js';
+import { makers } from './client.js';
 import type { CallOptions, Client, WorkerClient } from './client.js';
-
-/** Calls whose result is a session that was not there before. */
-const makers: ReadonlySet<CallName> = new Set<CallName>(['createSession', 'restore', 'clone']);
 
 export class IdleClient implements Client {
   onMemory: ((memory: MemoryReport) => void) | undefined;
@@ -124,11 +122,7 @@ export class IdleClient implements Client {
     this.#waking ??= this.#wake().finally(() => {
       this.#waking = undefined;
     });
-    const waking = this.#waking;
-    return new Promise((resolve, reject) => {
-      const release = onAbort(signal, () => reject(signal?.reason));
-      waking.then(resolve, reject).finally(release);
-    });
+    return unlessAborted(this.#waking, signal);
   }
 
   async #wake(): Promise<WorkerClient> {
@@ -155,10 +149,6 @@ export class IdleClient implements Client {
 
   allow(id: number, mask: Uint32Array | undefined): void {
     this.#client?.allow(id, mask);
-  }
-
-  refuse(id: number, error: string): void {
-    this.#client?.refuse(id, error);
   }
 
   async end(error: OneKVError): Promise<void> {

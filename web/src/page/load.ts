@@ -5,8 +5,8 @@ import { estimateNames, loadNames, storeNames, workerNames } from '../api/load.j
 import { checkOptions } from '../api/options.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
 import { OneKVError, checkNumber, invalidArgument, reasonOf } from '../api/errors.js';
-import { progressEvent } from './events.js';
-import { onAbort } from '../util/on-abort.js';
+import { GuardedTarget, progressEvent } from './events.js';
+import { onAbort, unlessAborted } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';
 import { serveStore, serveStream } from '../wire/ports.js';
@@ -122,18 +122,6 @@ function wirePart(platform: Platform, source: ModelPart, transfer: Transferable[
 
 /** How long an aborted worker may take to put away what it has downloaded, in milliseconds. */
 const graceMs = 3000;
-
-/** Waits; rejects with the signal's reason if that comes first. */
-async function unlessAborted(coming: Promise<void>, signal: AbortSignal | undefined) {
-  let release = () => {};
-  try {
-    await Promise.race([coming, new Promise((_, reject) => {
-      release = onAbort(signal, () => reject(signal?.reason));
-    })]);
-  } finally {
-    release();
-  }
-}
 
 /** Opens a worker and uses it, from the beginning on. Failing or aborted, it is ended; else it is
  * owned by the object that `use` gave it to. */
@@ -257,7 +245,7 @@ async function loadShared(platform: Platform, source: ModelSource, options: Load
 async function load(platform: Platform, source: ModelSource,
   options: LoadOptions): Promise<RemoteModel> {
   const { monitor, persist, unloadAfter, share = false } = options;
-  const target = new EventTarget();
+  const target = new GuardedTarget();
   monitor?.(target as Parameters<typeof monitor>[0]);
   if (unloadAfter !== undefined) {
     checkNumber('unloadAfter', unloadAfter, 0, Number.POSITIVE_INFINITY);
@@ -266,7 +254,6 @@ async function load(platform: Platform, source: ModelSource,
       throw invalidArgument(name, each, 'one that can be read twice, for unloadAfter');
     }
   }
-  if (typeof share !== 'boolean') throw invalidArgument('share', share, 'a boolean');
   // Not waited for: the browser may ask the user, who may take long.
   if (persist === true) void persistStorage().catch(() => {});
   const alone = share ? whyNotShare(platform.watchesLock) : undefined;

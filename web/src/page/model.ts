@@ -6,7 +6,7 @@ import { embedNames } from '../api/embed.js';
 import type { EmbedInput, EmbedOptions, Embeddings } from '../api/embed.js';
 import type { Classification, ImageInput, Pixels } from '../api/image.js';
 import { tokenizeNames } from '../api/model.js';
-import { checkOptions, checkSignal } from '../api/options.js';
+import { checkKind, checkOptions, checkSignal } from '../api/options.js';
 import type { ListenerOptions, SignalOptions } from '../api/options.js';
 import { restoreNames, sessionNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
@@ -14,13 +14,14 @@ import type { CacheType, ModelDescription } from '../api/description.js';
 import type { Constraint, ResponseConstraint, RestoreOptions, Session, SessionBatch,
   SessionOptions } from '../api/session.js';
 import { Batch } from './batch.js';
-import { OneKVError, invalidArgument } from '../api/errors.js';
+import { OneKVError, checkIds, invalidArgument } from '../api/errors.js';
 import { CheckedConstraint, wireGrammar } from './constraint.js';
 import { TypedTarget, memoryEvent } from './events.js';
 import type { LoadedModel, SessionState } from '../wire/protocol.js';
 import type { Tool } from '../api/tools.js';
 import { toolsByName, wireTools } from './tools.js';
-import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
+import { RemoteSession, onPrefill, wireArguments, wireInput, wireSessionOptions }
+  from './session.js';
 import type { Client } from './client.js';
 
 async function bytesOf(snapshot: Blob | ArrayBuffer | Uint8Array | Response): Promise<Uint8Array> {
@@ -53,6 +54,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   readonly client: Client;
   /** Sessions that nobody holds any more are destroyed, some time. */
   readonly #forgotten: FinalizationRegistry<number>;
+  readonly #gone = new AbortController();
   readonly #memoryListeners = new Set<unknown>();
 
   /** @internal */
@@ -76,11 +78,19 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
       client.call('destroy', { session }).catch(() => {});
     });
     client.onMemory = (memory) => this.dispatch(memoryEvent(memory));
-    client.onLost = () => this.dispatch(new Event('lost'));
+    client.onLost = () => {
+      this.#gone.abort(client.over);
+      this.dispatch(new Event('lost'));
+    };
   }
 
   get isLoaded(): boolean {
     return this.client.isLoaded;
+  }
+
+  /** Is aborted when nothing works any more. @internal */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
   }
 
   override addEventListener<K extends keyof ModelEventMap>(type: K,
@@ -105,9 +115,10 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
 
   async createSession(options: SessionOptions = {}): Promise<RemoteSession> {
     checkOptions('createSession', options, sessionNames);
-    const state = await this.client.call('createSession', wireSessionOptions(options),
+    const tools = toolsByName(options.tools);
+    const state = await this.client.call('createSession', wireSessionOptions(options, tools),
       onPrefill(options));
-    return this.hold(state, toolsByName(options.tools));
+    return this.hold(state, tools);
   }
 
   /** The object of a session in the worker. @internal */
@@ -120,10 +131,11 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
   async restore(snapshot: Blob | ArrayBuffer | Uint8Array | Response,
     options: RestoreOptions = {}): Promise<RemoteSession> {
     const { signal, tools } = checkOptions('restore', options, restoreNames);
+    const byName = toolsByName(tools);
     const bytes = await bytesOf(snapshot);
     const state = await this.client.call('restore', { bytes },
       { signal, transfer: [bytes.buffer as ArrayBuffer] });
-    return this.hold(state, toolsByName(tools));
+    return this.hold(state, byName);
   }
 
   batch(sessions: readonly Session[]): SessionBatch {
@@ -143,13 +155,13 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     const { signal, special = false, begin = false, tools, toolChoice, templateArguments,
       atMost } = checkOptions('tokenize', options, tokenizeNames);
     return this.client.call('tokenize', { input: wireInput(input), special, begin, atMost,
-      options: { toolChoice, templateArguments, tools: wireTools(toolsByName(tools)) } },
-    { signal });
+      options: { toolChoice, templateArguments: wireArguments(templateArguments),
+        tools: wireTools(toolsByName(tools)) } }, { signal });
   }
 
   async detokenize(tokens: Iterable<number>, options: TokenizeOptions = {}): Promise<string> {
     const { signal, special = false } = checkOptions('detokenize', options, tokenizeNames);
-    return this.client.call('detokenize', { tokens: Int32Array.from(tokens), special },
+    return this.client.call('detokenize', { tokens: checkIds(tokens), special },
       { signal });
   }
 
@@ -172,18 +184,22 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
       throw invalidArgument('texts', texts, 'text or a list of texts');
     }
     const list: readonly EmbedInput[] = typeof texts === 'string' ? [texts] : texts;
-    return this.client.call('embed', { ...how, texts: list.map((text) =>
-      (typeof text === 'object' && text !== null ? Int32Array.from(text) : text)) }, { signal });
+    return this.client.call('embed', { ...how, texts: list.map((text, i) =>
+      (typeof text !== 'object' || text === null ? text : checkIds(text, `texts[${i}]: `))) },
+    { signal });
   }
 
   async classify(image: ImageInput, options: SignalOptions = {}): Promise<Classification> {
     const { signal } = checkSignal('classify', options);
+    checkKind('image', image, 'object');
     const { width, height, data } = image;
     return this.client.call('classify', { width, height, data: data as Pixels['data'] },
       { signal });
   }
 
   unload(): Promise<void> {
-    return this.client.end(new OneKVError('DESTROYED', 'the model was unloaded'));
+    const error = new OneKVError('DESTROYED', 'the model was unloaded');
+    this.#gone.abort(error);
+    return this.client.end(error);
   }
 }

@@ -6,16 +6,19 @@ import type { AppendOptions, AttentionMap, AttentionOptions, GeneratedPart, Gene
 import type { SessionMemory } from '../api/memory.js';
 import { checkOptions, checkSignal } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
+import { plainObject } from '../api/json.js';
 import { samplingNames } from '../api/sampling.js';
 import { appendNames, attentionNames, draftModes, promptNames, saveNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import { Answer, textStream } from './answer.js';
 import { isTokenConstraint, wireGrammar } from './constraint.js';
-import { OneKVError, checkInteger, checkOneOf, invalidArgument, reasonOf } from '../api/errors.js';
+import { OneKVError, checkIds, checkInteger, checkOneOf, checkTexts,
+  invalidArgument } from '../api/errors.js';
 import type { Tool, ToolCall, ToolResult } from '../api/tools.js';
 import { TypedTarget } from './events.js';
 import type { Args, CallName, Notice, Result, SessionState, WireInput } from '../wire/protocol.js';
+import { onAbort, unlessAborted } from '../util/on-abort.js';
 import type { RemoteModel } from './model.js';
 import type { CallOptions, Client } from './client.js';
 import { execute, toolsByName, wireTools } from './tools.js';
@@ -27,52 +30,64 @@ const messageFields = ['role', 'content', 'prefix', 'toolCalls', 'toolCallId', '
 export function wireInput(input: PromptInput): WireInput {
   if (typeof input === 'string') return { text: input };
   if (Array.isArray(input)) {
-    return { messages: input.map((message: ChatMessage) =>
-      Object.fromEntries(messageFields.map((field) => [field, message?.[field]])
-        .filter(([, value]) => value !== undefined)) as unknown as ChatMessage) };
+    return { messages: input.map((message: ChatMessage, i) => {
+      // What is too deep cannot even be sent.
+      if (message?.toolCalls) plainObject(`message ${i}: toolCalls`, { ...message.toolCalls });
+      return Object.fromEntries(messageFields.map((field) => [field, message?.[field]])
+        .filter(([, value]) => value !== undefined)) as unknown as ChatMessage;
+    }) };
   }
   if (typeof input === 'object' && input !== null && 'tokens' in input) {
-    const ids = Array.from(input.tokens);
-    const wrong = ids.findIndex((id) => !Number.isInteger(id));
-    if (wrong < 0) return { tokens: Int32Array.from(ids) };
-    throw invalidArgument(`token ${wrong}`, ids[wrong], 'an integer');
+    return { tokens: checkIds(input.tokens) };
   }
   throw invalidArgument('input', input, 'text, messages or { tokens }');
 }
 
+/** Variables for the template as they are sent. Error: INVALID_ARGUMENT. */
+export const wireArguments = (given: unknown): Record<string, unknown> | undefined =>
+  (given === undefined ? undefined : plainObject('templateArguments', given));
+
 /** The options of a new session as they are sent. */
-export function wireSessionOptions(options: SessionOptions): Args<'createSession'> {
-  const { signal: _, onPrefill: __, initialPrompts, tools, ...rest } = options;
+export function wireSessionOptions(options: SessionOptions,
+  byName: ReadonlyMap<string, Tool>): Args<'createSession'> {
+  const { signal: _, onPrefill: __, initialPrompts, tools, templateArguments, ...rest } = options;
   checkOneOf('draft', rest.draft ?? 'off', draftModes);
   const initial = initialPrompts === undefined ? undefined : wireInput(initialPrompts);
-  return { ...rest, initial,
-    ...(tools === undefined ? {} : { tools: wireTools(toolsByName(tools)) }) };
+  return { ...rest, initial, templateArguments: wireArguments(templateArguments),
+    ...(tools === undefined ? {} : { tools: wireTools(byName) }) };
 }
 
 /** Hears notices of prefill. */
 export function onPrefill(options: AppendOptions): CallOptions {
   return {
     signal: options.signal,
-    onNotice: (notice) => {
-      if (notice.type === 'prefill') options.onPrefill?.(notice.done, notice.total);
-    },
+    onNotice: (notice) => (notice.type === 'prefill'
+      ? options.onPrefill?.(notice.done, notice.total) : undefined),
   };
 }
 
-/** Asks the constraint what the worker asks, one thing after the other. */
+/** Asks the constraint what the worker asks, one thing after the other. `last` is the last thing;
+ * where one fails, nothing comes after it. */
 function obeying(constraint: TokenConstraint, client: Client) {
-  let last = Promise.resolve();
-  return (notice: Notice, call: number) => {
-    const then = (work: () => Promise<void>) => {
-      last = last.then(work).catch((error) => client.refuse(call, reasonOf(error)));
-    };
+  const work = async (notice: Notice, call: number): Promise<void> => {
     if (notice.type === 'part' && notice.part.token !== undefined) {
-      const { token } = notice.part;
-      then(async () => constraint.accept(token));
+      await constraint.accept(notice.part.token);
     } else if (notice.type === 'ask') {
-      then(async () => client.allow(call, await constraint.allowed()));
+      const mask: unknown = await constraint.allowed();
+      if (mask !== undefined && !(mask instanceof Uint32Array)) {
+        throw invalidArgument('what constraint.allowed gives', mask, 'a Uint32Array');
+      }
+      client.allow(call, mask);
     }
   };
+  const asked = {
+    last: Promise.resolve(),
+    hear: (notice: Notice, call: number): Promise<void> => {
+      asked.last = asked.last.then(() => work(notice, call));
+      return asked.last;
+    },
+  };
+  return asked;
 }
 
 /** What a call asks for. */
@@ -86,6 +101,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   readonly model: RemoteModel;
   readonly #tools: ReadonlyMap<string, Tool>;
   #state: SessionState;
+  readonly #ended = new AbortController();
   /** Tools are executed between two answers: what else is asked for waits. */
   #busy: Promise<void> | undefined;
 
@@ -126,7 +142,9 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
 
   async #call<N extends CallName>(name: N, args: Omit<Args<N>, 'session'>,
     options: CallOptions = {}): Promise<Result<N>> {
-    while (this.#busy !== undefined && !atOnce.includes(name)) await this.#busy;
+    while (this.#busy !== undefined && !atOnce.includes(name)) {
+      await unlessAborted(this.#busy, options.signal);
+    }
     return this.#callNow(name, args, options);
   }
 
@@ -149,9 +167,10 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   generate(input: PromptInput, options: PromptOptions = {}): Answer {
     return new Answer(async (signal, onPart) => {
       checkOptions('prompt', options, promptNames);
-      return this.#canExecute ? this.#rounds(input, options, signal, onPart)
+      const most = checkInteger('maxToolRounds', options.maxToolRounds ?? 8, 0, 1024);
+      return this.#canExecute ? this.#rounds(input, options, most, signal, onPart)
         : this.#round(input, options, signal, onPart);
-    }, options.signal);
+    }, options?.signal);
   }
 
   get #canExecute(): boolean {
@@ -164,14 +183,14 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
     const { maxTokens, stop, logprobs, constraint, toolChoice, parallelToolCalls,
       reasoningBudget, templateArguments } = options;
     const own = isTokenConstraint(constraint) ? constraint : undefined;
-    const obey = own === undefined ? () => {} : obeying(own, this.model.client);
+    const asked = own && obeying(own, this.model.client);
     const args = {
       input: wireInput(input),
       options: {
         maxTokens, logprobs, toolChoice, parallelToolCalls, reasoningBudget,
-        templateArguments,
+        templateArguments: wireArguments(templateArguments),
         tools: options.tools === undefined ? undefined : wireTools(toolsByName(options.tools)),
-        stop: typeof stop === 'string' ? [stop] : stop === undefined ? undefined : [...stop],
+        stop: stop === undefined ? undefined : checkTexts('stop', stop),
         ...(own !== undefined ? { constrained: true }
           : constraint === undefined ? {} : { grammar: wireGrammar(constraint) }),
       },
@@ -179,28 +198,32 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
     const hearing: CallOptions = {
       signal,
       onNotice: (notice, call) => {
-        if (notice.type === 'prefill') options.onPrefill?.(notice.done, notice.total);
+        if (notice.type === 'prefill') return options.onPrefill?.(notice.done, notice.total);
         if (notice.type === 'part') {
           const { length, bytes, slides } = notice;
           this.#update({ ...this.#state, length, bytes, slides });
           onPart(notice.part);
         }
-        obey(notice, call);
+        return asked?.hear(notice, call);
       },
     };
     const { state, ...rest } = await (isInside ? this.#callNow('generate', args, hearing)
       : this.#call('generate', args, hearing));
     this.#update(state);
+    if (asked !== undefined) await unlessAborted(asked.last, signal);
     return rest satisfies GenerationResult;
   }
 
   /** Answers until one calls no tool that is executed here. */
-  async #rounds(input: PromptInput, options: PromptOptions, signal: AbortSignal,
+  async #rounds(input: PromptInput, options: PromptOptions, most: number, asked: AbortSignal,
     onPart: (part: GeneratedPart) => void): Promise<GenerationResult> {
-    const most = checkInteger('maxToolRounds', options.maxToolRounds ?? 8, 0, 1024);
-    while (this.#busy !== undefined) await this.#busy;
-    let release = () => {};
-    this.#busy = new Promise((resolve) => { release = resolve; });
+    while (this.#busy !== undefined) await unlessAborted(this.#busy, asked);
+    // While tools run the worker knows of nothing that it could end.
+    const controller = new AbortController();
+    const { signal } = controller;
+    const releases = [asked, this.#ended.signal, this.model.gone].map((by) =>
+      onAbort(by, () => controller.abort(by.reason)));
+    this.#busy = new Promise((resolve) => { releases.push(resolve); });
     try {
       let result = await this.#round(input, options, signal, onPart, true);
       const known = new Map<string, ToolResult>();
@@ -230,7 +253,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
       return result;
     } finally {
       this.#busy = undefined;
-      release();
+      for (const release of releases) release();
     }
   }
 
@@ -292,6 +315,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   }
 
   async destroy(): Promise<void> {
+    this.#ended.abort(new OneKVError('DESTROYED', 'the session was destroyed'));
     try {
       await this.#call('destroy', {});
     } catch (error) {

@@ -73,8 +73,7 @@ class Guest {
     if (message.kind === 'abort') running?.controller.abort();
     else if (message.kind === 'call' && running === undefined) void this.#carryOut(message);
     else if (message.kind === 'allowed' && running?.id !== undefined) {
-      if (message.error === undefined) this.#client.allow(running.id, message.mask);
-      else this.#client.refuse(running.id, message.error);
+      this.#client.allow(running.id, message.mask);
     }
   }
 

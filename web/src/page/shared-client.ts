@@ -13,7 +13,7 @@ import type { MemoryReport } from '../api/memory.js';
 import { onAbort } from '../util/on-abort.js';
 import type { Args, CallName, FromWorker, LoadedModel, Result, SessionState }
   from '../wire/protocol.js';
-import { WorkerClient } from './client.js';
+import { WorkerClient, makers } from './client.js';
 import type { CallOptions, Client } from './client.js';
 import { progressEvent } from './events.js';
 import { ShareHost, channelOf } from './share-host.js';
@@ -24,13 +24,12 @@ type OpenModel = (signal: AbortSignal) => Promise<SharedModel & { client: Client
 
 /** Calls after which a session is another. */
 const changing: ReadonlySet<CallName> = new Set<CallName>(
-  ['createSession', 'restore', 'clone', 'generate', 'append', 'truncate', 'setSampling']);
+  [...makers, 'generate', 'append', 'truncate', 'setSampling']);
 
 /** The session that a call on it has changed, or made. */
 function changedBy(name: CallName, args: object, result: unknown): number | undefined {
   if (!changing.has(name)) return undefined;
-  const isNew = name === 'createSession' || name === 'restore' || name === 'clone';
-  return isNew ? (result as SessionState).id : (args as { session: number }).session;
+  return makers.has(name) ? (result as SessionState).id : (args as { session: number }).session;
 }
 
 /** Another tab's worker, as one of this tab's own. */
@@ -309,7 +308,7 @@ export class SharedClient implements Client {
         if (notice.type === 'ask') isAsked = true;
         if (notice.type === 'part' && skip-- > 0) return;
         if (notice.type === 'part') told += 1;
-        options.onNotice?.(notice, call);
+        return options.onNotice?.(notice, call);
       } };
       try {
         return await this.#once(client, name, args, hearing);
@@ -359,10 +358,6 @@ export class SharedClient implements Client {
 
   allow(id: number, mask: Uint32Array | undefined): void {
     this.#client?.allow(id, mask);
-  }
-
-  refuse(id: number, error: string): void {
-    this.#client?.refuse(id, error);
   }
 
   async end(error: OneKVError): Promise<void> {

@@ -1,6 +1,8 @@
 // Tools at the page's end: what the worker is told of them, and their execution.
-import { OneKVError, invalidArgument, reasonOf } from '../api/errors.js';
+import { invalidArgument, reasonOf } from '../api/errors.js';
+import { plainObject } from '../api/json.js';
 import type { Tool, ToolCall, ToolDeclaration, ToolResult } from '../api/tools.js';
+import { unlessAborted } from '../util/on-abort.js';
 
 /** By name. Error: INVALID_ARGUMENT. */
 export function toolsByName(tools: readonly Tool[] = []): ReadonlyMap<string, Tool> {
@@ -15,14 +17,9 @@ export function toolsByName(tools: readonly Tool[] = []): ReadonlyMap<string, To
 /** Without functions. Error: INVALID_ARGUMENT: a schema that JSON cannot write. */
 export function wireTools(tools: ReadonlyMap<string, Tool>): ToolDeclaration[] {
   return [...tools.values()].map(({ name, description, inputSchema }) => {
-    try {
-      return { name, ...(description === undefined ? {} : { description }),
-        ...(inputSchema === undefined ? {}
-          : { inputSchema: JSON.parse(JSON.stringify(inputSchema)) as object }) };
-    } catch (error) {
-      throw new OneKVError('INVALID_ARGUMENT', `inputSchema of the tool ${name}: ` +
-        reasonOf(error), { cause: error });
-    }
+    if (inputSchema === undefined) return { name, description };
+    return { name, description,
+      inputSchema: plainObject(`inputSchema of the tool ${name}`, inputSchema) };
   });
 }
 
@@ -37,7 +34,9 @@ export async function execute(tool: Tool, call: ToolCall,
   const { id, name } = call;
   try {
     const work = tool.execute as (input: unknown, context: object) => unknown;
-    const value = await work.call(tool, call.arguments, { signal, id });
+    // One that never ends must not keep an aborted answer.
+    const value = await unlessAborted((async () =>
+      work.call(tool, call.arguments, { signal, id }))(), signal);
     return { id, name, content: textOf(value), isError: false };
   } catch (error) {
     signal.throwIfAborted();

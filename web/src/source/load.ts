@@ -26,7 +26,7 @@ export interface LoadOptions extends ModelOptions, SourceOptions {
   onProgress?: ((progress: LoadProgress) => void) | undefined;
 }
 
-const loadNames: NamesOf<LoadOptions> = { ...modelNames, ...sourceNames, onProgress: true };
+const loadNames: NamesOf<LoadOptions> = { ...modelNames, ...sourceNames, onProgress: 'function' };
 
 /** The error with the source's name in front; what did not come from us is a failed source. */
 function named(error: unknown, name: string): OneKVError {

@@ -56,8 +56,8 @@ export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
 }
 
 export const sourceNames: NamesOf<SourceOptions> = {
-  ...accessNames, signal: true, integrity: true, store: true, key: true, shared: true,
-  onNote: true,
+  ...accessNames, signal: 'signal', integrity: 'string', store: true, key: 'string',
+  shared: 'object', onNote: 'function',
 };
 
 /** The URL of a source that is one; undefined for other sources. Error: INVALID_ARGUMENT. */

@@ -29,7 +29,7 @@ export interface ChatTemplateOptions {
 }
 
 const templateNames: NamesOf<ChatTemplateOptions> = {
-  addGenerationPrompt: true, tools: true, templateArguments: true, date: true,
+  addGenerationPrompt: 'boolean', tools: true, templateArguments: true, date: true,
 };
 
 /** Characters of a template's source; models have up to some tens of thousands. */

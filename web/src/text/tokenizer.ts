@@ -36,7 +36,7 @@ export interface EncodeOptions {
 }
 
 const encodeNames: NamesOf<EncodeOptions> = {
-  special: true, marked: true, begin: true, end: true,
+  special: 'boolean', marked: 'boolean', begin: 'boolean', end: 'boolean',
 };
 
 export interface DecodeOptions {
@@ -44,14 +44,14 @@ export interface DecodeOptions {
   special?: boolean | undefined;
 }
 
-const decodeNames: NamesOf<DecodeOptions> = { special: true };
+const decodeNames: NamesOf<DecodeOptions> = { special: 'boolean' };
 
 export interface StreamOptions extends DecodeOptions {
   /** The ids go on from others: a space in front is part of the text; default false. */
   continues?: boolean | undefined;
 }
 
-const streamNames: NamesOf<StreamOptions> = { ...decodeNames, continues: true };
+const streamNames: NamesOf<StreamOptions> = { ...decodeNames, continues: 'boolean' };
 
 /** The bytes that characters of a byte-level vocabulary stand for (GPT-2's table). */
 function byteOfCharacter(): Map<string, number> {

@@ -3,6 +3,19 @@
 
 const hearing = new WeakMap<AbortSignal, { calls: Set<() => void>; listener: () => void }>();
 
+/** What the promise gives; rejects with the signal's reason if that comes first. */
+export async function unlessAborted<T>(coming: Promise<T>,
+  signal: AbortSignal | undefined): Promise<T> {
+  let release = () => {};
+  try {
+    return await Promise.race([coming, new Promise<never>((_, reject) => {
+      release = onAbort(signal, () => reject(signal?.reason));
+    })]);
+  } finally {
+    release();
+  }
+}
+
 /** Calls once the signal is aborted, at once if it has been. Gives the function that ends this. */
 export function onAbort(signal: AbortSignal | undefined, call: () => void): () => void {
   if (signal === undefined) return () => {};

@@ -59,10 +59,6 @@ export function wireAccess(options: AccessOptions, transfer: Transferable[]): Wi
   const base = globalThis.location?.href;
   const plain: WireAccess = { headers, token, stallSeconds,
     hub: hub === undefined ? hub : new URL(hub, base).href };
-  for (const [name, found] of Object.entries({ fetch, refresh })) {
-    if (found === undefined || typeof found === 'function') continue;
-    throw invalidArgument(name, found, 'a function');
-  }
   if (fetch === undefined && refresh === undefined) return plain;
   const port = serveCalls({
     ...(fetch === undefined ? {} : serveFetch(fetch)),

@@ -216,7 +216,7 @@ export type CallMessage = {
 export type ToWorker = CallMessage |
   { kind: 'abort'; id: number } |
   /** Answer to the notice `ask` of call `id`; no mask: any token. */
-  { kind: 'allowed'; id: number; mask?: Uint32Array | undefined; error?: string | undefined };
+  { kind: 'allowed'; id: number; mask?: Uint32Array | undefined };
 
 export type Notice =
   | { type: 'progress'; loaded: number; total: number; source: string }

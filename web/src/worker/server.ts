@@ -67,10 +67,8 @@ export class WorkerServer {
     }
   }
 
-  #answer(running: Running | undefined, { mask, error }: Record<string, unknown>): void {
-    if (error !== undefined) {
-      running?.refuse?.(new OneKVError('INVALID_ARGUMENT', `constraint: ${String(error)}`));
-    } else if (mask === undefined || mask instanceof Uint32Array) running?.allow?.(mask);
+  #answer(running: Running | undefined, { mask }: Record<string, unknown>): void {
+    if (mask === undefined || mask instanceof Uint32Array) running?.allow?.(mask);
     else running?.refuse?.(invalidArgument('mask', mask, 'a Uint32Array'));
   }
 

@@ -3,7 +3,7 @@
 import { Conversation } from './conversation.js';
 import { OneKVError, checkInteger, checkOneOf, invalidArgument } from '../api/errors.js';
 import { plainObject } from '../api/json.js';
-import { generate } from '../engine/generate.js';
+import { checkAnswer, generate } from '../engine/generate.js';
 import type { GenerateResult } from '../engine/generate.js';
 import type { Guesser, Session } from '../engine/session.js';
 import { Grammars } from '../engine/grammar.js';
@@ -237,10 +237,8 @@ export class SessionHost {
   async #generate({ session, input, options }: Args<'generate'>,
     call: CallContext): Promise<Result<'generate'>> {
     const conversation = this.#find(session);
-    const { stop } = options ?? {};
-    if (stop !== undefined && !(Array.isArray(stop) && stop.every((s) => typeof s === 'string'))) {
-      throw invalidArgument('stop', stop, 'an array of strings');
-    }
+    const { maxTokens, logprobs, stop } = options ?? {};
+    checkAnswer({ maxTokens, logprobs, stop }, this.#model);
     const { settings, chat } = conversation;
     const given = options?.tools === undefined ? undefined : checkTools(options.tools);
     const tools = given ?? (chat ? settings.tools : []);
