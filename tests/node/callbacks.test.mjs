@@ -53,7 +53,9 @@ for (const [how, fail] of Object.entries(throwing)) {
         allowed: () => 5 } }), { code: 'INVALID_ARGUMENT', message:
         'what constraint.allowed gives: found 5, expected a Uint32Array' });
       const hanging = { allowed: () => undefined, accept: () => new Promise(() => {}) };
-      const signal = AbortSignal.timeout(100);
+      const controller = new AbortController();
+      const { signal } = controller;
+      setTimeout(() => controller.abort(), 100);
       await assert.rejects(session.prompt(prompt, { constraint: hanging, signal, maxTokens: 1 }),
         (error) => error === signal.reason);
       assert.equal(typeof await session.prompt(prompt, { maxTokens: 2 }), 'string');
