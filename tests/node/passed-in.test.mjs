@@ -135,5 +135,6 @@ test('numbers at the ends of their ranges are taken', async () => {
   }
   await refused(() => session.setSampling({ logitBias: { 5: 1e39 } }), 'logitBias of 5');
   await refused(() => session.setSampling({ logitBias: { 5: Infinity } }), 'logitBias of 5');
-  await refused(() => session.setSampling({ logitBias: { 99999999: 1 } }), 'a token of logitBias');
+  await refused(() => session.setSampling({ logitBias: { 99999999: 1 } }), 'logitBias, a token');
+  await refused(() => session.setSampling({ logitBias: { '': 1 } }), 'logitBias, a token');
 });

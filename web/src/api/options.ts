@@ -18,7 +18,8 @@ export interface ListenerOptions {
 
 /** What a value has to be: of that type of JavaScript (an object is no list), a signal, one of
  * these words; true: it is looked at where it is used. */
-export type Kind = true | 'boolean' | 'string' | 'number' | 'function' | 'object' | 'signal' |
+export type Kind = true | 'boolean' | 'string' | 'number' | 'function' | 'object' | 'list' |
+  'signal' |
   readonly string[];
 
 /** The names of all options of T; the compiler ensures that none is missing. */
@@ -39,7 +40,7 @@ export function checkKind(name: string, value: unknown, kind: Kind): void {
     checkOneOf(name, value, kind);
     return;
   }
-  const isKind = kind === 'signal' ? isSignal(value)
+  const isKind = kind === 'signal' ? isSignal(value) : kind === 'list' ? Array.isArray(value)
     : typeof value === kind && value !== null && !Array.isArray(value);
   if (isKind) return;
   throw invalidArgument(name, value, kind === 'signal' ? 'an AbortSignal'

@@ -52,12 +52,13 @@ function biasEntries(bias: SamplingOptions['logitBias'], tokens: number): [numbe
     throw invalidArgument('logitBias', bias, 'a map or an object');
   }
   const entries = bias instanceof Map ? [...bias as ReadonlyMap<number, number>]
-    : Object.entries(bias).map(([token, value]): [number, number] => [Number(token), value]);
+    : Object.entries(bias).map(([token, value]): [number, number] =>
+      [(/^\d+$/.test(token) ? Number(token) : token) as number, value]);
   if (entries.length > biasesMax) {
     throw invalidArgument('logitBias', `${entries.length} tokens`, `at most ${biasesMax}`);
   }
   for (const [token, value] of entries) {
-    checkInteger('a token of logitBias', token, 0, tokens - 1);
+    checkInteger('logitBias, a token', token, 0, tokens - 1);
     if (value === Number.NEGATIVE_INFINITY) continue;
     if (typeof value !== 'number' || !Number.isFinite(Math.fround(value))) {
       throw invalidArgument(`logitBias of ${token}`, value, 'a number of 32 bits, or -Infinity');

@@ -1,7 +1,7 @@
 // A call of the AI SDK as a request of chat.completions. What would change the answer and is not
 // supported is refused by its name, but for tools that providers run, which are a warning.
 import { OneKVError, checkOneOf, invalidArgument } from '../api/errors.js';
-import { checkOptions } from '../api/options.js';
+import { checkKind, checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import type { CallOptions, PromptMessage, PromptPart, Warning } from './ai-sdk-types.js';
 import type { ChatRequest, RequestMessage, RequestTool, ResponseFormat } from './openai-types.js';
@@ -53,6 +53,8 @@ function assistant(parts: readonly PromptPart[], where: string): RequestMessage 
 function messagesOf({ role, content }: PromptMessage, where: string): RequestMessage[] {
   if (role === 'system') return [{ role, content: String(content) }];
   if (typeof content === 'string') return [{ role, content }];
+  checkKind(`${where}.content`, content, 'list');
+  content.forEach((part, i) => checkKind(`${where}.content[${i}]`, part, 'object'));
   if (role === 'assistant') return [assistant(content, where)];
   if (role === 'tool') {
     return content.filter(({ type }) => type !== 'tool-approval-response').map((part) =>
@@ -82,7 +84,10 @@ function formatOf({ responseFormat: format }: CallOptions): ResponseFormat | und
 
 /** Error: INVALID_ARGUMENT, by the names of the AI SDK. */
 export function chatOf(options: CallOptions): { chat: ChatRequest; warnings: Warning[] } {
+  checkKind('options', options, 'object');
   const { toolChoice, reasoning, providerOptions } = options;
+  checkKind('prompt', options.prompt, 'list');
+  options.prompt.forEach((message, i) => checkKind(`prompt[${i}]`, message, 'object'));
   const { minP, repetitionPenalty, templateArguments } = checkOptions('providerOptions.onekv',
     (providerOptions?.['onekv'] ?? {}) as OwnOptions, ownNames);
   const { tools, warnings } = toolsOf(options);
@@ -110,7 +115,9 @@ export function chatOf(options: CallOptions): { chat: ChatRequest; warnings: War
 /** Names of ours, with which an error may begin, to the AI SDK's. */
 export const aiNames: Readonly<Record<string, string>> = {
   maxTokens: 'maxOutputTokens', stop: 'stopSequences', toolChoice: 'toolChoice',
-  constraint: 'responseFormat', messages: 'prompt', top_p: 'topP', top_k: 'topK', min_p: 'minP',
-  frequency_penalty: 'frequencyPenalty', presence_penalty: 'presencePenalty',
-  repetition_penalty: 'repetitionPenalty', tool_choice: 'toolChoice',
+  constraint: 'responseFormat', messages: 'prompt', input: 'prompt', top_p: 'topP',
+  top_k: 'topK', min_p: 'minP', frequency_penalty: 'frequencyPenalty',
+  presence_penalty: 'presencePenalty', repetition_penalty: 'repetitionPenalty',
+  tool_choice: 'toolChoice', max_tokens: 'maxOutputTokens', reasoning_effort: 'reasoning',
+  chat_template_kwargs: 'templateArguments', templateArguments: 'templateArguments',
 };

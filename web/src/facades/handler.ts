@@ -11,7 +11,7 @@
 //                               POST /v1/embeddings           JSON: text embeddings
 //
 // What is asked of another path is 404, by another method 405; an error is { error: { message,
-// type, code } } with status 400 (the request), 404 (the model) or 500 (here).
+// type, code, param } } with status 400 (the request), 404 (the model) or 500 (here).
 import type { Model } from '../api/model.js';
 import { OneKVError, checkInteger, reasonOf } from '../api/errors.js';
 import { checkOptions } from '../api/options.js';
@@ -54,12 +54,19 @@ const json = (body: unknown, status = 200): Response => new Response(JSON.string
 const requestCodes = ['INVALID_ARGUMENT', 'CONSTRAINT_REFUSED', 'CONSTRAINT_TOO_COMPLEX',
   'CONTEXT_FULL', 'BAD_CHAT_TEMPLATE', 'NO_CHAT_TEMPLATE', 'TOKEN_OUT_OF_RANGE', 'WRONG_STATE'];
 
+/** What is wrong with a request begins with the name of its field. */
+const unknownField = /^create: found the unknown option "(\w+)"/;
+const field = /^([a-z]\w*(?:\.\w+|\[\d+\])*)(?:[:,]| of | without )/;
+
 function errorOf(error: unknown): { status: number; body: object } {
   const code = error instanceof OneKVError || error instanceof HttpError ? error.code : 'INTERNAL';
   const status = error instanceof HttpError ? error.status : requestCodes.includes(code) ? 400
     : 500;
   const type = status < 500 ? 'invalid_request_error' : 'server_error';
-  return { status, body: { error: { message: reasonOf(error), type, code, param: null } } };
+  const message = reasonOf(error);
+  const [, param = null] = (status < 500 && (unknownField.exec(message) ?? field.exec(message))) ||
+    [];
+  return { status, body: { error: { message, type, code, param } } };
 }
 
 /** The request of a body that streams. In Node 20 an abort reaches a request's signal only as long

@@ -1,22 +1,13 @@
 // embeddings.create of onekv/openai: text embeddings.
-import { unknownName } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
-import { checkOneOf, invalidArgument } from '../api/errors.js';
-import { ignored, inCallersWords, isNothing, textsOf } from './openai-request.js';
+import { checkOneOf } from '../api/errors.js';
+import { checkBody, ignored, inCallersWords, textsOf } from './openai-request.js';
 import type { Place } from './openai-run.js';
 import type { EmbeddingRequest, EmbeddingResponse } from './openai-types.js';
 
-const honoured = ['input', 'encoding_format', 'dimensions'];
+const honoured = { input: true, encoding_format: 'string', dimensions: 'number' } as const;
 /** As OpenAI's. */
 const mostTexts = 2048;
-
-function check(body: EmbeddingRequest): void {
-  if (typeof body !== 'object' || body === null) throw invalidArgument('body', body, 'an object');
-  for (const [field, value] of Object.entries(body)) {
-    if (isNothing(value) || honoured.includes(field) || ignored.includes(field)) continue;
-    throw unknownName('create', field, honoured);
-  }
-}
 
 /** f32, little-endian, in base64. */
 function base64Of(vector: Float32Array): string {
@@ -28,7 +19,7 @@ function base64Of(vector: Float32Array): string {
 export async function createEmbeddings({ model }: Place, body: EmbeddingRequest,
   { signal }: SignalOptions): Promise<EmbeddingResponse<number[] | string>> {
   try {
-    check(body);
+    checkBody(body, honoured, ignored);
     const format = checkOneOf('encoding_format', body.encoding_format ?? 'float',
       ['float', 'base64']);
     const { vectors, tokens } = await model.embed(textsOf('input', body.input, mostTexts),
@@ -42,6 +33,6 @@ export async function createEmbeddings({ model }: Place, body: EmbeddingRequest,
       usage: { prompt_tokens: total, total_tokens: total },
     };
   } catch (error) {
-    throw inCallersWords(error, { texts: 'input' });
+    throw inCallersWords(error, { texts: 'input', input: 'input' });
   }
 }

@@ -2,24 +2,35 @@
 // and is not supported is refused by the caller's name for it.
 import type { PromptOptions, ResponseConstraint } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
-import { unknownName } from '../api/options.js';
+import { plainObject } from '../api/json.js';
+import { checkKind, unknownName } from '../api/options.js';
+import type { Kind } from '../api/options.js';
 import type { SamplingOptions } from '../api/sampling.js';
 import type { Tool, ToolCall, ToolChoice } from '../api/tools.js';
 import { OneKVError, checkInteger, checkOneOf, checkTexts, invalidArgument, reasonOf } from
   '../api/errors.js';
-import type { ChatRequest, RequestMessage, RequestTool, RequestToolCall, SamplingFields } from
+import type { ChatRequest, RequestTool, RequestToolCall, SamplingFields } from
   './openai-types.js';
 
-/** Fields of a request that change nothing here. */
-export const ignored = ['model', 'user', 'metadata', 'store', 'service_tier', 'prompt_cache_key',
-  'safety_identifier', 'prompt_cache_retention', 'prompt_cache_options', 'verbosity', 'prediction'];
+/** Of each field of a request what its value has to be, null aside. */
+type Fields = Readonly<Record<string, Kind>>;
+
+/** They change nothing here. */
+export const ignored: Fields = { model: 'string', user: 'string', metadata: 'object',
+  store: 'boolean', service_tier: 'string', prompt_cache_key: 'string',
+  safety_identifier: 'string', prompt_cache_retention: 'string', prompt_cache_options: 'object',
+  verbosity: 'string', prediction: 'object' };
+/** Of all requests that have an answer of text. */
+export const sampled: Fields = { stream: 'boolean', temperature: 'number', top_p: 'number',
+  frequency_penalty: 'number', presence_penalty: 'number', seed: 'number', top_k: 'number',
+  min_p: 'number', repetition_penalty: 'number' };
 /** Of the requests of chats and of texts. */
-export const common = ['stream', 'stream_options', 'max_tokens', 'temperature', 'top_p',
-  'frequency_penalty', 'presence_penalty', 'logit_bias', 'seed', 'stop', 'n', 'top_k', 'min_p',
-  'repetition_penalty'];
-const honoured = [...common, 'messages', 'max_completion_tokens', 'logprobs', 'top_logprobs',
-  'response_format', 'tools', 'tool_choice', 'parallel_tool_calls', 'modalities',
-  'reasoning_effort', 'chat_template_kwargs'];
+export const common: Fields = { ...sampled, stream_options: 'object', max_tokens: 'number',
+  logit_bias: 'object', stop: true, n: 'number' };
+const honoured: Fields = { ...common, messages: 'list', max_completion_tokens: 'number',
+  logprobs: 'boolean', top_logprobs: 'number', response_format: 'object', tools: 'list',
+  tool_choice: true, parallel_tool_calls: 'boolean', modalities: 'list',
+  reasoning_effort: 'string', chat_template_kwargs: 'object' };
 export const isNothing = (value: unknown): boolean => value === undefined || value === null ||
   (Array.isArray(value) && value.length === 0);
 
@@ -39,42 +50,60 @@ export function textsOf(field: string, found: unknown, most: number): readonly T
   return found as readonly TextOrIds[];
 }
 
+/** A part of a field, which may be left out or null. Error: INVALID_ARGUMENT. */
+export function checkPart(name: string, value: unknown, kind: Kind): void {
+  if (value !== undefined && value !== null) checkKind(name, value, kind);
+}
+
+/** Refuses what no field is called and what is not of its kind; `other` may know more. */
+export function checkBody(body: object, known: Fields, idle: Fields,
+  other: (field: string, value: unknown) => boolean = () => false): void {
+  if (typeof body !== 'object' || body === null) throw invalidArgument('body', body, 'an object');
+  for (const [field, value] of Object.entries(body)) {
+    const fields = Object.hasOwn(known, field) ? known : idle;
+    if (isNothing(value)) continue;
+    if (Object.hasOwn(fields, field)) checkKind(field, value, fields[field] as Kind);
+    else if (!other(field, value)) throw unknownName('create', field, Object.keys(known));
+  }
+}
+
 /** Refuses what cannot be honoured, by its name. */
 export function checkFields(body: ChatRequest): void {
-  if (typeof body !== 'object' || body === null) {
-    throw invalidArgument('messages', undefined, 'a list of messages');
+  if (!Array.isArray(body?.messages)) {
+    throw invalidArgument('messages', body?.messages, 'a list of messages');
   }
-  for (const [field, value] of Object.entries(body)) {
-    if (isNothing(value) || honoured.includes(field) || ignored.includes(field)) continue;
-    if (field === 'function_call' && value === 'none') continue;
-    if (/^functions?(_call)?$/.test(field)) {
-      throw new OneKVError('INVALID_ARGUMENT', `${field}: is not supported; tools are`);
-    }
-    throw unknownName('create', field, honoured);
-  }
-  if (!Array.isArray(body.messages)) {
-    throw invalidArgument('messages', body.messages, 'a list of messages');
-  }
+  checkBody(body, honoured, ignored, (field, value) => {
+    if (field === 'function_call' && value === 'none') return true;
+    if (!/^functions?(_call)?$/.test(field)) return false;
+    throw new OneKVError('INVALID_ARGUMENT', `${field}: is not supported; tools are`);
+  });
   for (const modality of body.modalities ?? []) checkOneOf('modalities', modality, ['text']);
   checkCommon(body);
 }
 
-export function checkCommon({ n, stop }: SamplingFields): void {
+export function checkCommon({ n, stop, stream_options: stream }: SamplingFields): void {
+  checkPart('stream_options.include_usage', stream?.include_usage, 'boolean');
   if (!isNothing(n) && n !== 1) throw invalidArgument('n', n, '1: a request has one answer');
   if (!isNothing(stop)) checkTexts('stop', stop);
 }
 
-function textOf(content: RequestMessage['content'], name: string): string {
+/** The text of a message, whose parts are of these types. */
+export function textOf(content: unknown, name: string, types: readonly string[]): string {
   if (typeof content === 'string') return content;
   if (!Array.isArray(content)) throw invalidArgument(name, content, 'text or a list of parts');
-  return content.map((part: { type?: unknown; text?: unknown } | null) => {
-    checkOneOf(`type of a part of ${name}`, part?.type as string, ['text']);
-    return String(part?.text);
+  return content.map((part: { type?: unknown; text?: unknown } | null, i) => {
+    checkOneOf(`${name}[${i}].type`, part?.type, types);
+    checkKind(`${name}[${i}].text`, part?.text, 'string');
+    return part?.text;
   }).join('');
 }
 
+const textTypes = ['text'];
+
 function callOf(call: RequestToolCall, name: string): ToolCall {
   const { id, function: called } = call ?? {};
+  checkKind(`${name}.id`, id, 'string');
+  checkKind(`${name}.function.name`, called?.name, 'string');
   try {
     const given: unknown = JSON.parse(called.arguments || '{}');
     if (typeof given === 'object' && given !== null && !Array.isArray(given)) {
@@ -98,16 +127,16 @@ export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
     }
     const { content, tool_calls: calls, tool_call_id: id, reasoning_content: thoughts } = message;
     const reasoning = isNothing(thoughts) ? {}
-      : { reasoning: textOf(thoughts, `${where}.reasoning_content`) };
+      : { reasoning: textOf(thoughts, `${where}.reasoning_content`, textTypes) };
     const role = checkOneOf(`${where}.role`, message.role,
       ['system', 'developer', 'user', 'assistant', 'tool']);
+    checkPart(`${where}.tool_call_id`, id, 'string');
+    const text = role === 'assistant' && isNothing(content) ? ''
+      : textOf(content, `${where}.content`, textTypes);
     if (role === 'tool') {
-      const name = names.get(id ?? '');
-      return { role, content: textOf(content, `${where}.content`), toolCallId: id, name };
+      return { role, content: text, toolCallId: id ?? undefined, name: names.get(id ?? '') };
     }
     if (isNothing(calls)) {
-      const text = role === 'assistant' && isNothing(content) ? ''
-        : textOf(content, `${where}.content`);
       return { role: role === 'developer' ? 'system' : role, content: text, ...reasoning };
     }
     if (role !== 'assistant' || !Array.isArray(calls)) {
@@ -115,18 +144,17 @@ export function messagesOf({ messages }: ChatRequest): ChatMessage[] {
     }
     const toolCalls = calls.map((call, at) => callOf(call, `${where}.tool_calls[${at}]`));
     for (const call of toolCalls) names.set(call.id, call.name);
-    return { role, toolCalls, ...reasoning,
-      content: isNothing(content) ? '' : textOf(content, `${where}.content`) };
+    return { role, toolCalls, ...reasoning, content: text };
   });
 }
 
 export function toolsOf({ tools }: ChatRequest): Tool[] {
-  if (isNothing(tools)) return [];
-  if (!Array.isArray(tools)) throw invalidArgument('tools', tools, 'a list of tools');
-  return (tools as readonly RequestTool[]).map((tool, i) => {
+  return (tools ?? []).map((tool: RequestTool, i) => {
     checkOneOf(`tools[${i}].type`, tool?.type, ['function']);
     const { name, description, parameters } = tool.function ?? {};
-    return { name, description: description ?? undefined, inputSchema: parameters ?? undefined };
+    const inputSchema = isNothing(parameters) ? undefined
+      : plainObject(`tools[${i}].function.parameters`, parameters);
+    return { name, description: description ?? undefined, inputSchema };
   });
 }
 
@@ -148,9 +176,6 @@ function toolChoiceOf({ tool_choice: choice, tools }: ChatRequest): ToolChoice |
 export function templateArgumentsOf(body: ChatRequest): Record<string, unknown> | undefined {
   const { reasoning_effort: effort, chat_template_kwargs: given } = body;
   if (isNothing(effort) && isNothing(given)) return undefined;
-  if (!isNothing(given) && (typeof given !== 'object' || Array.isArray(given))) {
-    throw invalidArgument('chat_template_kwargs', given, 'an object');
-  }
   const thinking = isNothing(effort) ? {}
     : { enable_thinking: effort !== 'none' && effort !== 'minimal', reasoning_effort: effort };
   return { ...thinking, ...given };
@@ -167,8 +192,7 @@ export function samplingOf(body: SamplingFields): SamplingOptions {
     presencePenalty: body.presence_penalty ?? 0,
     repetitionPenalty: body.repetition_penalty ?? 1,
     penaltyWindow: 256,
-    logitBias: Object.fromEntries(Object.entries(body.logit_bias ?? {})
-      .map(([token, bias]) => [Number(token), bias])),
+    logitBias: body.logit_bias ?? {},
     seed: body.seed ?? (random as number),
   };
 }
@@ -181,6 +205,8 @@ ResponseConstraint | undefined {
   if (type === 'text') return undefined;
   if (format.type === 'json_object') return { type: 'json_object' };
   if (format.type === 'regex') return format.regex;
+  checkPart('response_format.json_schema', (format as { json_schema?: unknown }).json_schema,
+    'object');
   const schema = format.type === 'json_schema' ? format.json_schema?.schema : undefined;
   if (schema !== undefined) return schema;
   throw invalidArgument('response_format.json_schema.schema', schema, 'a JSON schema');
@@ -207,7 +233,8 @@ const names: Readonly<Record<string, string>> = {
   topP: 'top_p', topK: 'top_k', minP: 'min_p', frequencyPenalty: 'frequency_penalty',
   presencePenalty: 'presence_penalty', repetitionPenalty: 'repetition_penalty',
   logitBias: 'logit_bias', maxTokens: 'max_tokens', toolChoice: 'tool_choice',
-  constraint: 'response_format', logprobs: 'top_logprobs',
+  constraint: 'response_format', input: 'messages',
+  templateArguments: 'chat_template_kwargs', reasoningBudget: 'reasoning_effort',
 };
 
 /** An error in the caller's words; `more`: other names than these. */
@@ -216,7 +243,9 @@ unknown {
   if (!(error instanceof OneKVError)) return error;
   const said = reasonOf(error);
   const own = /^\w+/.exec(said)?.[0] ?? '';
-  const theirs = { ...names, ...more }[own];
+  const name = { ...names, ...more }[own];
+  // A name of a chat's request may be the caller's of another one's.
+  const theirs = name === undefined ? name : more[name] ?? name;
   return theirs === undefined ? error
     : new OneKVError(error.code, theirs + said.slice(own.length), { cause: error });
 }

@@ -1,17 +1,17 @@
 // A request of responses.create as one of chat.completions: items become messages. What would
 // change the answer and is not supported is refused by its name.
-import { unknownName } from '../api/options.js';
+import { checkKind } from '../api/options.js';
 import { OneKVError, checkOneOf, invalidArgument } from '../api/errors.js';
-import { ignored, isNothing } from './openai-request.js';
+import { checkBody, checkPart, ignored, isNothing, sampled, textOf } from './openai-request.js';
 import type { ChatRequest, RequestMessage, RequestTool, ResponseFormat } from './openai-types.js';
 import type { FunctionTool, InputItem, ResponseRequest } from './openai-responses-types.js';
 
-const honoured = ['input', 'instructions', 'stream', 'tools', 'tool_choice', 'parallel_tool_calls',
-  'max_output_tokens', 'temperature', 'top_p', 'presence_penalty', 'frequency_penalty', 'text',
-  'reasoning', 'include', 'top_logprobs', 'seed', 'top_k', 'min_p', 'repetition_penalty',
-  'chat_template_kwargs'];
+const honoured = { ...sampled, input: true, instructions: 'string', tools: 'list',
+  tool_choice: true, parallel_tool_calls: 'boolean', max_output_tokens: 'number', text: 'object',
+  reasoning: 'object', include: 'list', top_logprobs: 'number',
+  chat_template_kwargs: 'object' } as const;
 /** Change nothing here beyond those of a chat: nothing is stored, a limit on built-in tools. */
-const idle = [...ignored, 'stream_options', 'max_tool_calls'];
+const idle = { ...ignored, stream_options: 'object', max_tool_calls: 'number' } as const;
 /** The one value of these fields that asks for nothing. */
 const plain: Readonly<Record<string, unknown>> = { background: false, truncation: 'disabled' };
 const statefulAdvice = ': is not supported, nothing is stored here; send the items as input';
@@ -21,30 +21,22 @@ const included = ['message.output_text.logprobs', 'reasoning.encrypted_content',
   'message.input_image.image_url'];
 
 function checkFields(body: ResponseRequest): void {
-  if (typeof body !== 'object' || body === null) throw invalidArgument('body', body, 'an object');
-  for (const [field, value] of Object.entries(body)) {
-    if (isNothing(value) || honoured.includes(field) || idle.includes(field)) continue;
+  checkBody(body, honoured, idle, (field, value) => {
     if (Object.hasOwn(plain, field)) {
-      if (value === plain[field]) continue;
+      if (value === plain[field]) return true;
       throw invalidArgument(field, value, `${plain[field]}`);
     }
-    if (field === 'previous_response_id' || field === 'conversation' || field === 'prompt') {
-      throw new OneKVError('INVALID_ARGUMENT', field + statefulAdvice);
+    if (field !== 'previous_response_id' && field !== 'conversation' && field !== 'prompt') {
+      return false;
     }
-    throw unknownName('create', field, honoured);
-  }
+    throw new OneKVError('INVALID_ARGUMENT', field + statefulAdvice);
+  });
+  checkPart('text.format', body.text?.format, 'object');
+  checkPart('reasoning.effort', body.reasoning?.effort, 'string');
   for (const one of body.include ?? []) checkOneOf('include', one, included);
 }
 
-function textOf(content: unknown, where: string): string {
-  if (typeof content === 'string') return content;
-  if (!Array.isArray(content)) throw invalidArgument(where, content, 'text or a list of parts');
-  return content.map((part: { type?: unknown; text?: unknown } | null) => {
-    checkOneOf(`type of a part of ${where}`, part?.type,
-      ['input_text', 'output_text', 'text', 'reasoning_text', 'summary_text']);
-    return String(part?.text);
-  }).join('');
-}
+const textTypes = ['input_text', 'output_text', 'text', 'reasoning_text', 'summary_text'];
 
 /** Thoughts and calls become parts of one message with the text beside them, as the model wrote
  * them. */
@@ -57,11 +49,12 @@ class Messages {
     if (typeof item !== 'object' || item === null) throw invalidArgument(where, item, 'an item');
     const type = checkOneOf(`${where}.type`, item.type ?? 'message',
       ['message', 'function_call', 'function_call_output', 'reasoning']);
+    if (type.startsWith('function_call')) checkKind(`${where}.call_id`, item.call_id, 'string');
     if (type === 'reasoning') this.#think(item, where);
-    else if (type === 'function_call') this.#call(item);
+    else if (type === 'function_call') this.#call(item, where);
     else if (type === 'function_call_output') {
       this.#say({ role: 'tool', tool_call_id: item.call_id,
-        content: textOf(item.output, `${where}.output`) });
+        content: textOf(item.output, `${where}.output`, textTypes) });
     } else this.#message(item, where);
   }
 
@@ -72,7 +65,7 @@ class Messages {
 
   #message({ role, content }: InputItem, where: string): void {
     const known = checkOneOf(`${where}.role`, role, ['system', 'developer', 'user', 'assistant']);
-    const text = textOf(content, `${where}.content`);
+    const text = textOf(content, `${where}.content`, textTypes);
     if (known !== 'assistant') {
       this.#say({ role: known, content: text });
       return;
@@ -83,14 +76,16 @@ class Messages {
   }
 
   #think({ content, summary }: InputItem, where: string): void {
-    const text = isNothing(content) ? textOf(summary ?? [], `${where}.summary`)
-      : textOf(content, `${where}.content`);
+    const text = isNothing(content) ? textOf(summary ?? [], `${where}.summary`, textTypes)
+      : textOf(content, `${where}.content`, textTypes);
     // Thoughts come first: these are of another answer.
     this.#answer = undefined;
     if (text !== '') this.#add({ reasoning_content: text });
   }
 
-  #call({ call_id: id, name, arguments: given }: InputItem): void {
+  #call({ call_id: id, name, arguments: given }: InputItem, where: string): void {
+    checkKind(`${where}.name`, name, 'string');
+    checkKind(`${where}.arguments`, given, 'string');
     this.#add({ tool_calls: [...this.#answer?.tool_calls ?? [],
       { id: id as string, type: 'function',
         function: { name: name as string, arguments: given as string } }] });
@@ -169,5 +164,5 @@ export function chatRequestOf(body: ResponseRequest): ChatRequest {
 
 /** Names of a chat's request with which an error may begin, and of ours, to those of this one. */
 export const responseNames: Readonly<Record<string, string>> = {
-  maxTokens: 'max_output_tokens', constraint: 'text.format', messages: 'input',
+  maxTokens: 'max_output_tokens', constraint: 'text.format', messages: 'input', input: 'input',
 };

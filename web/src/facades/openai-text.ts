@@ -4,24 +4,19 @@
 // beginning.
 import type { GeneratedPart, GenerationResult } from '../api/session.js';
 import type { SignalOptions } from '../api/options.js';
-import { unknownName } from '../api/options.js';
-import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
-import { checkCommon, common, ignored, inCallersWords, isNothing, samplingOf, textsOf } from
-  './openai-request.js';
+import { OneKVError, checkIds, checkInteger, invalidArgument } from '../api/errors.js';
+import { checkBody, checkCommon, common, ignored, inCallersWords, isNothing, samplingOf, textsOf }
+  from './openai-request.js';
 import { LogprobWriter, finishOf, headOf, start } from './openai-run.js';
 import type { Place, Question } from './openai-run.js';
 import type { TextCompletion, TextLogprobs, TextRequest, Usage } from './openai-types.js';
 
-const honoured = [...common, 'prompt', 'logprobs', 'echo', 'best_of'];
+const honoured = { ...common, prompt: true, logprobs: 'number', echo: 'boolean',
+  best_of: 'number' } as const;
 const mostPrompts = 128;
 
 function check(body: TextRequest): void {
-  if (typeof body !== 'object' || body === null) throw invalidArgument('body', body, 'an object');
-  for (const [field, value] of Object.entries(body)) {
-    if (isNothing(value) || honoured.includes(field) || ignored.includes(field)) continue;
-    if (field === 'suffix' && value === '') continue;
-    throw unknownName('create', field, honoured);
-  }
+  checkBody(body, honoured, ignored, (field, value) => field === 'suffix' && value === '');
   checkCommon(body);
   if (!isNothing(body.best_of)) checkInteger('best_of', body.best_of, 1, 1);
   if (!isNothing(body.logprobs)) checkInteger('logprobs', body.logprobs, 0, 5);
@@ -40,7 +35,8 @@ async function questionsOf({ model }: Place, body: TextRequest,
   const questions: Question[] = [];
   for (const prompt of textsOf('prompt', body.prompt, mostPrompts)) {
     const tokens = typeof prompt === 'string'
-      ? await model.tokenize(prompt, { signal, begin: true, atMost: model.contextWindow }) : prompt;
+      ? await model.tokenize(prompt, { signal, begin: true, atMost: model.contextWindow })
+      : [...checkIds(prompt, 'prompt: ')];
     if (tokens.length === 0) throw invalidArgument('prompt', prompt, 'some text');
     questions.push({ tokens, options, sampling: samplingOf(body) });
   }
@@ -141,7 +137,7 @@ async function whole(head: Pick<TextCompletion, 'id' | 'created' | 'model' | 'sy
 /** Error: in the caller's words. */
 export async function createText(place: Place, body: TextRequest, request: SignalOptions):
 Promise<TextCompletion | AsyncIterable<TextCompletion>> {
-  const inWords = (error: unknown) => inCallersWords(error, { logprobs: 'logprobs' });
+  const inWords = (error: unknown) => inCallersWords(error, { input: 'prompt' });
   try {
     const questions = await questionsOf(place, body, request);
     const head = headOf(place.model, 'cmpl-', body.model);

@@ -14,6 +14,7 @@ import type { Tool } from '../api/tools.js';
 import { checkOneOf } from '../api/errors.js';
 import { checkOptions, signalNames } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
+import { GuardedTarget } from '../page/events.js';
 import { onAbort } from '../util/on-abort.js';
 import { constraintText, messagesOf, unsupported, withText } from './prompt-messages.js';
 import type { LanguageModelMessage, LanguageModelPrompt } from './prompt-messages.js';
@@ -116,7 +117,7 @@ function quotaExceeded(requested: number, quota: number): DOMException {
 }
 
 /** loaded in bytes to loaded of 1, with the 0 and the 1 that the standard promises. */
-class ProgressRelay extends EventTarget {
+class ProgressRelay extends GuardedTarget {
   #last = -1;
 
   tell(loaded: number): void {
@@ -137,7 +138,7 @@ export interface LanguageModelStatic {
 
 /** A session with the standard's names. Errors of ours keep their code; a prompt that does not fit
  * is the standard's QuotaExceededError. */
-export class LanguageModelSession extends EventTarget {
+export class LanguageModelSession extends GuardedTarget {
   /** The session underneath. */
   readonly onekv: Session;
   oncontextoverflow: ((event: Event) => void) | null = null;

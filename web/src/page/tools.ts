@@ -1,5 +1,6 @@
 // Tools at the page's end: what the worker is told of them, and their execution.
 import { invalidArgument, reasonOf } from '../api/errors.js';
+import { checkKind } from '../api/options.js';
 import { plainObject } from '../api/json.js';
 import type { Tool, ToolCall, ToolDeclaration, ToolResult } from '../api/tools.js';
 import { unlessAborted } from '../util/on-abort.js';
@@ -7,11 +8,15 @@ import { unlessAborted } from '../util/on-abort.js';
 /** By name. Error: INVALID_ARGUMENT. */
 export function toolsByName(tools: readonly Tool[] = []): ReadonlyMap<string, Tool> {
   if (!Array.isArray(tools)) throw invalidArgument('tools', tools, 'a list of tools');
-  return new Map(tools.map((tool: Tool) => {
-    const execute = tool?.execute as unknown;
-    if (execute === undefined || typeof execute === 'function') return [tool?.name, tool];
-    throw invalidArgument(`execute of the tool ${tool.name}`, execute, 'a function');
-  }));
+  const byName = new Map<string, Tool>();
+  tools.forEach((tool: Tool, i) => {
+    checkKind(`tools[${i}]`, tool, 'object');
+    const { name, execute } = tool;
+    if (byName.has(name)) throw invalidArgument(`tools[${i}].name`, name, 'another for each tool');
+    if (execute !== undefined) checkKind(`execute of the tool ${name}`, execute, 'function');
+    byName.set(name, tool);
+  });
+  return byName;
 }
 
 /** Without functions. Error: INVALID_ARGUMENT: a schema that JSON cannot write. */
