@@ -5,7 +5,8 @@
 // comes from (Origin) is refused, unless that page is allowed; and on a loopback address one that
 // is not sent to it by a loopback name (a name that somebody points at 127.0.0.1).
 import { timingSafeEqual } from 'node:crypto';
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream as NodeStream } from 'node:stream/web';
@@ -19,6 +20,8 @@ interface Rules {
   isLocal: boolean;
   /** Answers at the same time; more are status 503. */
   most: number;
+  /** Of a request. */
+  maxBytes: number;
   /** What somebody reads who opens the address in a browser. */
   about: string;
 }
@@ -32,7 +35,7 @@ export interface Served {
 }
 
 export interface Door {
-  listener: RequestListener;
+  server: Server;
   /** Ends when no answer is on its way any more. */
   idle(): Promise<void>;
   /** Ends all answers. */
@@ -90,16 +93,38 @@ function preflight(request: IncomingMessage, rules: Rules): Response {
   } });
 }
 
-function requestOf(request: IncomingMessage, signal: AbortSignal): Request {
+/** The body as far as it is wanted: more than `most` bytes say that it is too long. Rejects when
+ * the client leaves. */
+function collect(request: IncomingMessage, most: number): Promise<Buffer<ArrayBuffer>> {
+  return new Promise((resolve, reject) => {
+    const pieces: Buffer[] = [];
+    let length = 0;
+    const end = () => resolve(Buffer.concat(pieces));
+    request.on('end', end).on('error', reject)
+      .on('close', () => reject(new Error('the client has left')));
+    if (Number(request.headers['content-length'] ?? 0) > most) {
+      end();
+      return;
+    }
+    request.on('data', (piece: Buffer) => {
+      length += piece.length;
+      // What is not kept has to be read, or the client does not hear why.
+      if (length - piece.length <= most) pieces.push(piece);
+      if (length > most) end();
+    });
+  });
+}
+
+/** Error: what the platform has no request for. */
+function requestOf(request: IncomingMessage, signal: AbortSignal,
+  body?: Buffer<ArrayBuffer>): Request {
   const { method = 'GET', url = '/' } = request;
   const headers = new Headers();
   for (const [name, value] of Object.entries(request.headers)) {
     if (value !== undefined && !name.startsWith(':')) headers.set(name, String(value));
   }
-  const hasBody = method !== 'GET' && method !== 'HEAD';
-  const init = { method, headers, signal, duplex: 'half' as const,
-    ...(hasBody ? { body: Readable.toWeb(request) as ReadableStream<Uint8Array> } : {}) };
-  return new Request(new URL(url, 'http://localhost'), init);
+  return new Request(new URL(url, 'http://localhost'),
+    { method, headers, signal, ...(body === undefined ? {} : { body }) });
 }
 
 async function send(response: ServerResponse, answer: Response,
@@ -113,9 +138,23 @@ async function send(response: ServerResponse, answer: Response,
 export function doorOf(handle: (request: Request) => Promise<Response>, rules: Rules,
   onServed: (served: Served) => void): Door {
   const running = new Set<AbortController>();
-  let onIdle = () => {};
+  let [places, onIdle] = [0, () => {}];
 
-  const answerTo = (request: IncomingMessage, signal: AbortSignal) => {
+  /** A request that computes has one of the places, from when it is here on: one that comes slowly
+   * keeps nobody from asking. */
+  const compute = async (request: IncomingMessage, controller: AbortController) => {
+    const busy = () => refusal(503, 'busy', `${rules.most} requests are being answered already`,
+      { 'retry-after': '1' });
+    if (places >= rules.most) return busy();
+    const body = await collect(request, rules.maxBytes);
+    if (places >= rules.most) return busy();
+    const asked = requestOf(request, controller.signal, body);
+    places += 1;
+    running.add(controller);
+    return handle(asked);
+  };
+
+  const answerTo = async (request: IncomingMessage, controller: AbortController) => {
     if (request.method === 'OPTIONS') return preflight(request, rules);
     const why = refused(request, rules);
     if (why !== undefined) return why;
@@ -123,35 +162,45 @@ export function doorOf(handle: (request: Request) => Promise<Response>, rules: R
       return new Response(rules.about,
         { headers: { 'content-type': 'text/plain; charset=utf-8' } });
     }
-    if (running.size > rules.most) {
-      return refusal(503, 'busy', `${rules.most} requests are being answered already`,
-        { 'retry-after': '1' });
+    try {
+      if (request.method === 'POST') return await compute(request, controller);
+      return await handle(requestOf(request, controller.signal));
+    } catch (error) {
+      if (controller.signal.aborted) throw error;
+      return /^(TRACE|TRACK|CONNECT)$/.test(request.method ?? '')
+        ? refusal(405, 'method_not_allowed', `${request.method} is not supported`,
+          { allow: 'GET, POST' })
+        : refusal(400, 'bad_request', 'the address of the request cannot be read');
     }
-    return handle(requestOf(request, signal));
   };
 
   const serve = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
     const controller = new AbortController();
     const { method = '', url = '' } = request;
     const started = performance.now();
-    running.add(controller);
     response.on('close', () => controller.abort(new Error('the client has left')));
     try {
-      await send(response, await answerTo(request, controller.signal),
+      await send(response, await answerTo(request, controller),
         corsHeaders(request, rules));
     } catch {
       // The client has left, or the server ends: there is nobody to tell.
       response.destroy();
     } finally {
-      running.delete(controller);
+      if (running.delete(controller)) places -= 1;
       onServed({ method, path: url, status: response.statusCode,
         ms: performance.now() - started });
       if (running.size === 0) onIdle();
     }
   };
 
+  // Somebody who sends nothing more is not waited for.
+  const server = createServer({ requestTimeout: 60_000, headersTimeout: 20_000,
+    connectionsCheckingInterval: 5_000 }, (request, response) => void serve(request, response));
+  // Without a listener the connection is closed without a word.
+  server.on('connect', (_, socket) => socket.end('HTTP/1.1 405 Method Not Allowed\r\n' +
+    'allow: GET, POST\r\nconnection: close\r\ncontent-length: 0\r\n\r\n'));
   return {
-    listener: (request, response) => void serve(request, response),
+    server,
     idle: () => new Promise((resolve) => {
       onIdle = resolve;
       if (running.size === 0) resolve();

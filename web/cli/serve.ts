@@ -78,7 +78,7 @@ const asked = (signal: AbortSignal): Promise<void> => new Promise((resolve) => {
 });
 
 /** Takes no more, and ends what runs within so many seconds. */
-async function end(server: Server, door: Door, grace: number): Promise<void> {
+async function end(server: Server, door: Omit<Door, 'server'>, grace: number): Promise<void> {
   const closed = new Promise<void>((resolve) => {
     server.close(() => resolve());
   });
@@ -113,9 +113,8 @@ async function run(values: Values): Promise<number> {
   const log = ({ method, path: at, status, ms }: Served) => {
     if (!isQuiet) note(`${method} ${at.slice(0, 80)} ${status} ${digits(ms / 1000)} s`);
   };
-  const door = doorOf(handle, { ...limits, isLocal: isLoopback(limits.host),
-    about: aboutOf(name, model) }, log);
-  const server = createServer({ requestTimeout: 60_000 }, door.listener);
+  const { server, ...door } = doorOf(handle, { ...limits, maxBytes: limits.maxBytes ?? 1 << 24,
+    isLocal: isLoopback(limits.host), about: aboutOf(name, model) }, log);
   try {
     if (model.description.features > 0) checkWrites(values.file(), model.description);
     const address = await listen(server, limits.port, limits.host);
