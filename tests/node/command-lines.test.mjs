@@ -116,3 +116,24 @@ test('eval: Ctrl-C reports what has been scored so far', limit, async () => {
   assert.ok(Number(figures.perplexityPerToken) > 1, stdout);
   assert.equal(figures.perplexityPerByte, undefined, 'the bytes of a part are not known');
 });
+
+test('text that is none, and folders; numbers that 32 bits make 0 of', limit, async () => {
+  const file = join(folder, 'text');
+  writeFileSync(file, Buffer.from([0x61, 0xc3, 0xa4, 0x62, 0xff, 0x63]));
+  const run = (input, ...args) => spawnSync(process.execPath, [program, ...args, '-q'],
+    { encoding: 'utf8', input });
+  const is = ({ status, stdout, stderr }, message) => {
+    assert.deepEqual([status, stdout], [2, ''], stderr);
+    assert.match(stderr, message);
+  };
+  is(run('', 'eval', model, '--text', file), /text: found bytes that are not UTF-8 at 4, expected/);
+  is(run('', 'eval', model, '--text', folder), /onekv-lines-\w+: it is a folder, expected a file$/m);
+  is(run(Buffer.from([0x61, 0xe2, 0x82]), 'generate', model, '-n', '1'),
+    /stdin: found bytes that are not UTF-8 at 1, expected text/);
+  for (const name of ['temperature', 'top-p', 'min-p', 'repetition-penalty']) {
+    await refused(generateText, [model, 'x', `--${name}`, '1e-50'],
+      new RegExp(`^--${name}: found 1e-50, expected 0, or 1e-30 at least$`));
+  }
+  await refused(generateText, [model, 'x', '--repetition-penalty', '11'],
+    /^--repetition-penalty: found "11", expected a number from 0 to 10$/);
+});

@@ -1,5 +1,6 @@
 // How the commands that write choose their tokens.
 import type { SamplingOptions } from '../src/engine-entry-node.js';
+import { smallest } from '../src/engine/sampling.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
 import { findModel } from './model-file.js';
@@ -38,14 +39,21 @@ export function readDraft(values: Values): { mode: 'off' | 'lookup' } | { file: 
   }
 }
 
+/** As the engine takes them: what is nearer to 0 would become 0 in 32 bits. */
+function small(values: Values, name: string, most: number): number | undefined {
+  const found = values.number(name, 0, most);
+  if (found === undefined || found === 0 || found >= smallest) return found;
+  throw new UsageError(`--${name}: found ${found}, expected 0, or ${smallest} at least`);
+}
+
 export function readSampling(values: Values): SamplingOptions {
   const seed = values.integer('seed', 0, Number.MAX_SAFE_INTEGER);
   return {
-    temperature: values.number('temperature', 0, 100) ?? 0.7,
+    temperature: small(values, 'temperature', 100) ?? 0.7,
     topK: values.integer('top-k', 0, 2 ** 31 - 1) ?? 0,
-    topP: values.number('top-p', 0, 1) ?? 0.95,
-    minP: values.number('min-p', 0, 1) ?? 0,
-    repetitionPenalty: values.number('repetition-penalty', 0, 100) ?? 0,
+    topP: small(values, 'top-p', 1) ?? 0.95,
+    minP: small(values, 'min-p', 1) ?? 0,
+    repetitionPenalty: small(values, 'repetition-penalty', 10) ?? 0,
     samplerOrder: values.choice('sampler-order', ['temperature-first', 'temperature-last']) ??
       'temperature-first',
     seed,

@@ -1,7 +1,8 @@
 // What the commands share: options of engine and model, loading with a progress bar, and the
 // words that describe a model.
+import { isUtf8 } from 'node:buffer';
 import { readFileSync } from 'node:fs';
-import { text as textFrom } from 'node:stream/consumers';
+import { buffer } from 'node:stream/consumers';
 import { Engine, loadModel } from '../src/engine-entry-node.js';
 import type { Arithmetic, CacheType, EngineOptions, GenerateResult, Model, ModelDescription }
   from '../src/engine-entry-node.js';
@@ -117,19 +118,31 @@ export const endings: Readonly<Record<GenerateResult['reason'] | 'interrupted', 
 };
 
 /** Waits for all of stdin. (readFileSync(0) throws EAGAIN where a pipe has nothing yet.) */
-export const readStdin = (): Promise<string> => textFrom(process.stdin);
+export const readStdin = async (): Promise<string> => textOf(await buffer(process.stdin), 'stdin');
 
 /** A file as text. Error: UsageError. */
-export const readText = (file: string): string => readBytes(file).toString('utf8');
+export const readText = (file: string): string => textOf(readBytes(file), file);
+
+/** Bytes as text, none of which becomes another one. Error: UsageError. */
+function textOf(found: Buffer, name: string): string {
+  const text = found.toString('utf8');
+  if (isUtf8(found)) return text;
+  const again = Buffer.from(text);
+  const at = found.findIndex((byte, i) => byte !== again[i]);
+  throw new UsageError(`${name}: found bytes that are not UTF-8 at ` +
+    `${at < 0 ? again.length : at}, expected text`);
+}
 
 /** The same as bytes. */
 export function readBytes(file: string): Buffer {
   try {
     return readFileSync(file);
   } catch (error) {
-    const missing = (error as { code?: string }).code === 'ENOENT';
-    throw new UsageError(`${file}: ${missing ? 'there is no such file'
-      : error instanceof Error ? error.message : String(error)}`);
+    const { code } = error as { code?: string };
+    const why = code === 'ENOENT' ? 'there is no such file'
+      : code === 'EISDIR' ? 'it is a folder, expected a file'
+        : error instanceof Error ? error.message : String(error);
+    throw new UsageError(`${file}: ${why}`);
   }
 }
 

@@ -16,7 +16,7 @@ const ranges: Readonly<Record<(typeof samplingFields)[number], readonly [number,
 };
 /** What is nearer to 0 would become 0 in 32 bits, which often stands for another thing, or make a
  * logit that it divides infinite. */
-const smallest = 1e-30;
+export const smallest = 1e-30;
 
 function checkField(name: (typeof samplingFields)[number], value: unknown): number {
   const [least, most] = ranges[name];
