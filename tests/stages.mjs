@@ -90,11 +90,11 @@ export function nodePrograms() {
 
 /** Node tests that touch what differs between Nodes: its programs, files, workers, network and
  * streams, how modules are found; and every block of the documentation, which uses all the rest. */
-const hostTests = new RegExp(`/(${['bench', 'chat-and-saved', 'chat-cli', 'cli', 'command-lines',
-  'cross-origin', 'docs', 'embed', 'engine', 'exports', 'fetch', 'generate', 'handler', 'hub',
-  'hub-cli', 'idle', 'loading', 'no-workers', 'onekv', 'programs', 'protocol-fuzz', 'serve',
-  'session-calls', 'share', 'source-faults', 'source-kinds', 'split', 'store', 'threads', 'types',
-  'warm-up', 'worker-life',
+const hostTests = new RegExp(`/(${['bench', 'cache-folder', 'chat-and-saved', 'chat-cli', 'cli',
+  'command-lines', 'cross-origin', 'docs', 'embed', 'engine', 'exports', 'fetch', 'generate',
+  'handler', 'hub', 'hub-cli', 'idle', 'loading', 'no-workers', 'onekv', 'programs',
+  'protocol-fuzz', 'serve', 'session-calls', 'share', 'source-faults', 'source-kinds', 'split',
+  'store', 'threads', 'types', 'warm-up', 'worker-life',
 ].join('|')})\\.test`);
 /** Minutes of arithmetic of large models and vocabularies, which say nothing more of a second
  * Node. */

@@ -264,7 +264,8 @@ test('a value deleted before it is read is fetched again', { timeout: 60_000 }, 
     assert.deepEqual(await load({ store: late }), []);
     assert.equal(site.asked.length, asked, ending);
     first = true;
-    assert.equal((await listModels({ store: late })).length, listed);
+    const readable = (await listModels({ store: late })).filter(({ damaged }) => !damaged);
+    assert.equal(readable.length, listed);
   }
 });
 

@@ -1,7 +1,7 @@
 // What a FILE argument means: a path, the name of a model that ships with the package (or with
 // onekv-models, which has those that most do not need), or of one that a checkout's
 // models/fetch/fetch.mjs has put into the cache folder, or of one on a hub, or an address.
-import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -49,18 +49,30 @@ interface FetchedModel {
   bytes: number;
   /** Milliseconds since 1970. */
   storedAt: number;
+  /** It is no file, or leads to none. */
+  isDamaged: boolean;
+}
+
+/** false also where a link leads nowhere, or round in a circle. */
+function isA(path: string, kind: 'isFile' | 'isDirectory'): boolean {
+  try {
+    return statSync(path)[kind]();
+  } catch {
+    return false;
+  }
 }
 
 /** What models/fetch/fetch.mjs has put into the cache folder. */
 export function fetchedModels(): FetchedModel[] {
   const folder = fetchedFolder();
-  if (!existsSync(folder)) return [];
+  if (!isA(folder, 'isDirectory')) return [];
   const known = Object.entries(fetchedFiles());
   return readdirSync(folder).filter((file) => file.endsWith('.gguf')).map((file) => {
     const path = join(folder, file);
-    const { size, mtimeMs } = statSync(path);
-    return { name: known.find(([, own]) => own === file)?.[0] ?? path, path, bytes: size,
-      storedAt: Math.floor(mtimeMs) };
+    const isDamaged = !isA(path, 'isFile');
+    const { size, mtimeMs } = isDamaged ? lstatSync(path) : statSync(path);
+    return { name: known.find(([, own]) => own === file)?.[0] ?? path, path,
+      bytes: isDamaged ? 0 : size, storedAt: Math.floor(mtimeMs), isDamaged };
   });
 }
 

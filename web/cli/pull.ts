@@ -53,9 +53,16 @@ async function runPull(values: Values): Promise<number> {
 }
 
 /** What models/fetch has put into the cache folder, as if it had been pulled. */
-const fetched = (): StoredModel[] => fetchedModels().map(({ name, path, bytes: size, storedAt }) =>
-  ({ key: path, from: name, bytes: size, totalBytes: size, complete: true, sha256: undefined,
-    storedAt, superseded: false }));
+const fetched = (): StoredModel[] => fetchedModels().map((model) => ({ key: model.path,
+  from: model.name, bytes: model.bytes, totalBytes: model.bytes, complete: !model.isDamaged,
+  sha256: undefined, storedAt: model.storedAt, superseded: false,
+  ...(model.isDamaged ? { damaged: true } : {}) }));
+
+function stateOf({ damaged, complete, superseded, totalBytes }: StoredModel): string {
+  if (damaged === true) return 'damaged';
+  if (complete) return superseded ? 'older copy' : 'complete';
+  return `of ${totalBytes === undefined ? '?' : bytes(totalBytes)}`;
+}
 
 async function runList(values: Values): Promise<number> {
   const [extra] = values.positionals;
@@ -65,10 +72,8 @@ async function runList(values: Values): Promise<number> {
     await writeJson(models);
     return 0;
   }
-  const rows = models.map(({ from, bytes: there, totalBytes, complete, storedAt, superseded }) =>
-    [from, bytes(there), complete ? superseded ? 'older copy' : 'complete'
-      : `of ${totalBytes === undefined ? '?' : bytes(totalBytes)}`,
-    new Date(storedAt).toISOString().slice(0, 10)]);
+  const rows = models.map((model) => [model.from, bytes(model.bytes), stateOf(model),
+    model.storedAt === 0 ? '' : new Date(model.storedAt).toISOString().slice(0, 10)]);
   if (rows.length > 0) await write(`${table([['name', 'size', '', 'stored'], ...rows])}\n`);
   else note('the cache folder has no models yet; onekv pull --help');
   return 0;
@@ -79,7 +84,7 @@ async function runRemove(values: Values): Promise<number> {
   const found = await findDownloads(hubNameOf(name) ?? name);
   const files = fetched().filter(({ key, from }) => [key, from].includes(name));
   for (const { key, from, bytes: there } of files) {
-    rmSync(key);
+    rmSync(key, { recursive: true });
     await write(`${from}: deleted, ${bytes(there)}\n`);
   }
   if (found.length + files.length === 0) {

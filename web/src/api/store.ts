@@ -49,6 +49,8 @@ export interface StoredModel {
   storedAt: number;
   /** A newer copy from the same place is there: loads find that one, and this may be deleted. */
   superseded: boolean;
+  /** What is known of it cannot be read: it can only be deleted, by its key. */
+  damaged?: boolean | undefined;
 }
 
 /** Files that all sites share, by their SHA-256 in hexadecimal. Neither method rejects: it may be

@@ -11,7 +11,7 @@ import { chooseFiles, fileUrl, hubAddress, nameOfFile, parseHubName, readTree, t
   from './hub.js';
 import type { HubFile, HubName } from './hub.js';
 import type { Answer } from './request.js';
-import type { Reading, Source, SourceOptions } from './source.js';
+import type { OwnSourceOptions, Reading, Source } from './source.js';
 import { SplitSource } from './split.js';
 import { UrlSource } from './url.js';
 
@@ -54,12 +54,12 @@ function refusal(status: number, { repo, revision }: HubName, hasToken: boolean)
 export class HubSource implements Source {
   readonly #name: HubName;
   readonly #hub: URL;
-  readonly #options: SourceOptions;
+  readonly #options: OwnSourceOptions;
   readonly #asked: string;
   #source: Source | undefined;
 
   /** Error: INVALID_ARGUMENT. */
-  constructor(name: string, options: SourceOptions) {
+  constructor(name: string, options: OwnSourceOptions) {
     this.#asked = name;
     this.#name = parseHubName(name);
     this.#hub = hubAddress(options.hub);
@@ -128,7 +128,7 @@ export class HubSource implements Source {
   async #resolve(): Promise<Source> {
     if (this.#source !== undefined) return this.#source;
     const files = chooseFiles(this.#name, await this.#files());
-    const { integrity, store = 'none', onNote = () => {}, key } = this.#options;
+    const { integrity, store = 'none', onNote = () => {}, key, mustKeep } = this.#options;
     const asked = integrity === undefined ? undefined : parseIntegrity(integrity);
     if (asked !== undefined && files.length > 1) {
       throw invalidArgument('integrity', integrity, 'none for a model in several files');
@@ -140,7 +140,8 @@ export class HubSource implements Source {
       const access = accessOf(fileUrl(this.#name, path, this.#hub), this.#options);
       const ownKey = key === undefined || files.length === 1 ? key : `${key}-${i + 1}`;
       return new UrlSource({ access, sha256: sha256 ?? asked, store, onNote, key: ownKey,
-        from: nameOfFile(this.#name, path), ...sharing(this.#options, access.address.url) });
+        mustKeep, from: nameOfFile(this.#name, path),
+        ...sharing(this.#options, access.address.url) });
     });
     this.#source = sources.length === 1 ? sources[0] as Source : new SplitSource(sources);
     return this.#source;

@@ -107,13 +107,14 @@ export async function readHeader<T>(engine: Engine | Promise<Engine>, source: Mo
 }
 
 /**
- * Reads a GGUF file into options.store, and not into the engine, which checks its header and its
- * length; so the file may be larger than the memory. Errors as loadModel.
+ * Reads a GGUF file of the network into options.store, and not into the engine, which checks its
+ * header and its length; so the file may be larger than the memory. Errors as loadModel, and
+ * SOURCE_FAILED when it could not be stored.
  */
 export async function storeModel(engine: Engine | Promise<Engine>, source: ModelSource,
   options: LoadOptions): Promise<{ fileBytes: number }> {
   const header = { ...options, headerOnly: true };
-  const from = sourceOf(source, options);
+  const from = sourceOf(source, { ...options, mustKeep: true });
   return withLoader(engine, from, () => from.open(), header, async (loader, reading) => {
     await feed(loader, reading, options, () => false);
     if (!loader.hasHeader) loader.finish(); // It says why not.

@@ -55,6 +55,12 @@ export interface SourceOptions extends Omit<AccessOptions, 'fetch'> {
   onNote?: ((note: string) => void) | undefined;
 }
 
+/** With what only storeModel asks for. */
+export interface OwnSourceOptions extends SourceOptions {
+  /** It is an error when what comes from a URL is not stored. */
+  mustKeep?: boolean | undefined;
+}
+
 export const sourceNames: NamesOf<SourceOptions> = {
   ...accessNames, signal: 'signal', integrity: 'string', store: true, key: 'string',
   shared: 'object', onNote: 'function',
@@ -144,7 +150,7 @@ function isRepeatable(part: unknown): boolean {
 }
 
 /** The key of one part, of a key for all. */
-function partOptions(options: SourceOptions, part: number): SourceOptions {
+function partOptions(options: OwnSourceOptions, part: number): OwnSourceOptions {
   const { integrity, key, ...rest } = options;
   if (integrity !== undefined) {
     throw invalidArgument('integrity', integrity, 'none for a model in several files');
@@ -152,7 +158,7 @@ function partOptions(options: SourceOptions, part: number): SourceOptions {
   return key === undefined ? rest : { ...rest, key: `${key}-${part + 1}` };
 }
 
-function splitSource(parts: readonly ModelPart[], options: SourceOptions): Source {
+function splitSource(parts: readonly ModelPart[], options: OwnSourceOptions): Source {
   parts.forEach((part, i) => {
     if (isRepeatable(part)) return;
     throw invalidArgument(`source[${i}]`, part, 'a URL, File, Blob, ArrayBuffer or Uint8Array');
@@ -166,19 +172,19 @@ function partUrls(url: URL): URL[] | undefined {
   return names?.map((pathname) => Object.assign(new URL(url), { pathname }));
 }
 
-function singleSource(source: ModelPart, options: SourceOptions): Source {
-  const { integrity, key, onNote = () => {} } = options;
+function singleSource(source: ModelPart, options: OwnSourceOptions): Source {
+  const { integrity, key, mustKeep, onNote = () => {} } = options;
   const sha256 = integrity === undefined ? undefined : parseIntegrity(integrity);
   const url = urlOf(source);
   if (url === undefined) {
     return byteSource(source as Exclude<ModelPart, string | URL>, sha256);
   }
-  return new UrlSource({ access: accessOf(url, options), sha256, key, onNote,
+  return new UrlSource({ access: accessOf(url, options), sha256, key, onNote, mustKeep,
     store: options.store ?? 'none', ...sharing(options, url) });
 }
 
 /** Error: INVALID_ARGUMENT. */
-export function sourceOf(source: ModelSource, options: SourceOptions = {}): Source {
+export function sourceOf(source: ModelSource, options: OwnSourceOptions = {}): Source {
   const { key } = options;
   if (key !== undefined && (typeof key !== 'string' || key === '')) {
     throw invalidArgument('key', key, 'a text that is not empty');

@@ -13,8 +13,8 @@ import { lockFile } from '../store/lock.js';
 import type { FileName } from '../store/names.js';
 import { bareAddress, nameOf } from '../store/names.js';
 import { mayRead } from '../store/reader.js';
-import { Recorder, notStored } from '../store/recorder.js';
-import { StoredFile } from '../store/stored-file.js';
+import { Recorder, notKept, notStored } from '../store/recorder.js';
+import { Overtaken, StoredFile } from '../store/stored-file.js';
 import { noBytes } from '../util/read-at.js';
 import { readStream } from '../util/streams.js';
 import { NotReadable, Replaced, openBeginning, openDownload } from './download.js';
@@ -27,6 +27,8 @@ export interface UrlOptions {
   /** 64 hexadecimal digits, or undefined. */
   sha256: string | undefined;
   store: StoreChoice;
+  /** An error when it is not stored. */
+  mustKeep?: boolean | undefined;
   onNote: (note: string) => void;
   /** The caller's own key in the store. */
   key: string | undefined;
@@ -94,6 +96,10 @@ export class UrlSource implements Source {
       mayRead(chooseStore(store));
   }
 
+  get #mustKeep(): boolean {
+    return this.#options.mustKeep === true;
+  }
+
   /** Counts a reading; gives whether it is the last one that may be tried. */
   #isLast(kind: 'whole' | 'header'): boolean {
     this.#readings[kind] += 1;
@@ -106,16 +112,18 @@ export class UrlSource implements Source {
     // Nobody can ask again for what a page has in its own memory.
     if (!/^https?:$/.test(access.address.url.protocol)) return undefined;
     // Loading goes on without a store that neither reads its copy nor deletes it.
-    if (isLast) return undefined;
+    if (isLast && !this.#mustKeep) return undefined;
     const { kind, store, reason } = chooseStore(choice);
     // Outside of a page nobody expects one unasked.
     if (reason !== undefined && (choice !== 'auto' || globalThis.location !== undefined)) {
       onNote(`store: ${reason}; ${kind === 'none' ? 'nothing is kept' : `${kind} is used`}`);
     }
+    if (store === undefined && this.#mustKeep) throw notKept(new Error('there is no store'));
     return store;
   }
 
-  /** What the store has. If it fails, loading goes on without it and a note is recorded. */
+  /** What the store has. If it fails, loading goes on without it and a note is recorded.
+   * Error: SOURCE_FAILED when the copy must be kept. */
   async #look(store: ModelStore | undefined, onNote: (note: string) => void):
   Promise<{ store?: ModelStore; file?: StoredFile | undefined }> {
     if (store === undefined) return {};
@@ -123,6 +131,7 @@ export class UrlSource implements Source {
       const { sha256 } = this.#options;
       return { store, file: await StoredFile.find(store, this.#fileName, sha256) };
     } catch (error) {
+      if (this.#mustKeep) throw notKept(error);
       onNote(notStored(error));
       return {};
     }
@@ -177,7 +186,9 @@ export class UrlSource implements Source {
   /** All bytes of a file that sites share; DamagedCopy if they are not those of the digest. */
   async #findShared(): Promise<Plan | undefined> {
     const { sha256, shared, store } = this.#options;
-    if (sha256 === undefined || store === 'none' || this.#isSharedWrong) return undefined;
+    if (sha256 === undefined || store === 'none' || this.#isSharedWrong || this.#mustKeep) {
+      return undefined;
+    }
     const found = await shared?.find(sha256);
     if (found === undefined) return undefined;
     const chunks = async function* chunks(this: UrlSource): AsyncGenerator<Uint8Array> {
@@ -216,7 +227,7 @@ export class UrlSource implements Source {
     const { record } = file;
     // One that core has not taken yet: its digest is not known.
     const isNew = record.sha256 === undefined;
-    const recorder = new Recorder(isNew ? file : undefined, isNew, onNote);
+    const recorder = new Recorder(isNew ? file : undefined, isNew, onNote, this.#mustKeep);
     async function* chunks(): AsyncGenerator<Uint8Array> {
       const hash = sha256 === undefined ? undefined : new Digest();
       let bytes = 0;
@@ -239,7 +250,7 @@ export class UrlSource implements Source {
     instead: StoredFile | undefined): Plan {
     const { sha256, onNote } = this.#options;
     const kept = file ?? (store && StoredFile.begin(store, this.#fileName, download, instead));
-    const recorder = new Recorder(kept, sha256 !== undefined, onNote);
+    const recorder = new Recorder(kept, sha256 !== undefined, onNote, this.#mustKeep);
     async function* chunks(): AsyncGenerator<Uint8Array> {
       let bytes = 0;
       if (file !== undefined) {
@@ -304,7 +315,7 @@ export class UrlSource implements Source {
 
   /** After an error: whether another reading may do better. */
   async #decide({ recorder, used, isShared }: Plan, error: unknown): Promise<boolean> {
-    if (error instanceof Replaced) return true;
+    if (error instanceof Replaced || error instanceof Overtaken) return true;
     if (error instanceof NotReadable) {
       this.#isHeld = true;
       return true;

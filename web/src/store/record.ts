@@ -28,6 +28,9 @@ export const partBytes = 2 << 20;
 const partBytesMost = 64 << 20;
 
 export const recordEnding = '.json';
+export const recordName = /^[0-9a-f]{16}\.json$/;
+/** Of a Date. */
+const timeMost = 8.64e15;
 
 /** FNV-1a of the key, 64 bits: short enough for a file name. The record has the key in full, so
  * two that collide only push each other out. */
@@ -54,10 +57,11 @@ export function parseRecord(bytes: Uint8Array | undefined): FileRecord | undefin
     Number.isSafeInteger(value) && (value as number) >= least && (value as number) <= most;
   try {
     const found = renewed(JSON.parse(new TextDecoder().decode(bytes))) as unknown as FileRecord;
-    const texts = [found.key, found.from, found.query, found.validator ?? ''];
+    const texts = [found.key, found.from, found.query, found.generation, found.validator ?? '',
+      found.sha256 ?? ''];
     const fits = found.version === 2 && texts.every((text) => typeof text === 'string') &&
       typeof found.isOwn === 'boolean' && /^[0-9a-f]{8}$/.test(found.generation) &&
-      isCount(found.partBytes, 1, partBytesMost) && isCount(found.storedAt, 0) &&
+      isCount(found.partBytes, 1, partBytesMost) && isCount(found.storedAt, 0, timeMost) &&
       (found.totalBytes === undefined || isCount(found.totalBytes, 1)) &&
       (found.sha256 === undefined || /^[0-9a-f]{64}$/.test(found.sha256));
     return fits ? found : undefined;

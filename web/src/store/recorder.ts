@@ -1,10 +1,12 @@
 // Puts the bytes of a download into a store as they pass.
-import { reasonOf } from '../api/errors.js';
+import { OneKVError, reasonOf } from '../api/errors.js';
 import { Digest, integrityFailed } from './integrity.js';
+import { Overtaken } from './stored-file.js';
 import type { StoredFile } from './stored-file.js';
 
 /** When storing fails it says so once, gives the room back, and does nothing more: the model runs
- * all the same. */
+ * all the same. Who wants the copy more than the model (`mustKeep`) gets an error instead, and what
+ * was stored stays, for the next try. */
 export class Recorder {
   readonly #hash: Digest | undefined;
   readonly #onNote: (note: string) => void;
@@ -15,12 +17,15 @@ export class Recorder {
   #pending: Promise<void> = Promise.resolve();
   #bytes = 0;
   #sha256: string | undefined;
+  readonly #mustKeep: boolean;
+  #failure: { error: unknown } | undefined;
 
   /** Without a copy to keep and a digest to compare with, nothing is hashed: it would take as long
    * as a fast network. */
   constructor(file: StoredFile | undefined, isVerified: boolean,
-    onNote: (note: string) => void) {
+    onNote: (note: string) => void, mustKeep = false) {
     this.#file = file;
+    this.#mustKeep = mustKeep;
     this.#onNote = onNote;
     if (file !== undefined || isVerified) this.#hash = new Digest();
     if (file !== undefined) this.#part = new Uint8Array(file.record.partBytes);
@@ -44,7 +49,7 @@ export class Recorder {
     }
   }
 
-  /** After the last byte. Error: INTEGRITY_FAILED. */
+  /** After the last byte. Errors: INTEGRITY_FAILED; of what must be kept, SOURCE_FAILED. */
   async end(expected: string | undefined): Promise<void> {
     const found = this.#hash?.hex();
     if (expected !== undefined && found !== undefined && found !== expected) {
@@ -52,14 +57,16 @@ export class Recorder {
     }
     if (this.#filled > 0) await this.#put(this.#part.slice(0, this.#filled));
     await this.#pending;
+    this.#check();
     this.#part = new Uint8Array(0); // Other parts of a split file may follow.
     this.#sha256 = found;
   }
 
-  /** Core took the file: what was stored is whole. */
+  /** Core took the file: what was stored is whole. Error: as end. */
   async accept(): Promise<void> {
     if (this.#sha256 === undefined) return;
     await this.#file?.complete(this.#bytes, this.#sha256).catch((error) => this.#giveUp(error));
+    this.#check();
   }
 
   /** All bytes so far are in the store. */
@@ -80,6 +87,7 @@ export class Recorder {
 
   async #put(part: Uint8Array<ArrayBuffer>): Promise<void> {
     await this.#pending;
+    this.#check();
     const file = this.#file;
     if (file === undefined) return;
     this.#pending = file.putPart(part).catch((error) => this.#giveUp(error));
@@ -87,13 +95,27 @@ export class Recorder {
     this.#filled = 0;
   }
 
+  #check(): void {
+    if (this.#failure === undefined) return;
+    const { error } = this.#failure;
+    throw error instanceof Overtaken ? error : notKept(error);
+  }
+
   async #giveUp(error: unknown): Promise<void> {
     const file = this.#file;
     this.#file = undefined;
+    if (this.#mustKeep) {
+      this.#failure = { error };
+      return;
+    }
     await file?.delete().catch(() => {});
     this.#onNote(notStored(error));
   }
 }
+
+/** For who wants a copy. */
+export const notKept = (error: unknown): OneKVError =>
+  new OneKVError('SOURCE_FAILED', notStored(error), { cause: error });
 
 /** For people. */
 export function notStored(error: unknown): string {

@@ -9,8 +9,8 @@ import { joinReaders } from '../util/read-at.js';
 import type { ReadAt } from '../util/read-at.js';
 import type { FileName } from './names.js';
 import { readerOf } from './reader.js';
-import { bytesOf, countParts, idOf, parseRecord, partBytes, partKey, recordEnding, recordKey } from
-  './record.js';
+import { bytesOf, countParts, idOf, parseRecord, partBytes, partKey, recordEnding, recordKey,
+  recordName } from './record.js';
 import type { FileRecord } from './record.js';
 
 /** A value's bytes; undefined where there is none, or none any more: a Blob of a file system is
@@ -26,13 +26,22 @@ async function readRecord(store: ModelStore, key: string): Promise<FileRecord | 
   return parseRecord(await read(store, key));
 }
 
-async function allRecords(store: ModelStore, keys: readonly string[]): Promise<FileRecord[]> {
+interface Records {
+  records: FileRecord[];
+  /** The store's keys of those that cannot be read, or say what they should not. */
+  damaged: string[];
+}
+
+async function allRecords(store: ModelStore, keys: readonly string[]): Promise<Records> {
   const records: FileRecord[] = [];
-  for (const key of keys.filter((name) => name.endsWith(recordEnding))) {
-    const record = await readRecord(store, key);
+  const damaged: string[] = [];
+  for (const key of keys.filter((name) => recordName.test(name))) {
+    // One entry that cannot be read hides no others.
+    const record = await readRecord(store, key).catch(() => undefined);
     if (record !== undefined && recordKey(record) === key) records.push(record);
+    else damaged.push(key);
   }
-  return records;
+  return { records, damaged };
 }
 
 /** A whole file first, then the newest. */
@@ -44,13 +53,20 @@ const byUse = (a: FileRecord, b: FileRecord) =>
  * from there: a whole file is known to be another one. */
 async function findRecord(store: ModelStore, { key, from, isOwn }: FileName,
   sha256: string | undefined, keys: readonly string[]): Promise<FileRecord | undefined> {
-  const exact = await readRecord(store, idOf(key) + recordEnding);
+  const exact = await readRecord(store, idOf(key) + recordEnding).catch(() => undefined);
   if (exact?.key === key) return exact;
-  const others = (await allRecords(store, keys)).sort(byUse);
+  const others = (await allRecords(store, keys)).records.sort(byUse);
   const isHere = (other: FileRecord) => !isOwn && !other.isOwn && other.from === from;
   if (sha256 === undefined) return others.find(isHere);
   return others.find((other) => other.sha256 === sha256) ??
     others.find((other) => isHere(other) && other.sha256 === undefined);
+}
+
+/** The record was deleted, or is that of another download by now. */
+export class Overtaken extends Error {
+  constructor() {
+    super('it was removed, or downloaded by somebody else, meanwhile');
+  }
 }
 
 export class StoredFile {
@@ -134,13 +150,12 @@ export class StoredFile {
     this.#parts += 1;
   }
 
-  /** After the last part, when core has taken the file. Does nothing if the record was deleted or
-   * replaced meanwhile. */
+  /** After the last part, when core has taken the file. Error: Overtaken. */
   async complete(totalBytes: number, sha256: string): Promise<void> {
     const { generation } = this.record;
     if ((await readRecord(this.#store, recordKey(this.record)))?.generation !== generation) {
       await this.delete();
-      return;
+      throw new Overtaken();
     }
     Object.assign(this.record, { totalBytes, sha256 });
     await this.#putRecord();
@@ -150,7 +165,8 @@ export class StoredFile {
   async delete(): Promise<void> {
     if (!this.#isPut) return;
     const own = recordKey(this.record);
-    const isThere = (await readRecord(this.#store, own))?.generation === this.record.generation;
+    const record = await readRecord(this.#store, own).catch(() => undefined);
+    const isThere = record?.generation === this.record.generation;
     if (isThere) await this.#store.delete(own);
     for (const key of await this.#store.keys()) {
       if (key.startsWith(partKey(this.record, 0).slice(0, -5))) await this.#store.delete(key);
@@ -173,15 +189,18 @@ async function sweep(store: ModelStore): Promise<void> {
     const [id, generation] = key.split('-') as [string, string?];
     if (generation === undefined) continue;
     if (!ownerOf.has(id)) {
-      ownerOf.set(id, (await readRecord(store, id + recordEnding))?.generation);
+      // What a record says that cannot be read just now is not known: its parts stay.
+      ownerOf.set(id, await readRecord(store, id + recordEnding)
+        .then((record) => record?.generation, () => 'any'));
     }
-    if (ownerOf.get(id) !== generation) await store.delete(key);
+    if (![generation, 'any'].includes(ownerOf.get(id) ?? '')) await store.delete(key);
   }
 }
 
-/** Deletes what a store has under a key; false when it had nothing. */
+/** Deletes what a store has under a key, or of a record by its own name; false when it
+ * had nothing. */
 async function deleteFile(store: ModelStore, name: string): Promise<boolean> {
-  const id = idOf(name);
+  const id = recordName.test(name) ? name.slice(0, -recordEnding.length) : idOf(name);
   const keys = (await store.keys()).filter((key) => key.startsWith(id));
   // The record first: parts without one are not a model.
   keys.sort((a, b) => Number(b.endsWith(recordEnding)) - Number(a.endsWith(recordEnding)));
@@ -193,7 +212,8 @@ async function deleteFile(store: ModelStore, name: string): Promise<boolean> {
  * had nothing. */
 export async function deleteFiles(store: ModelStore, name: string): Promise<boolean> {
   if (await deleteFile(store, name)) return true;
-  const found = (await allRecords(store, await store.keys())).filter(({ from }) => from === name);
+  const { records } = await allRecords(store, await store.keys());
+  const found = records.filter(({ from }) => from === name);
   for (const { key } of found) await deleteFile(store, key);
   return found.length > 0;
 }
@@ -201,8 +221,13 @@ export async function deleteFiles(store: ModelStore, name: string): Promise<bool
 /** What a store has, by key. */
 export async function listFiles(store: ModelStore): Promise<StoredModel[]> {
   const keys = await store.keys();
-  const records = await allRecords(store, keys);
-  return records.map((record): StoredModel => {
+  const { records, damaged } = await allRecords(store, keys);
+  // Another process may have deleted them since.
+  const there = damaged.length === 0 ? [] : await store.keys();
+  const unread = damaged.filter((key) => there.includes(key)).map((key): StoredModel => ({ key,
+    from: key, bytes: 0, totalBytes: undefined, complete: false, sha256: undefined, storedAt: 0,
+    superseded: false, damaged: true }));
+  const read = records.map((record): StoredModel => {
     const { key, from, totalBytes, sha256, storedAt, isOwn } = record;
     const bytes = bytesOf(record, countParts(record, keys));
     // A load of the address finds the newer one.
@@ -210,5 +235,6 @@ export async function listFiles(store: ModelStore): Promise<StoredModel[]> {
       other.from === from && byUse(other, record) < 0);
     const complete = bytes === totalBytes && sha256 !== undefined;
     return { key, from, bytes, totalBytes, complete, sha256, storedAt, superseded };
-  }).sort((a, b) => (a.key < b.key ? -1 : 1));
+  });
+  return [...read, ...unread].sort((a, b) => (a.key < b.key ? -1 : 1));
 }
