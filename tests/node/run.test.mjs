@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { choose, inLanes, parseArguments } from '../run.mjs';
 import { stages } from '../stages.mjs';
+import { compiling } from '../../wasm/toolchain/build.mjs';
 import { fromCtest, fromNodeTest, fromPlain, total } from '../summaries.mjs';
 
 const names = (table) => table.map(({ name }) => name).join(' ');
@@ -25,6 +26,13 @@ test('options are read, wrong ones refused', () => {
   assert.throws(() => parseArguments(['--all']), /no such option: --all/);
   assert.throws(() => parseArguments(['--only']), /needs a value/);
   assert.throws(() => parseArguments(['--fuzz-seconds', 'x']), /whole number/);
+});
+
+test('a build of several parts says which of how many it compiles', () => {
+  assert.equal(compiling('wasm-simd128', [1, 2]),
+    'build: compiling wasm-simd128, 1 of 2, which takes minutes …');
+  assert.equal(compiling('native-asan'),
+    'build: compiling native-asan, which takes minutes …');
 });
 
 test('a stage comes after those that it uses', () => {

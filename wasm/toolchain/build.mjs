@@ -26,8 +26,12 @@ async function step(what, program, args) {
   if (!/no work to do/.test(output)) say(`build: ${what} (${seconds.toFixed(1)} s)`);
 }
 
+/** What is said before a preset is compiled anew; part is its place among those that are built. */
+export const compiling = (preset, [at, of] = [1, 1]) => `build: compiling ${preset}` +
+  `${of > 1 ? `, ${at} of ${of}` : ''}, which takes minutes …`;
+
 /** Configures the preset when it was not, or was with another compiler, and builds the target. */
-export async function buildPreset(preset, target = 'all') {
+export async function buildPreset(preset, target = 'all', part = undefined) {
   const wasm = preset.startsWith('wasm-');
   await need(wasm ? 'toolchain' : preset === 'native-fuzz' ? 'fuzz' : 'native');
   if (preset === 'native-fuzz') await need('native');
@@ -41,7 +45,7 @@ export async function buildPreset(preset, target = 'all') {
       await step(`configuring ${preset}`, ...command(wasm, ['cmake', '--preset', preset], true));
       writeFileSync(stamp, compiler);
     }
-    if (!same) say(`build: compiling ${preset}, which takes minutes …`);
+    if (!same) say(compiling(preset, part));
     await step(`${preset}`, ...command(wasm,
       ['cmake', '--build', '--preset', preset, '--target', target]));
   });
@@ -74,8 +78,8 @@ export async function buildWasm() {
   const sources = readdirSync(join(root, 'wasm')).filter((name) => name.endsWith('.c'));
   if (sources.length === 0) return say('build: wasm: no sources yet');
   mkdirSync(join(root, 'dist/wasm'), { recursive: true });
-  for (const level of levels) {
-    await buildPreset(`wasm-${level}`, 'onekv_wasm');
+  for (const [i, level] of levels.entries()) {
+    await buildPreset(`wasm-${level}`, 'onekv_wasm', [i + 1, levels.length]);
     const built = join(root, `build/wasm-${level}/onekv-${level}`);
     const target = join(root, `dist/wasm/onekv-${level}`);
     copyNewer(`${built}.wasm`, `${target}.wasm`);
@@ -105,7 +109,10 @@ export async function buildTypeScript() {
 }
 
 async function buildNative() {
-  for (const preset of ['native-asan', 'native-release']) await buildPreset(preset);
+  const presets = ['native-asan', 'native-release'];
+  for (const [i, preset] of presets.entries()) {
+    await buildPreset(preset, 'all', [i + 1, presets.length]);
+  }
 }
 
 export async function buildDocs() {

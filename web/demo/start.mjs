@@ -62,11 +62,14 @@ async function listen(port) {
 
 await main(async () => {
   const options = parse(process.argv.slice(2));
-  say('builds what has changed of the WebAssembly modules, the package and the page; ' +
-    'the first time that takes minutes');
-  await buildWasm();
-  await buildTypeScript();
-  await buildDemo();
+  const steps = [
+    ['the WebAssembly modules (minutes the first time, then only what has changed)', buildWasm],
+    ['the package', buildTypeScript], ['the page', buildDemo],
+  ];
+  for (const [i, [what, build]] of steps.entries()) {
+    say(`step ${i + 1} of ${steps.length}: building ${what}`);
+    await build();
+  }
   const { origin } = await listen(options.port);
   console.log(`OneKV is at ${origin}/ (Ctrl-C ends it)`);
   if (options.open) open(`${origin}/`);
