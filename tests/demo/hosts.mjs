@@ -33,6 +33,22 @@ async function visitOnce(name, host, work, options) {
   }
 }
 
+/** Where no model can be had, an error takes the place of the progress, and there is a button. */
+async function testNothingToLoad(person) {
+  await person.click('[aria-label="Draw a 7"]');
+  assert.match(await person.until("document.querySelector('#digits .error')?.textContent"),
+    /Is there a network/);
+  await person.until(`[...document.querySelectorAll('.answer')].every(
+    (answer) => !/Loading/.test(answer.textContent))`);
+  assert.equal(await person.text('#digits .error + button'), 'Try again');
+  await person.click('#many-run');
+  await person.until("Boolean(document.querySelector('#many .error'))");
+  assert.equal(await person.text('#many-written'), '–');
+  await person.click('#attention-run');
+  await person.until(
+    "/network/.test(document.querySelector('#attention-says.error')?.textContent)");
+}
+
 /** A static host at any path that sets no headers: the service worker does, and keeps the page;
  * the models are kept once they have been loaded. */
 export async function testPlainHost(name) {
@@ -43,7 +59,11 @@ export async function testPlainHost(name) {
     await served.page.close();
     await person.click('#run');
     assert.match(await person.until(paneError), /Is there a network/);
+    await testNothingToLoad(person);
     served.page = await servePage({ ...host, port: Number(new URL(origin).port) });
+    await person.click('#digits .error + button');
+    await person.until("document.querySelector('.answer.std').dataset.best === '7'");
+    assert.equal(await person.count('#digits .error'), 0);
     await person.come(address);
     await person.click('#run');
     await person.until(duetDone);

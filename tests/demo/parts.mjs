@@ -239,7 +239,8 @@ export async function testBench(person) {
   })()`);
   await person.click('#bench-run');
   await person.until("Boolean(document.querySelector('#bench-json'))", 220_000);
-  assert.match(await person.text('#bench-says'), /^\d+ measurements in \d+ s/);
+  assert.match(await person.text('#bench-says'),
+    /^\d+ measurements in \d+ s\. The same work, .* \d+ % /);
   const report = JSON.parse(await person.evaluate('benchFile.text()'));
   check(report, schema);
   const suites = [...new Set(report.rows.map(({ suite }) => suite))];

@@ -207,8 +207,12 @@ export class Attention {
 
   async #read(): Promise<void> {
     const text = this.#text.value.trim() || sentence;
-    await Promise.all(this.#views.map((view) => view.load((loaded, total) =>
-      setText(this.#readout, `Loading ${Math.round(100 * loaded / (total || 1))} %`))));
+    this.#readout.classList.remove('error');
+    const loads = this.#views.map((view) => view.load((loaded, total) =>
+      setText(this.#readout, `Loading ${Math.round(100 * loaded / (total || 1))} %`)));
+    // What still loads would write over the other's error.
+    await Promise.allSettled(loads);
+    await Promise.all(loads);
     setText(this.#readout, 'Computing …');
     await Promise.all(this.#views.map((view) => view.read(text)));
     this.#row.max = String(this.#one.words.length - 1);

@@ -103,6 +103,7 @@ export class Bench {
       'Download the JSON');
     this.#place.replaceChildren(h('p', {}, link), tableOf(report.rows));
     this.#end(`${report.rows.length} measurements in ${report.seconds.toFixed(0)} s. ` +
-      `Noise of the machine: ${(100 * report.noise).toFixed(0)} %.`);
+      'The same work, repeated meanwhile, took times that vary by ' +
+      `${(100 * report.noise).toFixed(0)} %: smaller differences mean nothing.`);
   }
 }

@@ -97,6 +97,7 @@ class Answer {
   }
 
   clear(): void {
+    this.says('');
     setText(this.#best, '–');
     delete this.element.dataset['best'];
     for (const bar of this.#bars) {
@@ -205,7 +206,8 @@ export class Digits {
       announce(this.#answers.map(({ name, element }) =>
         `${name} says ${element.dataset['best'] ?? 'nothing'}`).join(', '));
     } catch (error) {
-      this.#problem.append(h('p', { class: 'error', role: 'alert' }, explain(error)));
+      this.#problem.append(h('p', { class: 'error', role: 'alert' }, explain(error)),
+        h('button', { type: 'button', click: () => void this.ask() }, 'Try again'));
     } finally {
       this.#running = false;
     }
@@ -216,11 +218,16 @@ export class Digits {
     const taken = this.#leases.get(name) ?? lease(name, 'f16', (loaded, of) =>
       answer.says(`Loading ${Math.round(100 * loaded / (of || 1))} %`));
     this.#leases.set(name, taken);
-    taken.catch(() => this.#leases.delete(name));
-    const { model } = await taken;
-    answer.says('Reading …');
-    const begun = performance.now();
-    const { probabilities, best } = await model.classify({ width: size, height: size, data });
-    answer.show(probabilities, best, performance.now() - begun);
+    try {
+      const { model } = await taken;
+      answer.says('Reading …');
+      const begun = performance.now();
+      const { probabilities, best } = await model.classify({ width: size, height: size, data });
+      answer.show(probabilities, best, performance.now() - begun);
+    } catch (error) {
+      this.#leases.delete(name);
+      answer.clear();
+      throw error;
+    }
   }
 }

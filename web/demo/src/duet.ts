@@ -62,6 +62,7 @@ class Side {
     if (this.#lease?.model.cacheType === cacheType) return;
     const taken = await lease(this.name, cacheType, (loaded, total) =>
       this.pane.loading(this.name, loaded, total));
+    this.pane.loaded();
     this.#lease?.model.removeEventListener('memory', this.#listen);
     this.#lease?.release();
     this.#lease = taken;

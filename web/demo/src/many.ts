@@ -116,6 +116,7 @@ export class Many {
       announce(`${stories} stories are done: ${this.#cells.cache.textContent ?? ''} of cache, ` +
         `standard QKV would hold ${this.#cells.standard.textContent ?? ''}`);
     } catch (error) {
+      if (sessions.length < stories) setText(this.#cells.written, '–');
       if (!isAbort(error)) {
         this.#problem.append(h('p', { class: 'error', role: 'alert' }, explain(error)));
       }

@@ -51,6 +51,11 @@ export class Pane {
       `Loading ${name}: ${bytes(loaded)} of ${bytes(total)}`);
   }
 
+  /** In the progress bar's place: a story need not follow. */
+  loaded(): void {
+    this.#story.replaceChildren(h('p', { class: 'hint' }, 'The model is loaded.'));
+  }
+
   begin(prompt: string): void {
     this.#given.textContent = prompt;
     this.#written.data = '';
