@@ -70,7 +70,12 @@ test('package.json: what a registry shows, and nothing that only a checkout can 
   assert.equal(own.scripts, undefined);
   assert.equal(own.devDependencies, undefined);
   const text = '[a](b.md) ![c](d/e.webp#f) [g](there.md)';
-  assert.equal(withLinks(text, 'README.md', ['there.md']), 'a c [g](there.md)');
+  // Without an address the reader is told which file is meant, and where it is.
+  const [told, note] = withLinks(`${text} ([h](i.md)) [b.md](b.md)`, 'README.md', ['there.md'])
+    .split('\n\n');
+  assert.equal(told, 'a (`b.md`) c [g](there.md) (h, `i.md`) `b.md`');
+  assert.match(note, /in the repository/);
+  assert.equal(withLinks('[g](there.md)', 'README.md', ['there.md']), '[g](there.md)');
   assert.equal(withLinks(text, 'x/y.md', ['x/there.md'], 'models', 'https://host/a/b'),
     '[a](https://host/a/b/blob/main/models/x/b.md) ' +
     '![c](https://host/a/b/raw/main/models/x/d/e.webp#f) [g](there.md)');

@@ -5,7 +5,7 @@
 //
 // A page's link to a file that is not in its package would lead nowhere. Where
 // ONEKV_REPOSITORY (https://…) says at which address the repository can be read, such a link
-// leads there, and package.json says so too; else its text stands without a link.
+// leads there, and package.json says so too; else the file's path stands behind its words.
 // ONEKV_ADDRESS (https://…) is the page, as for the demo's build.
 import { copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join, posix } from 'node:path';
@@ -19,6 +19,15 @@ async function filesOf(folder) {
   return files.map(({ path }) => path);
 }
 
+const pathsNote = 'Paths that are no links name files in the repository of OneKV, which this ' +
+  'package does not hold.';
+
+/** The words of a link that nothing can follow, and the path of what they speak of. */
+function wordsOf(words, path, before) {
+  if (words === path) return `\`${path}\``;
+  return before === '(' ? `${words}, \`${path}\`` : `${words} (\`${path}\`)`;
+}
+
 /** The page with the links that its package can follow, and the repository's address where one
  * would clone it. `folder` is where the package's root is
  * in the repository, `repository` its address or undefined. */
@@ -27,15 +36,20 @@ export function withLinks(text, path, files, folder = '', repository = undefined
     file.startsWith(`${target}/`));
   const known = repository === undefined ? text : text.replaceAll('git clone …',
     `git clone ${repository}`);
-  return known.replace(/(!?)\[([^\]]*)\]\(([^)\s#:]+)((?:#[^)]*)?)\)/g,
-    (link, picture, words, target, part) => {
+  let isNoted = false;
+  const page = known.replace(/(!?)\[([^\]]*)\]\(([^)\s#:]+)((?:#[^)]*)?)\)/g,
+    (link, picture, words, target, part, at) => {
       const found = posix.normalize(posix.join(posix.dirname(path), target)).replace(/\/$/, '');
       if (isThere(found)) return link;
-      if (repository === undefined) return words;
+      const whole = posix.normalize(posix.join(folder, found));
+      if (repository === undefined) {
+        isNoted ||= picture === '';
+        return picture ? words : wordsOf(words, whole, known[at - 1]);
+      }
       const kind = picture ? 'raw' : 'blob';
-      const address = `${repository}/${kind}/main/${posix.normalize(posix.join(folder, found))}`;
-      return `${picture}[${words}](${address}${part})`;
+      return `${picture}[${words}](${repository}/${kind}/main/${whole}${part})`;
     });
+  return isNoted ? `${page.trimEnd()}\n\n${pathsNote}\n` : page;
 }
 
 /** What package.json says in a registry: nothing that only a checkout can do. */
