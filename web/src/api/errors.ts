@@ -49,7 +49,9 @@ export class OneKVError extends Error {
 /** What was thrown, as text for the middle of another message. */
 export function reasonOf(thrown: unknown): string {
   try {
-    return thrown instanceof Error ? thrown.message : String(thrown);
+    const text = thrown instanceof Error ? thrown.message : String(thrown);
+    // What engines say of a full stack is about them.
+    return /call stack|recursion/.test(text) ? 'found values nested too deep' : text;
   } catch {
     return 'it cannot be told'; // Its own message throws.
   }
@@ -89,23 +91,31 @@ const mostIds = 2 ** 24;
  * length; error: INVALID_ARGUMENT, with the place of what is no id: in an Int32Array it would
  * become another number. (Whether the model has the token, core says.) */
 export function checkIds(found: unknown, where = ''): Int32Array {
-  const name = `${where}tokens`;
-  const isObject = typeof found === 'object' && found !== null;
-  const { length, [Symbol.iterator]: iterate } = (isObject ? found : {}) as
-    Partial<ArrayLike<unknown> & Iterable<unknown>>;
-  if (typeof length === 'number') checkInteger(`${name}.length`, length, 0, mostIds);
   if (found instanceof Int32Array) return found.slice();
-  if (length === undefined && typeof iterate !== 'function') {
-    throw invalidArgument(name, found, 'a list of token ids');
+  const { length, [Symbol.iterator]: iterate } = Object(found) as
+    Partial<ArrayLike<unknown> & Iterable<unknown>>;
+  if (typeof found !== 'object' || (length ?? iterate) === undefined) {
+    throw invalidArgument(`${where}tokens`, found, 'a list of token ids');
   }
-  const ids: number[] = [];
-  const add = (id: unknown) => {
-    if (ids.length === mostIds) throw invalidArgument(name, 'more', `at most ${mostIds} ids`);
-    ids.push(checkInteger(`${where}token ${ids.length}`, id, -(2 ** 31), 2 ** 31 - 1));
-  };
-  if (typeof iterate === 'function') for (const id of found as Iterable<unknown>) add(id);
-  else while (ids.length < Number(length)) add((found as ArrayLike<unknown>)[ids.length]);
-  return Int32Array.from(ids);
+  const checkLength = (count: number) =>
+    checkInteger(`${where}tokens.length`, count, 0, mostIds);
+  checkLength(length ?? 0);
+  return Int32Array.from(Array.from(found as ArrayLike<unknown>, (id, i) => {
+    checkLength(i); // There are iterables without an end.
+    return checkInteger(`${where}token ${i}`, id, -(2 ** 31), 2 ** 31 - 1);
+  }));
+}
+
+/** As JSON writes it. Error: INVALID_ARGUMENT. */
+export function jsonText(name: string, value: unknown): string {
+  let reason = 'JSON has no such value';
+  try {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text !== undefined) return text;
+  } catch (error) {
+    reason = reasonOf(error);
+  }
+  throw new OneKVError('INVALID_ARGUMENT', `${name}: ${reason}`);
 }
 
 /** Text or a list of texts, as a list of its own. Error: INVALID_ARGUMENT. */

@@ -51,7 +51,7 @@ export interface TokenizeOptions extends SignalOptions {
 
 /** @internal */
 export const tokenizeNames: NamesOf<TokenizeOptions> = { ...signalNames, special: 'boolean',
-  begin: 'boolean', tools: true, toolChoice: true, templateArguments: true, atMost: true };
+  begin: 'boolean', tools: true, toolChoice: true, templateArguments: 'object', atMost: true };
 
 /** What a grammar library needs to know. */
 export interface Vocabulary {

@@ -19,13 +19,13 @@ export interface ListenerOptions {
 /** What a value has to be: of that type of JavaScript (an object is no list), a signal, one of
  * these words; true: it is looked at where it is used. */
 export type Kind = true | 'boolean' | 'string' | 'number' | 'function' | 'object' | 'list' |
-  'signal' |
+  'AbortSignal' |
   readonly string[];
 
 /** The names of all options of T; the compiler ensures that none is missing. */
 export type NamesOf<T> = Readonly<Record<keyof T, Kind>>;
 
-export const signalNames: NamesOf<SignalOptions> = { signal: 'signal' };
+export const signalNames: NamesOf<SignalOptions> = { signal: 'AbortSignal' };
 
 /** Also one of another frame, or of a library that has its own. */
 export function isSignal(value: unknown): value is AbortSignal {
@@ -40,11 +40,10 @@ export function checkKind(name: string, value: unknown, kind: Kind): void {
     checkOneOf(name, value, kind);
     return;
   }
-  const isKind = kind === 'signal' ? isSignal(value) : kind === 'list' ? Array.isArray(value)
+  const isKind = kind === 'AbortSignal' ? isSignal(value) : kind === 'list' ? Array.isArray(value)
     : typeof value === kind && value !== null && !Array.isArray(value);
   if (isKind) return;
-  throw invalidArgument(name, value, kind === 'signal' ? 'an AbortSignal'
-    : `${kind === 'object' ? 'an' : 'a'} ${kind}`);
+  throw invalidArgument(name, value, `${/^[ao]/i.test(kind) ? 'an' : 'a'} ${kind}`);
 }
 
 /** INVALID_ARGUMENT for a name that nothing reads. `what`: the call. */

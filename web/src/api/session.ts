@@ -56,7 +56,7 @@ export const restoreNames: NamesOf<RestoreOptions> = { ...signalNames, tools: tr
 export const sessionNames: NamesOf<SessionOptions> = {
   ...samplingNames, ...signalNames, initialPrompts: true, chat: true, contextWindow: true,
   contextBytes: true, overflow: true, onPrefill: 'function', tools: true, reasoning: true,
-  templateArguments: true, reasoningBudget: true, draft: true,
+  templateArguments: 'object', reasoningBudget: true, draft: true,
 };
 
 /** Text; messages of a chat; or token ids, which are taken as they are. */
@@ -128,7 +128,7 @@ export interface PromptOptions extends AppendOptions {
 export const promptNames: NamesOf<PromptOptions> = {
   ...appendNames, maxTokens: true, stop: true, logprobs: true, constraint: true,
   tools: true, toolChoice: true, parallelToolCalls: 'boolean', reasoningBudget: true,
-  templateArguments: true,
+  templateArguments: 'object',
   maxToolRounds: true,
 };
 

@@ -43,7 +43,7 @@ export interface GenerateOptions {
 }
 
 const generateNames: NamesOf<GenerateOptions> = {
-  maxTokens: true, stop: true, signal: 'signal', onPrefill: 'function', logprobs: true,
+  maxTokens: true, stop: true, signal: 'AbortSignal', onPrefill: 'function', logprobs: true,
   mask: 'function', constraint: 'object', stepper: 'object',
 };
 

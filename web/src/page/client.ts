@@ -98,9 +98,7 @@ export class WorkerClient implements Client {
       } catch (error) {
         release();
         // What cannot be cloned: a function among the options.
-        const reason = error instanceof RangeError ? 'found values too deep or too large to be sent'
-          : reasonOf(error);
-        reject(new OneKVError('INVALID_ARGUMENT', `${name}: ${reason}`, { cause: error }));
+        reject(new OneKVError('INVALID_ARGUMENT', `${name}: ${reasonOf(error)}`, { cause: error }));
         return;
       }
       this.#pending.set(id, { name, resolve, reject, options, release });
@@ -132,17 +130,20 @@ export class WorkerClient implements Client {
     if (pending === undefined) return;
     const { resolve, reject, options } = pending;
     if (message.kind === 'notice') {
-      this.#notify(message.id, message.notice, pending);
+      void this.#notify(message.id, message.notice, pending);
       return;
     }
     this.#settle(message.id, pending);
-    if (message.kind === 'result') {
-      if (pending.failure === undefined) resolve(message.result as never);
-      else this.#refuse(pending, message.result);
-      return;
-    }
-    if (message.state !== undefined) options.onState?.(message.state);
-    if (pending.failure !== undefined) reject(pending.failure.error);
+    const { failure } = pending;
+    if ('state' in message && message.state !== undefined) options.onState?.(message.state);
+    if (failure !== undefined) {
+      reject(failure.error);
+      // The worker was done before it heard of that: nobody will hold the session made.
+      if (message.kind === 'result' && makers.has(pending.name)) {
+        const { id: session } = message.result as SessionState;
+        this.call('destroy', { session }).catch(() => {});
+      }
+    } else if (message.kind === 'result') resolve(message.result as never);
     else if (message.kind === 'aborted') reject(options.signal?.reason);
     else reject(new OneKVError(message.code, message.message));
     // Nothing works any more in a worker whose engine broke down. What waits gets the same error:
@@ -154,27 +155,13 @@ export class WorkerClient implements Client {
   }
 
   /** Tells of a notice, and no more of them after a failure. */
-  #notify(id: number, notice: Notice, pending: Pending): void {
-    if (pending.failure !== undefined) return;
-    const fail = (error: unknown) => {
-      if (pending.failure === undefined && this.#pending.has(id)) {
-        this.#handle.post({ kind: 'abort', id }, []);
-      }
-      pending.failure ??= { error };
-    };
+  async #notify(id: number, notice: Notice, pending: Pending): Promise<void> {
     try {
-      const told: unknown = pending.options.onNotice?.(notice, id);
-      if (told !== undefined) Promise.resolve(told).catch(fail);
+      if (pending.failure === undefined) await pending.options.onNotice?.(notice, id);
     } catch (error) {
-      fail(error);
+      pending.failure ??= { error };
+      if (this.#pending.has(id)) this.#handle.post({ kind: 'abort', id }, []);
     }
-  }
-
-  /** The worker was done before it heard of the failure: nobody will hold the session made. */
-  #refuse({ name, reject, failure }: Pending, result: unknown): void {
-    reject(failure?.error);
-    if (!makers.has(name)) return;
-    this.call('destroy', { session: (result as SessionState).id }).catch(() => {});
   }
 
   #settle(id: number, pending: Pending): void {

@@ -1,7 +1,6 @@
 // What an answer must be, as the worker is told it.
 import type { Constraint, ResponseConstraint, TokenConstraint } from '../api/session.js';
-import { invalidArgument } from '../api/errors.js';
-import { plainObject } from '../api/json.js';
+import { invalidArgument, jsonText } from '../api/errors.js';
 import type { PlainGrammar } from '../api/grammar.js';
 
 /** What Model.constrain gives. */
@@ -41,6 +40,5 @@ export function wireGrammar(constraint: ResponseConstraint | Constraint): PlainG
   const { lark, type } = constraint as { lark?: unknown; type?: unknown };
   if (typeof lark === 'string') return { kind: 'lark', text: lark };
   if (type === 'json_object') return { kind: 'json', text: '{"type":"object"}' };
-  return { kind: 'json', text: constraint === true ? 'true'
-    : JSON.stringify(plainObject('constraint', constraint)) };
+  return { kind: 'json', text: jsonText('constraint', constraint) };
 }

@@ -69,22 +69,15 @@ export class GuardedTarget extends EventTarget {
   }
 }
 
-/** An event target whose listeners are typed: { type: event }. */
-export class TypedTarget<Events extends object> {
-  readonly #target = new GuardedTarget();
-
+interface Typed<Events extends object> {
   addEventListener<K extends keyof Events & string>(type: K,
-    listener: (event: Events[K]) => void, options?: ListenerOptions): void {
-    this.#target.addEventListener(type, listener as (event: Event) => void, options);
-  }
-
+    listener: (event: Events[K]) => void, options?: ListenerOptions): void;
   removeEventListener<K extends keyof Events & string>(type: K,
-    listener: (event: Events[K]) => void): void {
-    this.#target.removeEventListener(type, listener as (event: Event) => void);
-  }
-
+    listener: (event: Events[K]) => void): void;
   /** @internal */
-  dispatch(event: Event): void {
-    this.#target.dispatchEvent(event);
-  }
+  dispatchEvent(event: Event): boolean;
 }
+
+/** One whose listeners are typed: { type: event }. */
+export const TypedTarget = GuardedTarget as unknown as
+  new <Events extends object>() => Typed<Events>;

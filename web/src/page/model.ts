@@ -20,8 +20,7 @@ import { TypedTarget, memoryEvent } from './events.js';
 import type { LoadedModel, SessionState } from '../wire/protocol.js';
 import type { Tool } from '../api/tools.js';
 import { toolsByName, wireTools } from './tools.js';
-import { RemoteSession, onPrefill, wireArguments, wireInput, wireSessionOptions }
-  from './session.js';
+import { RemoteSession, onPrefill, wireInput, wireSessionOptions } from './session.js';
 import type { Client } from './client.js';
 
 async function bytesOf(snapshot: Blob | ArrayBuffer | Uint8Array | Response): Promise<Uint8Array> {
@@ -77,10 +76,10 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     this.#forgotten = new FinalizationRegistry((session) => {
       client.call('destroy', { session }).catch(() => {});
     });
-    client.onMemory = (memory) => this.dispatch(memoryEvent(memory));
+    client.onMemory = (memory) => this.dispatchEvent(memoryEvent(memory));
     client.onLost = () => {
       this.#gone.abort(client.over);
-      this.dispatch(new Event('lost'));
+      this.dispatchEvent(new Event('lost'));
     };
   }
 
@@ -155,7 +154,7 @@ export class RemoteModel extends TypedTarget<ModelEventMap> implements Model {
     const { signal, special = false, begin = false, tools, toolChoice, templateArguments,
       atMost } = checkOptions('tokenize', options, tokenizeNames);
     return this.client.call('tokenize', { input: wireInput(input), special, begin, atMost,
-      options: { toolChoice, templateArguments: wireArguments(templateArguments),
+      options: { toolChoice, templateArguments,
         tools: wireTools(toolsByName(tools)) } }, { signal });
   }
 

@@ -6,7 +6,6 @@ import type { AppendOptions, AttentionMap, AttentionOptions, GeneratedPart, Gene
 import type { SessionMemory } from '../api/memory.js';
 import { checkOptions, checkSignal } from '../api/options.js';
 import type { SignalOptions } from '../api/options.js';
-import { plainObject } from '../api/json.js';
 import { samplingNames } from '../api/sampling.js';
 import { appendNames, attentionNames, draftModes, promptNames, saveNames } from '../api/session.js';
 import type { ChatMessage } from '../api/messages.js';
@@ -30,12 +29,9 @@ const messageFields = ['role', 'content', 'prefix', 'toolCalls', 'toolCallId', '
 export function wireInput(input: PromptInput): WireInput {
   if (typeof input === 'string') return { text: input };
   if (Array.isArray(input)) {
-    return { messages: input.map((message: ChatMessage, i) => {
-      // What is too deep cannot even be sent.
-      if (message?.toolCalls) plainObject(`message ${i}: toolCalls`, { ...message.toolCalls });
-      return Object.fromEntries(messageFields.map((field) => [field, message?.[field]])
-        .filter(([, value]) => value !== undefined)) as unknown as ChatMessage;
-    }) };
+    return { messages: input.map((message: ChatMessage) =>
+      Object.fromEntries(messageFields.map((field) => [field, message?.[field]])
+        .filter(([, value]) => value !== undefined)) as unknown as ChatMessage) };
   }
   if (typeof input === 'object' && input !== null && 'tokens' in input) {
     return { tokens: checkIds(input.tokens) };
@@ -43,17 +39,13 @@ export function wireInput(input: PromptInput): WireInput {
   throw invalidArgument('input', input, 'text, messages or { tokens }');
 }
 
-/** Variables for the template as they are sent. Error: INVALID_ARGUMENT. */
-export const wireArguments = (given: unknown): Record<string, unknown> | undefined =>
-  (given === undefined ? undefined : plainObject('templateArguments', given));
-
 /** The options of a new session as they are sent. */
 export function wireSessionOptions(options: SessionOptions,
   byName: ReadonlyMap<string, Tool>): Args<'createSession'> {
-  const { signal: _, onPrefill: __, initialPrompts, tools, templateArguments, ...rest } = options;
+  const { signal: _, onPrefill: __, initialPrompts, tools, ...rest } = options;
   checkOneOf('draft', rest.draft ?? 'off', draftModes);
   const initial = initialPrompts === undefined ? undefined : wireInput(initialPrompts);
-  return { ...rest, initial, templateArguments: wireArguments(templateArguments),
+  return { ...rest, initial,
     ...(tools === undefined ? {} : { tools: wireTools(byName) }) };
 }
 
@@ -73,19 +65,13 @@ function obeying(constraint: TokenConstraint, client: Client) {
     if (notice.type === 'part' && notice.part.token !== undefined) {
       await constraint.accept(notice.part.token);
     } else if (notice.type === 'ask') {
-      const mask: unknown = await constraint.allowed();
-      if (mask !== undefined && !(mask instanceof Uint32Array)) {
-        throw invalidArgument('what constraint.allowed gives', mask, 'a Uint32Array');
-      }
-      client.allow(call, mask);
+      client.allow(call, await constraint.allowed());
     }
   };
   const asked = {
     last: Promise.resolve(),
-    hear: (notice: Notice, call: number): Promise<void> => {
-      asked.last = asked.last.then(() => work(notice, call));
-      return asked.last;
-    },
+    hear: (notice: Notice, call: number) =>
+      (asked.last = asked.last.then(() => work(notice, call))),
   };
   return asked;
 }
@@ -137,7 +123,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
   #update(state: SessionState): void {
     const hasSlid = state.slides > this.#state.slides;
     this.#state = state;
-    if (hasSlid) this.dispatch(new Event('contextoverflow'));
+    if (hasSlid) this.dispatchEvent(new Event('contextoverflow'));
   }
 
   async #call<N extends CallName>(name: N, args: Omit<Args<N>, 'session'>,
@@ -155,7 +141,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
         { ...options, onState: (state) => this.#update(state) });
     } catch (error) {
       const isFull = error instanceof OneKVError && error.code === 'CONTEXT_FULL';
-      if (isFull) this.dispatch(new Event('contextoverflow'));
+      if (isFull) this.dispatchEvent(new Event('contextoverflow'));
       throw error;
     }
   }
@@ -188,7 +174,7 @@ export class RemoteSession extends TypedTarget<SessionEventMap> implements Sessi
       input: wireInput(input),
       options: {
         maxTokens, logprobs, toolChoice, parallelToolCalls, reasoningBudget,
-        templateArguments: wireArguments(templateArguments),
+        templateArguments,
         tools: options.tools === undefined ? undefined : wireTools(toolsByName(options.tools)),
         stop: stop === undefined ? undefined : checkTexts('stop', stop),
         ...(own !== undefined ? { constrained: true }

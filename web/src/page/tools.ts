@@ -1,7 +1,6 @@
 // Tools at the page's end: what the worker is told of them, and their execution.
-import { invalidArgument, reasonOf } from '../api/errors.js';
+import { invalidArgument, jsonText, reasonOf } from '../api/errors.js';
 import { checkKind } from '../api/options.js';
-import { plainObject } from '../api/json.js';
 import type { Tool, ToolCall, ToolDeclaration, ToolResult } from '../api/tools.js';
 import { unlessAborted } from '../util/on-abort.js';
 
@@ -24,7 +23,7 @@ export function wireTools(tools: ReadonlyMap<string, Tool>): ToolDeclaration[] {
   return [...tools.values()].map(({ name, description, inputSchema }) => {
     if (inputSchema === undefined) return { name, description };
     return { name, description,
-      inputSchema: plainObject(`inputSchema of the tool ${name}`, inputSchema) };
+      inputSchema: JSON.parse(jsonText(`inputSchema of the tool ${name}`, inputSchema)) };
   });
 }
 

@@ -62,7 +62,7 @@ export interface OwnSourceOptions extends SourceOptions {
 }
 
 export const sourceNames: NamesOf<SourceOptions> = {
-  ...accessNames, signal: 'signal', integrity: 'string', store: true, key: 'string',
+  ...accessNames, signal: 'AbortSignal', integrity: 'string', store: true, key: 'string',
   shared: 'object', onNote: 'function',
 };
 

@@ -4,16 +4,12 @@
 const hearing = new WeakMap<AbortSignal, { calls: Set<() => void>; listener: () => void }>();
 
 /** What the promise gives; rejects with the signal's reason if that comes first. */
-export async function unlessAborted<T>(coming: Promise<T>,
+export function unlessAborted<T>(coming: Promise<T>,
   signal: AbortSignal | undefined): Promise<T> {
-  let release = () => {};
-  try {
-    return await Promise.race([coming, new Promise<never>((_, reject) => {
-      release = onAbort(signal, () => reject(signal?.reason));
-    })]);
-  } finally {
-    release();
-  }
+  return new Promise((resolve, reject) => {
+    const release = onAbort(signal, () => reject(signal?.reason));
+    void coming.then(resolve, reject).finally(release);
+  });
 }
 
 /** Calls once the signal is aborted, at once if it has been. Gives the function that ends this. */

@@ -17,8 +17,7 @@ interface Running {
   session: unknown;
   controller: AbortController;
   /** Where the answer to `ask` goes. */
-  allow: ((mask: Uint32Array | undefined) => void) | undefined;
-  refuse: ((error: OneKVError) => void) | undefined;
+  allow: ((mask: unknown) => void) | undefined;
 }
 
 type Handler = (args: object, call: CallContext) => unknown;
@@ -61,15 +60,10 @@ export class WorkerServer {
     if (typeof id !== 'number' || !Number.isSafeInteger(id)) return;
     const running = this.#calls.get(id);
     if (kind === 'abort') running?.controller.abort();
-    else if (kind === 'allowed') this.#answer(running, message);
+    else if (kind === 'allowed') running?.allow?.(message['mask']);
     else if (kind === 'call' && running === undefined) {
       void this.#carryOut(message as unknown as CallMessage);
     }
-  }
-
-  #answer(running: Running | undefined, { mask }: Record<string, unknown>): void {
-    if (mask === undefined || mask instanceof Uint32Array) running?.allow?.(mask);
-    else running?.refuse?.(invalidArgument('mask', mask, 'a Uint32Array'));
   }
 
   #handler(name: CallName): Handler {
@@ -83,7 +77,7 @@ export class WorkerServer {
   async #carryOut({ id, name, args }: CallMessage): Promise<void> {
     const controller = new AbortController();
     const session = isObject(args) && 'session' in args ? args.session : undefined;
-    const running: Running = { id, session, controller, allow: undefined, refuse: undefined };
+    const running: Running = { id, session, controller, allow: undefined };
     this.#calls.set(id, running);
     try {
       if (!isObject(args)) throw invalidArgument('args', args, 'an object');
@@ -156,12 +150,11 @@ export class WorkerServer {
       notice: (notice: Notice) => this.#send({ kind: 'notice', id, notice }),
       ask: async () => {
         aborted ??= whenAborted(signal);
-        const answer = new Promise<Uint32Array | undefined>((resolve, reject) => {
-          running.allow = resolve;
-          running.refuse = reject;
-        });
+        const answer = new Promise<unknown>((resolve) => { running.allow = resolve; });
         this.#send({ kind: 'notice', id, notice: { type: 'ask' } });
-        return Promise.race([answer, aborted]);
+        const mask = await Promise.race([answer, aborted]);
+        if (mask === undefined || mask instanceof Uint32Array) return mask;
+        throw invalidArgument('what constraint.allowed gives', mask, 'a Uint32Array');
       },
     };
   }
