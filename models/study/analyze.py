@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.study.table import configurations
+from models.study.table import configurations, written
 from models.tools.pages import replace_part
 from models.train.evaluate import windows
 from models.train.model import Transformer, causal_mask, rotate, spread
@@ -178,7 +178,7 @@ def markdown(results):
         cells = [f"{mean[key]:.0f}" if key == "widest_rank" else
                  f"{mean[key]:.1f} ({before[key]:.1f})" if "rank" in key else
                  f"{mean[key]:.2f} ({before[key]:.2f})" for key in keys]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+        lines.append(f"| {written(name)} | {' | '.join(cells)} |")
     return lines
 
 

@@ -12,6 +12,7 @@ differs, and in `equal` the MLP's width, by which all have the parameters of QKV
 import argparse
 import json
 import math
+import re
 import signal
 import statistics
 import subprocess
@@ -172,6 +173,12 @@ def summarise(label, measured, base):
     return row
 
 
+def written(label):
+    """A label as documents write it: Q-MQA is Q-K=V MQA."""
+    return re.sub(r"(?<!\S)(Q-)?(?=[GM]QA)", lambda found: "Q-K=V " if found[1] else "QKV ",
+                  label)
+
+
 def markdown(result, paper):
     """Lines of one table; `paper` {variant: change in percent at 300M} adds a column."""
     standard = result["rows"][0]["cache_bytes_per_token_f16"]
@@ -187,7 +194,7 @@ def markdown(result, paper):
         spread = f" ± {row['perplexity_spread'] / 2:.2f}" if row["seeds"] > 1 else ""
         theirs = paper.get(row["variant"])
         lines.append(
-            f"| {row['variant']} | {row['perplexity']:.2f}{spread} | "
+            f"| {written(row['variant'])} | {row['perplexity']:.2f}{spread} | "
             f"{row['perplexity_per_byte']:.4f} | {change} | "
             f"{'–' if theirs is None else f'{theirs:+.1f} %'} | {row['parameters']:,} | "
             f"{row['cache_bytes_per_token_f16']} | "
@@ -206,7 +213,8 @@ def positions_table(rows):
     for row in rows[1:]:
         changes = (100 * (span["perplexity"] / same["perplexity"] - 1)
                    for span, same in zip(row["perplexity_by_position"], base))
-        lines.append(f"| {row['variant']} | {' | '.join(f'{x:+.1f} %' for x in changes)} |")
+        cells = " | ".join(f"{x:+.1f} %" for x in changes)
+        lines.append(f"| {written(row['variant'])} | {cells} |")
     return lines
 
 

@@ -72,6 +72,9 @@ class TableTest(unittest.TestCase):
         lines = table.markdown({"rows": self.rows}, table.PAPER_CHANGE)
         self.assertIn("| QKV | 12.82 ± 0.64 | 3.5798 | – | – | 1,000 | 256 | 0.0 % | 100 | 2 |",
                       lines)
+        self.assertTrue(lines[3].startswith("| Q-K=V MQA | "), lines[3])
+        self.assertEqual([table.written(label) for label in ("Q-K=V", "MQA", "rope Q-MQA learned")],
+                         ["Q-K=V", "QKV MQA", "rope Q-K=V MQA learned"])
         self.assertIn("| +10.7 % (+5.1 to +16.2) | +4.8 % |", lines[3])
         self.assertIn("| 8 | 96.9 % | 200 | 2 |", lines[3])
         self.assertEqual(lines[-1].count("+10.5 %"), 5)     # by the mean loss, at every position

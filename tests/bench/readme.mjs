@@ -39,6 +39,10 @@ function quality() {
   ]);
 }
 
+/** A variant's id in the results as it is written everywhere: Q-MQA is Q-K=V MQA. */
+const written = (variant) => variant.replace(/^(Q-)?(?=[GM]QA)/,
+  (_, shares) => (shares ? 'Q-K=V ' : 'QKV '));
+
 /** Perplexity by variant: many small models, as far as they have been trained; of one width, and
  * with what sharing saves put into their MLPs. */
 function variants() {
@@ -51,7 +55,7 @@ function variants() {
     ? `${row.change_percent.toFixed(1)} %` : '');
   return table(['variant', 'perplexity', '±', 'against QKV', 'at equal parameters',
     'cache per token, f16', 'seeds'],
-  read('table').map((row) => [row.variant, row.perplexity.toFixed(2),
+  read('table').map((row) => [written(row.variant), row.perplexity.toFixed(2),
     row.seeds > 1 ? (row.perplexity_spread / 2).toFixed(2) : '', change(row),
     change(equal.find(({ variant }) => variant === row.variant)),
     bytes(row.cache_bytes_per_token_f16), row.seeds]));

@@ -82,7 +82,7 @@ test('budgets: bytes of a token are those of the paper’s Table 7', async () =>
   const of = (name) => large.variants.find((variant) => variant.name === name);
   // 1.2B at 32,768 tokens: 5,632 and 88 MiB, 64 : 1 (the paper's 5,900 are decimal megabytes).
   assert.equal(of('QKV').cache.f16.token * 32_768, 5_632 * 2 ** 20);
-  assert.equal(of('Q-K=V + MQA').cache.f16.token * 32_768, 88 * 2 ** 20);
+  assert.equal(of('Q-K=V MQA').cache.f16.token * 32_768, 88 * 2 ** 20);
   assert.equal(small.variants[5].cache.i8.token, 20 * (64 + 4));
   assert.deepEqual(buy(small.variants[0], 'f16', 1e9, false),
     { token: 81_920, full: 2048 * 81_920, cacheBytes: 1e9, tokens: 12_207, conversations: 5 });

@@ -31,7 +31,7 @@ const computed = (heads) => short(2 * heads * std.headWidth * 2 * std.layers / o
 export const pair = { one, std, context: one.contextWindow,
   /** How many times less the first one keeps, by baseline: as the page writes it. */
   times: { MHA: short(std.perToken.f16 / one.perToken.f16), 'GQA-8': computed(8),
-    'GQA-3': computed(3), MQA: computed(1) },
+    'GQA-4': computed(4), MQA: computed(1) },
   /** As all heads of the first model would keep it. */
   timesWithin: 2 * one.queryHeads / one.vectors };
 

@@ -55,7 +55,7 @@ async function testFirstPaint(person, page) {
   // Another baseline, before anything has run: by the headers too.
   await person.click('input[name="baseline"][value="GQA-8"]');
   assert.equal(await person.text('.ratio-number'), times['GQA-8']);
-  assert.match(await person.text('.ratio-says'), /less cache per token than GQA-8.* headers/);
+  assert.match(await person.text('.ratio-says'), /less cache per token than QKV GQA-8.* headers/);
   await person.click('input[name="baseline"][value="MHA"]');
   assert.equal(await person.text('.ratio-number'), times.MHA);
   const [oneFull, stdFull] = perToken('f16').map((bytes) => bytesText(pair.context * bytes));
@@ -64,7 +64,7 @@ async function testFirstPaint(person, page) {
   new RegExp(`^Computed: ${oneFull} against ${stdFull} at `));
   assert.match(await person.text('#pane-one .kept'), /^1 vector per token and layer/);
   assert.match(await person.text('#pane-std .kept'), new RegExp(`^${pair.std.vectors} vectors`));
-  assert.match(await person.text('#name-one'), /^One-tensor cache\s+Q-K=V \+ MQA$/);
+  assert.match(await person.text('#name-one'), /^One-tensor cache\s+Q-K=V MQA$/);
   await person.click('#settings-say summary');
   assert.match(flat(await person.text('#settings-say')), /can look back at: [\d,]+ tokens/);
   await person.click('#settings-say summary');
@@ -102,7 +102,7 @@ async function testDuet(person, page) {
 
 async function testBaselines(person) {
   assert.equal(await person.text('.plot .caption'), 'Bytes of cache over time');
-  for (const name of ['GQA-8', 'GQA-3', 'MQA', 'MHA']) {
+  for (const name of ['GQA-8', 'GQA-4', 'MQA', 'MHA']) {
     await person.click(`input[name="baseline"][value="${name}"]`);
     assert.equal(await person.text('.ratio-number'), pair.times[name], name);
     assert.match(await person.text('.plot .caption'), /computed/, 'a run’s curve is of one');
@@ -135,7 +135,7 @@ async function testCacheTypes(person) {
 /** Each way to attend: the bytes that are kept, and the tensor that is gone. */
 async function testLayer(person) {
   for (const [name, bytes, gone] of [['QKV', '2,048 B', 0], ['Q-K=V', '1,024 B', 1],
-    ['MQA', '128 B', 0], ['Q-K=V + MQA', '64 B', 1], ['MLA', '1,152 B', 1],
+    ['QKV MQA', '128 B', 0], ['Q-K=V MQA', '64 B', 1], ['MLA', '1,152 B', 1],
     ['Gemma’s K=V', '4,096 B', 1]]) {
     const at = await person.evaluate(`[...document.querySelectorAll('#layer-ways label')].findIndex(
       ({ textContent }) => textContent === '${name}')`);
@@ -154,7 +154,7 @@ async function testBudget(person) {
   const tokens = async (name) =>
     Number(await person.evaluate(`document.querySelector('${row(name)}').dataset.tokens`));
   assert.equal(await tokens('QKV'), Math.floor(500e6 / 81_920));
-  assert.equal(await tokens('Q-K=V + MQA'), Math.floor(500e6 / 2_560));
+  assert.equal(await tokens('Q-K=V MQA'), Math.floor(500e6 / 2_560));
   await person.click('#budget-weights');
   // With what core holds beside the weights, which changes with it.
   assert.ok(Math.abs(await tokens('QKV') - (500e6 - 327.4e6) / 81_920) < 2);
@@ -166,12 +166,12 @@ async function testBudget(person) {
   const conversations = async (name) => Number(await person.evaluate(
     `document.querySelector('${row(name)}').dataset.conversations`));
   assert.equal(await conversations('QKV'), Math.floor(1e9 / (81_920 * 2048)));
-  assert.equal(await conversations('Q-K=V + MQA'), Math.floor(1e9 / (2_560 * 2048)));
+  assert.equal(await conversations('Q-K=V MQA'), Math.floor(1e9 / (2_560 * 2048)));
   for (const [shape, standard, one] of [[1, 180_224, 2_816],
     [2, ...perToken('f16').reverse()]]) {
     await person.pick('#budget-shape', String(shape));
     assert.equal(await tokens('QKV'), Math.floor(1e9 / standard));
-    assert.equal(await tokens('Q-K=V + MQA'), Math.floor(1e9 / one));
+    assert.equal(await tokens('Q-K=V MQA'), Math.floor(1e9 / one));
   }
   // A published shape: windows of 512 are full long before, then 3 of 18 layers grow.
   await pickShape('gemma-3-270m');

@@ -235,7 +235,7 @@ test("the paper's units, set right, are 2 bytes an element", () => {
     model: 'paper-300M Q-K=V MQA q8_0', cacheType: 'f16', name, median: 2560 * [1, 2048, 32768][i],
   }));
   assert.deepEqual(paperRows(rows)[1],
-    ['paper-300M Q-MQA', '2560', '5.24 MB', '83.9 MB', '0.08 GB', '81.9 MB']);
+    ['paper-300M Q-K=V MQA', '2560', '5.24 MB', '83.9 MB', '0.08 GB', '81.9 MB']);
 });
 
 test('Q8_0 becomes Q4_0 in every matrix, and nothing else changes', async () => {

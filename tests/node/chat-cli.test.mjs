@@ -67,7 +67,7 @@ test('lines are answered, and a conversation is saved and loaded', limit, async 
   const [cache, standard, ...next] = first.stdout.slice(at).split('\n');
   assert.notEqual(first.stdout.slice(0, at).trim(), '');
   assert.match(cache, /^cache \d+ of 4096 tokens, [\d.]+ KB$/);
-  assert.match(standard, /^standard QKV, MHA, computed: .* \(32\.0 times as much\)$/);
+  assert.match(standard, /^standard QKV MHA, computed: .* \(32\.0 times as much\)$/);
   assert.match(first.stderr, /6 tokens at [\d.]+ tokens\/s \(cut at --max-tokens\), 0 were/);
   assert.match(first.stderr, /one\.kv: [\d.]+ KB/);
   assert.doesNotMatch(first.stdout + first.stderr, /\x1b/, 'no colours in a pipe');

@@ -67,7 +67,7 @@ const pages = {
     check: (_, { child }) => assert.ok(['Tim', 'Lily'].includes(child.name)) },
   'families.md': { names: () => ({ url: path }),
     check: (said) => {
-      assert.equal(said[0], 'llama, Q-K=V, MQA');
+      assert.equal(said[0], 'llama, Q-K=V MQA');
       assert.match(said[1], /^6033664 parameters, \d+ bytes, and 512 per token$/);
     } },
   'embeddings.md': { names: () => ({ model: encoder }), handsOn: ['vectors'],

@@ -37,8 +37,8 @@ async function logitsOf(path, ids, prompt) {
   return found;
 }
 
-for (const [title, variant] of [['QKV, MHA', {}], ['Q-K=V, MQA', { projection: 'Q-K=V',
-  kvHeads: 1 }], ['QKV, GQA-2', { kvHeads: 2 }]]) {
+for (const [title, variant] of [['QKV MHA', {}], ['Q-K=V MQA', { projection: 'Q-K=V',
+  kvHeads: 1 }], ['QKV GQA-2', { kvHeads: 2 }]]) {
   test(`the same model: ${title}`, async () => {
     const model = shapedModel(`onnx-${title.replace(/\W+/g, '')}`, { ...shape, ...variant });
     const ids = randomIds(24, model.vocabulary);

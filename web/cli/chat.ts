@@ -36,7 +36,7 @@ function meter(session: Session, { used, standard }: SessionMemory, hasBar: bool
   const filled = Math.round(Math.min(1, tokens / window) * 30);
   const bar = hasBar ? `[${'#'.repeat(filled)}${'.'.repeat(30 - filled)}] ` : '';
   return `cache ${bar}${tokens} of ${window} tokens, ${bytes(used)}\n` +
-    `standard QKV, MHA, computed: ${bytes(standard.MHA)} ` +
+    `standard QKV MHA, computed: ${bytes(standard.MHA)} ` +
     `(${digits(standard.MHA / Math.max(1, used))} times as much)`;
 }
 

@@ -160,9 +160,9 @@ function sums(session: Session, result: Written): string {
       ` (${endings[result.reason]}, seed ${result.seed})`,
     ...(session.drafts === undefined ? []
       : [`${result.acceptedTokens} of ${result.draftedTokens} drafted tokens accepted`]),
-    `cache of ${plural(tokens, 'token')}: ${bytes(cacheUsed)} (${projection}, ${heads}: ` +
+    `cache of ${plural(tokens, 'token')}: ${bytes(cacheUsed)} (${projection} ${heads}: ` +
       `${bytes(model.cache.bytes(1).total)} per token)`,
-    `standard QKV, MHA, computed: ${bytes(standardUsed)}${more}`,
+    `standard QKV MHA, computed: ${bytes(standardUsed)}${more}`,
   ].map((line) => `  ${line}`).join('\n');
 }
 

@@ -1,5 +1,5 @@
 // onekv inspect: what a file holds and what it would take, from its header alone.
-import { Engine, headsName, readHeader } from '../src/engine-entry-node.js';
+import { Engine, headsName, readHeader, standardGroups } from '../src/engine-entry-node.js';
 import type { CacheCounter, CacheType, Metadata,
   ModelDescription } from '../src/engine-entry-node.js';
 import { UsageError } from './arguments.js';
@@ -39,8 +39,8 @@ const perType = (value: (type: CacheType) => number) =>
 /** The model's own cache and standard QKV with all, some and one of the heads. */
 function cacheRows(d: ModelDescription, cache: CacheCounter,
   budget: number | undefined): CacheRow[] {
-  const groups = [8, 4, 3].filter((g) => g < d.queryHeads && d.queryHeads % g === 0);
-  const standards = [d.queryHeads, ...groups, ...(d.queryHeads > 1 ? [1] : [])];
+  const standards = [d.queryHeads, ...standardGroups(d.queryHeads),
+    ...(d.queryHeads > 1 ? [1] : [])];
   const row = (name: string, standardHeads?: number): CacheRow => {
     const ask = (cacheType: CacheType) => ({ standardHeads, cacheType });
     return {
@@ -51,9 +51,9 @@ function cacheRows(d: ModelDescription, cache: CacheCounter,
         : perType((type) => cache.tokens(budget, ask(type))),
     };
   };
-  const kind = d.latent > 0 ? 'a latent' : `${d.projection}, ${d.heads}`;
+  const kind = d.latent > 0 ? 'a latent' : `${d.projection} ${d.heads}`;
   return [row(`this model (${kind})`),
-    ...standards.map((g) => row(`standard QKV, ${headsName(d.queryHeads, g)}`, g))];
+    ...standards.map((g) => row(`standard QKV ${headsName(d.queryHeads, g)}`, g))];
 }
 
 function tokenizerOf(metadata: Metadata): object | undefined {
@@ -179,7 +179,8 @@ export const inspect: Command = {
   summary: "show a model's shape, tokenizer, and the bytes that its cache takes",
   usage: 'FILE [options]',
   details: 'Reads the header only. The rows called standard QKV are computed for a model with ' +
-    'the same layers, windows and head width.',
+    'the same layers, windows and head width, and as many KV heads as are named (GQA-8, GQA-4 ' +
+    'and GQA-3 where they share the query heads evenly).',
   example: 'onekv inspect stories-q-mqa --budget 1MB',
   options: [
     { name: 'budget', value: 'BYTES', help: 'also show how many tokens this much cache holds: ' +

@@ -84,7 +84,7 @@ export async function openModel(values: Values, signal: AbortSignal,
   }
 }
 
-/** "llama, Q-K=V, MQA (1 of 16 heads), rope rotate-at-read". */
+/** "llama, Q-K=V MQA (1 of 16 heads), rope rotate-at-read". */
 export function variant(d: ModelDescription): string {
   const heads = d.heads === 'MHA' ? `MHA (${d.queryHeads} heads)`
     : `${d.heads} (${d.kvHeads} of ${d.queryHeads} heads)`;
@@ -93,7 +93,7 @@ export function variant(d: ModelDescription): string {
     const latent = `MLA (a latent of ${d.latent} for ${d.queryHeads} heads)`;
     return [d.architecture, latent, position].join(', ');
   }
-  return [d.architecture, d.projection, heads, position].join(', ');
+  return [d.architecture, `${d.projection} ${heads}`, position].join(', ');
 }
 
 /** The engine in a JSON result. */

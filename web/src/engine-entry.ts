@@ -18,7 +18,7 @@ export type { Guesser, SessionMemory, SessionOptions } from './engine/session.js
 export { checkTextRoom } from './engine/room.js';
 export { CacheCounter } from './engine/cache-bytes.js';
 export type { CacheBytes, CacheQuestion } from './engine/cache-bytes.js';
-export { headsName } from './engine/description.js';
+export { headsName, standardGroups } from './engine/description.js';
 export { Metadata } from './engine/metadata.js';
 export type { MetadataScalar, MetadataValue } from './engine/metadata.js';
 export { loadModel, readHeader, storeModel } from './source/load.js';

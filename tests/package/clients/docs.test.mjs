@@ -26,7 +26,7 @@ for (const [i, code] of blocksOf('js').entries()) {
   const [, library] = /^import .* from '([^']+)';/.exec(code);
   test(`the block of ${library}`, limit, async () => {
     const said = await runs(`doors-${i}.mjs`, code);
-    assert.ok(said.length > 2, said.join('\n'));
+    assert.ok(said.length > 1 && said[0].length > 20, said.join('\n'));
     if (library === 'ai') assert.match(said.at(-1), /^2 [1-9]$/);
   });
 }

@@ -36,10 +36,10 @@ async function readShipped(onekv, engine, path) {
     const { contextWindow, queryHeads } = description;
     const cost = (question) => ({ token: loader.cache.bytes(1, question).total,
       full: loader.cache.bytes(contextWindow, question).total });
-    const heads = { MHA: queryHeads, 'GQA-8': 8, 'GQA-3': 3, MQA: 1 };
+    const heads = { MHA: queryHeads, ...Object.fromEntries(onekv.standardGroups(queryHeads)
+      .map((group) => [`GQA-${group}`, group])), MQA: 1 };
     const of = (cacheType) => ({ own: cost({ cacheType }),
       standard: Object.fromEntries(Object.entries(heads)
-        .filter(([, standardHeads]) => standardHeads <= queryHeads)
         .map(([name, standardHeads]) => [name, cost({ cacheType, standardHeads })])) });
     const { parameters, weightBytes } = loader.estimate();
     return { description, parameters, weightBytes, sharesRow: loader.cache.bytes(1).shared > 0,
@@ -57,9 +57,9 @@ async function readShipped(onekv, engine, path) {
 const paperShapes = [['The paper’s 300M', 'paper-300M', 4], ['The paper’s 1.2B', 'paper-1.2B', 8]]
   .map(([name, shape, group]) => [name, shape, [
     ['QKV', {}], ['Q-K=V', { projection: 'Q-K=V' }],
-    [`GQA-${group}`, { kvHeads: group }],
-    [`Q-K=V + GQA-${group}`, { projection: 'Q-K=V', kvHeads: group }],
-    ['MQA', { kvHeads: 1 }], ['Q-K=V + MQA', { projection: 'Q-K=V', kvHeads: 1 }],
+    [`QKV GQA-${group}`, { kvHeads: group }],
+    [`Q-K=V GQA-${group}`, { projection: 'Q-K=V', kvHeads: group }],
+    ['QKV MQA', { kvHeads: 1 }], ['Q-K=V MQA', { projection: 'Q-K=V', kvHeads: 1 }],
   ]]);
 
 /** What core says of a file of each of those shapes, of which nothing but the header is made. */

@@ -50,6 +50,6 @@ export function shippedShape(std: ShippedFacts, one: ShippedFacts): ShapeFacts {
   });
   return {
     name: 'The two models above', context: one.description.contextWindow,
-    variants: [variant('QKV', std), variant('Q-K=V + MQA', one)],
+    variants: [variant('QKV', std), variant('Q-K=V MQA', one)],
   };
 }

@@ -70,7 +70,7 @@ class Answer {
   readonly #says = h('p', { class: 'soft' });
   readonly #bars: HTMLElement[];
 
-  constructor(readonly name: ShippedName, kind: 'one' | 'std', title: string) {
+  constructor(readonly name: ShippedName, kind: 'one' | 'std', readonly title: string) {
     this.#bars = Array.from({ length: 10 }, (_, digit) =>
       h('li', { class: `bar ${kind}` }, h('b', {}, digit), h('i'), h('span')));
     const { parameters } = facts.models[name];
@@ -203,8 +203,8 @@ export class Digits {
         const data = normalise(this.canvas);
         if (data !== undefined) await Promise.all(this.#answers.map((a) => this.#show(a, data)));
       }
-      announce(this.#answers.map(({ name, element }) =>
-        `${name} says ${element.dataset['best'] ?? 'nothing'}`).join(', '));
+      announce(this.#answers.map(({ title, element }) =>
+        `${title} says ${element.dataset['best'] ?? 'nothing'}`).join(', '));
     } catch (error) {
       this.#problem.append(h('p', { class: 'error', role: 'alert' }, explain(error)),
         h('button', { type: 'button', click: () => void this.ask() }, 'Try again'));

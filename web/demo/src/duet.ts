@@ -132,11 +132,12 @@ class Side {
 }
 
 const names: Record<Baseline, string> = {
-  MHA: 'standard QKV', 'GQA-8': 'GQA-8', 'GQA-3': 'GQA-3', MQA: 'MQA',
+  MHA: 'standard QKV', 'GQA-8': 'QKV GQA-8', 'GQA-4': 'QKV GQA-4', 'GQA-3': 'QKV GQA-3',
+  MQA: 'QKV MQA',
 };
 
 export class Duet {
-  readonly meter = new Meter(find('#meter'), { one: 'Q-K=V + MQA',
+  readonly meter = new Meter(find('#meter'), { one: 'Q-K=V MQA',
     hint: 'Run both to measure it.' });
   readonly one = new Side('stories-q-mqa', find('#pane-one'),
     'One tensor serves as key and as value, and one head of it serves every query head. Its ' +

@@ -22,7 +22,7 @@ declare module 'virtual:facts' {
     /** One row is key and value. */
     sharesRow: boolean;
     cache: Record<CacheType, { own: CacheFacts;
-      standard: Record<'MHA' | 'GQA-8' | 'GQA-3' | 'MQA', CacheFacts> }>;
+      standard: Record<'MHA' | 'GQA-8' | 'GQA-4' | 'GQA-3' | 'MQA', CacheFacts> }>;
   }
 
   export type ShippedName = 'stories-q-mqa' | 'stories-qkv' | 'table-q-kv' | 'table-qk-v' |

@@ -51,8 +51,8 @@ const ways: readonly Way[] = [
     'query is used once; the key and the value are kept, for every token that comes later.'),
   own('Q-K=V', queryHeads, 0, facts.layers.shared.bytes, 'The value projection is gone: a head’s ' +
     'key is also its value. Half of the cache goes with it.'),
-  own('MQA', 1, 1, mqa, 'All query heads look at the same key and sum the same value.'),
-  own('Q-K=V + MQA', 1, 0, one, 'Both at once. Of a token, the layer keeps one vector: it ' +
+  own('QKV MQA', 1, 1, mqa, 'All query heads look at the same key and sum the same value.'),
+  own('Q-K=V MQA', 1, 0, one, 'Both at once. Of a token, the layer keeps one vector: it ' +
     'is key and value of all heads.'),
   {
     name: 'MLA', shape: 'a layer of Youtu-LLM-2B, absorbed', queryHeads: published.mla.heads,

@@ -19,7 +19,7 @@ async function suggestedUrl(): Promise<string> {
 function description(estimate: Estimate): HTMLElement {
   const { description: d, standardBytesPerToken: standard } = estimate;
   const rows: [string, string][] = [
-    ['what', `${estimate.name ?? d.architecture}, ${d.projection}, ${d.heads}: ` +
+    ['what', `${estimate.name ?? d.architecture}, ${d.projection} ${d.heads}: ` +
       `${d.kvHeads} of ${d.queryHeads} heads`],
     ['size', `${short(estimate.parameters)} parameters, ${bytes(estimate.fileBytes)}`],
     ['per token', `${exactBytes(estimate.bytesPerToken)} of cache; standard QKV ` +

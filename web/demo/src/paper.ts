@@ -92,7 +92,7 @@ function lossTable(): HTMLElement {
   return h('table', { class: 'task-table' },
     captioned('The two models above: perplexity on held-out stories, from', 'losses.json'),
     h('thead', {}, h('tr', {}, h('th', { scope: 'col' }, 'weights, cache'),
-      head('standard QKV'), head('Q-K=V + MQA'))),
+      head('standard QKV'), head('Q-K=V MQA'))),
     h('tbody', {}, facts.losses.filter(isCommon).map(({ weights, cache: type, one, std }) =>
       h('tr', {}, h('th', { scope: 'row' }, `${weights}, ${type}`),
         num(std.toFixed(2)), num(one.toFixed(2))))));

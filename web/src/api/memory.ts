@@ -1,10 +1,12 @@
 // Bytes, and what they are compared with.
 
 /** Bytes of the same tokens in standard QKV attention, at the same element type: a KV head for
- * every query head, 8, 3, or one. null where the model has fewer query heads than that. */
+ * every query head, 8, 4, 3, or one. null where so many do not share the query heads evenly, or are
+ * all of them. */
 export interface StandardBytes {
   MHA: number;
   'GQA-8': number | null;
+  'GQA-4': number | null;
   'GQA-3': number | null;
   MQA: number;
 }

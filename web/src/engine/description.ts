@@ -26,6 +26,11 @@ export function headsName(queryHeads: number, kvHeads: number): string {
   return kvHeads === 1 ? 'MQA' : `GQA-${kvHeads}`;
 }
 
+/** What files are compared with beside all heads and one: 8, 4 or 3 KV heads, where they share the
+ * query heads evenly. */
+export const standardGroups = (queryHeads: number): number[] =>
+  [8, 4, 3].filter((kvHeads) => kvHeads < queryHeads && queryHeads % kvHeads === 0);
+
 function pick<T>(names: readonly T[], index: number): T {
   if (index in names) return names[index] as T;
   throw new RangeError(`core's enum value ${index} has no name here`);

@@ -3,6 +3,7 @@
 import type { CacheCost, MemoryReport, SessionMemory, StandardBytes } from '../api/memory.js';
 import type { Conversation } from './conversation.js';
 import type { CacheCounter } from '../engine/cache-bytes.js';
+import { standardGroups } from '../engine/description.js';
 import type { Model } from '../engine/model.js';
 
 /** Of that many tokens in standard attention. */
@@ -10,8 +11,10 @@ function standardBytes(cache: CacheCounter, queryHeads: number, tokens: number,
   wholePages: boolean): StandardBytes {
   const bytes = (standardHeads: number) =>
     cache.bytes(tokens, { standardHeads, wholePages }).total;
-  const grouped = (heads: number) => (heads <= queryHeads ? bytes(heads) : null);
-  return { MHA: bytes(queryHeads), 'GQA-8': grouped(8), 'GQA-3': grouped(3), MQA: bytes(1) };
+  const groups = standardGroups(queryHeads);
+  const grouped = (heads: number) => (groups.includes(heads) ? bytes(heads) : null);
+  return { MHA: bytes(queryHeads), 'GQA-8': grouped(8), 'GQA-4': grouped(4), 'GQA-3': grouped(3),
+    MQA: bytes(1) };
 }
 
 /** What that many tokens take, row by row, and would take in standard attention. */
@@ -64,7 +67,8 @@ export function memoryReport(model: Model, drafter: Model | undefined,
   const standard = all.map(({ session }) =>
     standardBytes(cache, queryHeads, session.memory().tokensHeld, true))
     .reduce((a, b) => ({ MHA: a.MHA + b.MHA, 'GQA-8': sum(a['GQA-8'], b['GQA-8']),
-      'GQA-3': sum(a['GQA-3'], b['GQA-3']), MQA: a.MQA + b.MQA }),
+      'GQA-4': sum(a['GQA-4'], b['GQA-4']), 'GQA-3': sum(a['GQA-3'], b['GQA-3']),
+      MQA: a.MQA + b.MQA }),
     standardBytes(cache, queryHeads, 0, true));
   return { ...bytes, draft: drafter?.memory().total ?? 0, standard,
     bySession: [...conversations].map(([id, conversation]) => sessionReport(id, conversation)) };
