@@ -93,8 +93,8 @@ export function nodePrograms() {
 const hostTests = new RegExp(`/(${['bench', 'cache-folder', 'chat-and-saved', 'chat-cli', 'cli',
   'command-lines', 'cross-origin', 'docs', 'embed', 'engine', 'exports', 'fetch', 'generate',
   'handler', 'hub', 'hub-cli', 'idle', 'loading', 'no-workers', 'onekv', 'programs',
-  'protocol-fuzz', 'serve', 'session-calls', 'share', 'source-faults', 'source-kinds', 'split',
-  'store', 'threads', 'types', 'warm-up', 'worker-life',
+  'protocol-fuzz', 'serve', 'session-calls', 'share', 'source-bounds', 'source-faults',
+  'source-kinds', 'split', 'store', 'threads', 'types', 'warm-up', 'worker-life',
 ].join('|')})\\.test`);
 /** Minutes of arithmetic of large models and vocabularies, which say nothing more of a second
  * Node. */

@@ -4,7 +4,8 @@
 // The first request asks for a range too ("bytes=0-"): browsers then ask for the file's own bytes
 // instead of compressed ones, whose length another origin would pass off as the file's.
 import { OneKVError } from '../api/errors.js';
-import { pause } from '../util/pause.js';
+import { Patience } from './patience.js';
+import { WrongRange, rangeOf } from './range.js';
 import { BadStatus, Unreachable, request } from './request.js';
 import type { Access, Answer } from './request.js';
 
@@ -42,35 +43,6 @@ export class NotReadable extends OneKVError {
   }
 }
 
-/** Attempts without a single byte before a download is given up. */
-const fruitlessMost = 4;
-/** A server that wants to be left alone for longer is not waited for. */
-const waitMsMost = 60_000;
-
-/** Waits longer and longer as long as nothing comes. */
-class Patience {
-  readonly #access: Access;
-  #fruitless = 0;
-
-  constructor(access: Access) {
-    this.#access = access;
-  }
-
-  /** A byte came. */
-  reset(): void {
-    this.#fruitless = 0;
-  }
-
-  /** Throws the failure when there were too many. */
-  async wait(failure: OneKVError): Promise<void> {
-    const { retryDelay, signal } = this.#access;
-    const asked = failure instanceof BadStatus ? failure.waitMs : undefined;
-    if (this.#fruitless === fruitlessMost || (asked ?? 0) > waitMsMost) throw failure;
-    await pause(asked ?? retryDelay * 2 ** this.#fruitless, signal);
-    this.#fruitless += 1;
-  }
-}
-
 /** A weak ETag promises no equal bytes; a date does, if only to the second. */
 function validatorOf(headers: Headers): string | undefined {
   if (headers.has('content-encoding')) return undefined;
@@ -80,10 +52,11 @@ function validatorOf(headers: Headers): string | undefined {
 }
 
 /** Bytes of the whole file, if the answer is the range from `start` to its end and says so. */
-function rangeTotal({ headers, status }: Answer, start: number): number | undefined {
+function rangeTotal(answer: Answer, start: number): number | undefined {
+  const { headers, status } = answer;
   if (status !== 206 || headers.has('content-encoding')) return undefined;
-  const range = /^bytes (\d+)-\d+\/(\d+)$/.exec(headers.get('content-range') ?? '');
-  if (range !== null) return Number(range[1]) === start ? Number(range[2]) : undefined;
+  const range = rangeOf(answer, start);
+  if (range !== undefined) return range.total;
   // Other origins show Content-Range only if they say so; the length they always show.
   const length = Number(headers.get('content-length') ?? Number.NaN);
   return Number.isSafeInteger(length) ? start + length : undefined;
@@ -110,19 +83,31 @@ function badStatus(answer: Answer, { address }: Access, offset: number): BadStat
   return new BadStatus(answer, `found HTTP status ${status}, expected 200${after}${hint}`);
 }
 
+/** Error: WrongRange. */
+async function checked(answer: Answer, offset: number): Promise<Answer> {
+  try {
+    rangeOf(answer, offset);
+    return answer;
+  } catch (error) {
+    await answer.cancel();
+    throw error;
+  }
+}
+
 /** New addresses that are asked for while not a byte comes. */
 const refreshesMost = 3;
 
 /**
  * The answer to a range from `offset` on, with status 200 (all of the file), 206 or 416. Refused,
- * it asks for a new address where there is one. Errors: Unreachable, BadStatus.
+ * it asks for a new address where there is one. Errors: Unreachable, BadStatus, WrongRange.
  */
-async function askFrom(access: Access, offset: number, end?: number): Promise<Answer> {
+async function askFrom(access: Access, offset: number, last?: number): Promise<Answer> {
   for (let refreshes = 0; ; refreshes++) {
     // The bytes of a page's own memory have no ranges.
     const isRanged = /^https?:$/.test(access.address.url.protocol);
-    const answer = await request(access, isRanged ? `bytes=${offset}-${end ?? ''}` : undefined);
-    if ([200, 206, 416].includes(answer.status)) return answer;
+    const answer = await request(access, isRanged ? `bytes=${offset}-${last ?? ''}` : undefined);
+    if (answer.status === 200 || answer.status === 416) return answer;
+    if (answer.status === 206) return checked(answer, offset);
     await answer.cancel();
     const error = badStatus(answer, access, offset);
     if (!error.isRefusal || refreshes === refreshesMost) throw error;
@@ -132,15 +117,27 @@ async function askFrom(access: Access, offset: number, end?: number): Promise<An
   }
 }
 
-/** As askFrom; a server that is busy is waited for. */
-async function askPatiently(access: Access, offset: number): Promise<Answer> {
-  const patience = new Patience(access);
-  for (;;) {
+/** How to ask more than once. */
+interface Asking {
+  /** The last byte that is wanted. */
+  last?: number;
+  patience?: Patience;
+  /** What ended the answer before this one: the server was there, and may be again. */
+  failure?: OneKVError | undefined;
+}
+
+/** As askFrom; a server that is busy, or breaks the connection, is waited for. */
+async function askPatiently(access: Access, offset: number, asking: Asking = {}): Promise<Answer> {
+  const { last, patience = new Patience(access), failure } = asking;
+  for (let found = failure; ;) {
+    if (found !== undefined) await patience.wait(found);
     try {
-      return await askFrom(access, offset);
+      return await askFrom(access, offset, last);
     } catch (error) {
-      if (!(error instanceof BadStatus) || !error.isPassing) throw error;
-      await patience.wait(error);
+      const isBusy = error instanceof BadStatus && error.isPassing;
+      const isBroken = error instanceof Unreachable && (failure !== undefined || error.isReset);
+      if (!isBusy && !isBroken) throw error;
+      found = error;
     }
   }
 }
@@ -190,31 +187,30 @@ async function explained(error: unknown): Promise<unknown> {
   return new OneKVError('SOURCE_FAILED', await error.explain(), { cause: error.cause });
 }
 
+/** The error with which a download ends after so many bytes. */
+async function brokeOff(error: unknown, offset: number): Promise<unknown> {
+  const isOther = !(error instanceof OneKVError) || error.code !== 'SOURCE_FAILED' ||
+    error instanceof Replaced || (error instanceof BadStatus && !error.isPassing);
+  if (isOther) return error;
+  const { message } = await explained(error) as Error;
+  return new OneKVError('SOURCE_FAILED', `broke off after ${offset} bytes: ${message}`,
+    { cause: error });
+}
+
 /**
  * The answer that goes on after an interruption. Errors: SOURCE_FAILED when the attempts were too
  * many or the server cannot go on, Replaced.
  */
 async function reconnect(access: Access, from: Beginning | undefined, offset: number,
-  patience: Patience, broken: OneKVError): Promise<Answer> {
-  let failure = broken;
-  for (;;) {
-    try {
-      if (from === undefined) throw failure;
-      await patience.wait(failure);
-      const rest = await askFrom(access, from.offset);
-      if (isRest(rest, from)) return rest;
-      await rest.cancel();
-      throw new Replaced();
-    } catch (error) {
-      if (error instanceof Replaced || !(error instanceof OneKVError)) throw error;
-      if (error === failure) {
-        const { message } = await explained(failure) as Error;
-        throw new OneKVError('SOURCE_FAILED', `broke off after ${offset} bytes: ${message}`,
-          { cause: failure });
-      }
-      if (error instanceof BadStatus && !error.isPassing) throw error;
-      failure = error;
-    }
+  patience: Patience, failure: OneKVError): Promise<Answer> {
+  try {
+    if (from === undefined) throw failure;
+    const rest = await askPatiently(access, from.offset, { patience, failure });
+    if (isRest(rest, from)) return rest;
+    await rest.cancel();
+    throw new Replaced();
+  } catch (error) {
+    throw await brokeOff(error, offset);
   }
 }
 
@@ -253,16 +249,19 @@ AsyncGenerator<Uint8Array> {
  */
 export async function openDownload(access: Access, from?: Beginning): Promise<Download> {
   try {
-    let answer = await askFirst(access, from?.offset ?? 0);
+    const offset = from?.offset ?? 0;
+    let answer = await askFirst(access, offset).catch((error: unknown) => {
+      // A server that cannot go on may still begin.
+      if (offset > 0 && error instanceof WrongRange) return askPatiently(access, 0);
+      throw error;
+    });
     let start = 0;
     if (from !== undefined && isRest(answer, from)) {
-      start = from.offset;
-    } else if (answer.status === 416 || (from !== undefined && from.offset > 0 &&
-      answer.status === 206)) {
+      start = offset;
+    } else if (answer.status === 416 || (offset > 0 && answer.status === 206)) {
       // Another file than the beginning's, or an empty one: that has no ranges.
       await answer.cancel();
-      answer = from !== undefined && from.offset > 0 ? await askPatiently(access, 0)
-        : await request(access);
+      answer = offset > 0 ? await askPatiently(access, 0) : await request(access);
     }
     if (answer.status !== 200 && answer.status !== 206) {
       await answer.cancel();
@@ -286,19 +285,64 @@ export async function openDownload(access: Access, from?: Beginning): Promise<Do
 const headBytes = 1 << 20;
 const headGrowth = 4;
 
-/** The ranges that follow the first one of a header. */
-async function* headerChunks(access: Access, first: Answer, validator: string | undefined,
-  totalBytes: number | undefined): AsyncGenerator<Uint8Array> {
-  let answer = first;
-  for (let at = 0, count = headBytes; ; count *= headGrowth) {
-    const bytes = await answer.bytes();
-    yield bytes;
-    at += bytes.length;
-    if (bytes.length < count || at === totalBytes) return;
-    answer = await askFrom(access, at, at + count * headGrowth - 1);
-    if (answer.status === 416) return;
-    if (answer.status !== 206) throw badStatus(answer, access, at);
-    if (validatorOf(answer.headers) !== validator) throw new Replaced();
+/** The place after the last byte that an answer may have: as it says, else as was asked. */
+function endOf(answer: Answer, at: number, asked: number): number {
+  if (answer.headers.has('content-encoding')) return Number.POSITIVE_INFINITY;
+  const range = rangeOf(answer, at);
+  return range === undefined ? asked : range.last + 1;
+}
+
+/** Checks the answer that follows the first one of a header, from `at` on. */
+function checkNext(answer: Answer, at: number, { validator, totalBytes }: Download): void {
+  if (answer.status !== 206) {
+    throw new OneKVError('SOURCE_FAILED',
+      `found HTTP status ${answer.status}, expected 206 after ${at} bytes`);
+  }
+  const total = rangeOf(answer, at)?.total ?? totalBytes;
+  if (validatorOf(answer.headers) !== validator || total !== totalBytes) throw new Replaced();
+}
+
+/** A header by ranges, of which the first one was asked for. */
+async function* headerChunks(access: Access, first: Answer,
+  opened: Download): AsyncGenerator<Uint8Array> {
+  const patience = new Patience(access);
+  let count = headBytes;
+  let asked = count;
+  let at = 0;
+  for (let answer = first; ;) {
+    let failure: OneKVError | undefined;
+    const end = endOf(answer, at, asked);
+    try {
+      for await (const chunk of answer.chunks()) {
+        at += chunk.length;
+        if (at > end) {
+          throw new OneKVError('SOURCE_FAILED',
+            `found more than ${end} bytes, expected the range that was asked for`);
+        }
+        patience.reset();
+        yield chunk;
+      }
+      if (at < end && opened.totalBytes !== undefined) {
+        failure = new OneKVError('SOURCE_FAILED', `found ${at} bytes, expected ${end}`);
+      }
+    } catch (error) {
+      if (!(error instanceof Unreachable)) throw error;
+      failure = error;
+    }
+    const isShort = failure === undefined && at < Math.min(end, asked);
+    if (at === opened.totalBytes || isShort) return;
+    if (at >= asked) {
+      count *= headGrowth;
+      asked = at + count;
+    }
+    try {
+      answer = await askPatiently(access, at, { last: asked - 1, patience, failure });
+      if (answer.status === 416) return await answer.cancel();
+      checkNext(answer, at, opened);
+    } catch (error) {
+      await answer.cancel();
+      throw await brokeOff(error, at);
+    }
   }
 }
 
@@ -308,19 +352,26 @@ async function* headerChunks(access: Access, first: Answer, validator: string | 
  */
 export async function openBeginning(access: Access): Promise<Download> {
   try {
-    let first = await askFrom(access, 0, headBytes - 1);
-    if (first.status === 416) first = await request(access); // An empty file has no ranges.
-    const { status } = first;
-    const common = { validator: validatorOf(first.headers), start: 0,
-      cancel: () => first.cancel() };
-    if (status === 200) {
-      return { ...common, totalBytes: wholeLength(first), chunks: first.chunks() };
+    let first = await askPatiently(access, 0, { last: headBytes - 1 });
+    if (first.status === 416) {
+      await first.cancel();
+      first = await request(access); // An empty file has no ranges.
     }
-    if (status !== 206) throw badStatus(first, access, 0);
-    const total = /\/(\d+)$/.exec(first.headers.get('content-range') ?? '')?.[1];
-    const totalBytes = total === undefined ? undefined : Number(total);
-    return { ...common, totalBytes,
-      chunks: headerChunks(access, first, common.validator, totalBytes) };
+    const isRange = first.status === 206;
+    if (!isRange && first.status !== 200) {
+      await first.cancel();
+      throw badStatus(first, access, 0);
+    }
+    const opened: Download = {
+      totalBytes: isRange ? rangeOf(first, 0)?.total : wholeLength(first),
+      validator: validatorOf(first.headers),
+      start: 0,
+      chunks: undefined as never,
+      cancel: () => first.cancel(),
+    };
+    opened.chunks = isRange ? headerChunks(access, first, opened)
+      : persistent(access, first, opened);
+    return opened;
   } catch (error) {
     throw await explained(error);
   }

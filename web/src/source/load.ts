@@ -45,6 +45,17 @@ function noteRows(loader: Loader, isLeft: boolean, { onNote }: LoadOptions): boo
   return true;
 }
 
+/** Bytes that may follow the last tensor, whatever was announced. */
+const paddingMost = 1 << 16;
+
+/** Error: CORRUPT when more has come than the file says, and its source. What a source announces
+ * may be less: the length of a compressed body. */
+function checkLength({ fedBytes, fileBytes }: Loader, { totalBytes = 0 }: Reading): void {
+  if (fileBytes === 0 || fedBytes <= Math.max(totalBytes, fileBytes + paddingMost)) return;
+  throw new OneKVError('CORRUPT', `found ${fedBytes} bytes and more to come, expected ` +
+    `${fileBytes}, as its header says`);
+}
+
 /** Feeds until the source ends, or until `enough`. */
 async function feed(loader: Loader, opened: Reading, options: LoadOptions,
   enough: () => boolean): Promise<void> {
@@ -60,6 +71,7 @@ async function feed(loader: Loader, opened: Reading, options: LoadOptions,
     const total = opened.totalBytes ?? (loader.fileBytes || undefined);
     options.onProgress?.({ loaded: loader.fedBytes, total, name: opened.name });
     if (enough()) return;
+    checkLength(loader, opened);
   }
 }
 

@@ -3,7 +3,6 @@
 //
 // A request that fails becomes one of three errors: Unreachable (no answer, or it broke off, or
 // fell silent), BadStatus (an answer that is not a file), or the signal's reason.
-import type { OwnBytes } from '../api/bytes.js';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import { onAbort } from '../util/on-abort.js';
 import { pause } from '../util/pause.js';
@@ -34,6 +33,9 @@ export interface Access {
   refresh: ((status: number, offset: number) => Promise<Address | undefined>) | undefined;
 }
 
+/** Of Node; browsers do not say. */
+const resets: ReadonlySet<unknown> = new Set(['ECONNRESET', 'EPIPE', 'UND_ERR_SOCKET']);
+
 /** No answer, or one that broke off. */
 export class Unreachable extends OneKVError {
   /** For programs that want to know whether it is worth another try. */
@@ -42,6 +44,14 @@ export class Unreachable extends OneKVError {
   constructor(cause: unknown, explain: () => Promise<string>) {
     super('SOURCE_FAILED', causeOf(cause), { cause });
     this.explain = explain;
+  }
+
+  /** The server took the connection, and broke it: it may be there again in a while. */
+  get isReset(): boolean {
+    for (let at: unknown = this.cause; at instanceof Error; at = at.cause) {
+      if (resets.has((at as { code?: unknown }).code)) return true;
+    }
+    return false;
   }
 }
 
@@ -152,19 +162,6 @@ export class Answer {
       // One that fell silent may never end: it is not waited for.
       if (!isOver) await chunks.return(undefined).catch(() => {});
     }
-  }
-
-  /** The whole body, for what is known to be small. */
-  async bytes(): Promise<OwnBytes> {
-    const parts: Uint8Array[] = [];
-    for await (const chunk of this.chunks()) parts.push(chunk.slice());
-    const all = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0));
-    let at = 0;
-    for (const part of parts) {
-      all.set(part, at);
-      at += part.length;
-    }
-    return all;
   }
 
   async cancel(): Promise<void> {

@@ -126,6 +126,9 @@ async function* dataOf({ head, totalBytes }: Part, reading: Reading): AsyncGener
     const own = chunk.subarray(0, Math.max(0, head.length - at));
     if (own.some((byte, i) => byte !== head[at + i])) throw new Replaced();
     at += chunk.length;
+    if (at > totalBytes) {
+      throw new OneKVError('CORRUPT', `found more than ${totalBytes} bytes, as were announced`);
+    }
     if (own.length < chunk.length) yield chunk.subarray(own.length);
   }
   if (at !== totalBytes) {
