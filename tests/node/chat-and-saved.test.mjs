@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { OneKV } from '../../dist/src/onekv-node.js';
+import { writeSaved } from '../../dist/src/worker/saved-session.js';
 import { endless, root, withKeys, withWindow } from './support.mjs';
 
 const path = `${root}models/stories-q-mqa.q8_0.gguf`;
@@ -39,6 +40,31 @@ test('a session is saved and restored, as cache and as tokens', async () => {
     await session.prompt('', { maxTokens: 10 }));
   await assert.rejects(chatModel.restore(caches), { code: 'SNAPSHOT_REFUSED' });
   await Promise.all([session, restored, anew].map((one) => one.destroy()));
+});
+
+test('a saved session that does not fit the model is refused as one', async () => {
+  const past = { chat: false, messages: [], text: '', ends: [] };
+  const saved = ({ tokens = [1, 2, 3], ...settings }) => writeSaved({ format: 'tokens',
+    model: model.hash, past, settings: { contextWindow: 0, overflow: 'error', keep: 0,
+      sampling: {}, ...settings }, payload: new Uint8Array(Int32Array.from(tokens).buffer) });
+  const { bySession } = await model.memory();
+  for (const [wrong, message] of [[{ tokens: [1, 99999] }, /token 1: found 99999/],
+    [{ tokens: [-1] }, /token 0: found -1/], [{ contextWindow: 2 }, /3 tokens/],
+    [{ sampling: { temperature: 'x' } }, /temperature: found "x"/],
+    [{ contextWindow: 1e9 }, /1000000000/], [{ overflow: 'slide', keep: 1e9 }, /1000000000/],
+    [{ sampling: { seed: 2n ** 64n } }, /seed: found/],
+    [{ sampling: { logitBias: { 99999: 1 } } }, /logitBias, a token: found 99999/]]) {
+    await assert.rejects(model.restore(saved(wrong)), (error) => {
+      assert.equal(error.code, 'SNAPSHOT_REFUSED', error.stack);
+      assert.match(error.message, /^the saved session does not fit the model: /);
+      assert.match(error.message, message);
+      return true;
+    });
+  }
+  const fits = await model.restore(saved({}));
+  assert.equal(fits.contextUsage, 3);
+  await fits.destroy();
+  assert.equal((await model.memory()).bySession.length, bySession.length);
 });
 
 test('save and memory do not wait for an answer that is on its way', async () => {

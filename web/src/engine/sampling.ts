@@ -9,16 +9,16 @@ import { checkInteger, checkNumber, checkOneOf, invalidArgument } from '../api/e
 const samplerOrders = ['temperature-first', 'temperature-last'] as const;
 
 /** As core/net/sampler.c checks them again. */
-const ranges: Readonly<Record<(typeof samplingFields)[number], readonly [number, number]>> = {
+const ranges = {
   temperature: [0, 100], topK: [0, 2 ** 32 - 1], topP: [0, 1], minP: [0, 1],
   repetitionPenalty: [0, 10], presencePenalty: [-100, 100], frequencyPenalty: [-100, 100],
-  penaltyWindow: [0, 256], order: [0, 1], biases: [0, biasesMax],
-};
+  penaltyWindow: [0, 256],
+} as const;
 /** What is nearer to 0 would become 0 in 32 bits, which often stands for another thing, or make a
  * logit that it divides infinite. */
 export const smallest = 1e-30;
 
-function checkField(name: (typeof samplingFields)[number], value: unknown): number {
+function checkField(name: keyof typeof ranges, value: unknown): number {
   const [least, most] = ranges[name];
   if (name === 'topK' || name === 'penaltyWindow') return checkInteger(name, value, least, most);
   const number = checkNumber(name, value, least, most);

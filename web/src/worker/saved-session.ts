@@ -83,7 +83,7 @@ export function writeSaved(saved: Saved): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
-function refused(reason: string): OneKVError {
+export function refused(reason: string): OneKVError {
   return new OneKVError('SNAPSHOT_REFUSED', `the saved session ${reason}`);
 }
 

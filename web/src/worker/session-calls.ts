@@ -22,7 +22,7 @@ import { emptyPast, emptyStart, planInput } from './plan.js';
 import type { Past, Plan } from './plan.js';
 import { sessionReport } from './reports.js';
 import { pickSampling } from '../engine/sampling.js';
-import { readSaved, writeSaved } from './saved-session.js';
+import { readSaved, refused, writeSaved } from './saved-session.js';
 import type { Settings } from './saved-session.js';
 import { Scheduler } from './scheduler.js';
 import { budgetOf, checkBudget, grammarOfAnswer, partsOf, readingOf, toolAnswerOf } from
@@ -122,10 +122,13 @@ export class SessionHost {
       slides, messages };
   }
 
+  #checkFree(id: number): void {
+    if (!this.#conversations.has(checkInteger('as', id, 1, sessionMost))) return;
+    throw invalidArgument('as', id, 'a number that no session has');
+  }
+
   #add(conversation: Conversation, id = this.#nextSession): SessionState {
-    if (this.#conversations.has(checkInteger('as', id, 1, sessionMost))) {
-      throw invalidArgument('as', id, 'a number that no session has');
-    }
+    this.#checkFree(id);
     this.#nextSession = Math.max(this.#nextSession, id + 1);
     this.#conversations.set(id, conversation);
     return this.state(id) as SessionState;
@@ -346,6 +349,7 @@ export class SessionHost {
 
   async #restore({ bytes, as }: Args<'restore'>, call: CallContext): Promise<SessionState> {
     if (!(bytes instanceof Uint8Array)) throw invalidArgument('bytes', bytes, 'a Uint8Array');
+    if (as !== undefined) this.#checkFree(as);
     const { format, past, settings, payload } = readSaved(bytes, this.#model.hash);
     // The answers are the same without the model that guessed.
     if (this.#drafter === undefined && settings.draft === 'model') settings.draft = 'off';
@@ -353,10 +357,17 @@ export class SessionHost {
       const session = this.#model.restoreSession(payload, this.#guesser(settings.draft));
       return this.#fill(new Conversation(session, past, settings), async () => {}, as);
     }
-    const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
-    const ids = this.#model.checkTokens(tokens);
-    const conversation = this.#openConversation(past, settings);
-    const plan = { keep: 0, ids, messages: past.messages, text: past.text };
-    return this.#fill(conversation, () => this.#run(conversation, plan, call, () => plan), as);
+    try {
+      const tokens = new Int32Array(payload.slice(0, payload.length & ~3).buffer);
+      const ids = this.#model.checkTokens(tokens);
+      const conversation = this.#openConversation(past, settings);
+      const plan = { keep: 0, ids, messages: past.messages, text: past.text };
+      return await this.#fill(conversation,
+        () => this.#run(conversation, plan, call, () => plan), as);
+    } catch (error) {
+      const own = ['INVALID_ARGUMENT', 'TOKEN_OUT_OF_RANGE', 'CONTEXT_FULL'];
+      const isIts = error instanceof OneKVError && own.includes(error.code);
+      throw isIts ? refused(`does not fit the model: ${error.message}`) : error;
+    }
   }
 }
