@@ -1,9 +1,8 @@
 // An error as a person can use it: what happened, and what to do.
 import { OneKVError } from 'onekv';
+import { sourceAdvice } from './source-advice.js';
 
 const advice: Record<string, string> = {
-  SOURCE_FAILED: 'The file could not be read. Is there a network? And not every site lets pages ' +
-    'of others read its files; Hugging Face does.',
   INTEGRITY_FAILED: 'The file is not the one this page was made with. Reload the page.',
   NOT_GGUF: 'This is not a GGUF file.',
   CORRUPT: 'The file is damaged.',
@@ -26,8 +25,10 @@ export function explainInParts(error: unknown): [does: string, found?: string] {
     return ['This browser has no WebAssembly (or it is switched off), and the models need it.'];
   }
   if (!(error instanceof Error)) return [String(error)];
-  const known = error instanceof OneKVError ? advice[error.code] : undefined;
-  return known === undefined ? [error.message] : [known, error.message];
+  const { message } = error;
+  const known = !(error instanceof OneKVError) ? undefined : error.code === 'SOURCE_FAILED'
+    ? sourceAdvice(message, globalThis.location.origin) : advice[error.code];
+  return known === undefined ? [message] : [known, message];
 }
 
 /** The same as one text. */

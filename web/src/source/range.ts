@@ -10,7 +10,7 @@ export class WrongRange extends OneKVError {
   }
 }
 
-export interface Range {
+interface Range {
   /** The last byte's place. */
   last: number;
   /** Of the whole file; undefined where the server does not know. */
