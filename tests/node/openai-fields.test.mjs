@@ -4,6 +4,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { createOneKV } from '../../dist/src/facades/ai-sdk.js';
 import { createHandler } from '../../dist/src/facades/handler.js';
+import { openai } from '../../dist/src/facades/openai.js';
+import { languageModel } from '../../dist/src/facades/prompt-api.js';
 import { OneKV } from '../../dist/src/onekv-node.js';
 import { chatFile, withWindow } from './support.mjs';
 
@@ -142,4 +144,37 @@ test('ai-sdk: the same, by its names', limit, async () => {
   await refused({ prompt, providerOptions: { onekv: { minP: 'x' } } }, 'minP');
   await refused({ prompt, providerOptions: { onekv: { templateArguments: 5 } } },
     'templateArguments');
+});
+
+test('what is no model, no request and no option of a door', limit, async () => {
+  const text = [{ role: 'user', content: [{ type: 'text', text: 'x' }] }];
+  const { embeddingModel, languageModel: ofSdk } = createOneKV({ tiny: model, none: null });
+  const LanguageModel = languageModel(async () => model);
+  const session = await LanguageModel.create();
+  for (const [call, begins] of [
+    [() => openai(null), 'model'], [() => openai(5), 'model'],
+    [() => createHandler(null), 'models'], [() => createHandler({ a: null }), 'model'],
+    [() => createOneKV(null), 'models'],
+    [() => ofSdk('none').doGenerate({ prompt: text }), 'model'],
+    [() => embeddingModel('none').doEmbed({ values: ['x'] }), 'model'],
+    [() => embeddingModel('tiny').doEmbed(null), 'options'],
+    [() => embeddingModel('tiny').doEmbed({ values: ['x'], abortSignal: 5 }), 'abortSignal'],
+    [() => ofSdk('tiny').doGenerate({ prompt: text, abortSignal: 5 }), 'abortSignal'],
+    [() => handle(null), 'request'], [() => handle({}), 'request'],
+    [() => languageModel(5), 'load'], [() => LanguageModel.create({ tools: 5 }), 'tools'],
+    [() => LanguageModel.create({ expectedInputs: 'x' }), 'expectedInputs'],
+    [() => session.prompt('x', { responseConstraint: 5 }), 'responseConstraint'],
+    [() => session.prompt('x', { responseConstraint: null }), 'responseConstraint'],
+    [() => session.measureContextUsage('x', { responseConstraint: 'x' }), 'responseConstraint'],
+    [() => session.clone({ signal: 5 }), 'signal'],
+  ]) {
+    await assert.rejects(async () => call(), (error) => {
+      assert.equal(error.code, 'INVALID_ARGUMENT', `${call}: ${error.stack}`);
+      assert.ok(error.message.startsWith(`${begins}: found `), `${call}: ${error.message}`);
+      return true;
+    });
+  }
+  await assert.rejects(LanguageModel.create({ expectedInputs: [null] }),
+    { name: 'NotSupportedError', message: 'input of type undefined is not supported' });
+  session.destroy();
 });

@@ -1,10 +1,10 @@
 // The embedding models of onekv/ai-sdk.
 import type { EmbedOptions } from '../api/embed.js';
 import type { Model } from '../api/model.js';
-import { checkOptions } from '../api/options.js';
+import { checkKind, checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import type { EmbeddingCallOptions, EmbeddingModel } from './ai-sdk-types.js';
-import { inCallersWords } from './openai-request.js';
+import { checkPart, inCallersWords } from './openai-request.js';
 
 /** Of providerOptions.onekv. */
 type OwnOptions = Pick<EmbedOptions, 'pooling' | 'truncate'>;
@@ -16,8 +16,11 @@ export function embeddingModelOf(modelId: string, load: () => Promise<Model>): E
   return {
     specificationVersion: 'v4', provider: 'onekv', modelId,
     maxEmbeddingsPerCall: Number.POSITIVE_INFINITY, supportsParallelCalls: false,
-    doEmbed: async ({ values, dimensions, abortSignal, providerOptions }: EmbeddingCallOptions) => {
+    doEmbed: async (options: EmbeddingCallOptions) => {
       try {
+        checkKind('options', options, 'object');
+        const { values, dimensions, abortSignal, providerOptions } = options;
+        checkPart('abortSignal', abortSignal, 'AbortSignal');
         const own = checkOptions('providerOptions.onekv',
           (providerOptions?.['onekv'] ?? {}) as OwnOptions, ownNames);
         abortSignal?.throwIfAborted();

@@ -4,6 +4,7 @@ import { OneKVError, checkOneOf, invalidArgument } from '../api/errors.js';
 import { checkKind, checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import type { CallOptions, PromptMessage, PromptPart, Warning } from './ai-sdk-types.js';
+import { checkPart } from './openai-request.js';
 import type { ChatRequest, RequestMessage, RequestTool, ResponseFormat } from './openai-types.js';
 
 /** Of providerOptions.onekv. */
@@ -86,6 +87,7 @@ function formatOf({ responseFormat: format }: CallOptions): ResponseFormat | und
 export function chatOf(options: CallOptions): { chat: ChatRequest; warnings: Warning[] } {
   checkKind('options', options, 'object');
   const { toolChoice, reasoning, providerOptions } = options;
+  checkPart('abortSignal', options.abortSignal, 'AbortSignal');
   checkKind('prompt', options.prompt, 'list');
   options.prompt.forEach((message, i) => checkKind(`prompt[${i}]`, message, 'object'));
   const { minP, repetitionPenalty, templateArguments } = checkOptions('providerOptions.onekv',

@@ -9,7 +9,7 @@
 // computed again: usage says how many tokens were read from a cache.
 import type { Model } from '../api/model.js';
 import type { GeneratedPart, GenerationResult } from '../api/session.js';
-import { checkOptions } from '../api/options.js';
+import { checkKind, checkOptions } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { OneKVError, checkInteger, invalidArgument } from '../api/errors.js';
 import { embeddingModelOf } from './ai-sdk-embedding.js';
@@ -185,6 +185,7 @@ export function createOneKV(models: Readonly<Record<string, ModelOrLoad>>,
   options: OneKVProviderOptions = {}): OneKVProvider {
   const { sessions = 4 } = checkOptions('createOneKV', options, providerNames);
   const most = checkInteger('sessions', sessions, 1, 1024);
+  checkKind('models', models, 'object');
   const names = Object.keys(models);
   if (names.length === 0) {
     throw new OneKVError('INVALID_ARGUMENT', 'models: found none, expected one at least');

@@ -13,8 +13,8 @@
 // What is asked of another path is 404, by another method 405; an error is { error: { message,
 // type, code, param } } with status 400 (the request), 404 (the model) or 500 (here).
 import type { Model } from '../api/model.js';
-import { OneKVError, checkInteger, reasonOf } from '../api/errors.js';
-import { checkOptions } from '../api/options.js';
+import { OneKVError, checkInteger, invalidArgument, reasonOf } from '../api/errors.js';
+import { checkKind, checkOptions, isSignal } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { openai } from './openai.js';
 import type { ChatRequest, Create, EmbeddingRequest, OpenAIClient, ResponseRequest, TextRequest }
@@ -130,6 +130,7 @@ async function bodyOf(request: Request, most: number): Promise<unknown> {
 export function createHandler(models: Readonly<Record<string, Model>>,
   options: HandlerOptions = {}): Handler {
   const { sessions, maxBytes = 1 << 24 } = checkOptions('createHandler', options, handlerNames);
+  checkKind('models', models, 'object');
   const most = checkInteger('maxBytes', maxBytes, 1, 2 ** 31 - 1);
   const created = Math.floor(Date.now() / 1000);
   const clients = new Map<string, OpenAIClient>(Object.entries(models).map(([name, model]) =>
@@ -178,6 +179,7 @@ export function createHandler(models: Readonly<Record<string, Model>>,
   };
 
   const handle = async (request: Request): Promise<Response> => {
+    if (!isSignal(Object(request).signal)) throw invalidArgument('request', request, 'a Request');
     try {
       const path = new URL(request.url).pathname.replace(/^.*\/v1(?=\/)/, '');
       const methods = Object.hasOwn(routes, path) ? routes[path] : undefined;

@@ -12,7 +12,7 @@ import type { ChatMessage } from '../api/messages.js';
 import type { PromptInput, PromptOptions, ResponseConstraint, Session } from '../api/session.js';
 import type { Tool } from '../api/tools.js';
 import { checkOneOf } from '../api/errors.js';
-import { checkOptions, signalNames } from '../api/options.js';
+import { checkKind, checkOptions, signalNames } from '../api/options.js';
 import type { NamesOf } from '../api/options.js';
 import { GuardedTarget } from '../page/events.js';
 import { onAbort } from '../util/on-abort.js';
@@ -50,7 +50,7 @@ export interface LanguageModelCoreOptions {
 }
 
 const coreNames: NamesOf<LanguageModelCoreOptions> = {
-  expectedInputs: true, expectedOutputs: true, tools: true, temperature: true, topK: true,
+  expectedInputs: 'list', expectedOutputs: 'list', tools: 'list', temperature: true, topK: true,
   samplingMode: true,
 };
 
@@ -96,12 +96,12 @@ LanguageModelCoreOptions): void {
   for (const tool of tools ?? []) {
     if (typeof tool?.execute !== 'function') throw new TypeError('a tool without execute');
   }
-  for (const { type } of expectedInputs) {
-    if (!['text', 'tool-response'].includes(type)) throw unsupported(`input of type ${type}`);
-  }
-  for (const { type } of expectedOutputs) {
-    if (!['text', 'tool-call'].includes(type)) throw unsupported(`output of type ${type}`);
-  }
+  const check = (what: string, list: readonly Expected[], types: readonly string[]) => {
+    const other = list.findIndex((one) => !types.includes(one?.type));
+    if (other >= 0) throw unsupported(`${what} of type ${String(list[other]?.type)}`);
+  };
+  check('input', expectedInputs, ['text', 'tool-response']);
+  check('output', expectedOutputs, ['text', 'tool-call']);
 }
 
 /** Messages; for a model that knows no turns, their text. */
@@ -241,6 +241,9 @@ export class LanguageModelSession extends GuardedTarget {
     options: LanguageModelPromptOptions): PromptInput {
     const { responseConstraint, omitResponseConstraintInput = false } =
       checkOptions('prompt', options, promptNames);
+    if (responseConstraint !== undefined && responseConstraint !== true) {
+      checkKind('responseConstraint', responseConstraint, 'object');
+    }
     if (omitResponseConstraintInput && responseConstraint === undefined) {
       throw new TypeError('omitResponseConstraintInput needs a responseConstraint');
     }
@@ -270,6 +273,7 @@ export class LanguageModelSession extends GuardedTarget {
  */
 export function languageModel(load: LoadModel,
   settings: LanguageModelSettings = {}): LanguageModelStatic {
+  checkKind('load', load, 'function');
   checkOptions('languageModel', settings, settingsNames);
   let model: Promise<Model> | undefined;
   let isLoaded = false;

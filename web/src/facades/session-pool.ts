@@ -1,5 +1,6 @@
 // Live sessions of a stateless API: a prompt goes to the one that shares its longest beginning, so
 // that only the rest is computed.
+import { checkKind } from '../api/options.js';
 import type { Model } from '../api/model.js';
 import type { Session } from '../api/session.js';
 import { commonStart } from '../util/common-start.js';
@@ -25,6 +26,7 @@ export class SessionPool {
 
   /** Keeps at most that many sessions while they are idle. */
   constructor(model: Model, most: number) {
+    checkKind('model', model, 'object');
     this.#model = model;
     this.#most = most;
   }
