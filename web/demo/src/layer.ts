@@ -144,7 +144,7 @@ class Layer {
       this.#k.show(1, 1, `one row of ${way.width}: the key`, way.valueWidth / way.width);
       this.#v.show(0, 1, `gone: the row’s first ${way.valueWidth} elements are the value`);
     }
-    setText(this.#shape, `Drawn: ${way.shape}. Its bytes are computed.`);
+    setText(this.#shape, `Drawn: ${way.shape}; the bytes are computed.`);
     setText(this.#bytes, exactBytes(way.bytes));
     setPart(this.#bar, way.bytes / way.standard);
     setText(this.#ratio, way.bytes === way.standard

@@ -89,7 +89,7 @@ export class Many {
       h('div', { class: 'row' }, this.#button, this.#stop, this.#reader.button),
       h('dl', { class: 'totals' }, total('cache of all 64', cache),
         total('the same in standard QKV', standard), total('times less', times),
-        total('token of each story', written)),
+        total('tokens of each story', written)),
       this.#split,
       h('p', { class: 'many-prompt' }, prompt, ' …'),
       this.#grid, this.#problem);
