@@ -32,6 +32,13 @@ const refused = (command, args, message) => assert.rejects(async () =>
   return true;
 });
 
+test('help says what each model is that ships, and which variant', limit, () => {
+  const { stdout } = onekv('--help');
+  assert.match(stdout, /^  stories-q-mqa +tells stories \(Q-K=V MQA\)$/m);
+  assert.match(stdout, /^  stories-qkv +.*\(QKV MHA\)$/m);
+  assert.equal([...stdout.matchAll(/^  (?:table|digits)-\S+ +\w.*\(Q[-=KV]+\)$/gm)].length, 4);
+});
+
 test('options of the program itself: short names, and what was meant', limit, () => {
   assert.match(onekv('-V').stdout, /^\d+\.\d+\.\d+\n$/);
   for (const typed of ['--verison', '-version', '--vers', 'verison']) {

@@ -101,6 +101,20 @@ export function knownNames(): string[] {
   return [...Object.keys(shippedFiles()), ...Object.keys(fetchedFiles())].sort();
 }
 
+/** What a known name is; '' for those of a checkout alone. */
+export function aboutKnown(name: string): string {
+  const known: Record<string, string> = {
+    'stories-q-mqa': 'tells stories (Q-K=V MQA)',
+    'stories-qkv': 'tells stories, to compare it with (QKV MHA)',
+    'table-q-kv': 'a small GPT, for its attention maps (Q-K=V)',
+    'table-qk-v': 'a small GPT, for its attention maps (Q=K-V)',
+    'digits-keqv': 'recognises digits in the demo page (Q-K=V)',
+    'digits-qkv': 'recognises digits in the demo page (QKV)',
+    'smollm2-135m-instruct': 'a small chat model, 98 MB (QKV GQA-3)',
+  };
+  return known[name] ?? '';
+}
+
 /** The models of onekv-models (models/package.json). */
 const others = ['stories-qkv', 'table-q-kv', 'table-qk-v', 'digits-keqv', 'digits-qkv'];
 

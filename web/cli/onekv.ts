@@ -13,7 +13,7 @@ import { generateText } from './generate.js';
 import { inspect } from './inspect.js';
 import { meant } from '../src/util/nearest.js';
 import { packageVersion, runWithRelaxedSimd } from './bench/host.js';
-import { knownNames } from './model-file.js';
+import { aboutKnown, knownNames } from './model-file.js';
 import { list, pull, remove } from './pull.js';
 import { serve } from './serve.js';
 import { interrupted } from './signals.js';
@@ -23,11 +23,13 @@ const commands: readonly Command[] = [generateText, chat, serve, inspect, evalua
 
 function help(): string {
   const width = Math.max(...commands.map(({ name }) => name.length)) + 2;
+  const names = knownNames();
+  const nameWidth = Math.max(...names.map(({ length }) => length)) + 2;
   return ['usage: onekv COMMAND FILE [options]', '       onekv --version', '',
     ...commands.map(({ name, summary }) => `  ${name.padEnd(width)}${summary}`), '',
     'FILE is a GGUF file, the name of a model on a hub (hf:org/repo, see onekv pull --help), an',
     'http address, or the name of a model:',
-    ...knownNames().map((known) => `  ${known}`), '',
+    ...names.map((known) => `  ${known.padEnd(nameWidth)}${aboutKnown(known)}`.trimEnd()), '',
     'For example:',
     ...[generateText, chat, inspect].map(({ example }) => `  ${example}`), '',
     'onekv COMMAND --help lists the options of a command.'].join('\n');
