@@ -96,7 +96,7 @@ export class Arrived {
   }
 
   /** Core's error, in words of where the file comes from when they say more. */
-  explain(error: unknown, loader: Loader): unknown {
+  explain(error: unknown, loader?: Loader): unknown {
     if (!(error instanceof OneKVError)) return error;
     const { code } = error;
     if (code === 'NOT_GGUF') {
@@ -110,6 +110,7 @@ export class Arrived {
       return new OneKVError(code, 'found a big-endian GGUF file, as few machines read it; ' +
         'expected a little-endian one', { cause: error });
     }
+    if (loader === undefined) return error;
     if (!['UNSUPPORTED_MODEL', 'MISSING_KEY', 'MISSING_TENSOR'].includes(code)) return error;
     const part = partOf(loader);
     return part === undefined ? error : new OneKVError(code, part, { cause: error });

@@ -22,6 +22,8 @@ export interface PartHeader {
   alignment: number;
   /** Where the data begins. */
   bytes: number;
+  /** The end of the last tensor. */
+  fileBytes: number;
 }
 
 /** More bytes are needed. */
@@ -33,6 +35,13 @@ const corrupt = (what: string) => new OneKVError('CORRUPT', what);
 const valueBytes = [1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8];
 const stringType = 8;
 const arrayType = 9;
+
+/** [elements, bytes] of a block of each type of tensor, as in core/base/tensor.h. */
+const blocks: Readonly<Record<number, readonly [elements: number, bytes: number]>> = {
+  0: [1, 4], 1: [1, 2], 2: [32, 18], 3: [32, 20], 6: [32, 22], 7: [32, 24], 8: [32, 34],
+  10: [256, 84], 11: [256, 110], 12: [256, 144], 13: [256, 176], 14: [256, 210], 20: [32, 18],
+  23: [256, 136], 30: [1, 2], 34: [256, 54], 35: [256, 66], 39: [32, 17], 41: [128, 18],
+};
 
 class Cursor {
   at = 0;
@@ -126,19 +135,25 @@ function parse(bytes: Uint8Array): PartHeader {
     keys.set(name, cursor.since(at));
   }
   const tensors: TensorInfo[] = [];
+  let dataBytes = 0n;
   for (let i = 0; i < tensorCount; i++) {
     const { at } = cursor;
     cursor.text();
     const dimensions = cursor.u32();
     if (dimensions > 4) throw corrupt(`found a tensor of ${dimensions} dimensions`);
-    cursor.skip(8 * dimensions + 4);
-    tensors.push({ bytes: cursor.since(at), offset: cursor.u64() });
+    let elements = 1n;
+    for (let d = 0; d < dimensions; d++) elements *= cursor.u64();
+    const [each, blockBytes] = blocks[cursor.u32()] ?? [1, 0]; // Core refuses other types.
+    const tensor = { bytes: cursor.since(at), offset: cursor.u64() };
+    tensors.push(tensor);
+    const end = tensor.offset + elements / BigInt(each) * BigInt(blockBytes);
+    if (end > dataBytes) dataBytes = end;
   }
   const alignment = integerOf(keys.get('general.alignment')) ?? 32;
   if (!(alignment >= 1 && alignment <= 4096)) throw corrupt(`found an alignment of ${alignment}`);
   const end = Math.ceil(cursor.at / alignment) * alignment;
   cursor.skip(end - cursor.at);
-  return { version, keys, tensors, alignment, bytes: end };
+  return { version, keys, tensors, alignment, bytes: end, fileBytes: end + Number(dataBytes) };
 }
 
 /** The header, if it is all there; undefined when it takes more bytes. Errors: NOT_GGUF,

@@ -7,6 +7,7 @@
 import { OneKVError, invalidArgument } from '../api/errors.js';
 import { joinReaders, noBytes } from '../util/read-at.js';
 import type { ReadAt } from '../util/read-at.js';
+import { Arrived } from './arrived.js';
 import { NotReadable, Replaced } from './download.js';
 import type { PartHeader } from './gguf-header.js';
 import { headerBytesMost, integerOf, joinHeaders, parseHeader } from './gguf-header.js';
@@ -33,9 +34,12 @@ interface Part {
   totalBytes: number;
 }
 
+/** How often parts that are replaced again and again are read. */
+const readingsMost = 3;
+
 /** The error, with the part in front. */
 function ofPart(error: unknown, { name }: Source): unknown {
-  if (!(error instanceof OneKVError) || error instanceof Replaced) return error;
+  if (!(error instanceof OneKVError)) return error;
   return new OneKVError(error.code, `of its parts, ${name}: ${error.message}`, { cause: error });
 }
 
@@ -54,11 +58,22 @@ async function readPart(source: Source): Promise<Part> {
   }
 }
 
+/** As parseHeader, in words of what has arrived. */
+function parsed(bytes: Uint8Array, arrived: Arrived): PartHeader | undefined {
+  try {
+    return parseHeader(bytes);
+  } catch (error) {
+    throw arrived.explain(error);
+  }
+}
+
 async function readHead(source: Source, reading: Reading): Promise<Part> {
   let bytes = new Uint8Array(0);
   let filled = 0;
   let tryAt = 0;
+  const arrived = new Arrived();
   for await (const chunk of reading.chunks) {
+    arrived.see(chunk);
     if (filled + chunk.length > bytes.length) {
       const grown = new Uint8Array(Math.max(2 * bytes.length, filled + chunk.length));
       grown.set(bytes.subarray(0, filled));
@@ -68,12 +83,12 @@ async function readHead(source: Source, reading: Reading): Promise<Part> {
     filled += chunk.length;
     // Not at each chunk: a long header would be read again and again.
     if (filled < tryAt) continue;
-    const header = parseHeader(bytes.subarray(0, filled));
+    const header = parsed(bytes.subarray(0, filled), arrived);
     if (header !== undefined) return partOf(source, reading, header, bytes);
     if (filled > headerBytesMost) break;
     tryAt = filled * 1.25;
   }
-  const header = parseHeader(bytes.subarray(0, filled));
+  const header = parsed(bytes.subarray(0, filled), arrived);
   if (header !== undefined) return partOf(source, reading, header, bytes);
   throw new OneKVError('TRUNCATED', `the file ends inside its header, after ${filled} bytes`);
 }
@@ -83,6 +98,10 @@ function partOf(source: Source, { totalBytes }: Reading, header: PartHeader,
   if (totalBytes === undefined) {
     throw new OneKVError('SOURCE_FAILED', 'its length is not known, as that of a part must be: ' +
       'the server has to send Content-Length, uncompressed');
+  }
+  const { fileBytes } = header;
+  if (totalBytes < fileBytes) {
+    throw new OneKVError('TRUNCATED', `the file ends after ${totalBytes} of ${fileBytes} bytes`);
   }
   return { source, header, head: bytes.slice(0, header.bytes), totalBytes };
 }
@@ -141,6 +160,7 @@ export class SplitSource implements Source {
   readonly #sources: readonly Source[];
   /** Rows that were to be read from the files could not be. */
   #isHeld = false;
+  #readings = 0;
 
   /** Error: INVALID_ARGUMENT. */
   constructor(sources: readonly Source[], name?: string) {
@@ -188,6 +208,8 @@ export class SplitSource implements Source {
 
   async open(): Promise<Reading> {
     const { parts, header, gaps, totalBytes } = await this.#join();
+    this.#readings += 1;
+    const isLast = this.#readings >= readingsMost;
     const readings: Reading[] = [];
     /** The last one's, which has no words about parts yet; other parts are not to blame. */
     let fault: { error: unknown } | undefined;
@@ -234,7 +256,8 @@ export class SplitSource implements Source {
           again = await reading.leave(isBlamed ? fault?.error ?? error : undefined) || again;
         });
         if (error instanceof NotReadable) this.#isHeld = true;
-        return again || fault?.error instanceof Replaced || error instanceof NotReadable;
+        return !isLast &&
+          (again || fault?.error instanceof Replaced || error instanceof NotReadable);
       },
     };
   }
