@@ -100,6 +100,19 @@ async function testDuet(person, page) {
   assert.equal(page.asked.filter((path) => path.endsWith('.gguf')).length >= 2, true);
 }
 
+/** A worker that the system has ended: the next run loads the model anew. */
+async function testLost(person) {
+  await person.evaluate(`(async () => {
+    const { model } = onekvDemo.duet.one;
+    await model.unload();
+    model.dispatchEvent(new Event('lost'));
+  })()`);
+  await person.click('#run');
+  await person.until(`${duetDone} && onekvDemo.duet.runs === 2`);
+  assert.equal(await person.count('#duet .error'), 0);
+  assert.ok(await person.evaluate('onekvDemo.duet.one.reading.tokens') > 12);
+}
+
 async function testBaselines(person) {
   assert.equal(await person.text('.plot .caption'), 'Bytes of cache over time');
   for (const name of ['GQA-8', 'GQA-4', 'MQA', 'MHA']) {
@@ -333,6 +346,7 @@ export function testDemo(name, more = () => {}) {
   const tests = {
     'the page can be read before any model is loaded': testFirstPaint,
     'both models run, and the meter shows what they hold': testDuet,
+    'a model whose worker has ended is loaded anew': testLost,
     'the baseline can be switched': testBaselines,
     'the cache type can be switched, and a run stopped': testCacheTypes,
     'a layer is drawn in each variant': testLayer,

@@ -3,7 +3,7 @@
 //
 // Both were trained on the same stories in the same order (models/study/table.py). The heads that
 // are shown first were searched for when the page was built (build/heads.mjs).
-import type { AttentionMap, Model, Session } from 'onekv';
+import type { AttentionMap, Session } from 'onekv';
 import facts from 'virtual:facts';
 import type { ShippedName } from 'virtual:facts';
 import { announce } from './announce.js';
@@ -11,7 +11,7 @@ import { find, h, setText } from './dom.js';
 import { explain } from './errors.js';
 import { asymmetry, drawMap, ownShare } from './heat.js';
 import { lease } from './library.js';
-import type { Progress } from './library.js';
+import type { Lease, Progress } from './library.js';
 import { colourOf } from './plot.js';
 
 const { sentence } = facts.attention;
@@ -47,7 +47,7 @@ class View {
   readonly #head = h('p');
   readonly #figures = h('p', { class: 'soft' });
   readonly #all = h('p', { class: 'soft mean' });
-  #model: Model | undefined;
+  #lease: Lease | undefined;
   #session: Session | undefined;
   #map: AttentionMap | undefined;
 
@@ -62,12 +62,12 @@ class View {
   }
 
   async load(progress: Progress): Promise<void> {
-    this.#model ??= (await lease(this.name, 'f16', progress)).model;
+    if (this.#lease?.lost !== false) this.#lease = await lease(this.name, 'f16', progress);
   }
 
   /** A session that holds the text's first tokens. */
   async read(text: string): Promise<void> {
-    const model = this.#model as Model;
+    const { model } = this.#lease as Lease;
     const session = await model.createSession({ chat: false });
     await session.append(text);
     if (session.contextUsage > tokensMax) await session.truncate(tokensMax);

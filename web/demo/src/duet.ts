@@ -59,7 +59,7 @@ class Side {
   }
 
   async load(cacheType: CacheType): Promise<void> {
-    if (this.#lease?.model.cacheType === cacheType) return;
+    if (this.#lease?.lost === false && this.#lease.model.cacheType === cacheType) return;
     const taken = await lease(this.name, cacheType, (loaded, total) =>
       this.pane.loading(this.name, loaded, total));
     this.pane.loaded();

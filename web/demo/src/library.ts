@@ -18,10 +18,13 @@ interface Entry {
   users: number;
   listeners: Set<Progress>;
   last: [loaded: number, total: number];
+  lost: boolean;
 }
 
 export interface Lease {
   readonly model: Model;
+  /** Its worker has ended: another try needs another lease. */
+  readonly lost: boolean;
   /** The model goes when its last user has said this. */
   release(): void;
 }
@@ -37,7 +40,7 @@ function start(name: ShippedName, cacheType: CacheType, key: string): Entry {
   const { file, bytes, sha256 } = facts.models[name];
   const listeners = new Set<Progress>();
   const entry: Entry = {
-    users: 0, listeners, last: [0, bytes],
+    users: 0, listeners, last: [0, bytes], lost: false,
     model: OneKV.load(new URL(`models/${file}`, document.baseURI), {
       cacheType, integrity: sha256, batch: 64, threads: fairThreads(),
       monitor: (monitor) => monitor.addEventListener('downloadprogress', ({ loaded, total }) => {
@@ -48,7 +51,10 @@ function start(name: ShippedName, cacheType: CacheType, key: string): Entry {
   };
   entries.set(key, entry);
   entry.model.then(
-    (model) => model.addEventListener('lost', () => forget(key, entry)),
+    (model) => model.addEventListener('lost', () => {
+      entry.lost = true;
+      forget(key, entry);
+    }),
     () => forget(key, entry));
   return entry;
 }
@@ -77,7 +83,8 @@ export async function lease(name: ShippedName, cacheType: CacheType,
     entry.model.then((model) => model.unload()).catch(() => {});
   };
   try {
-    return { model: await entry.model, release };
+    const model = await entry.model;
+    return { model, release, get lost() { return entry.lost; } };
   } catch (error) {
     release();
     throw error;

@@ -80,8 +80,10 @@ export class Travel {
   }
 
   async #model() {
-    this.#lease ??= await lease('stories-q-mqa', 'f16', (loaded, total) =>
-      setText(this.#says, `Loading: ${bytes(loaded)} of ${bytes(total)}`));
+    if (this.#lease?.lost !== false) {
+      this.#lease = await lease('stories-q-mqa', 'f16', (loaded, total) =>
+        setText(this.#says, `Loading: ${bytes(loaded)} of ${bytes(total)}`));
+    }
     return this.#lease.model;
   }
 
