@@ -67,6 +67,11 @@ test('names are read, and others refused', () => {
     'https://mirror.example/hub/org/m/resolve/refs%2Fpr%2F1/a%20b/c%2B.gguf');
   assert.throws(() => hubAddress('file:///hub'), { code: 'INVALID_ARGUMENT' });
   assert.throws(() => readTree({ error: 'no' }), { code: 'SOURCE_FAILED' });
+  // In an address these would lead out of the repository, and on a terminal do other things.
+  const paths = ['../m.gguf', 'a/../../m.gguf', '/m.gguf', 'a//m.gguf', './m.gguf', '..', '',
+    '\x1b[2Jm.gguf', 'm\n.gguf', '..m/m...gguf', 'a b/ü%2e%2e#?.gguf'];
+  assert.deepEqual(readTree(paths.map((path) => ({ type: 'file', path }))).map(({ path }) => path),
+    paths.slice(-2));
   assert.deepEqual(readTree([null, 1, { type: 'file' }, { type: 'file', path: 'a', lfs: 1 }]),
     [{ path: 'a', sha256: undefined }]);
 });

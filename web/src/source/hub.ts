@@ -64,6 +64,11 @@ export function hubAddress(hub: string | URL | undefined): URL {
   }
 }
 
+/** A path within a repository, as no list should give another one: in an address `..` leads out of
+ * it. */
+const isWithin = (path: string): boolean => !/[\x00-\x1f\x7f]/.test(path) &&
+  path.split('/').every((name) => !['', '.', '..'].includes(name));
+
 /** The files that an answer of the tree names. Error: SOURCE_FAILED. */
 export function readTree(json: unknown): HubFile[] {
   if (!Array.isArray(json)) {
@@ -72,7 +77,7 @@ export function readTree(json: unknown): HubFile[] {
   return json.flatMap((entry: unknown) => {
     if (typeof entry !== 'object' || entry === null) return [];
     const { type, path, lfs } = entry as Record<string, unknown>;
-    if (type !== 'file' || typeof path !== 'string') return [];
+    if (type !== 'file' || typeof path !== 'string' || !isWithin(path)) return [];
     const oid = typeof lfs === 'object' && lfs !== null ? (lfs as { oid?: unknown }).oid : '';
     const sha256 = typeof oid === 'string' && /^[0-9a-f]{64}$/.test(oid) ? oid : undefined;
     return [{ path, sha256 }];
