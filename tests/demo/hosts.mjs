@@ -37,7 +37,7 @@ async function visitOnce(name, host, work, options) {
 async function testNothingToLoad(person) {
   await person.click('[aria-label="Draw a 7"]');
   assert.match(await person.until("document.querySelector('#digits .error')?.textContent"),
-    /Is there a network/);
+    /own server still answer/);
   await person.until(`[...document.querySelectorAll('.answer')].every(
     (answer) => !/Loading/.test(answer.textContent))`);
   assert.equal(await person.text('#digits .error + button'), 'Try again');
@@ -46,7 +46,7 @@ async function testNothingToLoad(person) {
   assert.equal(await person.text('#many-written'), '–');
   await person.click('#attention-run');
   await person.until(
-    "/network/.test(document.querySelector('#attention-says.error')?.textContent)");
+    "/own server/.test(document.querySelector('#attention-says.error')?.textContent)");
 }
 
 /** A static host at any path that sets no headers: the service worker does, and keeps the page;
@@ -58,7 +58,7 @@ export async function testPlainHost(name) {
     await person.until('crossOriginIsolated && Boolean(globalThis.onekvDemo)');
     await served.page.close();
     await person.click('#run');
-    assert.match(await person.until(paneError), /Is there a network/);
+    assert.match(await person.until(paneError), /own server still answer/);
     await testNothingToLoad(person);
     served.page = await servePage({ ...host, port: Number(new URL(origin).port) });
     await person.click('#digits .error + button');
