@@ -5,7 +5,8 @@ import { estimateNames, loadNames, storeNames, workerNames } from '../api/load.j
 import { checkOptions } from '../api/options.js';
 import type { ModelPart, ModelSource } from '../api/source.js';
 import { OneKVError, checkNumber, invalidArgument, reasonOf } from '../api/errors.js';
-import { GuardedTarget, progressEvent } from './events.js';
+import { GuardedTarget } from '../api/events.js';
+import { progressEvent } from './events.js';
 import { onAbort, unlessAborted } from '../util/on-abort.js';
 import { deleteModel, listModels, persistStorage } from '../store/models.js';
 import { wireAccess } from '../wire/access.js';

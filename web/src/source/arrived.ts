@@ -52,7 +52,9 @@ export function kindOf(head: Uint8Array): Kind | undefined {
   const text = new TextDecoder().decode(head).trimStart();
   if (/^(<!doctype html|<html|<head|<!--)/i.test(text)) {
     return { kind: `an HTML page${titleOf(text)}`,
-      advice: 'it may ask to sign in; of a hub, addresses with /resolve/ give the file' };
+      advice: 'some servers send a page where there is no file (does the path lead into the ' +
+        'folder that is served?), or to ask to sign in; of a hub, addresses with /resolve/ give ' +
+        'the file' };
   }
   // A length of 64 bits, of which the upper ones are never used, then JSON.
   if (/^[^]{4}\0{4}\{"/.test(bytes)) {
