@@ -2,7 +2,8 @@
 // options; and so are the files that they name.
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { root } from './support.mjs';
@@ -67,6 +68,21 @@ test('onekv COMMAND --OPTION: commands of the program, and their options', () =>
   }
   assert.ok(helps.size >= 5, [...helps.keys()].join());
   assert.deepEqual(wrong, []);
+});
+
+test('what npx starts is the program, or says that it has to be built', (t) => {
+  const bin = 'web/cli/bin.mjs';
+  const run = (folder) => spawnSync(process.execPath, [join(folder, bin), '--version'],
+    { encoding: 'utf8' });
+  const { version, bin: named } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  assert.equal(named.onekv, bin);
+  assert.equal(run(root).stdout, `${version}\n`);
+  const folder = mkdtempSync(join(tmpdir(), 'onekv-unbuilt-'));
+  t.after(() => rmSync(folder, { recursive: true }));
+  cpSync(join(root, bin), join(folder, bin));
+  const { status, stderr } = run(folder);
+  assert.deepEqual([status, stderr],
+    [1, 'onekv: this checkout has not been built yet: npm run build\n']);
 });
 
 test('the walk through a new architecture shows lines of the sources', () => {
