@@ -56,7 +56,11 @@ test('pull keeps a model, which every command finds again', limit, async () => {
   assert.deepEqual(others, []);
   assert.deepEqual([model.from, model.complete, model.sha256], [name, true, sha256(file)]);
   assert.match(await succeeds('list'), new RegExp(`${name} +${size} +complete +20`));
+  assert.equal(await succeeds('pull', 'hf:org/model'), `${name}: stored already, ${size}\n`);
   hub.site.isDown = true;
+  const { stdout, stderr, status } = await onekv(['pull', 'hf:org/model']);
+  assert.deepEqual([status, stdout], [0, `${name}: stored already, ${size}\n`], stderr);
+  assert.match(stderr, /^hub: .*; what is stored is used$/m);
   const args = ['-p', 'Once', '--max-tokens', '4', '--temperature', '0', '--quiet'];
   const pulled = await succeeds('generate', 'hf:org/model', ...args);
   const own = await succeeds('generate', `${root}models/stories-q-mqa.q8_0.gguf`, ...args);
@@ -99,6 +103,8 @@ test('what models/fetch has fetched is listed, found and removed, too', limit, a
   for (const shown of [chatName, paths[1]]) {
     assert.ok(new RegExp(`^${shown} +${size} +complete +20`, 'm').test(list), list);
   }
+  const pulled = await succeeds('pull', chatName);
+  assert.equal(pulled, `${paths[0]}: stored already, ${size}\n`);
   assert.deepEqual(hub.site.asked, []);
   assert.match(await succeeds('inspect', chatName), /cache per token, bytes/);
   for (const shown of [chatName, paths[1]]) await succeeds('remove', shown);
@@ -127,6 +133,9 @@ test('what cannot be pulled is said, and nothing is kept of it', limit, async ()
   assert.equal(await succeeds('help', 'list'), await succeeds('ls', '--help'));
   await fails(['pull', 'hf:org'], 1, /expected hf:org\/repo/);
   await fails(['pull', 'hf:org/model'], 1, /to nobody without a token/, { HF_TOKEN: '' });
+  await fails(['pull', 'hf:org/model'], 1, new RegExp('no connection to no\\.such\\.invalid \\(' +
+    'fetch failed: .*; a file on disk needs no hub, .*HF_ENDPOINT'),
+  { HF_ENDPOINT: 'http://no.such.invalid' });
   hub.site.files = { 'm.gguf': file.subarray(0, 2_500_000) };
   await fails(['pull', 'hf:org/model'], 1, /the file ends after 2500000 of/);
   hub.site.files = { 'm.gguf': Buffer.from('<!doctype html>'.padEnd(2000)) };

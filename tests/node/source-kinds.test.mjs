@@ -126,8 +126,23 @@ test('a cause is said once, and where', limit, async () => {
   await assert.rejects(OneKV.load('http://127.0.0.1:9/model.gguf', { stallSeconds: 5 }),
     ({ message }) => {
       once(message, '127.0.0.1:9/');
-      return message.includes('fetch failed: ');
+      return message.includes('fetch failed: bad port');
     });
+});
+
+test('a host that cannot be reached is named in plain words', limit, async () => {
+  const gone = createServer().listen(0, '127.0.0.1');
+  await new Promise((resolve) => gone.on('listening', resolve));
+  const closed = `127.0.0.1:${gone.address().port}`;
+  await new Promise((resolve) => gone.close(resolve));
+  for (const host of [closed, 'no.such.host.invalid']) {
+    await assert.rejects(OneKV.load(`http://${host}/m.gguf`, { stallSeconds: 5 }),
+      ({ message }) => {
+        once(message, `${host}/`);
+        assert.ok(message.includes(`: no connection to ${host} (fetch failed: `), message);
+        return !message.includes('hub');
+      });
+  }
 });
 
 test('headers and token reach the requests of the worker', limit, async () => {

@@ -51,6 +51,13 @@ function refusal(status: number, { repo, revision }: HubName, hasToken: boolean)
   return new OneKVError('SOURCE_FAILED', `the hub gave HTTP status ${status}, expected 200`);
 }
 
+/** With what else can be done; a page has its own words for that. */
+function withHint(error: OneKVError): OneKVError {
+  if (error.code !== 'SOURCE_FAILED' || globalThis.location !== undefined) return error;
+  return new OneKVError(error.code, `${error.message}; a file on disk needs no hub, and the ` +
+    'option hub (of onekv: HF_ENDPOINT) names another', { cause: error });
+}
+
 export class HubSource implements Source {
   readonly #name: HubName;
   readonly #hub: URL;
@@ -118,7 +125,7 @@ export class HubSource implements Source {
       this.#options.signal?.throwIfAborted();
       if (!(error instanceof OneKVError) || error instanceof Refusal) throw error;
       const stored = await this.#listStored().catch(() => []);
-      if (stored.length === 0) throw error;
+      if (stored.length === 0) throw withHint(error);
       this.#options.onNote?.(`hub: ${reasonOf(error)}; what is stored is used`);
       return stored;
     }

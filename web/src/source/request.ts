@@ -94,6 +94,16 @@ function causeOf(error: unknown): string {
   return `${reasonOf(error)}: ${cause.message || String(code ?? cause.name)}`;
 }
 
+/** Of Node: nobody was reached, or the name means nobody. */
+const silences = /^(ENOTFOUND|EAI_\w+|E(NET|HOST)(UNREACH|DOWN)|ECONNREFUSED|.*TIME(D)?OUT)$/;
+
+/** Who was not reached, if that is why; browsers do not say. */
+function unreached({ host }: URL, error: unknown): string | undefined {
+  const { code, hostname = host } = ((error as Error | undefined)?.cause ?? {}) as
+    { code?: unknown; hostname?: string };
+  return silences.test(String(code)) ? hostname : undefined;
+}
+
 /** Rejects when nothing has happened for a while; without a limit it never does. */
 class Watch {
   readonly #seconds: number;
@@ -220,7 +230,9 @@ const policyMs = 50;
 
 /** Why a request failed, as far as a page can find out. */
 async function explain(url: URL, cause: unknown, isForbidden: () => boolean): Promise<string> {
+  const who = unreached(url, cause);
   const text = causeOf(cause);
+  if (who !== undefined) return `no connection to ${who} (${text})`;
   const here = globalThis.location as Location | undefined;
   if (!(cause instanceof TypeError) || here === undefined) return text;
   if (globalThis.navigator?.onLine === false) return `this device is offline (${text})`;
