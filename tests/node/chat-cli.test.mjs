@@ -85,7 +85,7 @@ test('what fails is said, and the conversation goes on', limit, async () => {
   for (const line of [/^--context 99999: the file's window of \d+ tokens is taken$/m,
     /^onekv: \/fly: no such command; \/help lists them$/m,
     /^onekv: \/exi: no such command; did you mean \/exit\?$/m, /^onekv: \/save needs a file/m,
-    /^onekv: nothing\.kv: there is no such file$/m,
+    /^onekv: nothing\.kv: there is no such file in .*, the working directory$/m,
     /^onekv: .*\(SNAPSHOT_REFUSED\)$/m]) {
     assert.match(stderr, line);
   }

@@ -111,7 +111,7 @@ test('command lines that do not fit: status 2, reason on stderr, nothing on stdo
   await fails([], 2, /^usage: onekv COMMAND/);
   await fails(['dance'], 2, /no such command: dance; there are generate, chat, serve, inspect/);
   await fails(['genrate'], 2, /no such command: genrate; did you mean generate\?/);
-  await fails(['generate', 'no-such-model', '-p', 'x'], 2, /no-such-model: no such file; known/);
+  await fails(['generate', 'no-such-model', '-p', 'x'], 2, /model: no such file or model; models/);
   // The rest in this process: each is refused before anything is opened.
   const refused = (command, args, message) => assert.rejects(async () =>
     command.run(parse(command, args)), (error) => error instanceof UsageError &&

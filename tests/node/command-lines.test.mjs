@@ -68,9 +68,21 @@ test('an empty prompt, and numbers below 0, are refused for what they are', asyn
   assert.deepEqual(positionals, [model, '-5 degrees']);
 });
 
+test('a model that is not there: a path has its folder, a name what was meant', async () => {
+  for (const [typed, message] of [
+    ['nix.GGUF', `there is no such file in ${process.cwd()}, the working directory`],
+    ['no/such/model', `there is no such file, and no folder ${process.cwd()}/no/such`],
+    ['/no/such.gguf', 'there is no such file'],
+    ['stories-q-mqa.gguf', 'there is no such file in .*; did you mean stories-q-mqa\\?'],
+    ['storys-q-mqa', 'no such file or model; did you mean stories-q-mqa\\?'],
+    ['zzzzzz', 'no such file or model; models that write text are (?!.*digits).*stories-q-mqa.*'],
+  ]) await refused(generateText, [typed, 'x'], new RegExp(`^${typed}: ${message}$`));
+});
+
 test('bench: suites and shapes that were typed wrong', async () => {
   await refused(bench, ['memry'], /^memry: no such suite or file; did you mean memory\?$/);
-  await refused(bench, ['memory', 'nothing.gguf'], /^nothing\.gguf: no such file; known names/);
+  await refused(bench, ['memory', 'nothing.gguf'],
+    new RegExp(`^nothing\\.gguf: there is no such file in ${process.cwd()}, the working`));
   await refused(bench, ['memory', '--shape', 'Q'],
     /^--shape: found "Q", expected S, M, L, paper-300M, paper-1\.2B, or dimensions such as/);
 });

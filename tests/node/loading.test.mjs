@@ -1,7 +1,7 @@
 // Loading: sources, progress, aborts, metadata, and every way in which a file or an argument can
 // be wrong.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { after, before, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -65,9 +65,17 @@ test('progress: bytes so far, and of how many', async () => {
 test('sources that fail say where and why', async () => {
   const fails = (source, message) => assert.rejects(loadModel(engine, source),
     { name: 'OneKVError', code: 'SOURCE_FAILED', message });
-  await fails('stories-q-mqa', /no such file; the model of that name is .*stories-q-mqa.*gguf/);
+  await fails('stories-q-mqa',
+    /no such file in .*; the model of that name is .*stories-q-mqa.*gguf/);
   await fails('/models/stories-q-mqa.q8_0.gguf', /; the model of that name is .*q-mqa\.q8_0\.gguf/);
-  await fails('/no/such.gguf', /^\/no\/such\.gguf: there is no such file/);
+  await fails('/no/such.gguf', /^\/no\/such\.gguf: there is no such file$/);
+  const here = process.cwd();
+  for (const [path, where] of [['nix.gguf', ` in ${here}, the working directory`],
+    ['tests/nix.gguf', existsSync('tests') ? ` in ${here}/tests` : `, and no folder ${here}/tests`],
+    ['nowhere/nix.gguf', `, and no folder ${here}/nowhere`]]) {
+    await assert.rejects(loadModel(engine, path),
+      { message: `${path}: there is no such file${where}` });
+  }
   await fails('tests', /^tests: (it is not a file|there is no)/);
   await fails('http://127.0.0.1:1/x.gguf', /^http:\/\/127\.0\.0\.1:1\/x\.gguf: /);
   const notFound = (_, response) => { response.statusCode = 404; response.end(); };

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import { homedir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { missing } from '../src/source/load-node.js';
 import { meant } from '../src/util/nearest.js';
 import { UsageError } from './arguments.js';
 
@@ -115,6 +116,8 @@ export function aboutKnown(name: string): string {
   return known[name] ?? '';
 }
 
+const writesText = (name: string): boolean => !name.startsWith('digits-');
+
 /** The models of onekv-models (models/package.json). */
 const others = ['stories-qkv', 'table-q-kv', 'table-qk-v', 'digits-keqv', 'digits-qkv'];
 
@@ -129,8 +132,11 @@ export function findModel(file: string): string {
   }
   const fetched = fetchedFiles();
   if (!Object.hasOwn(fetched, file)) {
-    throw new UsageError(`${file}: no such file${meant(file, knownNames()) ||
-      `; known names are ${knownNames().join(', ')}`}`);
+    const hint = meant(file, knownNames());
+    // Who typed a path knows where the model is: names of others would only hide the folder.
+    if (/[/\\]|\.gguf$/i.test(file)) throw new UsageError(`${file}: ${missing(file)}${hint}`);
+    throw new UsageError(`${file}: no such file or model${hint ||
+      `; models that write text are ${knownNames().filter(writesText).join(', ')}`}`);
   }
   const path = join(fetchedFolder(), fetched[file] as string);
   if (existsSync(path)) return path;

@@ -6,6 +6,7 @@ import { buffer } from 'node:stream/consumers';
 import { Engine, loadModel } from '../src/engine-entry-node.js';
 import type { Arithmetic, CacheType, EngineOptions, GenerateResult, Model, ModelDescription }
   from '../src/engine-entry-node.js';
+import { missing } from '../src/source/load-node.js';
 import { UsageError } from './arguments.js';
 import type { Option, Values } from './arguments.js';
 import { accessTo } from './downloads.js';
@@ -139,7 +140,7 @@ export function readBytes(file: string): Buffer {
     return readFileSync(file);
   } catch (error) {
     const { code } = error as { code?: string };
-    const why = code === 'ENOENT' ? 'there is no such file'
+    const why = code === 'ENOENT' || code === 'ENOTDIR' ? missing(file)
       : code === 'EISDIR' ? 'it is a folder, expected a file'
         : error instanceof Error ? error.message : String(error);
     throw new UsageError(`${file}: ${why}`);

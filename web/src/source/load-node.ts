@@ -1,8 +1,8 @@
 // loadModel and readHeader in Node, where a source may be a path.
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, readSync } from 'node:fs';
 import type { Stats } from 'node:fs';
 import { open, readdir, stat } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { OneKVError, reasonOf } from '../api/errors.js';
 import type { ModelPart, ModelSource, OpenedSource } from '../api/source.js';
@@ -51,10 +51,14 @@ const readerOf = (path: string, was: Stats) => (offset: number, count: number): 
   }
 };
 
-/** Node's words name the path once more. */
-const reasons: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file', EACCES: 'it may not be read', ENOTDIR: 'there is no such file',
-};
+/** That a path leads to no file: of a relative one, which does not show where it leads, where. */
+export function missing(path: string): string {
+  const folder = dirname(resolve(path));
+  if (isAbsolute(path)) return 'there is no such file';
+  if (!existsSync(folder)) return `there is no such file, and no folder ${folder}`;
+  return `there is no such file in ${folder}` +
+    (folder === process.cwd() ? ', the working directory' : '');
+}
 
 /** Where the package has a model of that name, for somebody who gave its name, or the path that it
  * has on a site; '' where it has none. */
@@ -80,8 +84,10 @@ export async function openFile(path: string): Promise<OpenedSource> {
     }
   } catch (error) {
     const { code = '' } = error as { code?: string };
-    const hint = code === 'ENOENT' ? await shippedHint(path) : '';
-    const reason = (reasons[code] ?? reasonOf(error)) + hint;
+    // Node's words name the path once more.
+    const reason = code === 'ENOENT' ? missing(path) + await shippedHint(path)
+      : code === 'ENOTDIR' ? missing(path)
+        : code === 'EACCES' ? 'it may not be read' : reasonOf(error);
     throw new OneKVError('SOURCE_FAILED', `${path}: ${reason}`, { cause: error });
   }
 }
