@@ -178,3 +178,19 @@ test('a chat with a stop string, a clone, a cut and a restored past', async () =
   assert.deepEqual(session.messages.map(({ role }) => role), ['user', 'assistant', 'user']);
   await Promise.all([session, clone, restored].map((one) => one.destroy()));
 });
+
+test('messages and tools for a session that does not chat: why not, and what does', async () => {
+  const tools = [{ name: 'look', description: 'Looks.', parameters: { type: 'object' } }];
+  const advice = /: this model only continues text, .*no chat template; load a chat model, .*hf:\w/;
+  const asked = [{ role: 'user', content: 'Hello' }];
+  const refused = async (loaded, options, message) => {
+    const error = { code: 'INVALID_ARGUMENT', message };
+    await assert.rejects(loaded.createSession({ ...options, tools }), error);
+    const session = await loaded.createSession(options);
+    await assert.rejects(session.prompt(asked), error);
+    await session.destroy();
+  };
+  await refused(model, {}, advice);
+  await refused(chatModel, { chat: false },
+    /: the option chat is false, so this session only continues text$/);
+});

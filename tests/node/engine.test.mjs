@@ -193,3 +193,17 @@ test('several engines and models at once', async () => {
     assert.deepEqual(a, b);
   }));
 });
+
+test('an engine without shared memory says that it works, and where to read on', async () => {
+  const { SharedArrayBuffer: own } = globalThis;
+  delete globalThis.SharedArrayBuffer;
+  try {
+    const alone = await Engine.open({ threads: 2 });
+    const { threads, notes } = alone;
+    alone.destroy();
+    assert.equal(threads, 1);
+    assert.match(notes.join(), /^1 thread: .*works, but slower.*web\/docs\/threads-and-headers/);
+  } finally {
+    globalThis.SharedArrayBuffer = own;
+  }
+});

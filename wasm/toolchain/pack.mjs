@@ -109,7 +109,8 @@ export async function stagePackages() {
   const folders = { 'onekv': await stage('onekv', ''),
     'onekv-models': await stage('onekv-models', 'models', ['LICENSE']) };
   if (addressOf('ONEKV_REPOSITORY') === undefined) {
-    say('build: ONEKV_REPOSITORY is not set: the packages name no repository, homepage and bugs');
+    say('build: note: the packages name no repository, homepage or page for bugs; to have them ' +
+      'named, set ONEKV_REPOSITORY=https://…');
   }
   return folders;
 }

@@ -181,7 +181,7 @@ async function startThreads(bindings: Bindings, { PThread }: Instance, asked: nu
   if (asked > 1 && typeof SharedArrayBuffer === 'undefined') {
     notes.push(`1 thread: SharedArrayBuffer is not there ${globalThis.crossOriginIsolated
       ? '(this engine has none)'
-      : '(the page must be cross-origin isolated: headers COOP and COEP)'}`);
+      : '(works, but slower; headers COOP and COEP mend it: web/docs/threads-and-headers.md)'}`);
     asked = 1;
   }
   if (!openThreads(bindings, asked)) {

@@ -21,8 +21,15 @@ const controls: Record<string, number> = { t: 9, n: 10, v: 11, f: 12, r: 13 };
 const any = '[\\x{0}-\\x{10FFFF}]';
 const anyOfLine = '[^\\x{A}\\x{D}\\x{2028}\\x{2029}]';
 
-function refuse(what: string): never {
-  throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${what} in a regular expression`);
+const verb = ' is not supported';
+
+/** What was refused, for an error that says where. */
+export const refusedOf = (message: string): string =>
+  message.replace(/^constraint: /, '').split(verb)[0] as string;
+
+function refuse(what: string, advice = ''): never {
+  throw new OneKVError('CONSTRAINT_REFUSED',
+    `constraint: ${what} in a regular expression${verb}${advice}`);
 }
 
 function literal(code: number): string {
@@ -191,11 +198,11 @@ function flatten(alternatives: Sequence[]): Sequence[] {
  */
 export function translateRegExp(source: string, flags: string, whole: boolean): string {
   const flag = /[imv]/.exec(flags)?.[0];
-  if (flag !== undefined) refuse(`the flag ${flag}`);
+  if (flag !== undefined) refuse(`the flag ${flag}`, flag === 'i' ? '; write [Aa]' : '');
   try {
     new RegExp(source, flags);
   } catch (error) {
-    refuse((error as Error).message);
+    throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${(error as Error).message}`);
   }
   const alternatives = flatten(new Parser(source, flags.includes('s')).parse());
   const texts = alternatives.map((nodes) => {

@@ -8,7 +8,7 @@
 //                 (schema-bounds.ts)
 //   left out      keywords that say nothing: `uniqueItems: false`, `then` without `if`
 import { OneKVError, reasonOf } from '../api/errors.js';
-import { translateRegExp } from './regex.js';
+import { refusedOf, translateRegExp } from './regex.js';
 import { hasFraction, prepareBounds } from './schema-bounds.js';
 
 type Json = Record<string, unknown>;
@@ -29,7 +29,8 @@ const refusedAlways = ['not', 'contains', 'dependencies', 'dependentRequired', '
   'disallow', 'divisibleBy', 'extends', 'if', 'uniqueItems'];
 
 function refuse(path: string, what: string): never {
-  throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${what} at ${path} is not supported`);
+  const place = path === '#' ? '# (the top of the schema)' : path;
+  throw new OneKVError('CONSTRAINT_REFUSED', `constraint: ${what} at ${place} is not supported`);
 }
 
 function isObject(value: unknown): value is Json {
@@ -145,7 +146,7 @@ class Preparation {
     try {
       return `^${translateRegExp(source, flags, false)}$`;
     } catch (error) {
-      return refuse(path, reasonOf(error).replace(/^constraint: /, ''));
+      return refuse(path, refusedOf(reasonOf(error)));
     }
   }
 

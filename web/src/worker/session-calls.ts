@@ -18,7 +18,7 @@ import type { Model } from '../engine/model.js';
 import { checkRoom, checkTextRoom } from '../engine/room.js';
 import type { Args, CallContext, Handlers, Result, SessionState, WireGenerateOptions } from
   '../wire/protocol.js';
-import { emptyPast, emptyStart, planInput } from './plan.js';
+import { emptyPast, emptyStart, noChat, planInput } from './plan.js';
 import type { Past, Plan } from './plan.js';
 import { sessionReport } from './reports.js';
 import { pickSampling } from '../engine/sampling.js';
@@ -176,8 +176,7 @@ export class SessionHost {
     const templateArguments = plainObject('templateArguments', options.templateArguments ?? {});
     checkOneOf('reasoning', reasoning, reasoningModes);
     if (tools.length > 0 && !chat) {
-      throw invalidArgument('tools', 'some',
-        'none: no chat, since the file has no template for it or chat is false');
+      throw invalidArgument('tools', 'some', `none: ${noChat(model)}`);
     }
     const settings: Settings = { contextWindow: this.#windowOf(options), overflow, keep: 0,
       sampling, templateArguments, reasoning, reasoningBudget, draft, tools: checkTools(tools),
