@@ -21,8 +21,8 @@ const wrapper = join(root, 'wasm/toolchain/emcc-env');
 const levels = ['simd128', 'relaxed'];
 
 /** Runs a build step under the preset's lock; says its seconds when it did something. */
-async function step(what, program, args) {
-  const { seconds, output } = await must(what, program, args);
+async function step(what, program, args, moving = what) {
+  const { seconds, output } = await must(what, program, args, { moving: `build: ${moving}` });
   if (!/no work to do/.test(output)) say(`build: ${what} (${seconds.toFixed(1)} s)`);
 }
 
@@ -47,7 +47,7 @@ export async function buildPreset(preset, target = 'all', part = undefined) {
     }
     if (!same) say(compiling(preset, part));
     await step(`${preset}`, ...command(wasm,
-      ['cmake', '--build', '--preset', preset, '--target', target]));
+      ['cmake', '--build', '--preset', preset, '--target', target]), `compiling ${preset}`);
   });
 }
 

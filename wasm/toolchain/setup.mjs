@@ -67,10 +67,10 @@ async function aptInstall(packages) {
   await withLock(join(cacheFolder, 'apt.lock'), async () => {
     if (!listsUpdated) await must('apt-get update', 'apt-get', ['update', '-qq'], options);
     listsUpdated = true;
-    say(`set-up: installing ${packages.join(' ')}`);
-    await must(`installing ${packages.join(' ')}`, 'apt-get',
-      ['install', '-y', '-qq', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=600',
-        ...packages], options);
+    const what = `installing ${packages.join(' ')}`;
+    say(`set-up: ${what}`);
+    await must(what, 'apt-get', ['install', '-y', '-qq', '--no-install-recommends', '-o',
+      'DPkg::Lock::Timeout=600', ...packages], { ...options, moving: `set-up: ${what}` });
   });
 }
 
@@ -118,7 +118,7 @@ async function needNpm(folder = root) {
     // The Node binary for tests exists for one platform; elsewhere npm would refuse the whole lock.
     const force = process.platform === 'linux' && process.arch === 'x64' ? [] : ['--force'];
     await must('npm ci', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund', ...force],
-      { cwd: folder });
+      { cwd: folder, moving: 'set-up: installing npm packages' });
   });
 }
 

@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { Progress, clearLine } from './progress.mjs';
 
 /** Root of the checkout. */
 export const root = fileURLToPath(new URL('../..', import.meta.url));
@@ -19,6 +20,7 @@ export class Stop extends Error {}
 
 /** One line about what is being done. On stderr: stdout belongs to what the user asked for. */
 export function say(text) {
+  clearLine(process.stderr);
   process.stderr.write(`${text}\n`);
 }
 
@@ -53,10 +55,11 @@ function forget(child) {
 /**
  * Runs a program without standard input. Resolves to { status, output, seconds }, where output is
  * stdout and stderr in the order written; status is 124 when it took longer than timeoutSeconds.
- * Options: cwd, env (added to the environment), live (show output as it comes), timeoutSeconds.
+ * Options: cwd, env (added to the environment), live (show output as it comes), hear (called with
+ * it), timeoutSeconds.
  */
 export function run(program, args, options = {}) {
-  const { cwd = root, env = {}, live = false, timeoutSeconds = 0 } = options;
+  const { cwd = root, env = {}, live = false, hear, timeoutSeconds = 0 } = options;
   const start = performance.now();
   return new Promise((resolve) => {
     const child = spawn(program, args, {
@@ -66,6 +69,7 @@ export function run(program, args, options = {}) {
     let late = false;
     const take = (part) => {
       parts.push(part);
+      hear?.(part);
       if (live) process.stderr.write(part);
     };
     child.stdout.on('data', take);
@@ -89,9 +93,12 @@ export function run(program, args, options = {}) {
   });
 }
 
-/** Like run, for a step that must succeed: shows its output and stops when it does not. */
-export async function must(what, program, args, options = {}) {
-  const result = await run(program, args, options);
+/** Like run, for a step that must succeed: shows its output and stops when it does not. Option
+ * `moving`: what is said of it, again and again, while it lasts. */
+export async function must(what, program, args, { moving, ...options } = {}) {
+  const progress = moving === undefined ? undefined : new Progress(moving);
+  const hear = (part) => progress?.take(part);
+  const result = await run(program, args, { hear, ...options }).finally(() => progress?.end());
   if (result.status === 0) return result;
   if (!options.live) process.stderr.write(result.output);
   throw new Stop(`${what} failed (${program} ended with status ${result.status})`);
