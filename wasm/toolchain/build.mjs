@@ -100,7 +100,8 @@ export async function buildTypeScript() {
     if (!existsSync(join(root, 'dist/src'))) {
       rmSync(join(root, 'build/tsc.tsbuildinfo'), { force: true });
     }
-    const { seconds } = await must('tsc', process.execPath, [compiler, '--project', root]);
+    const { seconds } = await must('tsc', process.execPath, [compiler, '--project', root],
+      { moving: 'build: ts' });
     say(`build: ts (${seconds.toFixed(1)} s)`);
     await bundleWorker();
     const bin = join(root, 'dist/cli/onekv.js');

@@ -16,12 +16,13 @@ export const site = join(root, 'build/demo');
 export async function buildDemo(base = './', { docs = false } = {}) {
   await need('npm');
   await withLock(join(root, 'build/demo.lock'), async () => {
+    const moving = 'build: demo';
     await must('the page’s types', process.execPath,
-      [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'web/demo')]);
+      [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, 'web/demo')], moving);
     const { seconds } = await must('the page', process.execPath,
       [join(root, 'node_modules/vite/bin/vite.js'), 'build', '--config',
         join(root, 'web/demo/vite.config.mjs'), '--base', base],
-      { env: { ONEKV_DOCS: docs ? 'docs/' : '' } });
+      { env: { ONEKV_DOCS: docs ? 'docs/' : '' }, moving });
     say(`build: demo (${seconds.toFixed(1)} s)`);
   });
 }
