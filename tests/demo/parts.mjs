@@ -121,6 +121,21 @@ async function tooLarge() {
   return Buffer.from(value).toString('base64');
 }
 
+/** A beginning that no window holds is refused in plain words, above what is shown of it. */
+export async function testTooLong(person) {
+  await person.evaluate(`(async () => {
+    document.querySelector('#prompt').value = 'word '.repeat(6000);
+    await onekvDemo.duet.run();
+  })()`);
+  const says = /Your text is too long: [\d,]+ tokens, at most 4,096\./;
+  const error = '[...document.querySelectorAll(".stage .story > .error:first-child")][0]';
+  assert.match(await person.until(`${error}?.textContent`), says);
+  await person.until(`${says}.test(document.querySelector('#announcer').textContent)`);
+  assert.ok(await person.evaluate(`document.querySelector('.story .given').textContent.length`) <
+    1000);
+  await person.type('#prompt', 'Once upon a time');
+}
+
 export async function testProblems(person, page) {
   const error = "document.querySelector('#own .found .error')?.textContent";
   await person.evaluate(drop(
@@ -128,12 +143,16 @@ export async function testProblems(person, page) {
   assert.match(await person.until(error), /^It does not fit: .*4\.29 GB.*4\.3\d GB/);
   assert.equal(await person.count('#own-load'), 0);
   for (const [typed, says] of [['hf:org/repo', /^Names such as hf:… work in the package/],
-    ['foo', /^“foo” is not an address/]]) {
+    ['foo', /could not be read|404/]]) {
     await person.evaluate("document.querySelector('#own-url').value = ''");
     await person.type('#own-url', typed);
     await person.click('#own-inspect');
     await person.until(`${says}.test(${error})`);
   }
+  // An address of the page's own server, as a script of the page would write it.
+  await person.type('#own-url', `${new URL(page.address).pathname}models/stories-q-mqa.q8_0.gguf`);
+  await person.click('#own-inspect');
+  await person.until("Boolean(document.querySelector('#own-load'))");
   await person.evaluate(drop("'this is no model at all, only text'"));
   await person.until(`/^This is not a GGUF file/.test(${error})`);
   assert.equal(await person.evaluate("document.querySelector('#own-url').value"), '');

@@ -10,7 +10,7 @@ import { testNoWebAssembly, testOneThread, testPlainHost } from './hosts.mjs';
 import { duetDone, testAccessibility, testKeyboard, testPhone, testSections, testSystem,
   testWidths } from './looks.mjs';
 import { testAttention, testBench, testDigits, testMachine, testOwn, testPaper, testProblems,
-  testSuggested } from './parts.mjs';
+  testSuggested, testTooLong } from './parts.mjs';
 import { bytesText, pair } from './pair.mjs';
 import { servePage, visit } from './visitor.mjs';
 
@@ -359,6 +359,7 @@ export function testDemo(name, more = () => {}) {
     'drawn digits are read by both models': testDigits,
     'a visitor’s model is looked at, loaded and talked to': testOwn,
     'what goes wrong is said where it is seen': testProblems,
+    'a beginning that is too long is refused': testTooLong,
     'the suggested model is looked at, loaded and talked to': testSuggested,
     'each row of the paper’s table leads to its file': testPaper,
     'the machine is described': testMachine,

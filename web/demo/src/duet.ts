@@ -258,7 +258,9 @@ export class Duet {
         return false;
       } catch (error) {
         if (!isAbort(error)) {
-          side.pane.fail(explain(error));
+          const text = explain(error);
+          side.pane.fail(text);
+          announce(text);
           this.#abort?.abort();
         }
         return true;

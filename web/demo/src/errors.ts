@@ -1,5 +1,6 @@
 // An error as a person can use it: what happened, and what to do.
 import { OneKVError } from 'onekv';
+import { count } from './format.js';
 import { sourceAdvice } from './source-advice.js';
 
 const advice: Record<string, string> = {
@@ -19,6 +20,16 @@ const advice: Record<string, string> = {
 export const isAbort = (error: unknown): boolean =>
   error instanceof DOMException && error.name === 'AbortError';
 
+/** The text that did not fit, in the words of the one who wrote it. */
+function tooLong(message: string): string | undefined {
+  const found = /(at least )?(\d+) tokens(?: after (\d+))?, expected at most (\d+)/.exec(message);
+  if (found === null) return undefined;
+  const [, least = '', tokens, before, most] = found;
+  const after = Number(before ?? 0) === 0 ? '' : ` after ${count(Number(before))}`;
+  return `Your text is too long: ${least}${count(Number(tokens))} tokens${after}, at most ` +
+    `${count(Number(most))}${after === '' ? '' : ' together'}.`;
+}
+
 /** What to do, and what was found where that is something else. */
 export function explainInParts(error: unknown): [does: string, found?: string] {
   if (typeof WebAssembly === 'undefined') {
@@ -26,6 +37,8 @@ export function explainInParts(error: unknown): [does: string, found?: string] {
   }
   if (!(error instanceof Error)) return [String(error)];
   const { message } = error;
+  const long = error instanceof OneKVError && error.code === 'CONTEXT_FULL' && tooLong(message);
+  if (long) return [long];
   const known = !(error instanceof OneKVError) ? undefined : error.code === 'SOURCE_FAILED'
     ? sourceAdvice(message, globalThis.location.origin) : advice[error.code];
   return known === undefined ? [message] : [known, message];

@@ -97,12 +97,12 @@ export class Own {
   async inspect(source: string | File, integrity?: string): Promise<void> {
     this.#abort?.abort();
     const { signal } = this.#abort = new AbortController();
-    if (typeof source === 'string' && !/^https?:/.test(source)) {
-      return this.#fail(source.startsWith('hf:')
+    if (typeof source === 'string' && /^(hf:|$)/.test(source)) {
+      return this.#fail(source !== ''
         ? 'Names such as hf:… work in the package and in the terminal. Here, give the https ' +
           'address of a .gguf file.'
-        : `${source === '' ? 'There is no address.' : `“${source}” is not an address.`} Give the ` +
-          'whole one of a .gguf file (https://…), or drop a file.');
+        : 'There is no address. Give that of a .gguf file (https://… or, on this server, ' +
+          '/models/…), or drop a file.');
     }
     this.#found.replaceChildren(h('p', { class: 'soft' }, 'Reading the header …'));
     try {

@@ -7,6 +7,8 @@ import { bytes, count, milliseconds } from './format.js';
 
 /** Longer text is cut at its beginning: an endless story takes no more memory than a long one. */
 const charactersMax = 6_000;
+/** The beginning is one's own: of a long one, so much is shown. */
+const givenMax = 600;
 const flushMs = 80;
 
 export class Pane {
@@ -57,7 +59,8 @@ export class Pane {
   }
 
   begin(prompt: string): void {
-    this.#given.textContent = prompt;
+    this.#given.textContent = prompt.length <= givenMax ? prompt
+      : `${prompt.slice(0, givenMax)} … `;
     this.#written.data = '';
     this.#waiting = '';
     this.#count = 0;
@@ -108,10 +111,11 @@ export class Pane {
     this.#story.classList.remove('running');
   }
 
+  /** Above the story: what follows a long beginning is out of sight. */
   fail(text: string): void {
     this.end();
     if (this.#story.querySelector('progress') !== null) this.#story.replaceChildren();
-    this.#story.append(h('p', { class: 'hint error', role: 'alert' }, text));
+    this.#story.prepend(h('p', { class: 'hint error', role: 'alert' }, text));
     this.#root.dataset['failed'] = 'yes';
   }
 }
