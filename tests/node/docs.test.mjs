@@ -56,8 +56,19 @@ function ofHub() {
 
 /** Names that a page's blocks use, names that its blocks hand on, and what they say. */
 const pages = {
-  'chat.md': { handsOn: ['chat'],
-    check: (said) => {
+  'chat.md': { names: () => {
+    const shown = [];
+    const load = async (source, { monitor }) => {
+      const events = new EventTarget();
+      monitor(events);
+      events.dispatchEvent(Object.assign(new Event('downloadprogress'), { loaded: 1, total: 2 }));
+      return model;
+    };
+    return { OneKV: { load }, document: { shown, body: { append: (text) => shown.push(text) } } };
+  }, handsOn: ['chat', 'model'],
+    check: (said, { document: { title, shown } }) => {
+      assert.equal(title, '50 % of the model');
+      assert.ok(shown.length > 1 && !shown.join('').includes('No answer'), shown.join(''));
       assert.ok(said.includes('5'), said.join('\n'));
       assert.match(said.at(-1), /^true \d+$/);
       assert.ok(said.some((line) => /^\w+: \d+ tokens, read in \d+ ms, .* seed \d+$/.test(line)));
@@ -128,7 +139,8 @@ async function read(page, { names = () => ({}), handsOn = [], without }) {
   const log = (...values) => said.push(values.map((value) =>
     (typeof value === 'object' ? JSON.stringify(value) : String(value))).join(' '));
   const scope = { OneKV, model, console: { log }, process: streamed(), ...(await names()) };
-  for (const code of blocksOf(page)) {
+  for (const block of blocksOf(page)) {
+    const code = block.replace(/^import { OneKV } from 'onekv';$/m, '');
     if (without?.test(code)) continue;
     const declared = handsOn.filter((name) => new RegExp(`const.*\\b${name}\\b`).test(code));
     const given = Object.keys(scope).filter((name) =>
