@@ -117,8 +117,9 @@ function files() {
       peers.map((one) => (one ? times(own / one) : '–')).join(' · ')];
   };
   const where = new Set(found.map(({ machine, date }) => `${machine.cpu}, ${date.slice(0, 10)}`));
-  const what = `tokens/s on ${[...where].join('; ')}: llama.cpp, native · wllama · OneKV`;
-  return table([what, 'file', ...names.flatMap((name) => [name, '']), 'weights held / file'],
+  const ratios = 'OneKV ÷ native · ÷ wllama';
+  return table([[...where].join('; '), 'file', ...names.flatMap((name) =>
+    [`${name}, tokens/s: native · wllama · OneKV`, ratios]), 'weights held / file'],
     found.map(({ file, fileBytes, figures }) => [file.replace('.gguf', ''), bytes(fileBytes),
       ...names.flatMap((name) => cells(figures, name)),
       (figures.onekv.weightBytes.median / fileBytes).toFixed(2)]));

@@ -16,11 +16,11 @@ const assets = readdirSync(join(site, 'assets')).map((name) => join(site, 'asset
 const gzipped = (files) => files.reduce((sum, file) =>
   sum + gzipSync(readFileSync(file)).length, 0);
 
-test('JavaScript stays under 182 KB gzipped', (t) => {
+test('JavaScript stays under 184 KB gzipped', (t) => {
   // All but the benchmark, which its button loads. Of the two glue scripts a browser takes one.
   const size = gzipped(assets.filter((file) => /\.m?js$/.test(file) && !/bench-worker/.test(file)));
   t.diagnostic(`${(size / 1000).toFixed(0)} KB`);
-  assert.ok(size < 182_000, `${size} bytes`);
+  assert.ok(size < 184_000, `${size} bytes`);
 });
 
 test('the first story takes less than 13 MB', (t) => {

@@ -142,8 +142,9 @@ function checkFile(word: string): void {
     findModel(word);
   } catch (error) {
     const hint = meant(word, [...suiteNames, 'all']);
-    if (hint === '' || knownNames().includes(word)) throw error;
-    throw new UsageError(`${word}: no such suite or file${hint}`);
+    if (/[./]/.test(word) || knownNames().includes(word)) throw error;
+    throw new UsageError(`${word}: no such suite or file${
+      hint || `; suites are ${suiteNames.join(', ')}`}`);
   }
 }
 
@@ -206,7 +207,10 @@ async function measure(plan: PlanOptions, repeat: number): Promise<Report> {
     models.set(title, { title, hash: model.hash, parameters: model.estimate.parameters });
   } });
   const expected = expectedSeconds(batches, repeat);
-  if (expected > 60) note(`this takes about ${duration(expected)} on two quiet cores`);
+  if (expected > 60) {
+    note(`this takes about ${duration(expected)} on two quiet cores${
+      plan.quick === true ? '' : '; --quick takes less'}`);
+  }
   const results = await runBatches(batches, {
     repeat, signal: interrupted,
     onProgress(done, total, title) {

@@ -144,7 +144,7 @@ async function run(values: Values): Promise<number> {
     const settings = readSettings(values, model);
     const { texts, textBytes } = inputOf(given, values, model);
     if (!texts.some((ids) => ids.length > 1)) {
-      throw new UsageError('the text has less than two tokens');
+      throw new UsageError('the text has fewer than two tokens');
     }
     const isQuiet = values.flag('quiet') || values.flag('json');
     if (!isQuiet) note(`${model.name ?? path}: ${variant(model.description)}`);

@@ -18,11 +18,13 @@ async function suggestedUrl(): Promise<string> {
 
 function description(estimate: Estimate): HTMLElement {
   const { description: d, standardBytesPerToken: standard } = estimate;
+  const forgets = d.windowedLayers === 0 ? ''
+    : ` (${d.windowedLayers} of ${d.layers} layers keep the last ${count(d.window)} tokens only)`;
   const rows: [string, string][] = [
     ['what', `${estimate.name ?? d.architecture}, ${d.projection} ${d.heads}: ` +
       `${d.kvHeads} of ${d.queryHeads} heads`],
     ['size', `${short(estimate.parameters)} parameters, ${bytes(estimate.fileBytes)}`],
-    ['per token', `${exactBytes(estimate.bytesPerToken)} of cache; standard QKV ` +
+    ['per token', `${exactBytes(estimate.bytesPerToken)} of cache${forgets}; standard QKV ` +
       `${exactBytes(standard.MHA)}, ${ratio(standard.MHA / estimate.bytesPerToken)}× as much`],
     ['all its context', `${count(d.contextWindow)} tokens, ` +
       `${bytes(estimate.fullContext.used)} of cache, computed`],
@@ -133,7 +135,7 @@ export class Own {
           : ` with ${count(tokens)} tokens of context`}: ${most}. A phone may have less.`;
     const load = h('button', { type: 'button', id: 'own-load', class: 'primary',
       click: () => void this.load(source, Math.min(tokens, contextWindow), integrity) },
-    `Load ${bytes(estimate.fileBytes)} and chat`);
+    `Load ${bytes(estimate.fileBytes)}`);
     this.#found.replaceChildren(description(estimate),
       h('p', { class: fits && causal ? 'verdict' : 'error', id: 'own-verdict' }, verdict));
     if (fits && causal) this.#found.append(load);

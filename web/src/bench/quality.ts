@@ -60,7 +60,7 @@ async function score(model: Model, options: QualityOptions): Promise<Found> {
   const found = documents.length > 1 ? await scoreDocuments(model, documents, options)
     : await scoreWhole(model, options);
   if (found.tokens > 0) return found;
-  throw new OneKVError('INVALID_ARGUMENT', 'the text has less than two tokens');
+  throw new OneKVError('INVALID_ARGUMENT', 'the text has fewer than two tokens');
 }
 
 /** Perplexity per token, and bits per byte, which models of any tokenizer have in common. */
