@@ -118,7 +118,8 @@ const pages = {
   'tools.md': {
     names: () => ({ document: { modelContext: new PageContext() } }), handsOn: ['agent'],
     check: (said, { agent }) => {
-      assert.equal(said.length, 1);
+      assert.equal(said.length, 2);
+      assert.match(said[1], /^get_weather /);
       assert.deepEqual(agent.messages[0], { role: 'user', content: 'How late is it?' });
     } },
 };
