@@ -25,7 +25,7 @@ test('the tarball has what is used, and nothing else', limit, () => {
     /^models\/(stories-q-mqa\.q8_0\.gguf|cards\/(stories-q-mqa\.md|picture-books\.tsv))$/,
     /^web\/demo\/screenshots\/run-desktop-light\.webp$/,
     /^web\/docs\/[a-z-]+\.md$/, /^web\/examples\/[a-z./-]+$/,
-    /^web\/cli\/bench\/schema\.json$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
+    /^web\/cli\/(bin\.mjs|bench\/schema\.json)$/, /(^|\/)README\.md$/, /^(package\.json|LICENSE)$/,
     /^(CHANGELOG|THIRD_PARTY_NOTICES)\.md$/, /^licenses\/[A-Za-z0-9.-]+\.txt$/];
   const strange = packed.files.filter((file) =>
     !expectedFiles.some((pattern) => pattern.test(file)));
