@@ -1,7 +1,6 @@
 // The cache folder as other programs and full disks leave it: what was to be kept and could not be
 // is an error, and one bad entry is shown and removed like any other.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync,
   symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
@@ -10,7 +9,7 @@ import { join } from 'node:path';
 import { after, before, beforeEach, test } from 'node:test';
 import { Engine, storeModel } from '../../dist/src/engine-entry-node.js';
 import { folderStore } from '../../dist/src/store/folder-node.js';
-import { MapStore, root } from './support.mjs';
+import { MapStore, root, runOneKV } from './support.mjs';
 
 const limit = { timeout: 120_000 };
 const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
@@ -50,18 +49,7 @@ after(() => {
   server.close();
 });
 
-function onekv(...args) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'dist/cli/onekv.js'), ...args],
-      { env: { ...process.env, ONEKV_CACHE: cache } });
-    const out = { stdout: '', stderr: '' };
-    for (const stream of ['stdout', 'stderr']) {
-      child[stream].setEncoding('utf8').on('data', (text) => { out[stream] += text; });
-    }
-    child.on('error', reject);
-    child.on('close', (status) => resolve({ status, ...out }));
-  });
-}
+const onekv = (...args) => runOneKV(args, { ONEKV_CACHE: cache });
 
 async function succeeds(...args) {
   const { status, stdout, stderr } = await onekv(...args);

@@ -1,6 +1,5 @@
 // The command line and models of the network: pulled, listed, used without the hub, removed.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +7,7 @@ import { after, before, beforeEach, test } from 'node:test';
 import { named } from '../../models/fetch/fetch.mjs';
 import { sha256, startHub } from './hub-stand-in.mjs';
 import { splitFile } from './split-file.mjs';
-import { root } from './support.mjs';
+import { root, runOneKV } from './support.mjs';
 
 const limit = { timeout: 120_000 };
 const file = readFileSync(`${root}models/stories-q-mqa.q8_0.gguf`);
@@ -30,19 +29,8 @@ after(() => {
   rmSync(cache, { recursive: true });
 });
 
-function onekv(args, env = {}) {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, [join(root, 'dist/cli/onekv.js'), ...args], {
-      env: { ...process.env, ONEKV_CACHE: cache, HF_ENDPOINT: hub.origin, HF_TOKEN: 'secret',
-        ...env } });
-    const out = { stdout: '', stderr: '' };
-    for (const stream of ['stdout', 'stderr']) {
-      child[stream].setEncoding('utf8').on('data', (text) => { out[stream] += text; });
-    }
-    child.on('error', reject);
-    child.on('close', (status) => resolve({ status, ...out }));
-  });
-}
+const onekv = (args, env = {}) => runOneKV(args, { ONEKV_CACHE: cache, HF_ENDPOINT: hub.origin,
+  HF_TOKEN: 'secret', ...env });
 
 async function succeeds(...args) {
   const result = await onekv(args);

@@ -1,6 +1,7 @@
 // What the tests of the package share: golden models, engines at every SIMD level this Node has,
 // and GGUF files made by hand.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Engine, hasRelaxedSimd } from '../../dist/src/engine-entry-node.js';
@@ -245,4 +246,19 @@ export class MapStore {
   put = async (key, value) => { this.values.set(key, value.slice()); };
   delete = async (key) => { this.values.delete(key); };
   keys = async () => [...this.values.keys()];
+}
+
+/** The built program with these arguments, and more in its environment, while this process serves
+ * it: { status, stdout, stderr }. */
+export function runOneKV(args, env) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(process.execPath, [`${root}dist/cli/onekv.js`, ...args],
+      { env: { ...process.env, ...env } });
+    const out = { stdout: '', stderr: '' };
+    for (const stream of ['stdout', 'stderr']) {
+      child[stream].setEncoding('utf8').on('data', (text) => { out[stream] += text; });
+    }
+    child.on('error', reject);
+    child.on('close', (status) => resolve({ status, ...out }));
+  });
 }
